@@ -1,0 +1,218 @@
+//! What happens to a client, in order, as its application sees it.
+//!
+//! Frames of the wire name a channel by a number that holds on one connection; events name the channel itself.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use tailcast_proto::{
+    Channel, Offset, PartitionId, Position,
+    push::v1::{Compression, ErrorCode, LostRange, Outcome, SkipReason, UnsubscribeReason},
+};
+
+use crate::{Close, resume::Fault};
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// A subscription has started, for the first time or again after a reconnect.
+    Subscribed(Subscribed),
+    /// A record.
+    Delivery(Delivery),
+    /// Records that will not come.
+    Skipped(Skipped),
+    /// The values of a snapshot are complete; live records follow.
+    SnapshotEnd(SnapshotEnd),
+    /// A subscription has ended.
+    Unsubscribed(Unsubscribed),
+    /// The connection is gone, and the client will open another one.
+    Reconnecting(Reconnecting),
+    /// A connection is open again. `Subscribed` of each subscription follows.
+    Reconnected(Reconnected),
+    /// The node is alive; how far it and the subscriptions are.
+    Heartbeat(Heartbeat),
+    /// A command failed. The connection and the other subscriptions go on.
+    Error(Refused),
+    /// The client has ended and will not reconnect. The last event.
+    Ended(Ended),
+}
+
+/// A subscription has started.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Subscribed {
+    /// The channel.
+    pub channel: Arc<Channel>,
+    /// Where it starts.
+    pub position: Position,
+    /// How it got there. `Lost`: not where it was asked to start, and `lost` says what is gone.
+    pub outcome: Outcome,
+    /// What Kafka no longer has.
+    pub lost: Vec<LostRange>,
+}
+
+/// A record.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Delivery {
+    /// The channel of the subscription that it belongs to.
+    pub channel: Arc<Channel>,
+    /// Its partition.
+    pub partition: PartitionId,
+    /// Its offset.
+    pub offset: Offset,
+    /// Its timestamp in Kafka, in milliseconds since the Unix epoch.
+    pub timestamp_ms: Option<i64>,
+    /// Its key. `None`: it has none.
+    pub key: Option<Bytes>,
+    /// Its value. `None`: a tombstone.
+    pub value: Option<Bytes>,
+    /// Its headers, where the subscription asked for them.
+    pub headers: Vec<Header>,
+    /// The W3C trace context of its publish; empty where the trace is not sampled.
+    pub traceparent: String,
+    /// How many older records of its key were skipped before it. Above 0 for conflated subscriptions only.
+    pub skipped: u32,
+    /// How the value is compressed.
+    pub compression: Compression,
+}
+
+/// A header of a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Header {
+    /// Its name.
+    pub name: String,
+    /// Its value; Kafka tells a null one from an empty one.
+    pub value: Option<Bytes>,
+}
+
+/// Records that will not come.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Skipped {
+    /// The channel.
+    pub channel: Arc<Channel>,
+    /// The partition.
+    pub partition: PartitionId,
+    /// The first offset that is skipped.
+    pub first: Offset,
+    /// The first offset that is not skipped any more.
+    pub next: Offset,
+    /// Why.
+    pub reason: SkipReason,
+    /// How many records of the channel they are, where the node knows.
+    pub records: Option<u64>,
+}
+
+/// The values of a snapshot are complete.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SnapshotEnd {
+    /// The channel.
+    pub channel: Arc<Channel>,
+    /// Where the subscription goes on, live.
+    pub position: Position,
+    /// How many values there were.
+    pub values: u64,
+}
+
+/// A subscription has ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Unsubscribed {
+    /// The channel.
+    pub channel: Arc<Channel>,
+    /// Why.
+    pub reason: UnsubscribeReason,
+    /// Where it was. `None`: it had not started.
+    pub position: Option<Position>,
+}
+
+/// The connection is gone.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reconnecting {
+    /// Why.
+    pub cause: Cause,
+    /// Which attempt follows, from 1.
+    pub attempt: u32,
+    /// How long until then.
+    pub after: Duration,
+}
+
+/// Why a connection ended, or did not come about.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum Cause {
+    /// The node closed it.
+    #[error("the node closed the connection: {0}")]
+    Closed(Close),
+    /// It broke, or could not be opened.
+    #[error("{0}")]
+    Lost(String),
+    /// The node has been silent for longer than two heartbeats.
+    #[error("the node was silent for longer than two heartbeats")]
+    Silent,
+    /// The node asked to reconnect elsewhere.
+    #[error("the node asked to reconnect elsewhere: {0}")]
+    Goaway(String),
+    /// What the node sent contradicts the protocol; resuming from the position heals it.
+    #[error("the node broke the protocol: {0}")]
+    Fault(Fault),
+}
+
+/// A connection is open again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reconnected {
+    /// The node's name.
+    pub node: String,
+    /// The session's id there.
+    pub session: String,
+}
+
+/// The node is alive.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Heartbeat {
+    /// The node's clock, in milliseconds since the Unix epoch.
+    pub server_time_ms: i64,
+    /// How far the node is behind Kafka, in records, in the worst of the session's partitions.
+    pub lag_records: u64,
+    /// The same as an age.
+    pub lag: Duration,
+    /// The subscriptions whose position moved without a delivery.
+    pub progress: Vec<Progress>,
+}
+
+/// A position that moved.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Progress {
+    /// The channel.
+    pub channel: Arc<Channel>,
+    /// The partition.
+    pub partition: PartitionId,
+    /// The next offset to expect: all before it has been delivered.
+    pub next: Offset,
+}
+
+/// A command failed.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("{}{detail}", .channel.as_ref().map(|channel| format!("{channel}: ")).unwrap_or_default())]
+pub struct Refused {
+    /// The channel that it was about. `None`: the node did not say.
+    pub channel: Option<Arc<Channel>>,
+    /// Why, for programs.
+    pub code: ErrorCode,
+    /// Why, for people.
+    pub detail: String,
+    /// The field that was wrong, if one was.
+    pub field: String,
+    /// When the client will ask again by itself. `None`: it will not, and the subscription is gone.
+    pub retry_after: Option<Duration>,
+}
+
+/// Why a client has ended.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum Ended {
+    /// The application closed it.
+    #[error("the client was closed")]
+    Asked,
+    /// The node closed the connection with a code that says: change something first.
+    #[error("the node closed the connection: {0}")]
+    Closed(Close),
+    /// The node does not let this client connect.
+    #[error("{0}")]
+    Refused(String),
+}

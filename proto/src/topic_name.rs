@@ -1,0 +1,126 @@
+//! The name of a Kafka topic that clients and publishers may use.
+
+use std::{fmt, str::FromStr, sync::Arc};
+
+/// The name of a Kafka topic that clients and publishers may use: 1 to 249 bytes of `a-zA-Z0-9._-`.
+///
+/// Names that start with `__` belong to Kafka and to applications' internals, and are never parsed into this type.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TopicName(Arc<str>);
+
+/// Why a string is not the name of a topic.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TopicNameError {
+    /// There is no name.
+    #[error("a topic name is empty; it has 1 to {max} bytes", max = TopicName::LEN_MAX)]
+    Empty,
+    /// The name is longer than Kafka allows.
+    #[error("a topic name has {len} bytes; at most {max} are allowed", max = TopicName::LEN_MAX)]
+    TooLong {
+        /// The length found, in bytes.
+        len: usize,
+    },
+    /// The name has a character that Kafka does not allow.
+    #[error("a topic name has {found:?} at byte {at}; allowed are a-z, A-Z, 0-9, '.', '_' and '-'")]
+    Character {
+        /// The character.
+        found: char,
+        /// Its place, in bytes.
+        at: usize,
+    },
+    /// Kafka reserves `.` and `..`.
+    #[error("a topic cannot be named {name:?}")]
+    Dots {
+        /// `.` or `..`.
+        name: &'static str,
+    },
+    /// The topic is internal.
+    #[error("topics whose names start with \"__\" are internal and cannot be published to or subscribed to")]
+    Internal,
+}
+
+impl TopicName {
+    /// The longest name that Kafka allows, in bytes (`org.apache.kafka.common.internals.Topic.MAX_NAME_LENGTH`).
+    pub const LEN_MAX: usize = 249;
+
+    /// Parses a name.
+    ///
+    /// # Errors
+    ///
+    /// When Kafka would not take the name, or when it is that of an internal topic.
+    pub fn parse(name: &str) -> Result<Self, TopicNameError> {
+        if name.is_empty() {
+            return Err(TopicNameError::Empty);
+        }
+        if name.len() > Self::LEN_MAX {
+            return Err(TopicNameError::TooLong { len: name.len() });
+        }
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        if let Some((at, found)) = name.char_indices().find(|(_, c)| !allowed(*c)) {
+            return Err(TopicNameError::Character { found, at });
+        }
+        match name {
+            "." => Err(TopicNameError::Dots { name: "." }),
+            ".." => Err(TopicNameError::Dots { name: ".." }),
+            _ if name.starts_with("__") => Err(TopicNameError::Internal),
+            _ => Ok(Self(name.into())),
+        }
+    }
+
+    /// Returns the name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for TopicName {
+    type Err = TopicNameError;
+
+    fn from_str(name: &str) -> Result<Self, TopicNameError> {
+        Self::parse(name)
+    }
+}
+
+impl AsRef<str> for TopicName {
+    fn as_ref(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl fmt::Display for TopicName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(name: &str, expected: Option<TopicNameError>) {
+        assert_eq!(TopicName::parse(name).err(), expected, "{name:?}");
+    }
+
+    #[test]
+    fn a_topic_name_is_what_kafka_allows() {
+        check("quotes", None);
+        check("a.b_c-D9", None);
+        check("_single", None);
+        check("...", None);
+        check(&"x".repeat(249), None);
+    }
+
+    #[test]
+    fn anything_else_is_refused_with_the_reason() {
+        check("", Some(TopicNameError::Empty));
+        check(&"x".repeat(250), Some(TopicNameError::TooLong { len: 250 }));
+        check("a/b", Some(TopicNameError::Character { found: '/', at: 1 }));
+        check("naïve", Some(TopicNameError::Character { found: 'ï', at: 2 }));
+        check("a b", Some(TopicNameError::Character { found: ' ', at: 1 }));
+        check(".", Some(TopicNameError::Dots { name: "." }));
+        check("..", Some(TopicNameError::Dots { name: ".." }));
+        check("__consumer_offsets", Some(TopicNameError::Internal));
+    }
+}

@@ -1,0 +1,226 @@
+//! How a process runs and how it ends.
+//!
+//! Every task and every thread is started by a [`Lifecycle`], so that draining waits for all of them and can name
+//! those that are late. A part of the process asks [`Lifecycle::draining`] in its loop and finishes what it accepted.
+//!
+//! Invariant: a supervised task ends only after draining began. If it ends before (done, failed or panicked) the whole
+//! process drains, because what is left would look healthy and serve nobody.
+//!
+//! What is deliberately absent: nothing is ever aborted. A task that does not end holds [`Lifecycle::finish`] until its
+//! deadline, and is named.
+
+mod ending;
+mod panics;
+mod roster;
+mod signals;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::Deserialize;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use ending::{Cause, Ending, Late};
+use panics::{catch_panic, caught};
+use roster::Roster;
+use signals::Signals;
+
+/// How long draining may take: section `[drain]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// From the signal to the exit. Has to be less than the grace period of whatever stops the process.
+    #[serde(with = "humantime_serde")]
+    pub within: Duration,
+}
+
+/// A cheap handle to the life of this process: starts tasks, says when to drain, waits for the end.
+#[derive(Clone, Debug, Default)]
+pub struct Lifecycle {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    draining: CancellationToken,
+    /// Cancelled when all that is tracked has ended: only then do companions stop.
+    ended: CancellationToken,
+    tracked: TaskTracker,
+    companions: TaskTracker,
+    roster: Roster,
+    failure: Mutex<Option<(&'static str, Cause)>>,
+    signals: Mutex<Option<Signals>>,
+}
+
+impl Lifecycle {
+    /// A process that has begun: nothing runs, nothing drains.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Starts a task that may end at any time, such as one connection. A panic ends only this task.
+    pub fn spawn<F>(&self, task: &'static str, future: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let present = self.inner.roster.enter(task);
+        self.inner.tracked.spawn(async move {
+            future.await;
+            drop(present);
+        });
+    }
+
+    /// Starts a task that the process cannot do without: if it ends before draining, or fails or panics at any time, the
+    /// process drains and [`finish`](Self::finish) answers [`Ending::Failed`].
+    pub fn supervise<F, E>(&self, task: &'static str, future: F)
+    where
+        F: Future<Output = Result<(), E>> + Send + 'static,
+        E: std::error::Error + Send + 'static,
+    {
+        let lifecycle = self.clone();
+        self.spawn(task, async move {
+            let outcome = catch_panic(future).await;
+            lifecycle.supervised_task_ended(task, outcome);
+        });
+    }
+
+    /// Starts an operating system thread under the rule of [`supervise`](Self::supervise), for what blocks all its life.
+    /// The thread has to look at [`is_draining`](Self::is_draining) often enough to end in time.
+    ///
+    /// # Errors
+    /// When the operating system refuses the thread.
+    pub fn supervise_thread<E>(
+        &self,
+        task: &'static str,
+        run: impl FnOnce() -> Result<(), E> + Send + 'static,
+    ) -> std::io::Result<()>
+    where
+        E: std::error::Error + Send + 'static,
+    {
+        let lifecycle = self.clone();
+        let present = self.inner.roster.enter(task);
+        let tracked = self.inner.tracked.token();
+        std::thread::Builder::new().name(task.to_owned()).spawn(move || {
+            let outcome = caught(run);
+            lifecycle.supervised_task_ended(task, outcome);
+            drop(present);
+            drop(tracked);
+        })?;
+        Ok(())
+    }
+
+    /// Runs something that blocks for a short while on the runtime's blocking threads. Not cancelled by dropping: the
+    /// closure runs to its end and draining waits for it. A panic of the closure continues in the caller.
+    pub async fn blocking<T>(&self, run: impl FnOnce() -> T + Send + 'static) -> T
+    where
+        T: Send + 'static,
+    {
+        let present = self.inner.roster.enter("blocking");
+        let run = move || {
+            let value = run();
+            drop(present);
+            value
+        };
+        match self.inner.tracked.spawn_blocking(run).await {
+            Ok(value) => value,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The runtime is being torn down: nobody will poll this future again.
+                Err(_) => std::future::pending().await,
+            },
+        }
+    }
+
+    /// Starts a task that ends last: it is told by the token, once everything else has ended or is late. For what has to
+    /// answer while the process drains.
+    pub fn accompany<F>(&self, start: impl FnOnce(CancellationToken) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.inner.companions.spawn(start(self.inner.ended.clone()));
+    }
+
+    /// Waits until the process drains. Cancel safe; ready at once when it drains already.
+    pub async fn draining(&self) {
+        self.inner.draining.cancelled().await;
+    }
+
+    /// Whether draining has begun.
+    pub fn is_draining(&self) -> bool {
+        self.inner.draining.is_cancelled()
+    }
+
+    /// Begins to drain: accept nothing more, finish what was accepted. A second call changes nothing.
+    pub fn drain(&self) {
+        self.inner.draining.cancel();
+    }
+
+    /// Drains, waits for everything that was started, at most `within`, and tells how it ended. A second signal from the
+    /// person at the terminal ends the wait early.
+    pub async fn finish(&self, within: Duration) -> Ending {
+        self.drain();
+        self.inner.tracked.close();
+        let signals = lock(&self.inner.signals).take();
+        let in_time = tokio::select! {
+            () = self.inner.tracked.wait() => true,
+            () = tokio::time::sleep(within) => false,
+            () = signals::next(signals) => false,
+        };
+        let ending = self.ending(in_time);
+        self.inner.ended.cancel();
+        self.inner.companions.close();
+        // A companion has at most one answer to finish.
+        let _late = tokio::time::timeout(Duration::from_secs(1), self.inner.companions.wait()).await;
+        ending
+    }
+
+    /// Waits for SIGTERM, SIGINT or the beginning of draining, whichever comes first; drains from then on.
+    pub async fn until_signal(&self) {
+        match Signals::install() {
+            Ok(mut signals) => {
+                tokio::select! {
+                    signal = signals.next() => tracing::info!(signal, "draining; once more to exit at once"),
+                    () = self.draining() => {}
+                }
+                *lock(&self.inner.signals) = Some(signals);
+            }
+            Err(error) => {
+                tracing::error!(%error, "signals cannot be received: this process ends only by being killed");
+                self.draining().await;
+            }
+        }
+        self.drain();
+    }
+
+    fn ending(&self, in_time: bool) -> Ending {
+        match (lock(&self.inner.failure).take(), in_time) {
+            (Some((task, cause)), _) => Ending::Failed { task, cause },
+            (None, true) => Ending::Clean,
+            (None, false) => Ending::Deadline { left: self.inner.roster.present() },
+        }
+    }
+
+    fn supervised_task_ended<E>(&self, task: &'static str, outcome: Result<Result<(), E>, String>)
+    where
+        E: std::error::Error + Send + 'static,
+    {
+        let cause = match outcome {
+            Ok(Ok(())) if self.is_draining() => return,
+            Ok(Ok(())) => Cause::EndedEarly,
+            Ok(Err(error)) => Cause::Error(Box::new(error)),
+            Err(message) => Cause::Panicked(message),
+        };
+        tracing::error!(task, %cause, "a task that the process cannot do without has ended");
+        // What failed first explains what failed after it.
+        lock(&self.inner.failure).get_or_insert((task, cause));
+        self.drain();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

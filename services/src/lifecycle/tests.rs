@@ -1,0 +1,171 @@
+//! Time is tokio's paused clock: it jumps to the next deadline when every task waits.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::{Cause, Ending, Late, Lifecycle};
+
+const GRACE: Duration = Duration::from_secs(25);
+
+#[tokio::test(start_paused = true)]
+async fn a_process_with_nothing_left_ends_clean_at_once() {
+    let lifecycle = Lifecycle::new();
+    let begin = tokio::time::Instant::now();
+    assert!(lifecycle.finish(GRACE).await.is_clean());
+    assert_eq!(begin.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn finishing_waits_for_tasks_that_end_after_draining_began() {
+    let lifecycle = Lifecycle::new();
+    let waiter = lifecycle.clone();
+    lifecycle.spawn("session", async move {
+        waiter.draining().await;
+        tokio::time::sleep(Duration::from_secs(3)).await;
+    });
+    let begin = tokio::time::Instant::now();
+    assert!(lifecycle.finish(GRACE).await.is_clean());
+    assert_eq!(begin.elapsed(), Duration::from_secs(3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_deadline_names_the_tasks_that_are_left() {
+    let lifecycle = Lifecycle::new();
+    for _ in 0..3 {
+        lifecycle.spawn("session", std::future::pending());
+    }
+    lifecycle.spawn("feed", std::future::pending());
+    lifecycle.spawn("short", async {});
+    let ending = lifecycle.finish(GRACE).await;
+    assert_eq!(ending.to_string(), "still running at the deadline: 1 × feed, 3 × session");
+    let Ending::Deadline { left } = ending else { panic!("{ending}") };
+    assert_eq!(left[1], Late { task: "session", count: 3 });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_supervised_task_that_fails_drains_the_process() {
+    let lifecycle = Lifecycle::new();
+    lifecycle.supervise("feed", async { Err(io::Error::other("no route to the brokers")) });
+    lifecycle.draining().await;
+    let ending = lifecycle.finish(GRACE).await;
+    assert_eq!(ending.to_string(), "task `feed` failed: no route to the brokers");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_supervised_task_that_ends_early_drains_the_process() {
+    let lifecycle = Lifecycle::new();
+    lifecycle.supervise("feed", async { Ok::<_, io::Error>(()) });
+    lifecycle.draining().await;
+    let ending = lifecycle.finish(GRACE).await;
+    assert!(matches!(ending, Ending::Failed { task: "feed", cause: Cause::EndedEarly }), "{ending}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_supervised_task_that_panics_drains_the_process() {
+    let lifecycle = Lifecycle::new();
+    lifecycle.supervise::<_, io::Error>("feed", async { panic!("index {} is out of range", 7) });
+    lifecycle.draining().await;
+    let ending = lifecycle.finish(GRACE).await;
+    assert_eq!(ending.to_string(), "task `feed` panicked: index 7 is out of range");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_supervised_task_may_end_once_draining_began() {
+    let lifecycle = Lifecycle::new();
+    let waiter = lifecycle.clone();
+    lifecycle.supervise("listener", async move {
+        waiter.draining().await;
+        Ok::<_, io::Error>(())
+    });
+    assert!(lifecycle.finish(GRACE).await.is_clean());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_failure_is_the_one_reported() {
+    let lifecycle = Lifecycle::new();
+    lifecycle.supervise("feed", async { Err(io::Error::other("first")) });
+    let waiter = lifecycle.clone();
+    lifecycle.supervise("sessions", async move {
+        waiter.draining().await;
+        Err(io::Error::other("second"))
+    });
+    assert_eq!(lifecycle.finish(GRACE).await.to_string(), "task `feed` failed: first");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_of_one_session_leaves_the_process_alone() {
+    let lifecycle = Lifecycle::new();
+    let (begun, has_begun) = oneshot::channel::<()>();
+    lifecycle.spawn("session", async move {
+        let _dropped_by_the_panic = begun;
+        panic!("this session only");
+    });
+    assert!(has_begun.await.is_err());
+    assert!(!lifecycle.is_draining());
+    assert!(lifecycle.finish(GRACE).await.is_clean());
+}
+
+#[tokio::test]
+async fn finishing_waits_for_supervised_threads() {
+    let lifecycle = Lifecycle::new();
+    let (begun, has_begun) = oneshot::channel();
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    lifecycle
+        .supervise_thread("tail", move || {
+            begun.send(()).map_err(|()| io::Error::other("the test is gone"))?;
+            released.recv().map_err(io::Error::other)
+        })
+        .expect("a thread can be started");
+    has_begun.await.expect("the thread runs");
+    let finishing = lifecycle.finish(GRACE);
+    tokio::pin!(finishing);
+    assert!(tokio::time::timeout(Duration::from_millis(20), &mut finishing).await.is_err());
+    release.send(()).expect("the thread waits for this");
+    assert!(finishing.await.is_clean());
+}
+
+#[tokio::test]
+async fn a_thread_that_panics_drains_the_process() {
+    let lifecycle = Lifecycle::new();
+    lifecycle
+        .supervise_thread::<io::Error>("tail", || panic!("lost its way"))
+        .expect("a thread can be started");
+    lifecycle.draining().await;
+    assert_eq!(lifecycle.finish(GRACE).await.to_string(), "task `tail` panicked: lost its way");
+}
+
+#[tokio::test]
+async fn blocking_work_is_finished_even_when_nobody_waits_for_it() {
+    let lifecycle = Lifecycle::new();
+    let (done, is_done) = std::sync::mpsc::channel();
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let work = lifecycle.blocking(move || {
+        let _waited = released.recv();
+        done.send(()).is_ok()
+    });
+    // Started, then dropped: the closure is already on its thread.
+    assert!(tokio::time::timeout(Duration::from_millis(5), work).await.is_err());
+    drop(release);
+    assert!(lifecycle.finish(GRACE).await.is_clean());
+    assert!(is_done.try_recv().is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_companion_ends_after_everything_else() {
+    let lifecycle = Lifecycle::new();
+    let (ended, mut has_ended) = oneshot::channel();
+    lifecycle.accompany(|told| async move {
+        told.cancelled().await;
+        ended.send(()).expect("the test waits");
+    });
+    let waiter = lifecycle.clone();
+    lifecycle.spawn("session", async move {
+        waiter.draining().await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert!(has_ended.try_recv().is_err(), "the companion left before the session");
+        has_ended.close();
+    });
+    assert!(!lifecycle.finish(GRACE).await.to_string().is_empty());
+}

@@ -1,0 +1,108 @@
+//! How a command ends: the exit codes, and an error that knows its own.
+//!
+//! The numbers from 64 on are those of BSD's `sysexits.h`, so that a supervisor can tell "do not start this again before
+//! somebody has looked" (64) from "try again" (69).
+
+use std::{fmt, process::ExitCode};
+
+/// What the exit codes mean, for `--help`.
+pub(crate) const HELP: &str = "\
+Exit codes:
+  0   done; of a service: drained cleanly
+  1   a message was not acknowledged (pub), a channel was refused (sub)
+  64  the command line or the configuration is wrong; nothing was started
+  69  something is not available: a port is in use, a server cannot be reached
+  70  an internal error, or a drain that did not end before its deadline";
+
+/// An exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Done.
+    Done = 0,
+    /// The server refused a part of what was asked for.
+    Refused = 1,
+    /// The command line or the configuration is wrong.
+    Usage = 64,
+    /// Something that is needed is not available.
+    Unavailable = 69,
+    /// An internal error.
+    Internal = 70,
+}
+
+/// Why a command failed, with the exit code that says so.
+#[derive(Debug)]
+pub struct Failure {
+    exit: Exit,
+    cause: anyhow::Error,
+}
+
+/// Gives an error its exit code.
+pub(crate) trait OrExit<T> {
+    /// Ends the command with `exit` on an error.
+    fn or_exit(self, exit: Exit) -> Result<T, Failure>;
+}
+
+impl Failure {
+    /// A failure for the reason `cause`.
+    pub(crate) fn new(exit: Exit, cause: impl Into<anyhow::Error>) -> Self {
+        Self { exit, cause: cause.into() }
+    }
+
+    /// A failure whose reason is a sentence.
+    pub(crate) fn say(exit: Exit, sentence: impl fmt::Display) -> Self {
+        Self { exit, cause: anyhow::Error::msg(sentence.to_string()) }
+    }
+
+    /// Returns the exit code.
+    pub fn exit(&self) -> Exit {
+        self.exit
+    }
+}
+
+impl fmt::Display for Failure {
+    /// The whole chain of causes on one line, a cause left out when the error above it has said it already.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut said = self.cause.to_string();
+        f.write_str(&said)?;
+        for cause in self.cause.chain().skip(1) {
+            let cause = cause.to_string();
+            if !said.contains(&cause) {
+                write!(f, ": {cause}")?;
+                said = cause;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<T, E: Into<anyhow::Error>> OrExit<T> for Result<T, E> {
+    fn or_exit(self, exit: Exit) -> Result<T, Failure> {
+        self.map_err(|cause| Failure::new(exit, cause))
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_tells_every_cause_once() {
+        let cause = anyhow::anyhow!("connection refused").context("tcp connect: connection refused").context("no ingest");
+        assert_eq!(Failure::new(Exit::Unavailable, cause).to_string(), "no ingest: tcp connect: connection refused");
+    }
+
+    #[test]
+    fn the_help_has_every_exit_code() {
+        for exit in [Exit::Done, Exit::Refused, Exit::Usage, Exit::Unavailable, Exit::Internal] {
+            let line = format!("\n  {:<4}", exit as u8);
+            assert!(HELP.contains(&line), "{exit:?} is not in the help");
+        }
+    }
+}
