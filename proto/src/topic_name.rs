@@ -99,28 +99,29 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(name: &str, expected: Option<TopicNameError>) {
-        assert_eq!(TopicName::parse(name).err(), expected, "{name:?}");
+    fn check(name: &str, expected: &str) {
+        let found = TopicName::parse(name).map_or_else(|error| error.to_string(), |name| name.to_string());
+        assert!(found.contains(expected), "{name:?}: expected {expected:?}, found {found:?}");
     }
 
     #[test]
     fn a_topic_name_is_what_kafka_allows() {
-        check("quotes", None);
-        check("a.b_c-D9", None);
-        check("_single", None);
-        check("...", None);
-        check(&"x".repeat(249), None);
+        check("quotes", "quotes");
+        check("a.b_c-D9", "a.b_c-D9");
+        check("_single", "_single");
+        check("...", "...");
+        check(&"x".repeat(249), &"x".repeat(249));
     }
 
     #[test]
     fn anything_else_is_refused_with_the_reason() {
-        check("", Some(TopicNameError::Empty));
-        check(&"x".repeat(250), Some(TopicNameError::TooLong { len: 250 }));
-        check("a/b", Some(TopicNameError::Character { found: '/', at: 1 }));
-        check("naïve", Some(TopicNameError::Character { found: 'ï', at: 2 }));
-        check("a b", Some(TopicNameError::Character { found: ' ', at: 1 }));
-        check(".", Some(TopicNameError::Dots { name: "." }));
-        check("..", Some(TopicNameError::Dots { name: ".." }));
-        check("__consumer_offsets", Some(TopicNameError::Internal));
+        check("", "is empty");
+        check(&"x".repeat(250), "has 250 bytes; at most 249");
+        check("a/b", "'/' at byte 1");
+        check("naïve", "'ï' at byte 2");
+        check("a b", "' ' at byte 1");
+        check(".", "cannot be named \".\"");
+        check("..", "cannot be named \"..\"");
+        check("__consumer_offsets", "internal");
     }
 }
