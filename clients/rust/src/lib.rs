@@ -56,8 +56,8 @@ pub use self::{
     },
     endpoint::{Endpoint, EndpointError},
     event::{
-        Cause, Delivery, Ended, Event, Header, Heartbeat, Progress, Reconnected, Reconnecting, Refused, Skipped,
-        SnapshotEnd, Subscribed, Unsubscribed,
+        Cause, Delivery, Ended, Event, Header, Heartbeat, Progress, Reconnected, Reconnecting, Refused,
+        Skipped, SnapshotEnd, Subscribed, Unsubscribed,
     },
     liveness::Liveness,
     options::Options,

@@ -76,7 +76,9 @@ impl Subscription {
             Mode::Conflated { max_rate } => (v1::DeliveryMode::Conflated, max_rate.unwrap_or_default()),
         };
         let at = match (position, &self.start) {
-            (Some(position), _) | (None, Start::Position(position)) => v1::start::At::Position(position.into()),
+            (Some(position), _) | (None, Start::Position(position)) => {
+                v1::start::At::Position(position.into())
+            }
             (None, Start::Live) => v1::start::At::Live(v1::Live {}),
             (None, Start::Earliest) => v1::start::At::Earliest(v1::Earliest {}),
             (None, Start::Timestamp(ms)) => v1::start::At::TimestampMs(*ms),

@@ -5,6 +5,8 @@
 //!
 //! Invariant: offsets of a partition only grow, but for a truncated log, whose offsets are given out again.
 
+use std::{collections::BTreeMap, mem};
+
 use tailcast_proto::{
     Channel, Offset, PartitionId, Position,
     push::v1::{Outcome, SkipReason},
@@ -61,13 +63,13 @@ impl Tracker {
     pub fn subscribed(&mut self, start: Position, outcome: Outcome) {
         if outcome == Outcome::Snapshot {
             self.stage = Stage::Snapshot;
-            self.position = Position { offsets: std::collections::BTreeMap::new(), ..start };
+            self.position = Position { offsets: BTreeMap::new(), ..start };
             return;
         }
         let resumed = matches!(outcome, Outcome::Resumed | Outcome::CatchingUp)
             && self.stage == Stage::Tracking
             && self.position.epoch == start.epoch;
-        let before = std::mem::replace(&mut self.position, start);
+        let before = mem::replace(&mut self.position, start);
         self.stage = Stage::Tracking;
         if resumed {
             for (partition, next) in before.offsets {
@@ -110,7 +112,7 @@ impl Tracker {
 
     /// Takes the end of a snapshot: from here on there is a position.
     pub fn snapshot_ended(&mut self, position: Position) {
-        let before = std::mem::replace(&mut self.position, position);
+        let before = mem::replace(&mut self.position, position);
         self.stage = Stage::Tracking;
         for (partition, next) in before.offsets {
             self.advance(partition, next);
@@ -126,5 +128,113 @@ impl Tracker {
 }
 
 #[cfg(test)]
-#[path = "tracker_tests.rs"]
-mod tests;
+mod tests {
+    use proptest::prelude::{any, proptest};
+
+    use super::*;
+
+    fn offset(offset: i64) -> Offset {
+        Offset::new(offset).expect("it is not negative")
+    }
+
+    fn tracker(channel: &str, position: &str, outcome: Outcome) -> Tracker {
+        let mut tracker = Tracker::new(&channel.parse().expect("a channel"));
+        tracker.subscribed(position.parse().expect("a position"), outcome);
+        tracker
+    }
+
+    #[track_caller]
+    fn check(tracker: &Tracker, expected: &str) {
+        assert_eq!(tracker.position().map(ToString::to_string).unwrap_or_default(), expected);
+    }
+
+    #[test]
+    fn deliveries_progress_and_skips_move_the_position_forward() {
+        let mut tracker = tracker("quotes/A", "0:5", Outcome::Live);
+        let partition = PartitionId::new(0);
+        tracker.delivered(partition, offset(7)).expect("7 is not below 5");
+        check(&tracker, "0:8");
+        assert!(tracker.progressed(partition, offset(100)));
+        assert!(!tracker.progressed(partition, offset(50)), "the larger counts");
+        check(&tracker, "0:100");
+        tracker.skipped(partition, offset(100), offset(120), SkipReason::Retention);
+        check(&tracker, "0:120");
+    }
+
+    #[test]
+    fn a_delivery_below_the_position_is_an_error_and_moves_nothing() {
+        let mut tracker = tracker("quotes/A", "0:5", Outcome::Resumed);
+        let error = tracker.delivered(PartitionId::new(0), offset(4)).expect_err("4 is below 5");
+        assert_eq!((error.offset, error.next), (offset(4), offset(5)));
+        check(&tracker, "0:5");
+    }
+
+    #[test]
+    fn a_truncated_log_gives_its_offsets_out_again() {
+        let mut tracker = tracker("quotes/A", "0:9", Outcome::Live);
+        tracker.skipped(PartitionId::new(0), offset(6), offset(9), SkipReason::Truncated);
+        check(&tracker, "0:6");
+        tracker.delivered(PartitionId::new(0), offset(6)).expect("6 is a new record");
+    }
+
+    #[test]
+    fn progress_of_partitions_without_the_channel_is_ignored() {
+        let mut exact = tracker("quotes/A", "3:5", Outcome::Live);
+        assert!(!exact.progressed(PartitionId::new(0), offset(9)));
+        check(&exact, "3:5");
+        let mut all = tracker("quotes/*", "3:5", Outcome::Live);
+        assert!(all.progressed(PartitionId::new(0), offset(9)));
+        check(&all, "0:9,3:5");
+    }
+
+    #[test]
+    fn an_incomplete_snapshot_has_no_position() {
+        let mut tracker = tracker("quotes/*", "0:50,1:70", Outcome::Snapshot);
+        tracker.delivered(PartitionId::new(0), offset(12)).expect("a value of the snapshot");
+        tracker.progressed(PartitionId::new(1), offset(80));
+        check(&tracker, "");
+        tracker.snapshot_ended("0:50,1:70".parse().expect("a position"));
+        check(&tracker, "0:50,1:70");
+    }
+
+    #[test]
+    fn a_node_that_resumes_too_early_is_found_out() {
+        let mut tracker = tracker("quotes/A", "0:5", Outcome::Live);
+        tracker.subscribed("0:3".parse().expect("a position"), Outcome::Resumed);
+        check(&tracker, "0:5");
+        assert!(tracker.delivered(PartitionId::new(0), offset(3)).is_err());
+        tracker.subscribed("0:3".parse().expect("a position"), Outcome::Lost);
+        check(&tracker, "0:3");
+    }
+
+    proptest! {
+        /// A log of one partition, of which the channel has some records; a node that delivers from the position, says
+        /// progress now and then, and is cut at any moment.
+        #[test]
+        fn whatever_cuts_the_connection_every_record_comes_once(
+            log in proptest::collection::vec(any::<bool>(), 0..200),
+            cuts in proptest::collection::vec((1..30_usize, any::<bool>()), 0..60),
+        ) {
+            let partition = PartitionId::new(0);
+            let mut tracker = tracker("quotes/A", "0:0", Outcome::Live);
+            let mut received = Vec::new();
+            for (steps, progress) in cuts.into_iter().chain([(usize::MAX, false)]) {
+                let start = tracker.position().expect("it has started").clone();
+                let from = usize::try_from(start.offsets[&partition].get()).expect("it is not negative");
+                tracker.subscribed(start, Outcome::Resumed);
+                let end = from.saturating_add(steps).min(log.len());
+                for (at, matches) in log.iter().enumerate().take(end).skip(from) {
+                    let at = offset(i64::try_from(at).expect("the log is short"));
+                    if *matches {
+                        tracker.delivered(partition, at).expect("the node keeps order");
+                        received.push(at.get());
+                    } else if progress {
+                        tracker.progressed(partition, at.next());
+                    }
+                }
+            }
+            let expected: Vec<_> = (0_i64..).zip(&log).filter(|(_, matches)| **matches).map(|(at, _)| at).collect();
+            assert_eq!(received, expected);
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! A client that stays subscribed: it reconnects by itself and resumes every subscription where it was.
+//!
+//! One task per client owns the connection. The application hands it commands and takes events; both queues are bounded. An
+//! application that takes no events holds back the task, the task holds back the node, and nothing grows but the lag.
+
+mod establish;
+
+mod driver;
+
+use std::sync::Arc;
+
+use tailcast_proto::{Channel, Position};
+use tokio::sync::{mpsc, oneshot};
+
+pub use self::establish::ConnectError;
+use self::{
+    driver::{Command, Driver},
+    establish::establish,
+};
+use crate::{AlreadySubscribed, Endpoint, Event, Options, Positions, Resume, Subscription};
+
+/// How many commands wait for the task: more than an application has in flight, as each waits for its answer.
+const COMMANDS_MAX: usize = 64;
+
+/// A client that stays subscribed. Dropping it closes the connection in the background; [`Client::close`] waits for that.
+#[derive(Debug)]
+pub struct Client {
+    commands: mpsc::Sender<Command>,
+    events: mpsc::Receiver<Event>,
+    positions: Positions,
+}
+
+/// Why a subscription was not begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SubscribeError {
+    /// There is one to this channel.
+    #[error(transparent)]
+    AlreadySubscribed(#[from] AlreadySubscribed),
+    /// The client has ended; its last event says why.
+    #[error("the client has ended")]
+    Ended,
+}
+
+impl Client {
+    /// Connects to a node, and from then on stays connected to it or to one of the other endpoints of the options.
+    ///
+    /// Must be called within a tokio runtime. Cancel safe: a dropped attempt leaves nothing behind.
+    ///
+    /// # Errors
+    ///
+    /// When this first attempt fails, also for a reason that time may mend: an application that starts is told at once that
+    /// nobody is there.
+    pub async fn connect(url: &str, options: Options) -> Result<Self, ConnectError> {
+        let endpoint: Endpoint = url.parse()?;
+        let mut resume = Resume::new();
+        let messages = resume.connect(options.connect(), usize::MAX);
+        let session = establish(&endpoint, &options.connection, messages).await?;
+
+        let (commands, taken) = mpsc::channel(COMMANDS_MAX);
+        let (given, events) = mpsc::channel(options.events_max.max(1));
+        let driver = Driver::new(endpoint, options, resume, taken, given);
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a client library has no Lifecycle; the task ends with its client"
+        )]
+        tokio::spawn(driver.run(session));
+        Ok(Self { commands, events, positions: Positions::default() })
+    }
+
+    /// Begins a subscription, and returns once the client has taken it over: from then on it is kept through reconnects.
+    ///
+    /// What the node says to it comes as [`Event::Subscribed`] or [`Event::Error`]. Not cancel safe: the subscription may
+    /// begin all the same.
+    ///
+    /// # Errors
+    ///
+    /// When there is one to this channel, or the client has ended.
+    pub async fn subscribe(&self, subscription: Subscription) -> Result<(), SubscribeError> {
+        let (answer, answered) = oneshot::channel();
+        let command = Command::Subscribe(Box::new(subscription), answer);
+        self.commands.send(command).await.map_err(|_| SubscribeError::Ended)?;
+        Ok(answered.await.map_err(|_| SubscribeError::Ended)??)
+    }
+
+    /// Ends the subscription to a channel, if there is one. [`Event::Unsubscribed`] says when it has ended.
+    ///
+    /// Cancel safe. Does nothing when the client has ended.
+    pub async fn unsubscribe(&self, channel: &Channel) {
+        // A client that has ended has no subscriptions.
+        let _ = self.commands.send(Command::Unsubscribe(Arc::new(channel.clone()))).await;
+    }
+
+    /// Waits for the next event. `None` after [`Event::Ended`].
+    ///
+    /// Cancel safe: no event is lost.
+    pub async fn next(&mut self) -> Option<Event> {
+        let event = self.events.recv().await?;
+        self.positions.apply(&event);
+        Some(event)
+    }
+
+    /// Returns where the subscription to a channel is by the events that [`Client::next`] has returned. Kept somewhere and given
+    /// as [`Start::Position`](crate::Start::Position) another day, it goes on exactly there.
+    #[must_use]
+    pub fn position(&self, channel: &Channel) -> Option<&Position> {
+        self.positions.of(channel)
+    }
+
+    /// Closes the connection and waits until it is closed, for at most a few seconds. Events that were not taken are lost.
+    pub async fn close(mut self) {
+        let (answer, answered) = oneshot::channel();
+        // What waits is let go first, so that a task that waits for room goes on.
+        self.events.close();
+        if self.commands.send(Command::Close(answer)).await.is_ok() {
+            // The task answers by ending.
+            let _ = answered.await;
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! How a WebSocket to a push node is opened.
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use http::{
+    HeaderValue, Request, StatusCode,
+    header::{
+        AUTHORIZATION, CONNECTION, HOST, RETRY_AFTER, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
+        SEC_WEBSOCKET_VERSION, UPGRADE,
+    },
+};
+use tokio::{
+    net::{TcpSocket, TcpStream, lookup_host},
+    time::timeout,
+};
+use tokio_tungstenite::{
+    client_async_with_config,
+    tungstenite::{self, error::ProtocolError, handshake::client::generate_key, protocol::WebSocketConfig},
+};
+
+use super::{Connection, Subprotocol};
+use crate::Endpoint;
+
+/// How to open a WebSocket.
+#[derive(Debug, Clone)]
+pub struct ConnectionOptions {
+    /// The form of messages.
+    pub subprotocol: Subprotocol,
+    /// The bearer token for the `Authorization` header of the upgrade.
+    pub token: Option<String>,
+    /// The address to connect from. `None`: the kernel chooses.
+    pub source: Option<IpAddr>,
+    /// How many bytes one read takes, and the least that a connection keeps allocated.
+    pub read_buffer_bytes: usize,
+    /// The largest message to accept, in bytes.
+    pub message_bytes_max: usize,
+    /// How long name lookup, connecting and the upgrade may take together.
+    pub timeout: Duration,
+}
+
+/// Why there is no WebSocket.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The name has no address, or nothing answers there.
+    #[error("cannot reach {endpoint}: {source}")]
+    Unreachable {
+        /// Where.
+        endpoint: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// It took too long.
+    #[error("{endpoint} did not answer within {} ms", .after.as_millis())]
+    Timeout {
+        /// Where.
+        endpoint: String,
+        /// The bound.
+        after: Duration,
+    },
+    /// The server answered the upgrade with an HTTP status.
+    #[error("{endpoint} answered {status} {body}")]
+    Refused {
+        /// Where.
+        endpoint: String,
+        /// The status.
+        status: StatusCode,
+        /// What `Retry-After` says.
+        retry_after: Option<Duration>,
+        /// The beginning of the body, for people.
+        body: String,
+    },
+    /// The server does not speak the subprotocol.
+    #[error("{endpoint} does not speak {subprotocol}")]
+    Subprotocol {
+        /// Where.
+        endpoint: String,
+        /// What was asked for.
+        subprotocol: &'static str,
+    },
+    /// The token cannot be a header's value.
+    #[error("the token has characters that an HTTP header cannot carry")]
+    Token,
+    /// What answers there is no WebSocket server.
+    #[error("{endpoint} is no WebSocket server: {source}")]
+    Handshake {
+        /// Where.
+        endpoint: String,
+        /// What was wrong.
+        source: Box<tungstenite::Error>,
+    },
+}
+
+impl Default for ConnectionOptions {
+    fn default() -> Self {
+        Self {
+            subprotocol: Subprotocol::Proto,
+            token: None,
+            source: None,
+            read_buffer_bytes: 16 * 1024,
+            // Kafka's default `message.max.bytes` is 1 MiB; a node batches several records into a message.
+            message_bytes_max: 64 << 20,
+            timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+impl OpenError {
+    /// Returns whether a later attempt can succeed without a change.
+    #[must_use]
+    pub fn is_temporary(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::Timeout { .. } | Self::Handshake { .. } => true,
+            Self::Refused { status, .. } => {
+                status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS
+            }
+            Self::Subprotocol { .. } | Self::Token => false,
+        }
+    }
+
+    /// Returns how long the server asks to wait before the next attempt.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        if let Self::Refused { retry_after, .. } = self { *retry_after } else { None }
+    }
+}
+
+impl Connection {
+    /// Opens a WebSocket. The session begins with the `Connect` that the caller sends.
+    ///
+    /// Cancel safe: a dropped attempt leaves nothing behind.
+    ///
+    /// # Errors
+    ///
+    /// When the server cannot be reached in time, or does not upgrade.
+    pub async fn open(endpoint: &Endpoint, options: &ConnectionOptions) -> Result<Self, OpenError> {
+        let attempt = Box::pin(Self::attempt(endpoint, options));
+        timeout(options.timeout, attempt).await.unwrap_or_else(|_| {
+            Err(OpenError::Timeout { endpoint: endpoint.to_string(), after: options.timeout })
+        })
+    }
+
+    async fn attempt(endpoint: &Endpoint, options: &ConnectionOptions) -> Result<Self, OpenError> {
+        let request = request(endpoint, options)?;
+        let stream = dial(endpoint, options.source)
+            .await
+            .map_err(|source| OpenError::Unreachable { endpoint: endpoint.to_string(), source })?;
+        let config = WebSocketConfig::default()
+            .read_buffer_size(options.read_buffer_bytes)
+            // Each message is written at once; a client says little, and keeps no buffer for it.
+            .write_buffer_size(0)
+            .max_message_size(Some(options.message_bytes_max))
+            .max_frame_size(Some(options.message_bytes_max));
+        match client_async_with_config(request, stream, Some(config)).await {
+            Ok((socket, _)) => Ok(Self { socket, subprotocol: options.subprotocol }),
+            Err(error) => Err(refused(endpoint, options, error)),
+        }
+    }
+}
+
+fn request(endpoint: &Endpoint, options: &ConnectionOptions) -> Result<Request<()>, OpenError> {
+    let mut request = Request::builder()
+        .uri(endpoint.to_string())
+        .header(HOST, format!("{}:{}", endpoint.host(), endpoint.port()))
+        .header(CONNECTION, "Upgrade")
+        .header(UPGRADE, "websocket")
+        .header(SEC_WEBSOCKET_VERSION, "13")
+        .header(SEC_WEBSOCKET_KEY, generate_key())
+        .header(SEC_WEBSOCKET_PROTOCOL, options.subprotocol.name());
+    if let Some(token) = &options.token {
+        let value = HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| OpenError::Token)?;
+        request = request.header(AUTHORIZATION, value);
+    }
+    request.body(()).map_err(|error| OpenError::Handshake {
+        endpoint: endpoint.to_string(),
+        source: Box::new(error.into()),
+    })
+}
+
+/// Connects to the first address that answers.
+async fn dial(endpoint: &Endpoint, source: Option<IpAddr>) -> io::Result<TcpStream> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in lookup_host((endpoint.host(), endpoint.port())).await? {
+        match dial_address(address, source).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+async fn dial_address(address: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
+    let stream = match source {
+        None => TcpStream::connect(address).await?,
+        Some(source) => {
+            let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+            socket.bind(SocketAddr::new(source, 0))?;
+            socket.connect(address).await?
+        }
+    };
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+fn refused(endpoint: &Endpoint, options: &ConnectionOptions, error: tungstenite::Error) -> OpenError {
+    let endpoint = endpoint.to_string();
+    match error {
+        tungstenite::Error::Http(response) => {
+            let after =
+                response.headers().get(RETRY_AFTER).and_then(|after| after.to_str().ok()?.parse().ok());
+            let body = response.body().as_deref().unwrap_or_default();
+            OpenError::Refused {
+                endpoint,
+                status: response.status(),
+                retry_after: after.map(Duration::from_secs),
+                body: String::from_utf8_lossy(body).trim().chars().take(200).collect(),
+            }
+        }
+        tungstenite::Error::Io(source) => OpenError::Unreachable { endpoint, source },
+        tungstenite::Error::Protocol(ProtocolError::SecWebSocketSubProtocolError(_)) => {
+            OpenError::Subprotocol { endpoint, subprotocol: options.subprotocol.name() }
+        }
+        error => OpenError::Handshake { endpoint, source: Box::new(error) },
+    }
+}

@@ -1,0 +1,66 @@
+//! The two forms of a message.
+
+use prost::Message as _;
+use tailcast_proto::push::v1::{ClientMessage, ServerMessage};
+
+use super::Payload;
+
+/// The form of messages, agreed on in the handshake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Subprotocol {
+    /// `tailcast.v1.proto`: protobuf in binary messages.
+    #[default]
+    Proto,
+    /// `tailcast.v1.json`: canonical ProtoJSON in text messages, one per line.
+    Json,
+}
+
+impl Subprotocol {
+    /// Returns the name in the handshake.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Proto => "tailcast.v1.proto",
+            Self::Json => "tailcast.v1.json",
+        }
+    }
+
+    /// Encodes what a client says.
+    ///
+    /// # Panics
+    ///
+    /// Never: a client message has no map, and no float that JSON lacks once `max_rate` is finite.
+    #[must_use]
+    pub fn encode(self, message: &ClientMessage) -> Payload {
+        match self {
+            Self::Proto => Payload::Binary(message.encode_to_vec().into()),
+            Self::Json => {
+                Payload::Text(serde_json::to_string(message).expect("a client message is valid JSON"))
+            }
+        }
+    }
+
+    /// Decodes what a node says; the lines of one text message become one message.
+    pub(super) fn decode(self, payload: Payload) -> Result<ServerMessage, String> {
+        match (self, payload) {
+            (Self::Proto, Payload::Binary(bytes)) => {
+                ServerMessage::decode(bytes).map_err(|error| error.to_string())
+            }
+            (Self::Json, Payload::Text(text)) => {
+                let mut message = ServerMessage::default();
+                for line in text.lines().filter(|line| !line.trim().is_empty()) {
+                    let part: ServerMessage =
+                        serde_json::from_str(line).map_err(|error| error.to_string())?;
+                    message.frames.extend(part.frames);
+                }
+                Ok(message)
+            }
+            (Self::Proto, Payload::Text(_)) => {
+                Err("a text message, where the subprotocol has binary ones".into())
+            }
+            (Self::Json, Payload::Binary(_)) => {
+                Err("a binary message, where the subprotocol has text ones".into())
+            }
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! The subscriptions of a client, against a node that is a few lines of text.
+
+use std::time::Duration;
+
+use tailcast_proto::{
+    Channel,
+    push::v1::{Frame, frame, subscribe},
+};
+
+use super::*;
+use crate::{Event, Start};
+
+fn channel(name: &str) -> Channel {
+    name.parse().expect("a channel")
+}
+
+fn frame(id: u32, frame: frame::Frame) -> Frame {
+    Frame { id, frame: Some(frame) }
+}
+
+fn subscribed(id: u32, index: u32, alias: u32, position: &str) -> Frame {
+    let position: Position = position.parse().expect("a position");
+    let subscribed = v1::Subscribed {
+        index,
+        alias,
+        position: Some((&position).into()),
+        outcome: v1::Outcome::Resumed.into(),
+        ..Default::default()
+    };
+    frame(id, frame::Frame::Subscribed(subscribed))
+}
+
+fn delivery(alias: u32, offset: i64) -> Frame {
+    frame(0, frame::Frame::Delivery(v1::Delivery { alias, offset, ..Default::default() }))
+}
+
+fn refused(id: u32, index: u32, code: v1::ErrorCode, retry_after_ms: u32) -> Frame {
+    let error = v1::Error { code: code.into(), index, retry_after_ms, ..Default::default() };
+    frame(id, frame::Frame::Error(error))
+}
+
+fn progress(topic: &str, next_offset: i64, except_aliases: &[u32]) -> Frame {
+    let progress = v1::Progress {
+        topic: topic.into(),
+        partition: 0,
+        next_offset,
+        except_aliases: except_aliases.into(),
+    };
+    frame(0, frame::Frame::Heartbeat(v1::Heartbeat { progress: vec![progress], ..Default::default() }))
+}
+
+fn observe(resume: &mut Resume, frame: Frame) -> Option<Event> {
+    resume.observe(frame, Instant::now()).expect("the frame is in order")
+}
+
+/// Says what a client sends, as text.
+fn said(messages: &[ClientMessage]) -> String {
+    let one = |subscribe: &v1::Subscribe| {
+        let Some(subscribe::Target::Channel(channel)) = &subscribe.target else { return "?".to_owned() };
+        let channel = Channel::try_from(channel.clone()).expect("a channel");
+        match subscribe.start.as_ref().and_then(|start| start.at.clone()) {
+            Some(v1::start::At::Position(position)) => {
+                format!("{channel} at {}", Position::try_from(position).expect("a position"))
+            }
+            Some(v1::start::At::Snapshot(_)) => format!("{channel} with snapshot"),
+            _ => format!("{channel}"),
+        }
+    };
+    let message = |message: &ClientMessage| match &message.command {
+        Some(Command::Connect(connect)) => {
+            format!("connect({})", connect.subscriptions.iter().map(one).collect::<Vec<_>>().join(", "))
+        }
+        Some(Command::Subscribe(subscribe)) => format!("subscribe({})", one(subscribe)),
+        Some(Command::Unsubscribe(_)) => "unsubscribe".to_owned(),
+        other => format!("{other:?}"),
+    };
+    messages.iter().map(message).collect::<Vec<_>>().join(" ")
+}
+
+/// A client with these subscriptions, subscribed under aliases from 1 on, each at `0:5`.
+fn subscribed_to(names: &[&str]) -> Resume {
+    let mut resume = Resume::new();
+    for name in names {
+        resume.add(Subscription::to(channel(name))).expect("each channel once");
+    }
+    resume.connect(v1::Connect::default(), usize::MAX);
+    for (index, _) in (0..).zip(names) {
+        observe(&mut resume, subscribed(1, index, index + 1, "0:5"));
+    }
+    resume
+}
+
+#[test]
+fn connect_carries_all_subscriptions_at_their_positions() {
+    let mut resume = subscribed_to(&["quotes/A", "quotes/B"]);
+    observe(&mut resume, delivery(1, 7));
+    let messages = resume.connect(v1::Connect::default(), usize::MAX);
+    assert_eq!(said(&messages), "connect(quotes/A at 0:8, quotes/B at 0:5)");
+}
+
+#[test]
+fn what_does_not_fit_into_connect_follows_in_commands() {
+    let mut resume = subscribed_to(&["quotes/A", "quotes/B", "quotes/C"]);
+    let room = resume.connect(v1::Connect::default(), usize::MAX)[0].encoded_len() + 20;
+    let messages = resume.connect(v1::Connect::default(), room);
+    assert_eq!(said(&messages), "connect(quotes/A at 0:5, quotes/B at 0:5) subscribe(quotes/C at 0:5)");
+    assert!(messages.iter().all(|message| message.encoded_len() <= room));
+}
+
+#[test]
+fn an_alias_means_nothing_on_the_next_connection() {
+    let mut resume = subscribed_to(&["quotes/A", "quotes/B"]);
+    resume.connect(v1::Connect::default(), usize::MAX);
+    assert_eq!(resume.observe(delivery(1, 9), Instant::now()), Err(Fault::UnknownAlias(1)));
+    observe(&mut resume, subscribed(1, 0, 2, "0:5"));
+    observe(&mut resume, subscribed(1, 1, 1, "0:5"));
+    observe(&mut resume, delivery(1, 9));
+    assert_eq!(resume.position(&channel("quotes/B")).map(ToString::to_string).as_deref(), Some("0:10"));
+}
+
+#[test]
+fn a_repeated_delivery_is_a_fault_and_moves_nothing() {
+    let mut resume = subscribed_to(&["quotes/A"]);
+    observe(&mut resume, delivery(1, 7));
+    let fault = resume.observe(delivery(1, 7), Instant::now()).expect_err("it is repeated");
+    assert!(matches!(fault, Fault::Order { .. }), "{fault}");
+    assert_eq!(resume.position(&channel("quotes/A")).map(ToString::to_string).as_deref(), Some("0:8"));
+}
+
+#[test]
+fn progress_moves_all_subscriptions_of_the_partition_but_those_behind() {
+    let mut resume = subscribed_to(&["quotes/A", "quotes/B", "chat/A"]);
+    let Some(Event::Heartbeat(heartbeat)) = observe(&mut resume, progress("quotes", 50, &[2])) else {
+        panic!("a heartbeat is an event");
+    };
+    let moved: Vec<_> = heartbeat.progress.iter().map(|moved| moved.channel.to_string()).collect();
+    assert_eq!(moved, ["quotes/A"]);
+    let messages = resume.connect(v1::Connect::default(), usize::MAX);
+    assert_eq!(said(&messages), "connect(quotes/A at 0:50, quotes/B at 0:5, chat/A at 0:5)");
+}
+
+#[test]
+fn a_delivery_of_a_channel_that_is_one_key_has_the_key() {
+    let mut resume = subscribed_to(&["quotes/A"]);
+    let Some(Event::Delivery(delivery)) = observe(&mut resume, delivery(1, 5)) else {
+        panic!("a delivery is an event");
+    };
+    assert_eq!(delivery.key.as_deref(), Some(&b"A"[..]));
+}
+
+#[test]
+fn a_subscription_refused_for_now_is_asked_for_again() {
+    let mut resume = Resume::new();
+    let now = Instant::now();
+    resume.add(Subscription::to(channel("quotes/A"))).expect("the first");
+    resume.connect(v1::Connect::default(), usize::MAX);
+    let frame = refused(1, 0, v1::ErrorCode::Unavailable, 300);
+    let event = resume.observe(frame, now).expect("a refusal is no fault");
+    assert!(matches!(event, Some(Event::Error(refused)) if refused.retry_after.is_some()));
+
+    assert_eq!(said(&resume.due(now)), "");
+    let later = now + Duration::from_millis(300);
+    assert_eq!(resume.next_due(), Some(later));
+    assert_eq!(said(&resume.due(later)), "subscribe(quotes/A)");
+    assert_eq!(said(&resume.due(later)), "");
+}
+
+#[test]
+fn a_subscription_refused_for_good_is_gone() {
+    let mut resume = Resume::new();
+    resume.add(Subscription::to(channel("quotes/A"))).expect("the first");
+    resume.connect(v1::Connect::default(), usize::MAX);
+    observe(&mut resume, refused(1, 0, v1::ErrorCode::OtherEpoch, 0));
+    assert_eq!(said(&resume.connect(v1::Connect::default(), usize::MAX)), "connect()");
+    resume.add(Subscription::to(channel("quotes/A"))).expect("the channel is free again");
+}
+
+#[test]
+fn a_channel_is_subscribed_once() {
+    let mut resume = subscribed_to(&["quotes/A"]);
+    assert_eq!(resume.add(Subscription::to(channel("quotes/A"))), Err(AlreadySubscribed));
+}
+
+#[test]
+fn unsubscribing_is_said_to_the_node_and_deliveries_on_their_way_are_dropped() {
+    let mut resume = subscribed_to(&["quotes/A"]);
+    resume.unsubscribe(&channel("quotes/A"));
+    let messages = resume.due(Instant::now());
+    assert_eq!(said(&messages), "unsubscribe");
+    assert_eq!(observe(&mut resume, delivery(1, 6)), None);
+    let ended = v1::Unsubscribed { alias: 1, ..Default::default() };
+    let event = observe(&mut resume, frame(messages[0].id, frame::Frame::Unsubscribed(ended)));
+    let Some(Event::Unsubscribed(ended)) = event else { panic!("the end is an event") };
+    assert_eq!(ended.position.map(|position| position.to_string()).as_deref(), Some("0:7"));
+    assert_eq!(said(&resume.connect(v1::Connect::default(), usize::MAX)), "connect()");
+}
+
+#[test]
+fn what_was_being_ended_is_not_asked_for_on_the_next_connection() {
+    let mut resume = subscribed_to(&["quotes/A", "quotes/B"]);
+    resume.unsubscribe(&channel("quotes/A"));
+    assert_eq!(resume.take_leaving().len(), 1);
+    assert_eq!(said(&resume.connect(v1::Connect::default(), usize::MAX)), "connect(quotes/B at 0:5)");
+}
+
+#[test]
+fn a_subscription_dropped_while_connecting_is_ended_afterwards() {
+    let mut resume = subscribed_to(&["quotes/A"]);
+    resume.connect(v1::Connect::default(), usize::MAX);
+    resume.unsubscribe(&channel("quotes/A"));
+    assert!(matches!(observe(&mut resume, subscribed(1, 0, 9, "0:5")), Some(Event::Subscribed(_))));
+    assert_eq!(said(&resume.due(Instant::now())), "unsubscribe");
+}
+
+#[test]
+fn a_broken_off_snapshot_is_begun_anew() {
+    let mut resume = Resume::new();
+    resume.add(Subscription::to(channel("quotes/A")).from(Start::Snapshot)).expect("the first");
+    resume.connect(v1::Connect::default(), usize::MAX);
+    let mut start = subscribed(1, 0, 1, "0:5");
+    if let Some(frame::Frame::Subscribed(subscribed)) = &mut start.frame {
+        subscribed.outcome = v1::Outcome::Snapshot.into();
+    }
+    observe(&mut resume, start);
+    // The node does not say the partition of what is in the only one.
+    observe(&mut resume, delivery(1, 2));
+    assert_eq!(said(&resume.connect(v1::Connect::default(), usize::MAX)), "connect(quotes/A with snapshot)");
+}
+
+#[test]
+fn a_reply_that_nothing_waits_for_is_a_fault() {
+    let mut resume = subscribed_to(&["quotes/A"]);
+    let fault = resume.observe(subscribed(1, 0, 1, "0:5"), Instant::now());
+    assert_eq!(fault, Err(Fault::UnexpectedReply { id: 1, index: 0 }));
+    let fault = resume.observe(subscribed(77, 0, 1, "0:5"), Instant::now());
+    assert_eq!(fault, Err(Fault::UnexpectedReply { id: 77, index: 0 }));
+}
+
+#[test]
+fn a_place_that_is_none_is_a_fault() {
+    let mut resume = subscribed_to(&["quotes/A"]);
+    assert!(matches!(resume.observe(delivery(1, -1), Instant::now()), Err(Fault::Place { .. })));
+}
