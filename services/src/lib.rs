@@ -7,3 +7,17 @@
 //! What is deliberately absent: nothing here knows of gRPC, WebSockets or sessions.
 
 pub mod lifecycle;
+
+pub mod readiness;
+
+pub mod log;
+
+pub mod metrics;
+
+pub mod admin;
+
+pub mod kafka;
+
+pub mod topics;
+
+pub mod in_process;

@@ -1,6 +1,8 @@
 //! Time is tokio's paused clock: it jumps to the next deadline when every task waits.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -155,17 +157,23 @@ async fn blocking_work_is_finished_even_when_nobody_waits_for_it() {
 #[tokio::test(start_paused = true)]
 async fn a_companion_ends_after_everything_else() {
     let lifecycle = Lifecycle::new();
-    let (ended, mut has_ended) = oneshot::channel();
+    let ended = Arc::new(AtomicBool::new(false));
+    let has_ended = Arc::clone(&ended);
     lifecycle.accompany(|told| async move {
         told.cancelled().await;
-        ended.send(()).expect("the test waits");
+        ended.store(true, Ordering::SeqCst);
     });
-    let waiter = lifecycle.clone();
-    lifecycle.spawn("session", async move {
+    let (waiter, companion) = (lifecycle.clone(), Arc::clone(&has_ended));
+    lifecycle.supervise("listener", async move {
         waiter.draining().await;
         tokio::time::sleep(Duration::from_secs(2)).await;
-        assert!(has_ended.try_recv().is_err(), "the companion left before the session");
-        has_ended.close();
+        if companion.load(Ordering::SeqCst) {
+            Err(io::Error::other("the companion left first"))
+        } else {
+            Ok(())
+        }
     });
-    assert!(!lifecycle.finish(GRACE).await.to_string().is_empty());
+    let ending = lifecycle.finish(GRACE).await;
+    assert!(ending.is_clean(), "{ending}");
+    assert!(has_ended.load(Ordering::SeqCst));
 }

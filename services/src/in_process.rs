@@ -1,0 +1,149 @@
+//! A Kafka broker inside this process, for tests and for `tailcast dev`: librdkafka's mock cluster, which speaks the real
+//! protocol on loopback. What is written is in memory, bounded to 5 MB a partition, and lost with the process.
+//!
+//! The mock cluster belongs to one thread, which does what the handles ask for in turn; it ends with the last handle.
+//!
+//! Invariant: a topic exists only after [`InProcess::create_topic`], because every client here is told not to create any.
+//! (A bare librdkafka producer would.)
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use rdkafka::error::KafkaError;
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::DefaultProducerContext;
+use tailcast_proto::{Epoch, TopicName};
+
+use crate::kafka::Settings;
+use crate::topics::Epochs;
+
+pub use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+
+type Cluster = MockCluster<'static, DefaultProducerContext>;
+type Work = Box<dyn FnOnce(&Cluster) + Send>;
+
+/// Requests that wait for the cluster's thread; the next caller waits with them.
+const WORK_MAX: usize = 16;
+/// The mock cluster holds each fetch for the whole of this time, also when there are records: what a person would see as
+/// latency. Not less, because an idle consumer asks this often.
+const FETCH_WAIT_MS: &str = "2";
+
+/// A handle to the broker; it lives as long as one of them.
+#[derive(Clone, Debug)]
+pub struct InProcess {
+    work: Arc<SyncSender<Work>>,
+    brokers: String,
+    epoch: Epoch,
+}
+
+/// Why the in-process broker did not do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum InProcessError {
+    /// The thread could not be started.
+    #[error("the in-process broker has no thread: {0}")]
+    Thread(#[from] std::io::Error),
+    /// librdkafka refused.
+    #[error("the in-process broker refused: {0}")]
+    Kafka(#[from] KafkaError),
+    /// The thread has died.
+    #[error("the in-process broker has died")]
+    Died,
+}
+
+impl InProcess {
+    /// Starts that many brokers, on free ports of loopback. Blocks for some milliseconds.
+    ///
+    /// # Errors
+    /// When there is no thread or no port left.
+    pub fn start(brokers: u8) -> Result<Self, InProcessError> {
+        let (work, works) = sync_channel(WORK_MAX);
+        let (begun, has_begun) = sync_channel(1);
+        std::thread::Builder::new().name("in-process-kafka".to_owned()).spawn(
+            move || match MockCluster::new(i32::from(brokers)) {
+                Ok(cluster) => {
+                    let _starter_may_be_gone = begun.send(Ok(cluster.bootstrap_servers()));
+                    serve(&cluster, &works);
+                }
+                Err(error) => {
+                    let _starter_may_be_gone = begun.send(Err(error));
+                }
+            },
+        )?;
+        let brokers = has_begun.recv().map_err(|_| InProcessError::Died)??;
+        let epoch = Epoch::from_bits(fastrand::i64(..), fastrand::i64(..));
+        Ok(Self { work: Arc::new(work), brokers, epoch })
+    }
+
+    /// The addresses, comma-separated: `127.0.0.1:PORT`.
+    pub fn brokers(&self) -> String {
+        self.brokers.clone()
+    }
+
+    /// Settings to reach these brokers with, waits adjusted to their habits.
+    pub fn settings(&self) -> Settings {
+        let mut settings = Settings::at(&self.brokers);
+        settings.properties.insert("fetch.wait.max.ms".to_owned(), FETCH_WAIT_MS.to_owned());
+        settings
+    }
+
+    /// The mock cluster has no topic ids: every topic gets one that was drawn at the start.
+    pub fn epochs(&self) -> Epochs {
+        Epochs::InProcess(self.epoch)
+    }
+
+    /// Creates a topic.
+    ///
+    /// # Errors
+    /// When it exists already, or for more partitions than librdkafka takes.
+    pub fn create_topic(&self, topic: &TopicName, partitions: u16) -> Result<(), InProcessError> {
+        let topic = topic.clone();
+        Ok(self.on_cluster(move |cluster| cluster.create_topic(topic.as_ref(), i32::from(partitions), 1))??)
+    }
+
+    /// Closes the connections of a broker (1 is the first; `None` is every one) and refuses new ones.
+    ///
+    /// # Errors
+    /// When there is no such broker.
+    pub fn broker_down(&self, broker: Option<u8>) -> Result<(), InProcessError> {
+        Ok(self.on_cluster(move |cluster| cluster.broker_down(broker.map_or(-1, i32::from)))??)
+    }
+
+    /// Lets a broker accept connections again.
+    ///
+    /// # Errors
+    /// When there is no such broker.
+    pub fn broker_up(&self, broker: Option<u8>) -> Result<(), InProcessError> {
+        Ok(self.on_cluster(move |cluster| cluster.broker_up(broker.map_or(-1, i32::from)))??)
+    }
+
+    /// Fails the next requests of this kind, one with each of `errors` in order.
+    ///
+    /// # Errors
+    /// When the broker has died.
+    pub fn request_errors(
+        &self,
+        api: RDKafkaApiKey,
+        errors: Vec<RDKafkaRespErr>,
+    ) -> Result<(), InProcessError> {
+        self.on_cluster(move |cluster| cluster.request_errors(api, &errors))
+    }
+
+    fn on_cluster<T: Send + 'static>(
+        &self,
+        run: impl FnOnce(&Cluster) -> T + Send + 'static,
+    ) -> Result<T, InProcessError> {
+        let (answer, answered) = sync_channel(1);
+        let work = Box::new(move |cluster: &Cluster| {
+            // The receiver waits below until this is sent.
+            let _ = answer.send(run(cluster));
+        });
+        self.work.send(work).map_err(|_| InProcessError::Died)?;
+        answered.recv().map_err(|_| InProcessError::Died)
+    }
+}
+
+fn serve(cluster: &Cluster, works: &Receiver<Work>) {
+    while let Ok(work) = works.recv() {
+        work(cluster);
+    }
+}

@@ -1,0 +1,187 @@
+//! How Tailcast talks to Kafka: where the brokers are, and every librdkafka property that is set, with its reason.
+//!
+//! A person sets librdkafka's properties under librdkafka's names in `[kafka.properties]`. Most of what Tailcast sets is a
+//! preset that may be changed there; the few that a promise depends on are owned, and setting them is refused with the
+//! reason. [`properties`] is the one table of both; documentation and `config show` are made from it.
+//!
+//! Invariant: a secret is never printed. `Debug`, errors and [`Settings::shown`] say [`REDACTED`] in its place.
+
+mod context;
+mod line_limit;
+mod names;
+mod property;
+
+use std::collections::{BTreeMap, HashSet};
+use std::fmt;
+
+use rdkafka::ClientConfig;
+use rdkafka::error::KafkaError;
+use serde::Deserialize;
+
+pub use context::{ClientLog, Context};
+pub use names::{REDACTED, is_secret};
+pub use property::{Property, Role, Standing, properties};
+
+/// Section `[kafka]`.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// The first brokers to ask, as `HOST:PORT`; they name the others.
+    pub brokers: Vec<String>,
+    /// Properties passed to librdkafka under its own names.
+    pub properties: BTreeMap<String, String>,
+}
+
+/// Why the Kafka settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PropertyError {
+    /// There is nobody to ask.
+    #[error("kafka.brokers is empty; right would be [\"HOST:PORT\"]")]
+    NoBrokers,
+    /// An element of `kafka.brokers` is not an address.
+    #[error("kafka.brokers: {broker:?} is no HOST:PORT")]
+    Broker {
+        /// The element found.
+        broker: String,
+    },
+    /// A promise depends on this property.
+    #[error("kafka.properties: {name:?} belongs to Tailcast: {reason}")]
+    Owned {
+        /// The property, as it was written.
+        name: String,
+        /// What would break.
+        reason: &'static str,
+    },
+    /// The same property under two of its names, or an alias beside it.
+    #[error("kafka.properties: {name:?} is another name of {canonical:?}, which is set too; keep one")]
+    Twice {
+        /// The property, as it was written.
+        name: String,
+        /// The name that librdkafka prefers.
+        canonical: &'static str,
+    },
+    /// librdkafka does not know the property, or not this value.
+    #[error("kafka.properties: {name:?} = {value:?}: {reason}")]
+    Refused {
+        /// The property.
+        name: String,
+        /// Its value, redacted if secret.
+        value: String,
+        /// librdkafka's own words.
+        reason: String,
+    },
+}
+
+impl Settings {
+    /// Settings with these brokers (`HOST:PORT`, comma-separated) and no property of one's own.
+    pub fn at(brokers: &str) -> Self {
+        Self {
+            brokers: brokers.split(',').map(|broker| broker.trim().to_owned()).collect(),
+            properties: BTreeMap::new(),
+        }
+    }
+
+    /// For the one producer of `ingest`: acknowledged means durable, and a key's partition is where Java puts it.
+    ///
+    /// # Errors
+    /// See [`PropertyError`].
+    pub fn producer(&self) -> Result<ClientConfig, PropertyError> {
+        self.client(Role::Producer)
+    }
+
+    /// For the consumer that tails partitions as they grow, with low latency and without a group.
+    ///
+    /// # Errors
+    /// See [`PropertyError`].
+    pub fn tail(&self) -> Result<ClientConfig, PropertyError> {
+        self.client(Role::Tail)
+    }
+
+    /// For consumers that read a range of old records and stop.
+    ///
+    /// # Errors
+    /// See [`PropertyError`].
+    pub fn reader(&self) -> Result<ClientConfig, PropertyError> {
+        self.client(Role::Reader)
+    }
+
+    /// For the client that asks which topics exist. It never reads a record.
+    ///
+    /// # Errors
+    /// See [`PropertyError`].
+    pub fn directory(&self) -> Result<ClientConfig, PropertyError> {
+        self.client(Role::Directory)
+    }
+
+    /// The properties as a person may see them: secrets redacted.
+    pub fn shown(&self) -> BTreeMap<&str, &str> {
+        self.properties.iter().map(|(name, value)| (name.as_str(), names::shown(name, value))).collect()
+    }
+
+    fn client(&self, role: Role) -> Result<ClientConfig, PropertyError> {
+        self.check_brokers()?;
+        let mut config = ClientConfig::new();
+        for property in properties().iter().filter(|property| property.roles.contains(&role)) {
+            if let Some(value) = property.value {
+                config.set(property.name, value);
+            }
+        }
+        let mut seen = HashSet::new();
+        for (name, value) in &self.properties {
+            let canonical = names::canonical(name);
+            if let Some(reason) = property::owned(canonical) {
+                return Err(PropertyError::Owned { name: name.clone(), reason });
+            }
+            if !seen.insert(canonical) {
+                let canonical = names::canonical_of_alias(name).unwrap_or("it");
+                return Err(PropertyError::Twice { name: name.clone(), canonical });
+            }
+            if role.has(canonical) {
+                config.set(canonical, value);
+            }
+        }
+        config.set("bootstrap.servers", self.brokers.join(","));
+        // Asks librdkafka itself whether it knows every name and takes every value.
+        config.create_native_config().map_err(refused)?;
+        Ok(config)
+    }
+
+    fn check_brokers(&self) -> Result<(), PropertyError> {
+        if self.brokers.is_empty() {
+            return Err(PropertyError::NoBrokers);
+        }
+        let wrong = |broker: &&String| {
+            broker.rsplit_once(':').is_none_or(|(host, port)| host.is_empty() || port.parse::<u16>().is_err())
+        };
+        match self.brokers.iter().find(wrong) {
+            Some(broker) => Err(PropertyError::Broker { broker: broker.clone() }),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings").field("brokers", &self.brokers).field("properties", &self.shown()).finish()
+    }
+}
+
+fn refused(error: KafkaError) -> PropertyError {
+    match error {
+        KafkaError::ClientConfig(_, reason, name, value) => {
+            let value = names::shown(&name, &value).to_owned();
+            // librdkafka's sentence may quote the value.
+            let reason =
+                if is_secret(&name) { "librdkafka does not take this value".to_owned() } else { reason };
+            PropertyError::Refused { name, value, reason }
+        }
+        other => PropertyError::Refused {
+            name: "kafka.properties".to_owned(),
+            value: String::new(),
+            reason: other.to_string(),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,145 @@
+//! What the name of a librdkafka property tells: whether its value is secret, which other name it has, and whether
+//! producers or consumers have it (librdkafka complains about each property that its kind of client does not have).
+
+/// What is shown in place of a secret.
+pub const REDACTED: &str = "[redacted]";
+
+/// Names that librdkafka itself keeps secret although their ending does not tell.
+const SECRETS: &[&str] =
+    &["sasl.oauthbearer.config", "ssl.key.pem", "sasl.oauthbearer.assertion.private.key.pem"];
+const SECRET_ENDINGS: &[&str] = &[".password", ".secret", ".passphrase", ".pem", "_key"];
+
+/// Alias and the name that librdkafka prefers.
+const ALIASES: &[(&str, &str)] = &[
+    ("auto.commit.enable", "enable.auto.commit"),
+    ("compression.type", "compression.codec"),
+    ("delivery.timeout.ms", "message.timeout.ms"),
+    ("max.in.flight", "max.in.flight.requests.per.connection"),
+    ("max.partition.fetch.bytes", "fetch.message.max.bytes"),
+    ("message.send.max.retries", "retries"),
+    ("metadata.broker.list", "bootstrap.servers"),
+    ("queue.buffering.max.ms", "linger.ms"),
+    ("request.required.acks", "acks"),
+    ("sasl.mechanism", "sasl.mechanisms"),
+];
+
+/// Marked `P` in librdkafka's CONFIGURATION.md, under their preferred names.
+const OF_PRODUCERS: &[&str] = &[
+    "acks",
+    "batch.num.messages",
+    "batch.size",
+    "compression.codec",
+    "compression.level",
+    "delivery.report.only.error",
+    "enable.gapless.guarantee",
+    "enable.idempotence",
+    "linger.ms",
+    "message.timeout.ms",
+    "partitioner",
+    "produce.offset.report",
+    "queue.buffering.backpressure.threshold",
+    "queue.buffering.max.kbytes",
+    "queue.buffering.max.messages",
+    "queuing.strategy",
+    "request.timeout.ms",
+    "retries",
+    "sticky.partitioning.linger.ms",
+    "transaction.timeout.ms",
+    "transactional.id",
+];
+
+/// Marked `C` in librdkafka's CONFIGURATION.md, under their preferred names.
+const OF_CONSUMERS: &[&str] = &[
+    "auto.commit.interval.ms",
+    "auto.offset.reset",
+    "check.crcs",
+    "consume.callback.max.messages",
+    "coordinator.query.interval.ms",
+    "enable.auto.commit",
+    "enable.auto.offset.store",
+    "enable.partition.eof",
+    "fetch.error.backoff.ms",
+    "fetch.max.bytes",
+    "fetch.message.max.bytes",
+    "fetch.min.bytes",
+    "fetch.queue.backoff.ms",
+    "fetch.wait.max.ms",
+    "group.id",
+    "group.instance.id",
+    "group.protocol",
+    "group.protocol.type",
+    "group.remote.assignor",
+    "heartbeat.interval.ms",
+    "isolation.level",
+    "max.poll.interval.ms",
+    "offset.store.method",
+    "offset.store.path",
+    "offset.store.sync.interval.ms",
+    "partition.assignment.strategy",
+    "queued.max.messages.kbytes",
+    "queued.min.messages",
+    "session.timeout.ms",
+];
+
+/// Whether the value of this property must not be shown. Errs on the side of redacting: a certificate in PEM is no secret,
+/// but its name ends like a key's.
+pub fn is_secret(name: &str) -> bool {
+    SECRETS.contains(&name) || SECRET_ENDINGS.iter().any(|ending| name.ends_with(ending))
+}
+
+pub(super) fn shown<'a>(name: &str, value: &'a str) -> &'a str {
+    if is_secret(name) { REDACTED } else { value }
+}
+
+/// The name that librdkafka prefers. Setting a property under both names would let the order of a hash map decide.
+pub(super) fn canonical(name: &str) -> &str {
+    canonical_of_alias(name).unwrap_or(name)
+}
+
+pub(super) fn canonical_of_alias(name: &str) -> Option<&'static str> {
+    // The preferred name may come second in order, so either of the two explains the pair.
+    ALIASES
+        .iter()
+        .find(|(alias, preferred)| *alias == name || *preferred == name)
+        .map(|(_, preferred)| *preferred)
+}
+
+pub(super) fn of_producers(canonical: &str) -> bool {
+    !OF_CONSUMERS.contains(&canonical)
+}
+
+pub(super) fn of_consumers(canonical: &str) -> bool {
+    !OF_PRODUCERS.contains(&canonical)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_and_keys_are_secret_and_places_are_not() {
+        for name in [
+            "sasl.password",
+            "ssl.key.password",
+            "ssl.keystore.password",
+            "ssl.key.pem",
+            "sasl.oauthbearer.client.secret",
+            "sasl.oauthbearer.client.credentials.client.secret",
+            "sasl.oauthbearer.config",
+            "sasl.oauthbearer.assertion.private.key.passphrase",
+        ] {
+            assert!(is_secret(name), "{name} is shown");
+        }
+        for name in ["ssl.ca.location", "ssl.key.location", "sasl.username", "security.protocol", "linger.ms"]
+        {
+            assert!(!is_secret(name), "{name} is hidden");
+        }
+    }
+
+    #[test]
+    fn an_alias_stands_for_its_preferred_name() {
+        assert_eq!(canonical("queue.buffering.max.ms"), "linger.ms");
+        assert_eq!(canonical("linger.ms"), "linger.ms");
+        assert_eq!(canonical("debug"), "debug");
+    }
+}

@@ -1,0 +1,125 @@
+//! Settings as data: what goes in, what comes out.
+
+use super::{Settings, Standing, properties};
+
+fn settings(lines: &[(&str, &str)]) -> Settings {
+    let mut settings = Settings::at("127.0.0.1:9092");
+    settings.properties.extend(lines.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())));
+    settings
+}
+
+#[track_caller]
+fn refused(lines: &[(&str, &str)], expected: &str) {
+    let error = settings(lines).producer().expect_err("these settings cannot be right");
+    assert_eq!(error.to_string(), expected);
+}
+
+#[test]
+fn every_role_gets_properties_that_librdkafka_takes() {
+    let settings = settings(&[]);
+    let producer = settings.producer().expect("it is taken");
+    assert_eq!(producer.get("acks"), Some("all"));
+    assert_eq!(producer.get("partitioner"), Some("murmur2_random"));
+    assert_eq!(producer.get("group.id"), None);
+    let tail = settings.tail().expect("it is taken");
+    assert_eq!(tail.get("auto.offset.reset"), Some("error"));
+    assert_eq!(tail.get("queued.max.messages.kbytes"), Some("32768"));
+    let reader = settings.reader().expect("it is taken");
+    assert_eq!(reader.get("enable.partition.eof"), Some("true"));
+    assert_eq!(reader.get("queued.max.messages.kbytes"), Some("4096"));
+    let directory = settings.directory().expect("it is taken");
+    assert_eq!(directory.get("allow.auto.create.topics"), Some("false"));
+    assert_eq!(directory.get("group.id"), None);
+}
+
+#[test]
+fn a_preset_gives_way_to_what_a_person_sets_also_under_its_other_name() {
+    let producer = settings(&[("queue.buffering.max.ms", "20")]).producer().expect("it is taken");
+    assert_eq!(producer.get("linger.ms"), Some("20"));
+    assert_eq!(producer.get("queue.buffering.max.ms"), None);
+}
+
+#[test]
+fn properties_of_the_other_kind_of_client_are_left_out() {
+    let settings = settings(&[("compression.codec", "zstd"), ("fetch.min.bytes", "1"), ("client.rack", "a")]);
+    let producer = settings.producer().expect("it is taken");
+    assert_eq!((producer.get("compression.codec"), producer.get("fetch.min.bytes")), (Some("zstd"), None));
+    let tail = settings.tail().expect("it is taken");
+    assert_eq!((tail.get("compression.codec"), tail.get("fetch.min.bytes")), (None, Some("1")));
+    assert_eq!((producer.get("client.rack"), tail.get("client.rack")), (Some("a"), Some("a")));
+}
+
+#[test]
+fn an_owned_property_is_refused_with_its_reason() {
+    refused(
+        &[("request.required.acks", "1")],
+        "kafka.properties: \"request.required.acks\" belongs to Tailcast: an acknowledged publish survives the loss \
+         of any one broker (P1)",
+    );
+    refused(
+        &[("bootstrap.servers", "b:9092")],
+        "kafka.properties: \"bootstrap.servers\" belongs to Tailcast: the brokers are given in kafka.brokers",
+    );
+    for property in properties().iter().filter(|property| property.standing == Standing::Owned) {
+        let error = settings(&[(property.name, "1")]).directory().expect_err(property.name);
+        assert!(error.to_string().ends_with(property.reason), "{error}");
+    }
+}
+
+#[test]
+fn librdkafka_says_what_is_wrong_with_a_property_that_it_does_not_take() {
+    refused(
+        &[("linger.msec", "1")],
+        "kafka.properties: \"linger.msec\" = \"1\": No such configuration property: \"linger.msec\"",
+    );
+    let error = settings(&[("linger.ms", "soon")]).producer().expect_err("it is no number");
+    assert!(error.to_string().starts_with("kafka.properties: \"linger.ms\" = \"soon\": "), "{error}");
+}
+
+#[test]
+fn two_names_of_one_property_cannot_both_be_set() {
+    refused(
+        &[("linger.ms", "1"), ("queue.buffering.max.ms", "2")],
+        "kafka.properties: \"queue.buffering.max.ms\" is another name of \"linger.ms\", which is set too; keep one",
+    );
+}
+
+#[test]
+fn brokers_have_to_be_addresses() {
+    let mut settings = settings(&[]);
+    settings.brokers = vec!["kafka-1:9092".into(), "kafka-2".into()];
+    let error = settings.tail().expect_err("there is no port");
+    assert_eq!(error.to_string(), "kafka.brokers: \"kafka-2\" is no HOST:PORT");
+    settings.brokers.clear();
+    let error = settings.tail().expect_err("there is nobody");
+    assert!(error.to_string().starts_with("kafka.brokers is empty"), "{error}");
+}
+
+#[test]
+fn secrets_are_never_printed() {
+    let settings = settings(&[("sasl.password", "hunter2"), ("sasl.username", "tailcast")]);
+    let shown = format!("{settings:?}");
+    assert!(
+        !shown.contains("hunter2") && shown.contains("[redacted]") && shown.contains("\"tailcast\""),
+        "{shown}"
+    );
+}
+
+#[test]
+fn compression_encryption_and_authentication_are_built_in() {
+    for codec in ["gzip", "snappy", "lz4", "zstd"] {
+        settings(&[("compression.codec", codec)]).producer().expect(codec);
+    }
+    for mechanism in ["PLAIN", "SCRAM-SHA-512"] {
+        let secure = [("security.protocol", "sasl_ssl"), ("sasl.mechanism", mechanism)];
+        settings(&secure).tail().expect(mechanism);
+    }
+}
+
+#[test]
+fn every_property_has_a_reason() {
+    for property in properties() {
+        assert!(property.reason.len() > 15, "{} has no reason", property.name);
+        assert!(!property.reason.ends_with('.'), "{}: reasons are clauses", property.name);
+    }
+}

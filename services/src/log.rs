@@ -1,0 +1,111 @@
+//! What the process says while it runs: to stderr, as lines for people or as JSON for machines.
+//!
+//! stdout is for data. What librdkafka says passes through here too, but only at the rate that
+//! [`crate::kafka::Context`] lets through, because an unreachable broker would otherwise fill the log.
+
+use std::io::IsTerminal;
+
+use serde::Deserialize;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::time::SystemTime;
+
+/// Section `[log]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Which lines, in the syntax of `tracing`: `info`, or `info,tailcast_push=debug`.
+    pub filter: String,
+    /// The form of a line.
+    pub format: Format,
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// `pretty` when stderr is a terminal, else `json`.
+    Auto,
+    /// For people: one line each, in colour on a terminal.
+    Pretty,
+    /// For machines: one JSON object a line.
+    Json,
+}
+
+/// Why logging could not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The filter is not in `tracing`'s syntax.
+    #[error(
+        "log.filter: {filter:?} is no filter ({source}); right would be `info` or `info,tailcast_push=debug`"
+    )]
+    Filter {
+        /// The text found.
+        filter: String,
+        /// What the parser says.
+        source: tracing_subscriber::filter::ParseError,
+    },
+    /// A subscriber was installed before: a second `init` in one process.
+    #[error("logging has begun already")]
+    Begun,
+}
+
+/// Begins to log. Panics are logged from here on, in the same form, with their place.
+///
+/// # Errors
+/// See [`LogError`].
+pub fn init(config: &Config) -> Result<(), LogError> {
+    let filter = EnvFilter::try_new(&config.filter)
+        .map_err(|source| LogError::Filter { filter: config.filter.clone(), source })?;
+    let terminal = std::io::stderr().is_terminal();
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let begun = if config.format.is_json(terminal) {
+        lines.json().flatten_event(true).with_timer(SystemTime).try_init()
+    } else {
+        lines.with_ansi(terminal).with_timer(SystemTime).try_init()
+    };
+    begun.map_err(|_| LogError::Begun)?;
+    std::panic::set_hook(Box::new(log_panic));
+    Ok(())
+}
+
+impl Format {
+    fn is_json(self, terminal: bool) -> bool {
+        match self {
+            Self::Auto => !terminal,
+            Self::Pretty => false,
+            Self::Json => true,
+        }
+    }
+}
+
+fn log_panic(panic: &std::panic::PanicHookInfo<'_>) {
+    let message = panic.payload_as_str().unwrap_or("a value that is no text");
+    let place = panic.location().map(ToString::to_string);
+    let thread = std::thread::current();
+    tracing::error!(
+        thread = thread.name().unwrap_or("unnamed"),
+        place = place.as_deref().unwrap_or("unknown"),
+        backtrace = %std::backtrace::Backtrace::capture(),
+        "panic: {message}"
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_form_follows_the_terminal_unless_told_otherwise() {
+        assert!(!Format::Auto.is_json(true));
+        assert!(Format::Auto.is_json(false));
+        assert!(!Format::Pretty.is_json(false));
+        assert!(Format::Json.is_json(true));
+    }
+
+    #[test]
+    fn a_wrong_filter_is_refused_with_an_example() {
+        let config = Config { filter: "tailcast=loud".into(), format: Format::Json };
+        let error = init(&config).expect_err("`loud` is no level");
+        assert!(error.to_string().contains("info,tailcast_push=debug"), "{error}");
+    }
+}

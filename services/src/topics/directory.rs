@@ -1,0 +1,214 @@
+//! The thread that asks Kafka which topics exist.
+//!
+//! Waits at the desk, asks, tells those who waited, publishes what changed, and says through its condition whether Kafka
+//! answers. Ends when the process drains.
+
+use std::collections::HashSet;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::types::RDKafkaErrorCode;
+use tailcast_proto::{Epoch, TopicName};
+use tailcast_topic_id::{TopicDescription, TopicError};
+
+use super::cache::Effect;
+use super::desk::{Answer, Waiting};
+use super::{Epochs, LookupError, Obstacle, Shared, Topic, TopicsConfig};
+use crate::kafka::Context;
+use crate::lifecycle::Lifecycle;
+use crate::readiness::Condition;
+
+/// How long the thread waits at most before it looks at draining and at librdkafka's log.
+const TICK: Duration = Duration::from_millis(100);
+/// The pause before Kafka is asked again after it did not answer.
+const RETRY: Duration = Duration::from_secs(1);
+/// The pause before the second question about a topic that is said to be gone.
+const DOUBT: Duration = Duration::from_millis(250);
+/// Refreshes that may fail before the node should no longer get traffic.
+const SILENT_REFRESHES_MAX: u32 = 3;
+/// Asked about when there is nobody else to ask about. Every Kafka has an answer to this name.
+const PROBE: &str = "__consumer_offsets";
+
+/// The thread's state.
+pub(super) struct Directory {
+    lifecycle: Lifecycle,
+    client: BaseConsumer<Context>,
+    epochs: Epochs,
+    config: TopicsConfig,
+    condition: Condition,
+    shared: Arc<Shared>,
+    refresh_at: Instant,
+    answered_at: Option<Instant>,
+}
+
+/// What Kafka says of one topic.
+enum Said {
+    Exists(Topic),
+    Absent,
+    Refused(RDKafkaErrorCode),
+}
+
+impl Directory {
+    pub(super) fn new(
+        lifecycle: Lifecycle,
+        client: BaseConsumer<Context>,
+        epochs: Epochs,
+        config: TopicsConfig,
+        condition: Condition,
+        shared: Arc<Shared>,
+    ) -> Self {
+        let refresh_at = Instant::now();
+        Self { lifecycle, client, epochs, config, condition, shared, refresh_at, answered_at: None }
+    }
+
+    pub(super) fn run(mut self) -> Result<(), std::convert::Infallible> {
+        while !self.lifecycle.is_draining() {
+            let pause = self.refresh_at.saturating_duration_since(Instant::now()).min(TICK);
+            let waiting = self.shared.desk.take(pause);
+            let refresh = Instant::now() >= self.refresh_at;
+            if refresh || !waiting.is_empty() {
+                self.round(waiting, refresh);
+            }
+            // Serves librdkafka's log. Errors come here too, and the context has logged them.
+            while self.client.poll(Duration::ZERO).is_some() {}
+        }
+        self.shared.desk.close();
+        Ok(())
+    }
+
+    fn round(&mut self, mut waiting: Waiting, refresh: bool) {
+        let mut names: HashSet<TopicName> = waiting.keys().cloned().collect();
+        if refresh {
+            self.refresh_at = Instant::now() + jittered(self.config.refresh);
+            let cache = self.shared.cache.read().unwrap_or_else(PoisonError::into_inner);
+            names.extend(cache.names().cloned());
+        }
+        self.shared.rounds.inc();
+        match self.ask_kafka(&names) {
+            Ok(said) => {
+                for (name, said) in said {
+                    let answer = self.learn(&name, said);
+                    tell(waiting.remove(&name), &answer);
+                }
+                self.answered_at = Some(Instant::now());
+                self.condition.ready();
+            }
+            Err(code) => {
+                self.shared.rounds_failed.inc();
+                self.refresh_at = Instant::now() + jittered(RETRY);
+                self.say_silent(code);
+                for (topic, callers) in waiting {
+                    tell(
+                        Some(callers),
+                        &Err(LookupError::Unavailable { topic, reason: Obstacle::Kafka(code) }),
+                    );
+                }
+            }
+        }
+    }
+
+    /// One question about all of them. Blocks for `answer_within` at most.
+    fn ask_kafka(&self, names: &HashSet<TopicName>) -> Result<Vec<(TopicName, Said)>, RDKafkaErrorCode> {
+        match self.epochs {
+            Epochs::Kafka => self.ask_for_descriptions(names),
+            Epochs::InProcess(epoch) => self.ask_for_metadata(names, epoch),
+        }
+    }
+
+    fn ask_for_descriptions(
+        &self,
+        names: &HashSet<TopicName>,
+    ) -> Result<Vec<(TopicName, Said)>, RDKafkaErrorCode> {
+        let asked: Vec<&str> =
+            if names.is_empty() { vec![PROBE] } else { names.iter().map(TopicName::as_str).collect() };
+        let descriptions =
+            tailcast_topic_id::describe_topics(self.client.client(), &asked, self.config.answer_within)
+                .map_err(|error| error.code())?;
+        let said = |(name, description): (String, Result<TopicDescription, TopicError>)| {
+            let name = names.get(TopicName::parse(&name).ok().as_ref()?)?.clone();
+            let said = match description {
+                Ok(description) => Said::Exists(Topic {
+                    name: name.clone(),
+                    epoch: Epoch::from_bits(description.id.most, description.id.least),
+                    partitions: description.partitions,
+                }),
+                Err(error) if error.is_unknown() => Said::Absent,
+                Err(error) => Said::Refused(error.code),
+            };
+            Some((name, said))
+        };
+        Ok(descriptions.into_iter().filter_map(said).collect())
+    }
+
+    /// The in-process broker does not describe topics; it lists them all, which are few.
+    fn ask_for_metadata(
+        &self,
+        names: &HashSet<TopicName>,
+        epoch: Epoch,
+    ) -> Result<Vec<(TopicName, Said)>, RDKafkaErrorCode> {
+        let metadata = self
+            .client
+            .fetch_metadata(None, self.config.answer_within)
+            .map_err(|error| error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail))?;
+        let said = |name: &TopicName| {
+            let topic = metadata.topics().iter().find(|topic| topic.name() == name.as_str());
+            let partitions = topic.and_then(|topic| u32::try_from(topic.partitions().len()).ok());
+            let said = match partitions {
+                Some(partitions) if partitions > 0 => {
+                    Said::Exists(Topic { name: name.clone(), epoch, partitions })
+                }
+                _ => Said::Absent,
+            };
+            (name.clone(), said)
+        };
+        Ok(names.iter().map(said).collect())
+    }
+
+    fn learn(&mut self, name: &TopicName, said: Said) -> Answer {
+        let mut cache = self.shared.cache.write().unwrap_or_else(PoisonError::into_inner);
+        let (effect, answer) = match said {
+            Said::Exists(topic) => (cache.exists(topic.clone()), Ok(topic)),
+            Said::Absent => {
+                (cache.absent(name, Instant::now()), Err(LookupError::Unknown { topic: name.clone() }))
+            }
+            Said::Refused(code) => (
+                Effect::None,
+                Err(LookupError::Unavailable { topic: name.clone(), reason: Obstacle::Refused(code) }),
+            ),
+        };
+        self.shared.known.set(i64::try_from(cache.len()).unwrap_or(i64::MAX));
+        drop(cache);
+        match effect {
+            Effect::None => {}
+            Effect::Doubtful => self.refresh_at = self.refresh_at.min(Instant::now() + DOUBT),
+            Effect::Changed(change) => {
+                tracing::info!(?change, "a topic has changed");
+                // Nobody may be listening.
+                let _receivers = self.shared.changes.send(change);
+            }
+        }
+        answer
+    }
+
+    fn say_silent(&self, code: RDKafkaErrorCode) {
+        let reason = format!("Kafka does not answer ({code})");
+        let patience = self.config.refresh.saturating_mul(SILENT_REFRESHES_MAX);
+        match self.answered_at {
+            Some(answered) if answered.elapsed() < patience => self.condition.degraded(reason),
+            Some(_) | None => self.condition.not_ready(reason),
+        }
+    }
+}
+
+fn tell(callers: Option<Vec<tokio::sync::oneshot::Sender<Answer>>>, answer: &Answer) {
+    for caller in callers.into_iter().flatten() {
+        // Those who gave up hear nothing.
+        let _gone = caller.send(answer.clone());
+    }
+}
+
+/// Give or take a tenth, so that nodes started together do not ask together for ever.
+fn jittered(pause: Duration) -> Duration {
+    pause.mul_f64(0.9 + 0.2 * fastrand::f64())
+}
