@@ -1,6 +1,6 @@
 //! The name of a Kafka topic that clients and publishers may use.
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
 
 /// The name of a Kafka topic that clients and publishers may use: 1 to 249 bytes of `a-zA-Z0-9._-`.
 ///
@@ -84,6 +84,13 @@ impl FromStr for TopicName {
 
 impl AsRef<str> for TopicName {
     fn as_ref(&self) -> &str {
+        self.as_str()
+    }
+}
+
+/// Maps keyed by name are searched with what Kafka says, without making a name of it.
+impl Borrow<str> for TopicName {
+    fn borrow(&self) -> &str {
         self.as_str()
     }
 }

@@ -1,1 +1,8 @@
-//! Placeholder.
+//! Kafka to WebSockets.
+
+mod channel_log;
+mod doorbell;
+mod interest;
+mod partition;
+mod record_batch;
+mod window;

@@ -1,0 +1,215 @@
+//! One partition that this node tails, shared by the feed and by the sessions that watch it.
+//!
+//! The window is behind a lock that the feed and those who attach take. Sessions that read take only the lock of their
+//! channel's log; where the window begins and ends they learn from two atomics.
+//!
+//! Invariant: `head` moves after the logs have what is before it, and `tail` moves before the logs lose it. A session
+//! that loads `head`, then reads its log to the end, has seen everything before that head.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, AtomicU8, AtomicUsize, Ordering},
+};
+
+use parking_lot::Mutex;
+use tailcast_proto::{Offset, PartitionId, TopicName, push::v1::UnsubscribeReason};
+
+use crate::{
+    channel_log::{ChannelLog, Encoding, NodeChannel},
+    doorbell::Ringer,
+    record_batch::RecordBatch,
+    window::Window,
+};
+
+/// The memory that the windows of all partitions may hold together.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    used: AtomicUsize,
+    max: usize,
+}
+
+/// One partition that this node tails.
+#[derive(Debug)]
+pub(crate) struct Partition {
+    pub(crate) topic: TopicName,
+    pub(crate) id: PartitionId,
+    window: Mutex<Window>,
+    head: AtomicI64,
+    tail: AtomicI64,
+    memory: AtomicUsize,
+    /// The end of the partition in Kafka, as the last fetch said; -1 before the first.
+    high_watermark: AtomicI64,
+    /// The timestamp of the last record read, in milliseconds since the Unix epoch; -1 before the first.
+    last_timestamp_ms: AtomicI64,
+    /// An `UnsubscribeReason`, once the topic is gone.
+    closed: AtomicU8,
+    budget: Arc<Budget>,
+}
+
+/// How far this node is behind Kafka in a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(crate) struct Lag {
+    /// The age of what is not read yet, in milliseconds: 0 when all is read.
+    pub(crate) ms: u64,
+    /// Records not read yet.
+    pub(crate) records: u64,
+}
+
+impl Budget {
+    pub(crate) fn new(max: usize) -> Arc<Self> {
+        Arc::new(Self { used: AtomicUsize::new(0), max })
+    }
+
+    pub(crate) fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn max(&self) -> usize {
+        self.max
+    }
+}
+
+impl Partition {
+    pub(crate) fn new(topic: TopicName, id: PartitionId, head: Offset, budget: Arc<Budget>) -> Arc<Self> {
+        Arc::new(Self {
+            topic,
+            id,
+            window: Mutex::new(Window::new(id, head)),
+            head: AtomicI64::new(head.get()),
+            tail: AtomicI64::new(head.get()),
+            memory: AtomicUsize::new(0),
+            high_watermark: AtomicI64::new(-1),
+            last_timestamp_ms: AtomicI64::new(-1),
+            closed: AtomicU8::new(0),
+            budget,
+        })
+    }
+
+    /// The offset after the last record that this node has read.
+    pub(crate) fn head(&self) -> Offset {
+        Offset::new(self.head.load(Ordering::Acquire)).unwrap_or(Offset::ZERO)
+    }
+
+    /// The first offset from which on the window is complete.
+    pub(crate) fn tail(&self) -> Offset {
+        Offset::new(self.tail.load(Ordering::Acquire)).unwrap_or(Offset::ZERO)
+    }
+
+    /// What the window and its logs hold of the node's memory, in bytes.
+    pub(crate) fn memory(&self) -> usize {
+        self.memory.load(Ordering::Relaxed)
+    }
+
+    /// Appends records that Kafka has after the head, and rings whom they concern.
+    pub(crate) fn append(&self, batch: RecordBatch) {
+        self.last_timestamp_ms.store(batch.last_timestamp_ms(), Ordering::Relaxed);
+        let grown = self.window(|window| window.append(batch));
+        for log in grown {
+            log.ring();
+        }
+    }
+
+    /// Subscribes to a channel: its log, complete from `from` on if the window still has that.
+    pub(crate) fn attach(
+        &self,
+        channel: &Arc<NodeChannel>,
+        encoding: Encoding,
+        from: Offset,
+        ringer: &Arc<Ringer>,
+    ) -> Arc<ChannelLog> {
+        self.window(|window| {
+            let log = window.attach(channel, encoding, from);
+            // Under the window's lock: a log without subscribers may be forgotten.
+            log.join(Arc::clone(ringer));
+            log
+        })
+    }
+
+    /// Completes a log from `from` on, if the window still has that: a cursor comes back from catching up.
+    pub(crate) fn extend_back(&self, log: &ChannelLog, from: Offset) {
+        self.window(|window| drop(window.attach(&log.channel, log.encoding, from)));
+    }
+
+    /// Ends a subscription.
+    pub(crate) fn detach(&self, log: &ChannelLog, ringer: &Arc<Ringer>) {
+        self.window(|window| {
+            if log.leave(ringer) {
+                window.detach(log);
+            }
+        });
+    }
+
+    /// Drops the oldest records. Returns whether there were any.
+    pub(crate) fn evict_oldest(&self) -> bool {
+        self.window(Window::evict_oldest)
+    }
+
+    /// Goes on at `head`, which is not where the last record was: what lies between is gone from Kafka. The cursors
+    /// before it find their log behind them and ask Kafka, which says what is lost.
+    pub(crate) fn restart(&self, head: Offset) {
+        self.window(|window| window.restart(head));
+        self.ring_all();
+    }
+
+    /// Says that the topic is gone: every subscription ends with this reason.
+    pub(crate) fn close(&self, reason: UnsubscribeReason) {
+        let reason = u8::try_from(i32::from(reason)).expect("there are fewer than 256 reasons");
+        self.closed.store(reason, Ordering::Release);
+        self.ring_all();
+    }
+
+    /// Returns why the topic is gone; `None` while it is there.
+    pub(crate) fn closed(&self) -> Option<UnsubscribeReason> {
+        match UnsubscribeReason::try_from(i32::from(self.closed.load(Ordering::Acquire))) {
+            Ok(UnsubscribeReason::Unspecified) | Err(_) => None,
+            Ok(reason) => Some(reason),
+        }
+    }
+
+    /// Takes over where Kafka's end was at the last fetch.
+    pub(crate) fn set_high_watermark(&self, offset: Offset) {
+        self.high_watermark.store(offset.get(), Ordering::Relaxed);
+    }
+
+    /// Returns how far this node is behind Kafka; `now_ms` is the time in milliseconds since the Unix epoch.
+    pub(crate) fn lag(&self, now_ms: i64) -> Lag {
+        let end = Offset::new(self.high_watermark.load(Ordering::Relaxed)).unwrap_or(Offset::ZERO);
+        let records = end.since(self.head());
+        let last = self.last_timestamp_ms.load(Ordering::Relaxed);
+        if records == 0 || last < 0 {
+            return Lag { ms: 0, records };
+        }
+        // What is not read yet is younger than the last record read: an upper bound, and 0 once all is read.
+        Lag { ms: u64::try_from(now_ms - last).unwrap_or(0), records }
+    }
+
+    fn ring_all(&self) {
+        let logs: Vec<_> = self.window.lock().logs().cloned().collect();
+        for log in logs {
+            log.ring();
+        }
+    }
+
+    /// Runs `change` on the window and then makes its new bounds and size known.
+    fn window<T>(&self, change: impl FnOnce(&mut Window) -> T) -> T {
+        let mut window = self.window.lock();
+        let before = window.memory();
+        let result = change(&mut window);
+        let after = window.memory();
+        self.memory.store(after, Ordering::Relaxed);
+        if after >= before {
+            self.budget.used.fetch_add(after - before, Ordering::Relaxed);
+        } else {
+            self.budget.used.fetch_sub(before - after, Ordering::Relaxed);
+        }
+        self.tail.store(window.tail().get(), Ordering::Release);
+        self.head.store(window.head().get(), Ordering::Release);
+        result
+    }
+}
+
+impl Drop for Partition {
+    fn drop(&mut self) {
+        self.budget.used.fetch_sub(self.window.get_mut().memory(), Ordering::Relaxed);
+    }
+}
