@@ -6,6 +6,8 @@
 //!
 //! What is deliberately absent: nothing here knows of gRPC, WebSockets or sessions.
 
+pub mod config;
+
 pub mod lifecycle;
 
 pub mod readiness;

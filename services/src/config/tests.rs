@@ -1,0 +1,237 @@
+//! Layers as data: what is laid over the defaults, what comes out.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::{ConfigError, FlagValue, load};
+
+const DEFAULTS: &str = r#"
+[push]
+# Where clients connect.
+listen = "127.0.0.1:8080"
+window_bytes_max = 1024
+ratio = 0.5
+json = true
+[push.ping]
+every = "20s"
+[kafka]
+brokers = ["127.0.0.1:9092"]
+[kafka.properties]
+"#;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Config {
+    push: Push,
+    kafka: Kafka,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Push {
+    listen: SocketAddr,
+    window_bytes_max: u32,
+    ratio: f64,
+    json: bool,
+    ping: Ping,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Ping {
+    #[serde(with = "humantime_serde")]
+    every: Duration,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Kafka {
+    brokers: Vec<String>,
+    properties: BTreeMap<String, String>,
+}
+
+#[derive(Default)]
+struct Given {
+    file: Option<(tempfile::TempDir, PathBuf)>,
+    environment: Vec<(String, String)>,
+    flags: Vec<FlagValue>,
+}
+
+fn given() -> Given {
+    Given::default()
+}
+
+impl Given {
+    fn file(mut self, text: &str) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("tailcast.toml");
+        std::fs::write(&path, text).expect("it is writable");
+        self.file = Some((directory, path));
+        self
+    }
+
+    fn variable(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    fn flag(mut self, flag: &'static str, key: &str, value: &str) -> Self {
+        self.flags.push(FlagValue { flag, key: key.to_owned(), value: value.to_owned() });
+        self
+    }
+
+    fn load(&self) -> Result<Config, ConfigError> {
+        let path = self.file.as_ref().map(|(_, path)| path.as_path());
+        load(DEFAULTS, path, self.environment.clone(), &self.flags)
+    }
+
+    #[track_caller]
+    fn loads(&self) -> Config {
+        self.load().map_err(|error| error.to_string()).expect("these layers are right")
+    }
+
+    /// The file's path is shortened to its name.
+    #[track_caller]
+    fn fails(&self, expected: &str) {
+        let mut error = self.load().expect_err("these layers are wrong").to_string();
+        if let Some((directory, _)) = &self.file {
+            error = error.replace(&format!("{}/", directory.path().display()), "");
+        }
+        assert_eq!(error, expected);
+    }
+}
+
+#[test]
+fn without_layers_the_defaults_hold() {
+    let config = given().loads();
+    assert_eq!(config.push.listen.port(), 8080);
+    assert_eq!(config.push.ping.every, Duration::from_secs(20));
+    assert!(config.push.json && config.kafka.properties.is_empty());
+    assert_eq!(config.push.ratio, 0.5);
+}
+
+#[test]
+fn flags_go_over_the_environment_over_the_file_over_the_defaults() {
+    let layers = given()
+        .file("[push]\nlisten = '127.0.0.1:1'\nwindow_bytes_max = 1\nratio = 1.5")
+        .variable("TAILCAST__PUSH__LISTEN", "127.0.0.1:2")
+        .variable("TAILCAST__PUSH__WINDOW_BYTES_MAX", "2")
+        .flag("--listen", "push.listen", "127.0.0.1:3");
+    let push = layers.loads().push;
+    assert_eq!((push.listen.port(), push.window_bytes_max, push.ratio, push.json), (3, 2, 1.5, true));
+}
+
+#[test]
+fn text_takes_the_type_of_the_default() {
+    let config = given()
+        .variable("TAILCAST__PUSH__JSON", "false")
+        .variable("TAILCAST__PUSH__RATIO", "2")
+        .variable("TAILCAST__PUSH__PING__EVERY", "250ms")
+        .variable("TAILCAST__KAFKA__BROKERS", "a:1, b:2")
+        .loads();
+    assert!(!config.push.json);
+    assert_eq!(config.push.ratio, 2.0);
+    assert_eq!(config.push.ping.every, Duration::from_millis(250));
+    assert_eq!(config.kafka.brokers, ["a:1", "b:2"]);
+}
+
+#[test]
+fn names_with_dots_may_be_written_as_each_layer_likes() {
+    let config = given()
+        .file("[kafka.properties]\nlinger.ms = 2\n\"socket.keepalive.enable\" = true\nclient.id = 'file'")
+        .variable("TAILCAST__KAFKA__PROPERTIES__SASL_PASSWORD", "12345")
+        .variable("TAILCAST__KAFKA__PROPERTIES__security.protocol", "ssl")
+        .flag("--set", "kafka.properties.\"client.id\"", "flag")
+        .flag("--set", "kafka.properties.debug", "all")
+        .flag("--set", "kafka.properties.batch.size", "5")
+        .loads();
+    let properties: Vec<_> =
+        config.kafka.properties.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    assert_eq!(
+        properties,
+        [
+            "batch.size=5",
+            "client.id=flag",
+            "debug=all",
+            "linger.ms=2",
+            "sasl.password=12345",
+            "security.protocol=ssl",
+            "socket.keepalive.enable=true",
+        ]
+    );
+}
+
+#[test]
+fn a_wrong_value_in_a_file_is_told_with_its_line() {
+    given()
+        .file("[push]\n\nwindow_bytes_max = \"much\"")
+        .fails("tailcast.toml:3: push.window_bytes_max: \"much\": expected u32; the default is 1024");
+    given()
+        .file("[push]\nwindow_bytes_max = -1")
+        .fails("tailcast.toml:2: push.window_bytes_max: -1: expected u32; the default is 1024");
+    given().file("push = { listen = 'localhost' }").fails(
+        "tailcast.toml:1: push.listen: \"localhost\": invalid socket address syntax; the default is \"127.0.0.1:8080\"",
+    );
+}
+
+#[test]
+fn a_wrong_value_in_the_environment_or_a_flag_is_told_with_its_name() {
+    given()
+        .variable("TAILCAST__PUSH__WINDOW_BYTES_MAX", "much")
+        .fails("TAILCAST__PUSH__WINDOW_BYTES_MAX: push.window_bytes_max: \"much\" is not an integer");
+    given()
+        .variable("TAILCAST__PUSH__WINDOW_BYTES_MAX", "5000000000")
+        .fails("TAILCAST__PUSH__WINDOW_BYTES_MAX: push.window_bytes_max: 5000000000: expected u32; the default is 1024");
+    given().flag("--json", "push.json", "yes").fails("--json: push.json: \"yes\" is neither true nor false");
+    given()
+        .flag("--ping-every", "push.ping.every", "soon")
+        .fails("--ping-every: push.ping.every: \"soon\": expected a duration; the default is \"20s\"");
+    given().variable("TAILCAST__PUSH", "1").fails("TAILCAST__PUSH: push: is a section; set one of its keys");
+}
+
+#[test]
+fn an_unknown_key_is_an_error_in_every_layer() {
+    given().file("[push]\njson = true\nlisten_on = '127.0.0.1:1'").fails(
+        "tailcast.toml:3: there is no push.listen_on; there are listen, window_bytes_max, ratio, json, ping",
+    );
+    given().file("[pusj]\njson = true").fails("tailcast.toml:1: there is no pusj; did you mean `push`?");
+    given()
+        .variable("TAILCAST__PUSH__LISEN", "127.0.0.1:1")
+        .fails("TAILCAST__PUSH__LISEN: there is no push.lisen; did you mean `listen`?");
+    given().flag("--set", "push.jsn", "true").fails("--set: there is no push.jsn; did you mean `json`?");
+    given()
+        .flag("--set", "push..jsn", "true")
+        .fails("--set: \"push..jsn\" is no key; a key is like push.listen");
+}
+
+#[test]
+fn variables_that_are_not_ours_are_left_alone() {
+    given().variable("TAILCAST_PORT", "tcp://10.0.0.1:8080").variable("PUSH__LISTEN", "nonsense").loads();
+}
+
+#[test]
+fn a_file_that_is_not_toml_is_told_with_its_line() {
+    let error = given().file("[push]\nlisten = 127.0.0.1").load().expect_err("it is not TOML").to_string();
+    assert!(error.contains("tailcast.toml:2: TOML parse error at line 2"), "{error}");
+}
+
+#[test]
+fn a_file_that_is_not_there_is_told_by_its_name() {
+    let error = load::<Config>(DEFAULTS, Some(Path::new("/nonexistent/tailcast.toml")), [], &[])
+        .expect_err("there is no such file");
+    assert_eq!(error.to_string(), "/nonexistent/tailcast.toml: No such file or directory (os error 2)");
+}
+
+#[test]
+fn a_secret_is_not_repeated_in_an_error() {
+    let error = given()
+        .file("[kafka.properties]\nsasl.password = ['hunter2']")
+        .load()
+        .expect_err("a list is no password")
+        .to_string();
+    assert!(error.contains("kafka.properties.sasl.password") && !error.contains("hunter2"), "{error}");
+}
