@@ -6,7 +6,6 @@
 //! Most scenarios share one single-node cluster per test process, with topics of their own. A scenario that hurts a
 //! broker starts its own.
 
-use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{LazyLock, Mutex, PoisonError};
@@ -23,7 +22,6 @@ const REQUIRED: &str = "TAILCAST_TEST_KAFKA";
 #[derive(Debug)]
 pub struct ApacheKafka {
     bootstrap: String,
-    addresses: BTreeMap<u32, String>,
     control: Mutex<Control>,
 }
 
@@ -82,7 +80,6 @@ impl ApacheKafka {
         let commands = script.stdin.take();
         let mut answers = BufReader::new(script.stdout.take().expect("standard output is piped"));
 
-        let mut addresses = BTreeMap::new();
         let mut bootstrap = String::new();
         let mut line = String::new();
         loop {
@@ -91,26 +88,19 @@ impl ApacheKafka {
                 bail!("Apache Kafka did not start:\n{}", complaint(&mut script));
             }
             match line.split_whitespace().collect::<Vec<_>>()[..] {
-                ["node", node, "pid", _, "address", address] => {
-                    addresses.insert(node.parse().expect("nodes are numbered"), address.to_owned());
-                }
+                ["node", ..] => {}
                 ["bootstrap", servers] => servers.clone_into(&mut bootstrap),
                 ["ready"] => break,
                 _ => panic!("{SCRIPT} said {line:?}"),
             }
         }
         let control = Mutex::new(Control { commands, answers, script });
-        Ok(Self { bootstrap, addresses, control })
+        Ok(Self { bootstrap, control })
     }
 
     /// Returns the addresses of all nodes, as `bootstrap.servers` has them.
     pub fn bootstrap(&self) -> &str {
         &self.bootstrap
-    }
-
-    /// Returns the number of the node with this address.
-    pub fn node_at(&self, address: &str) -> Option<u32> {
-        self.addresses.iter().find(|(_, of)| *of == address).map(|(node, _)| *node)
     }
 
     /// Does something to a node and waits until it is done. Blocks; from a task, for as long as a start takes.

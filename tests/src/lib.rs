@@ -1,1 +1,29 @@
-//! Placeholder.
+//! What the scenarios in `scenarios/` are written with.
+//!
+//! A scenario is an `async fn(Broker)`. It starts the nodes it needs in this process (a [`cluster`]), each with its own
+//! lifecycle and free port, over a [`broker`] that is either in-process or Apache Kafka; publishes through ingest; and
+//! watches with a [`subscriber`] that shares no code with Tailcast's own client.
+//!
+//! What is deliberately absent: sleeping. Everything is waited for, with a [`deadline`] that tells what came instead.
+
+pub mod scenario;
+
+pub mod broker;
+
+pub mod apache_kafka;
+
+pub mod topic;
+
+pub mod publisher;
+
+pub mod subscriber;
+
+pub mod start;
+
+pub mod socket;
+
+pub mod raw_socket;
+
+pub mod deadline;
+
+pub mod log;

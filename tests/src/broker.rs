@@ -1,0 +1,186 @@
+//! The Kafka that a scenario runs on.
+//!
+//! A scenario does not know which one it has. The in-process broker starts in milliseconds and is there always, and each
+//! scenario has its own; Apache Kafka is what people run.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use tailcast_proto::{PartitionId, TopicName};
+use tailcast_services::in_process::InProcess;
+use tailcast_services::kafka::Settings;
+use tailcast_services::topics::Epochs;
+
+use crate::apache_kafka::{ApacheKafka, Verb};
+use crate::deadline::{PATIENCE, eventually};
+use crate::topic::Topic;
+
+/// A Kafka, cheap to clone.
+#[derive(Clone)]
+pub enum Broker {
+    /// The broker inside this process, one per scenario.
+    InProcess(InProcess),
+    /// The Apache Kafka that the scenarios of this process share.
+    Shared(&'static ApacheKafka),
+    /// An Apache Kafka of the scenario's own, which it may hurt.
+    Own(Arc<ApacheKafka>),
+}
+
+impl Broker {
+    /// Returns a broker that the scenario may hurt: itself when it is in-process, otherwise an Apache Kafka of one node
+    /// that nobody else uses.
+    ///
+    /// # Panics
+    ///
+    /// When it does not start.
+    pub fn of_its_own(self) -> Self {
+        match self {
+            Self::InProcess(_) | Self::Own(_) => self,
+            Self::Shared(_) => Self::of_nodes(1),
+        }
+    }
+
+    /// Starts an Apache Kafka of 1 or 3 nodes that nobody else uses.
+    ///
+    /// # Panics
+    ///
+    /// When it does not start.
+    pub fn of_nodes(nodes: u32) -> Self {
+        let kafka = tokio::task::block_in_place(|| ApacheKafka::start(nodes));
+        Self::Own(Arc::new(kafka.expect("Apache Kafka starts")))
+    }
+
+    /// Whether this is the in-process broker, whose partitions keep 5 MB.
+    pub fn is_in_process(&self) -> bool {
+        matches!(self, Self::InProcess(_))
+    }
+
+    /// Returns `bootstrap.servers`.
+    pub fn bootstrap(&self) -> String {
+        match self {
+            Self::InProcess(broker) => broker.brokers(),
+            Self::Shared(kafka) => kafka.bootstrap().to_owned(),
+            Self::Own(kafka) => kafka.bootstrap().to_owned(),
+        }
+    }
+
+    /// Returns the settings that nodes reach it with.
+    pub fn settings(&self) -> Settings {
+        match self {
+            Self::InProcess(broker) => broker.settings(),
+            Self::Shared(_) | Self::Own(_) => Settings::at(&self.bootstrap()),
+        }
+    }
+
+    /// Returns where the epochs of its topics come from.
+    pub fn epochs(&self) -> Epochs {
+        match self {
+            Self::InProcess(broker) => broker.epochs(),
+            Self::Shared(_) | Self::Own(_) => Epochs::Kafka,
+        }
+    }
+
+    /// Takes Kafka away at once. Only with a broker of the scenario's own.
+    pub fn go_down(&self) {
+        match self {
+            Self::InProcess(broker) => broker.broker_down(None).expect("the in-process broker goes down"),
+            Self::Own(kafka) => kafka.node(Verb::Kill, 1),
+            Self::Shared(_) => panic!("this Kafka is shared; ask for one `of_its_own`"),
+        }
+    }
+
+    /// Brings Kafka back, with its data. Only after [`go_down`](Self::go_down).
+    pub fn come_back(&self) {
+        match self {
+            Self::InProcess(broker) => broker.broker_up(None).expect("the in-process broker comes up"),
+            Self::Own(kafka) => kafka.node(Verb::Start, 1),
+            Self::Shared(_) => panic!("this Kafka is shared; ask for one `of_its_own`"),
+        }
+    }
+
+    /// Kills the broker that leads a partition. Only with Apache Kafka of the scenario's own.
+    ///
+    /// # Panics
+    ///
+    /// When the partition has no leader.
+    pub fn crash_leader_of(&self, topic: &Topic, partition: PartitionId) {
+        let Self::Own(kafka) = self else {
+            panic!("only an Apache Kafka of the scenario's own has brokers to kill")
+        };
+        let leaders = self.leaders(topic);
+        let leader =
+            leaders.get(&partition).unwrap_or_else(|| panic!("{partition} is led by none: {leaders:?}"));
+        kafka.node(Verb::Kill, *leader);
+    }
+
+    /// Creates a topic under a name that no other scenario has, and waits until it can be written.
+    ///
+    /// # Panics
+    ///
+    /// When Kafka does not do it.
+    pub async fn create_topic(&self, name: &str, partitions: u32) -> Topic {
+        let topic = self.name_topic(name, partitions);
+        self.create(&topic, partitions).await;
+        topic
+    }
+
+    /// Names a topic that does not exist yet.
+    pub fn name_topic(&self, name: &str, partitions: u32) -> Topic {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let name = format!("{name}-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        Topic::new(TopicName::parse(&name).expect("a scenario's topics are valid"), partitions, self.clone())
+    }
+
+    /// Creates a topic that was named before, and waits until it can be written.
+    ///
+    /// # Panics
+    ///
+    /// When Kafka does not do it.
+    pub async fn create(&self, topic: &Topic, partitions: u32) {
+        if let Self::InProcess(broker) = self {
+            let partitions = u16::try_from(partitions).expect("a scenario has few partitions");
+            broker.create_topic(topic.name(), partitions).expect("the in-process broker creates a topic");
+            return;
+        }
+        let count = i32::try_from(partitions).expect("a scenario has few partitions");
+        // -1: as many replicas as the brokers are configured for.
+        let new = NewTopic::new(topic.name().as_ref(), count, TopicReplication::Fixed(-1));
+        for created in self.admin().create_topics([&new], &AdminOptions::new()).await.expect("Kafka answers")
+        {
+            created.map_err(|(_, error)| error).expect("Kafka creates the topic");
+        }
+        eventually(
+            "every partition of the new topic has a leader",
+            async || self.leaders(topic),
+            |leaders| leaders.len() == partitions as usize,
+        )
+        .await;
+    }
+
+    /// Returns which node leads each partition that is led.
+    fn leaders(&self, topic: &Topic) -> BTreeMap<PartitionId, u32> {
+        let consumer: BaseConsumer = self.client().create().expect("a client starts");
+        let name = topic.name().as_ref();
+        let metadata = tokio::task::block_in_place(|| consumer.fetch_metadata(Some(name), PATIENCE));
+        let metadata = metadata.expect("Kafka tells its metadata");
+        let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
+        partitions
+            .filter_map(|of| Some((PartitionId::try_from(of.id()).ok()?, u32::try_from(of.leader()).ok()?)))
+            .collect()
+    }
+
+    pub(crate) fn admin(&self) -> AdminClient<DefaultClientContext> {
+        self.client().create().expect("an admin client starts")
+    }
+
+    fn client(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", self.bootstrap());
+        config
+    }
+}

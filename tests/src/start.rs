@@ -1,0 +1,28 @@
+//! Where a subscription of a scenario starts, in few words.
+
+use tailcast_proto::Position;
+use tailcast_proto::push::v1::{self, Earliest, Live, Start, start::At};
+
+/// With the next record.
+pub fn live() -> Start {
+    start(At::Live(Live {}))
+}
+
+/// With the oldest record.
+pub fn earliest() -> Start {
+    start(At::Earliest(Earliest {}))
+}
+
+/// At a position.
+pub fn position(position: &Position) -> Start {
+    start(At::Position(v1::Position::from(position)))
+}
+
+/// With the first record at or after a time.
+pub fn timestamp(milliseconds: i64) -> Start {
+    start(At::TimestampMs(milliseconds))
+}
+
+fn start(at: At) -> Start {
+    Start { at: Some(at) }
+}

@@ -1,0 +1,211 @@
+//! A topic of one scenario, read and written past Tailcast.
+//!
+//! What a scenario claims about Kafka it sees with a plain Kafka client, with settings of its own: a wrong setting in the
+//! services must not be able to agree with itself.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rdkafka::admin::AdminOptions;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::message::Message as _;
+use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::topic_partition_list::TopicPartitionList;
+use rdkafka::{ClientConfig, Offset as RawOffset};
+use tailcast_proto::{Channel, Key, Keys, Offset, PartitionId, Position, TopicName, partition_of_key};
+
+use crate::broker::Broker;
+use crate::deadline::PATIENCE;
+
+/// A topic that one scenario has to itself.
+#[derive(Clone)]
+pub struct Topic {
+    name: TopicName,
+    partitions: u32,
+    broker: Broker,
+}
+
+/// A record as Kafka has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// The partition it is in.
+    pub partition: PartitionId,
+    /// Its offset there.
+    pub offset: Offset,
+    /// Its key.
+    pub key: Option<Bytes>,
+    /// Its value; `None` is a tombstone.
+    pub value: Option<Bytes>,
+}
+
+impl Topic {
+    pub(crate) fn new(name: TopicName, partitions: u32, broker: Broker) -> Self {
+        Self { name, partitions, broker }
+    }
+
+    /// Returns its name.
+    pub fn name(&self) -> &TopicName {
+        &self.name
+    }
+
+    /// Returns the text form of the channel of one key.
+    pub fn channel(&self, key: &str) -> String {
+        self.text(Keys::Exact(parse_key(key)))
+    }
+
+    /// Returns the text form of the channel of all keys with a prefix.
+    pub fn prefix(&self, prefix: &str) -> String {
+        self.text(Keys::Prefix(parse_key(prefix)))
+    }
+
+    /// Returns the text form of the channel of every key.
+    pub fn all(&self) -> String {
+        self.text(Keys::All)
+    }
+
+    fn text(&self, keys: Keys) -> String {
+        Channel { topic: self.name.clone(), keys }.to_string()
+    }
+
+    /// Returns the partition that a key chooses.
+    pub fn partition_of(&self, key: &str) -> PartitionId {
+        partition_of_key(key.as_bytes(), self.partitions)
+    }
+
+    /// Returns the position at `offset` of the partition that a key chooses, as a person writes it: without an epoch.
+    pub fn at(&self, key: &str, offset: i64) -> Position {
+        let offset = Offset::new(offset).expect("an offset is 0 or more");
+        Position { offsets: BTreeMap::from([(self.partition_of(key), offset)]), ..Position::default() }
+    }
+
+    /// Appends records to Kafka in order, past ingest, and waits until Kafka has them.
+    ///
+    /// # Panics
+    ///
+    /// When Kafka does not take one.
+    pub async fn append<K, V>(&self, records: impl IntoIterator<Item = (K, V)>)
+    where
+        K: AsRef<str>,
+        V: ToString,
+    {
+        let producer: FutureProducer = self.client().create().expect("a producer starts");
+        let mut deliveries = Vec::new();
+        for (key, value) in records {
+            let (key, value) = (key.as_ref(), value.to_string());
+            let record = FutureRecord::to(self.name.as_ref()).key(key).payload(&value);
+            let delivery = producer.send_result(record).map_err(|(error, _)| error);
+            deliveries.push(delivery.expect("the producer's queue has room"));
+        }
+        for delivery in deliveries {
+            delivery.await.expect("the producer lives").map_err(|(error, _)| error).expect("Kafka takes it");
+        }
+    }
+
+    /// Reads everything that Kafka has, partition after partition.
+    ///
+    /// # Panics
+    ///
+    /// When Kafka cannot be read.
+    pub fn records(&self) -> Vec<Record> {
+        tokio::task::block_in_place(|| {
+            let consumer: BaseConsumer = self.client().create().expect("a consumer starts");
+            (0..self.partitions)
+                .flat_map(|partition| self.read(&consumer, PartitionId::new(partition)))
+                .collect()
+        })
+    }
+
+    fn read(&self, consumer: &BaseConsumer, partition: PartitionId) -> Vec<Record> {
+        let (low, high) = watermarks(consumer, &self.name, partition);
+        let mut assignment = TopicPartitionList::new();
+        assignment
+            .add_partition_offset(self.name.as_ref(), partition.kafka(), RawOffset::Offset(low))
+            .expect("an offset is assigned");
+        consumer.assign(&assignment).expect("a partition is assigned");
+
+        let deadline = Instant::now() + PATIENCE;
+        let mut records = Vec::new();
+        let mut next = low;
+        while next < high {
+            assert!(Instant::now() < deadline, "{}/{partition}: read up to {next} of {high}", self.name);
+            let Some(message) = consumer.poll(Duration::from_millis(100)) else { continue };
+            let message = message.expect("Kafka can be read");
+            next = message.offset() + 1;
+            records.push(Record {
+                partition,
+                offset: Offset::new(message.offset()).expect("a record has an offset"),
+                key: message.key().map(Bytes::copy_from_slice),
+                value: message.payload().map(Bytes::copy_from_slice),
+            });
+        }
+        records
+    }
+
+    /// Returns the first offset that a partition still has and the one that its next record will get.
+    ///
+    /// # Panics
+    ///
+    /// When Kafka does not answer.
+    pub fn watermarks(&self, partition: PartitionId) -> (i64, i64) {
+        tokio::task::block_in_place(|| {
+            let consumer: BaseConsumer = self.client().create().expect("a consumer starts");
+            watermarks(&consumer, &self.name, partition)
+        })
+    }
+
+    /// Lets Kafka forget the records of a partition before `offset`, as retention does. Apache Kafka only.
+    ///
+    /// # Panics
+    ///
+    /// When Kafka does not do it.
+    pub async fn forget_before(&self, partition: PartitionId, offset: i64) {
+        let mut offsets = TopicPartitionList::new();
+        offsets
+            .add_partition_offset(self.name.as_ref(), partition.kafka(), RawOffset::Offset(offset))
+            .expect("an offset is named");
+        let forgotten = self.broker.admin().delete_records(&offsets, &AdminOptions::new()).await;
+        let forgotten = forgotten.expect("Kafka deletes records");
+        for partition in forgotten.elements() {
+            partition.error().expect("Kafka deletes the records of the partition");
+        }
+    }
+
+    /// Deletes the topic. Apache Kafka only.
+    ///
+    /// # Panics
+    ///
+    /// When Kafka does not do it.
+    pub async fn delete(&self) {
+        let deleted = self.broker.admin().delete_topics(&[self.name.as_ref()], &AdminOptions::new()).await;
+        for topic in deleted.expect("Kafka answers") {
+            topic.map_err(|(_, error)| error).expect("Kafka deletes the topic");
+        }
+    }
+
+    fn client(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config
+            .set("bootstrap.servers", self.broker.bootstrap())
+            .set("group.id", "scenario")
+            .set("enable.auto.commit", "false")
+            // The in-process broker would create the topic for a client that does not say this.
+            .set("allow.auto.create.topics", "false")
+            .set("acks", "all")
+            .set("partitioner", "murmur2_random")
+            .set("linger.ms", "1")
+            .set("queue.buffering.max.messages", "200000")
+            .set("fetch.wait.max.ms", "10");
+        config
+    }
+}
+
+fn watermarks(consumer: &BaseConsumer, topic: &TopicName, partition: PartitionId) -> (i64, i64) {
+    consumer
+        .fetch_watermarks(topic.as_ref(), partition.kafka(), PATIENCE)
+        .expect("Kafka tells its watermarks")
+}
+
+fn parse_key(key: &str) -> Key {
+    Key::new(Bytes::copy_from_slice(key.as_bytes())).expect("a scenario's keys are valid")
+}
