@@ -147,3 +147,70 @@ fn serve(cluster: &Cluster, works: &Receiver<Work>) {
         work(cluster);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use rdkafka::consumer::{BaseConsumer, Consumer};
+    use rdkafka::message::Message;
+    use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
+    use rdkafka::{Offset, TopicPartitionList};
+
+    use super::*;
+
+    fn name(text: &str) -> TopicName {
+        TopicName::parse(text).expect("a topic name")
+    }
+
+    #[test]
+    fn what_is_produced_is_consumed() {
+        let broker = InProcess::start(1).expect("the broker starts");
+        broker.create_topic(&name("quotes"), 1).expect("a new topic");
+        let producer: ThreadedProducer<DefaultProducerContext> =
+            broker.settings().producer().expect("the settings are right").create().expect("a producer");
+        producer
+            .send(BaseRecord::to("quotes").key("AAPL").payload("187.20"))
+            .map_err(|(error, _)| error)
+            .expect("room");
+        producer.flush(Duration::from_secs(20)).expect("the broker acknowledges");
+
+        let tail: BaseConsumer =
+            broker.settings().tail().expect("the settings are right").create().expect("a consumer");
+        let mut partitions = TopicPartitionList::new();
+        partitions.add_partition_offset("quotes", 0, Offset::Offset(0)).expect("an offset");
+        tail.incremental_assign(&partitions).expect("it can be assigned");
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let record = loop {
+            assert!(Instant::now() < deadline, "nothing came");
+            match tail.poll(Duration::from_millis(100)) {
+                Some(Ok(record)) => break record.detach(),
+                Some(Err(error)) => panic!("{error}"),
+                None => {}
+            }
+        };
+        assert_eq!(
+            (record.offset(), record.key(), record.payload()),
+            (0, Some(&b"AAPL"[..]), Some(&b"187.20"[..]))
+        );
+    }
+
+    #[test]
+    fn a_topic_is_created_once() {
+        let broker = InProcess::start(1).expect("the broker starts");
+        broker.create_topic(&name("quotes"), 1).expect("a new topic");
+        assert!(matches!(broker.create_topic(&name("quotes"), 1), Err(InProcessError::Kafka(_))));
+    }
+
+    #[test]
+    fn each_start_is_another_epoch() {
+        let epochs = [(); 2].map(|()| InProcess::start(1).expect("the broker starts").epochs());
+        assert_ne!(epochs[0], epochs[1]);
+    }
+
+    #[test]
+    fn a_handle_may_be_used_from_any_thread() {
+        fn shared<T: Send + Sync + Clone>(_: &T) {}
+        shared(&InProcess::start(1).expect("the broker starts"));
+    }
+}

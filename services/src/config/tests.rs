@@ -195,8 +195,8 @@ fn a_wrong_value_in_the_environment_or_a_flag_is_told_with_its_name() {
 
 #[test]
 fn an_unknown_key_is_an_error_in_every_layer() {
-    given().file("[push]\njson = true\nlisten_on = '127.0.0.1:1'").fails(
-        "tailcast.toml:3: there is no push.listen_on; there are listen, window_bytes_max, ratio, json, ping",
+    given().file("[push]\njson = true\ncolour = 'blue'").fails(
+        "tailcast.toml:3: there is no push.colour; there are listen, window_bytes_max, ratio, json, ping",
     );
     given().file("[pusj]\njson = true").fails("tailcast.toml:1: there is no pusj; did you mean `push`?");
     given()
