@@ -1,0 +1,201 @@
+//! What a request may say, and everything that is wrong with one, at once.
+//!
+//! A caller that repairs a request should not have to send it again for each mistake: every violation is found before
+//! any is reported, and each names the message and the field as the caller wrote them (`messages[3].topic`) and what
+//! would be right. Nothing here asks Kafka.
+
+mod message;
+mod violation;
+
+use tailcast_proto::ingest::v1;
+
+pub(crate) use self::{
+    message::Record,
+    violation::{Violation, Violations},
+};
+
+/// What a message may be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// The largest message, in bytes: key, value and headers together.
+    pub(crate) message_bytes_max: usize,
+    /// How many headers a message may have.
+    pub(crate) headers_max: usize,
+}
+
+impl Limits {
+    /// How many messages a request may have. The contract says so, so it is not configuration.
+    pub(crate) const BATCH_MAX: usize = 500;
+
+    /// Takes a unary request apart, or says everything that is wrong with it.
+    pub(crate) fn batch(&self, messages: Vec<v1::Message>) -> Result<Vec<Record>, Violations> {
+        let mut violations = Violations::default();
+        if messages.is_empty() {
+            violations.add("messages", "is empty; a request has 1 to 500 messages");
+        }
+        self.size(&messages, &mut violations);
+        let mut records = Vec::with_capacity(messages.len());
+        for (index, message) in messages.into_iter().take(Self::BATCH_MAX).enumerate() {
+            match self.message(message) {
+                Ok(record) => records.push(record),
+                Err(found) => {
+                    violations.extend(found.into_iter().map(|violation| violation.of_message(index)));
+                }
+            }
+        }
+        if violations.is_empty() { Ok(records) } else { Err(violations) }
+    }
+
+    /// Takes a request of a stream apart. A message that is not valid fails alone.
+    pub(crate) fn chunk(
+        &self,
+        messages: Vec<v1::Message>,
+    ) -> Result<Vec<Result<Record, Vec<Violation>>>, Violations> {
+        let mut violations = Violations::default();
+        self.size(&messages, &mut violations);
+        if !violations.is_empty() {
+            return Err(violations);
+        }
+        Ok(messages.into_iter().map(|message| self.message(message)).collect())
+    }
+
+    #[expect(clippy::unused_self, reason = "a limit like the others, although the contract fixes it")]
+    fn size(&self, messages: &[v1::Message], violations: &mut Violations) {
+        if messages.len() > Self::BATCH_MAX {
+            let found = messages.len();
+            violations.add(
+                "messages",
+                format!("has {found} messages; at most 500 are allowed, send the rest in another"),
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn message() -> v1::Message {
+        v1::Message {
+            topic: "quotes".into(),
+            key: Some(Bytes::from_static(b"AAPL")),
+            value: Some(Bytes::from_static(b"1.25")),
+            ..v1::Message::default()
+        }
+    }
+
+    #[track_caller]
+    fn check(messages: Vec<v1::Message>, expected: &[&str]) {
+        let limits = Limits { message_bytes_max: 100, headers_max: 2 };
+        let found = match limits.batch(messages) {
+            Ok(_) => Vec::new(),
+            Err(violations) => violations.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        };
+        assert_eq!(found.len(), expected.len(), "{found:#?}");
+        for (found, expected) in found.iter().zip(expected) {
+            assert!(found.starts_with(expected), "{found:?}, expected {expected:?}");
+        }
+    }
+
+    #[test]
+    fn a_request_has_one_to_five_hundred_messages() {
+        check(vec![], &["messages: is empty; a request has 1 to 500"]);
+        check(vec![message(); 1], &[]);
+        check(vec![message(); 500], &[]);
+        check(vec![message(); 501], &["messages: has 501 messages; at most 500"]);
+    }
+
+    #[test]
+    fn every_violation_of_a_request_is_named_at_once() {
+        let header = |name: &str| v1::Header { name: name.into(), value: None };
+        check(
+            vec![
+                v1::Message { topic: String::new(), ..message() },
+                message(),
+                v1::Message {
+                    topic: "__consumer_offsets".into(),
+                    key: Some(Bytes::new()),
+                    headers: vec![header("a"), header("")],
+                    timestamp_ms: Some(-1),
+                    ..message()
+                },
+            ],
+            &[
+                "messages[0].topic: a topic name is empty",
+                "messages[2].topic: topics whose names start with \"__\"",
+                "messages[2].key: ",
+                "messages[2].headers[1].name: is empty",
+                "messages[2].timestamp_ms: is -1",
+            ],
+        );
+    }
+
+    #[test]
+    fn a_topic_name_is_checked_as_kafka_checks_it() {
+        check(vec![v1::Message { topic: "x".repeat(249), ..message() }], &[]);
+        check(
+            vec![v1::Message { topic: "x".repeat(250), ..message() }],
+            &["messages[0].topic: a topic name has 250 bytes"],
+        );
+        check(
+            vec![v1::Message { topic: "a/b".into(), ..message() }],
+            &["messages[0].topic: a topic name has '/'"],
+        );
+    }
+
+    #[test]
+    fn a_null_value_and_an_absent_key_are_allowed_and_an_empty_key_is_not() {
+        check(vec![v1::Message { value: None, ..message() }], &[]);
+        check(vec![v1::Message { value: Some(Bytes::new()), ..message() }], &[]);
+        check(vec![v1::Message { key: None, ..message() }], &[]);
+        check(
+            vec![v1::Message { key: Some(Bytes::new()), ..message() }],
+            &[
+                "messages[0].key: is empty; a key has 1 byte or more, and a message without a key leaves the field out",
+            ],
+        );
+    }
+
+    #[test]
+    fn the_size_of_a_message_is_its_key_value_and_headers() {
+        let value = |len: usize| v1::Message { value: Some(vec![b'x'; len].into()), ..message() };
+        check(vec![value(96)], &[]);
+        check(vec![value(97)], &["messages[0].value: the message has 101 bytes"]);
+        let header = v1::Header { name: "name".into(), value: Some(vec![b'x'; 6].into()) };
+        check(vec![v1::Message { headers: vec![header.clone()], ..value(86) }], &[]);
+        check(
+            vec![v1::Message { headers: vec![header], ..value(87) }],
+            &["messages[0].value: the message has 101 bytes"],
+        );
+    }
+
+    #[test]
+    fn headers_are_bounded_and_named_and_say_the_content_type_once() {
+        let header = |name: &str| v1::Header { name: name.into(), value: Some(Bytes::new()) };
+        check(vec![v1::Message { headers: vec![header("a"); 2], ..message() }], &[]);
+        check(
+            vec![v1::Message { headers: vec![header("a"); 3], ..message() }],
+            &["messages[0].headers: has 3 headers"],
+        );
+        check(
+            vec![v1::Message {
+                headers: vec![header("Content-Type")],
+                content_type: "text/plain".into(),
+                ..message()
+            }],
+            &["messages[0].content_type: is also given as a header"],
+        );
+    }
+
+    #[test]
+    fn a_chunk_of_a_stream_fails_only_the_messages_that_are_wrong() {
+        let limits = Limits { message_bytes_max: 100, headers_max: 2 };
+        let wrong = v1::Message { topic: "a/b".into(), ..message() };
+        let found = limits.chunk(vec![message(), wrong, message()]).expect("the chunk has a valid size");
+        assert_eq!(found.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, true]);
+        assert!(limits.chunk(vec![]).expect("an empty chunk asks for credits").is_empty());
+        assert!(limits.chunk(vec![message(); 501]).is_err());
+    }
+}

@@ -1,0 +1,131 @@
+//! One message of a request, taken apart into what a Kafka record is made of.
+
+use bytes::Bytes;
+use tailcast_proto::{Key, TopicName, ingest::v1};
+
+use super::{Limits, Violation};
+
+/// The record header that says what a value is.
+const CONTENT_TYPE: &str = "content-type";
+
+/// A message whose every field is valid.
+#[derive(Debug, Clone)]
+pub(crate) struct Record {
+    pub(crate) topic: TopicName,
+    /// Absent: any partition.
+    pub(crate) key: Option<Key>,
+    /// Absent: a tombstone.
+    pub(crate) value: Option<Bytes>,
+    /// In order; the content type is one of them.
+    pub(crate) headers: Vec<(String, Option<Bytes>)>,
+    /// Milliseconds since the Unix epoch, above 0; absent: when it is enqueued.
+    pub(crate) timestamp_ms: Option<i64>,
+    /// Key, value and headers, in bytes.
+    pub(crate) bytes: usize,
+}
+
+impl Record {
+    /// Whether the message has a header of this name; names are compared as HTTP compares them.
+    pub(crate) fn has_header(&self, name: &str) -> bool {
+        self.headers.iter().any(|(found, _)| found.eq_ignore_ascii_case(name))
+    }
+}
+
+impl Limits {
+    /// Takes a message apart, or says everything that is wrong with it.
+    pub(super) fn message(&self, message: v1::Message) -> Result<Record, Vec<Violation>> {
+        let mut violations = Vec::new();
+        let bytes = size(&message);
+        let topic = TopicName::parse(&message.topic)
+            .map_err(|error| violations.push(Violation::new("topic", error.to_string())));
+        let key = key(message.key).map_err(|violation| violations.push(violation));
+        self.headers(&message.headers, &mut violations);
+        content_type(&message.content_type, &message.headers, &mut violations);
+        if let Some(timestamp) = message.timestamp_ms.filter(|&timestamp| timestamp <= 0) {
+            violations.push(Violation::new(
+                "timestamp_ms",
+                format!("is {timestamp}; it is milliseconds since 1970, above 0, or left out for the time of arrival"),
+            ));
+        }
+        if bytes > self.message_bytes_max {
+            let most = self.message_bytes_max;
+            violations.push(Violation::new(
+                "value",
+                format!("the message has {bytes} bytes with its key and headers; at most {most} are allowed"),
+            ));
+        }
+        let (Ok(topic), Ok(key), true) = (topic, key, violations.is_empty()) else {
+            return Err(violations);
+        };
+        let mut headers: Vec<_> =
+            message.headers.into_iter().map(|header| (header.name, header.value)).collect();
+        if !message.content_type.is_empty() {
+            headers.push((CONTENT_TYPE.to_owned(), Some(message.content_type.into())));
+        }
+        Ok(Record { topic, key, value: message.value, headers, timestamp_ms: message.timestamp_ms, bytes })
+    }
+
+    fn headers(&self, headers: &[v1::Header], violations: &mut Vec<Violation>) {
+        if headers.len() > self.headers_max {
+            let (found, most) = (headers.len(), self.headers_max);
+            violations
+                .push(Violation::new("headers", format!("has {found} headers; at most {most} are allowed")));
+            return;
+        }
+        for (index, _) in headers.iter().enumerate().filter(|(_, header)| header.name.is_empty()) {
+            violations.push(Violation::new(
+                format!("headers[{index}].name"),
+                "is empty; a header's name has 1 byte or more",
+            ));
+        }
+    }
+}
+
+fn key(key: Option<Bytes>) -> Result<Option<Key>, Violation> {
+    key.map(Key::new).transpose().map_err(|_| {
+        Violation::new(
+            "key",
+            "is empty; a key has 1 byte or more, and a message without a key leaves the field out",
+        )
+    })
+}
+
+fn content_type(content_type: &str, headers: &[v1::Header], violations: &mut Vec<Violation>) {
+    let doubled = headers.iter().any(|header| header.name.eq_ignore_ascii_case(CONTENT_TYPE));
+    if !content_type.is_empty() && doubled {
+        violations.push(Violation::new("content_type", "is also given as a header; say it once"));
+    }
+}
+
+fn size(message: &v1::Message) -> usize {
+    let len = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
+    let headers = message.headers.iter().map(|header| header.name.len() + len(&header.value)).sum::<usize>();
+    let content_type = match message.content_type.len() {
+        0 => 0,
+        len => CONTENT_TYPE.len() + len,
+    };
+    len(&message.key) + len(&message.value) + headers + content_type
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_content_type_becomes_the_last_header() {
+        let limits = Limits { message_bytes_max: 100, headers_max: 2 };
+        let record = limits
+            .message(v1::Message {
+                topic: "quotes".into(),
+                headers: vec![v1::Header { name: "ce_id".into(), value: Some(Bytes::from_static(b"7")) }],
+                content_type: "application/json".into(),
+                ..v1::Message::default()
+            })
+            .expect("the message is valid");
+        let names: Vec<_> = record.headers.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["ce_id", "content-type"]);
+        assert_eq!(record.headers[1].1.as_deref(), Some(b"application/json".as_slice()));
+        assert_eq!(record.bytes, 5 + 1 + 12 + 16);
+        assert!(record.has_header("CE_ID"));
+    }
+}
