@@ -10,3 +10,5 @@
 mod validation;
 
 mod trace;
+
+mod outcome;
