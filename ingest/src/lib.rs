@@ -11,4 +11,8 @@ mod validation;
 
 mod trace;
 
+mod budget;
+
 mod outcome;
+
+mod metrics;

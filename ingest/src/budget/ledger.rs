@@ -1,0 +1,243 @@
+//! Who holds how much of what is in flight, and who may take more.
+//!
+//! Plain arithmetic: no tasks, no clock. Unary calls take or are refused. Streams take or wait in line, and the line is
+//! served in order, except that a stream over its own share does not hold up those behind it.
+//!
+//! Invariants: what is used never exceeds the bound. Streams together leave a quarter of it to unary calls. While
+//! streams wait, unary calls together stay within that quarter, so neither starves the other. A stream that holds
+//! nothing may take whatever there is room for, so a share smaller than one request stops nobody.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    ops::{Add, AddAssign, SubAssign},
+};
+
+/// What messages in flight cost.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Cost {
+    pub(crate) messages: usize,
+    pub(crate) bytes: usize,
+}
+
+/// A stream, as the ledger knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct StreamId(u64);
+
+/// A place in the line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Ticket(u64);
+
+/// Who holds a part of the budget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Holder {
+    /// All unary calls together.
+    Calls,
+    /// One stream.
+    Stream(StreamId),
+}
+
+/// The budget has no room for a unary call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Full;
+
+/// What a stream gets when it asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// It has what it asked for.
+    Taken,
+    /// It waits in line; its ticket comes out of a later `give`, `leave` or `close`.
+    Wait(Ticket),
+}
+
+/// The books.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    bound: Cost,
+    calls: Cost,
+    /// What all streams hold, including closed ones whose messages are still in flight.
+    streams: Cost,
+    open: BTreeMap<StreamId, Cost>,
+    waiting: VecDeque<Waiting>,
+    /// Both kinds of numbers are never used twice.
+    next_id: u64,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    ticket: Ticket,
+    stream: StreamId,
+    cost: Cost,
+}
+
+/// Why a stream does not get what it asks for.
+enum Obstacle {
+    /// Others need the room too: only this stream waits.
+    Share,
+    /// There is no room: everybody waits.
+    Bound,
+}
+
+impl Ledger {
+    pub(crate) fn new(bound: Cost) -> Self {
+        Self {
+            bound,
+            calls: Cost::default(),
+            streams: Cost::default(),
+            open: BTreeMap::new(),
+            waiting: VecDeque::new(),
+            next_id: 0,
+        }
+    }
+
+    /// Takes for a unary call, or not at all.
+    pub(crate) fn take(&mut self, cost: Cost) -> Result<(), Full> {
+        let bound = if self.waiting.is_empty() { self.bound } else { self.bound.quarter() };
+        let fits = (self.used() + cost).within(self.bound) && (self.calls + cost).within(bound);
+        if !fits {
+            return Err(Full);
+        }
+        self.calls += cost;
+        Ok(())
+    }
+
+    /// Enters a stream into the books.
+    pub(crate) fn open(&mut self) -> StreamId {
+        let stream = StreamId(self.id());
+        self.open.insert(stream, Cost::default());
+        stream
+    }
+
+    /// Strikes a stream out. What it has in flight stays in the books until it is given back.
+    pub(crate) fn close(&mut self, stream: StreamId) -> Vec<Ticket> {
+        self.open.remove(&stream);
+        self.waiting.retain(|waiting| waiting.stream != stream);
+        self.serve_line()
+    }
+
+    /// Takes for a stream, or puts it in line.
+    pub(crate) fn ask(&mut self, stream: StreamId, cost: Cost) -> Answer {
+        let ticket = Ticket(self.id());
+        self.waiting.push_back(Waiting { ticket, stream, cost });
+        let served = self.serve_line();
+        debug_assert!(served.iter().all(|&other| other == ticket), "a new place in line serves nobody else");
+        if served.is_empty() { Answer::Wait(ticket) } else { Answer::Taken }
+    }
+
+    /// Leaves the line. `None`: the ticket was not in it any more, so what it asked for has been taken.
+    pub(crate) fn leave(&mut self, ticket: Ticket) -> Option<Vec<Ticket>> {
+        let place = self.waiting.iter().position(|waiting| waiting.ticket == ticket)?;
+        self.waiting.remove(place);
+        Some(self.serve_line())
+    }
+
+    /// Gives back. The tickets returned have what they asked for.
+    pub(crate) fn give(&mut self, holder: Holder, cost: Cost) -> Vec<Ticket> {
+        match holder {
+            Holder::Calls => self.calls -= cost,
+            Holder::Stream(stream) => {
+                self.streams -= cost;
+                if let Some(held) = self.open.get_mut(&stream) {
+                    *held -= cost;
+                }
+            }
+        }
+        self.serve_line()
+    }
+
+    /// What is in flight.
+    pub(crate) fn used(&self) -> Cost {
+        self.calls + self.streams
+    }
+
+    /// How full the budget is for streams, in thousandths.
+    pub(crate) fn pressure(&self) -> usize {
+        let (used, bound) = (self.used(), self.bound.minus_quarter());
+        let part = |used: usize, bound: usize| used.saturating_mul(1_000) / bound.max(1);
+        part(used.messages, bound.messages).max(part(used.bytes, bound.bytes))
+    }
+
+    fn serve_line(&mut self) -> Vec<Ticket> {
+        let mut served = Vec::new();
+        let mut place = 0;
+        while let Some(waiting) = self.waiting.get(place) {
+            match self.obstacle(waiting.stream, waiting.cost) {
+                Some(Obstacle::Bound) => break,
+                Some(Obstacle::Share) => place += 1,
+                None => {
+                    let Some(waiting) = self.waiting.remove(place) else { break };
+                    self.streams += waiting.cost;
+                    *self.open.entry(waiting.stream).or_default() += waiting.cost;
+                    served.push(waiting.ticket);
+                }
+            }
+        }
+        served
+    }
+
+    fn obstacle(&self, stream: StreamId, cost: Cost) -> Option<Obstacle> {
+        let all = self.bound.minus_quarter();
+        if !(self.used() + cost).within(self.bound) || !(self.streams + cost).within(all) {
+            return Some(Obstacle::Bound);
+        }
+        let held = self.open.get(&stream).copied().unwrap_or_default();
+        let over = held != Cost::default() && !(held + cost).within(all.shared_by(self.open.len()));
+        over.then_some(Obstacle::Share)
+    }
+
+    fn id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+}
+
+impl Cost {
+    /// What librdkafka and this process spend on a message besides its bytes: librdkafka's `rd_kafka_msg_t` (about 150
+    /// bytes), its headers list, and the delivery's entry here. It also makes messages without bytes count.
+    pub(crate) const PER_MESSAGE_BYTES: usize = 256;
+
+    /// The cost of one message with this many bytes of key, value and headers.
+    pub(crate) fn of_message(bytes: usize) -> Self {
+        Self { messages: 1, bytes: bytes + Self::PER_MESSAGE_BYTES }
+    }
+
+    fn within(self, bound: Self) -> bool {
+        self.messages <= bound.messages && self.bytes <= bound.bytes
+    }
+
+    fn quarter(self) -> Self {
+        Self { messages: self.messages / 4, bytes: self.bytes / 4 }
+    }
+
+    fn minus_quarter(self) -> Self {
+        Self { messages: self.messages - self.messages / 4, bytes: self.bytes - self.bytes / 4 }
+    }
+
+    fn shared_by(self, holders: usize) -> Self {
+        let holders = holders.max(1);
+        Self { messages: self.messages / holders, bytes: self.bytes / holders }
+    }
+}
+
+impl Add for Cost {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { messages: self.messages + other.messages, bytes: self.bytes + other.bytes }
+    }
+}
+
+impl AddAssign for Cost {
+    fn add_assign(&mut self, other: Self) {
+        *self = *self + other;
+    }
+}
+
+impl SubAssign for Cost {
+    fn sub_assign(&mut self, other: Self) {
+        self.messages -= other.messages;
+        self.bytes -= other.bytes;
+    }
+}
+
+#[cfg(test)]
+mod tests;
