@@ -13,6 +13,12 @@ mod trace;
 
 mod budget;
 
+mod publisher;
+
+mod producer;
+
+mod delivery;
+
 mod outcome;
 
 mod metrics;

@@ -1,0 +1,172 @@
+//! The one producer of this process.
+//!
+//! It is idempotent and acknowledges what all in-sync replicas have. Sending enqueues and returns at once; a thread of
+//! its own takes librdkafka's reports and completes the deliveries.
+//!
+//! Invariants: its queue is larger than the bound on what is in flight, so the bound is met first and a full queue is
+//! the exception. It ends after the server, when the last report has come, so that no delivery goes without one.
+
+use std::{
+    io,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use rdkafka::{
+    ClientConfig, ClientContext,
+    config::{FromClientConfigAndContext, RDKafkaLogLevel},
+    error::{KafkaError, RDKafkaErrorCode},
+    message::{Header, Message, OwnedHeaders},
+    producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext, PurgeConfig},
+};
+use tailcast_message_status::{MessageStatus, message_status};
+use tailcast_services::{kafka::ClientLog, lifecycle::Lifecycle};
+
+use crate::{
+    budget::Cost,
+    delivery::Delivery,
+    outcome::{Cause, Outcome, Why},
+    validation::Record,
+};
+
+/// How long the thread waits for a report before it looks whether it should end.
+const POLL: Duration = Duration::from_millis(100);
+
+/// Publishes records. Clones share it.
+#[derive(Clone)]
+pub(crate) struct Producer(Arc<Shared>);
+
+/// Keeps the producer's thread from ending; dropped when nothing will be sent any more.
+pub(crate) struct InUse(Producer);
+
+/// Why a producer cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ProducerError {
+    /// librdkafka refuses the configuration.
+    #[error("the Kafka producer cannot be made")]
+    Configuration(#[source] KafkaError),
+    /// The operating system refuses its thread.
+    #[error("the Kafka producer's thread cannot be started")]
+    Thread(#[source] io::Error),
+}
+
+/// Why the producer cannot go on: librdkafka will send nothing any more, and only a new process can.
+#[derive(Debug, thiserror::Error)]
+#[error("the Kafka producer failed for good: {reason} ({code:?})")]
+pub(crate) struct Fatal {
+    code: RDKafkaErrorCode,
+    reason: String,
+}
+
+struct Shared {
+    librdkafka: BaseProducer<Reports>,
+    unused: AtomicBool,
+}
+
+/// What librdkafka calls.
+struct Reports {
+    log: ClientLog,
+    failed: OnceLock<()>,
+}
+
+impl Producer {
+    /// Makes the producer and starts its thread. It connects in the background, and goes on trying.
+    pub(crate) fn start(
+        lifecycle: &Lifecycle,
+        mut config: ClientConfig,
+        in_flight_max: Cost,
+    ) -> Result<(Self, InUse), ProducerError> {
+        config.set("queue.buffering.max.messages", (in_flight_max.messages + 1).to_string());
+        config.set("queue.buffering.max.kbytes", (in_flight_max.bytes / 1_024 + 1).to_string());
+        let reports = Reports { log: ClientLog::new("producer"), failed: OnceLock::new() };
+        let librdkafka =
+            BaseProducer::from_config_and_context(&config, reports).map_err(ProducerError::Configuration)?;
+        let producer = Self(Arc::new(Shared { librdkafka, unused: AtomicBool::new(false) }));
+        let (thread, life) = (producer.clone(), lifecycle.clone());
+        lifecycle
+            .supervise_thread("ingest.producer", move || thread.run(&life))
+            .map_err(ProducerError::Thread)?;
+        Ok((producer.clone(), InUse(producer)))
+    }
+
+    /// Hands a record over. The delivery is completed later; or at once, with what is returned, if the record is not taken.
+    pub(crate) fn send(&self, record: &Record, delivery: Delivery) -> Result<(), Cause> {
+        let mut headers = OwnedHeaders::new_with_capacity(record.headers.len());
+        for (key, value) in &record.headers {
+            headers = headers.insert(Header { key, value: value.as_deref() });
+        }
+        let base = BaseRecord {
+            topic: record.topic.as_str(),
+            partition: None,
+            payload: record.value.as_deref(),
+            key: record.key.as_ref().map(|key| key.as_bytes().as_ref()),
+            timestamp: record.timestamp_ms,
+            headers: Some(headers),
+            delivery_opaque: Box::new(delivery),
+        };
+        let base: BaseRecord<'_, [u8], [u8], Box<Delivery>> = base;
+        self.0.librdkafka.send(base).map_err(|(error, base)| {
+            let code = error.rdkafka_error_code();
+            let cause = code.map_or_else(|| Cause::new(Why::KafkaError, error.to_string()), Cause::of_kafka);
+            // What was never taken cannot appear, whatever the error.
+            base.delivery_opaque.complete(Outcome::Refused(cause.clone()));
+            cause
+        })
+    }
+
+    /// Ends the wait of everything in flight: what was never sent ends refused, the rest unknown.
+    pub(crate) fn give_up(&self) {
+        self.0.librdkafka.purge(PurgeConfig::default().queue().inflight());
+    }
+
+    fn run(&self, lifecycle: &Lifecycle) -> Result<(), Fatal> {
+        let librdkafka = &self.0.librdkafka;
+        let mut fatal = None;
+        while !self.0.unused.load(Ordering::Acquire) || librdkafka.in_flight_count() > 0 {
+            librdkafka.poll(POLL);
+            if fatal.is_none() && librdkafka.context().failed.get().is_some() {
+                // Calls still wait for reports, so the thread goes on until they have them.
+                fatal = librdkafka.client().fatal_error().map(|(code, reason)| Fatal { code, reason });
+                lifecycle.drain();
+            }
+        }
+        fatal.map_or(Ok(()), Err)
+    }
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        self.0.0.unused.store(true, Ordering::Release);
+    }
+}
+
+impl ProducerContext for Reports {
+    type DeliveryOpaque = Box<Delivery>;
+
+    fn delivery(&self, report: &DeliveryResult<'_>, delivery: Box<Delivery>) {
+        delivery.complete(match report {
+            Ok(message) => Outcome::of_acknowledgement(message.partition(), message.offset()),
+            Err((error, message)) => match error.rdkafka_error_code() {
+                Some(code) => Outcome::of_failure(code, message_status(message)),
+                None => Outcome::of_failure(RDKafkaErrorCode::Unknown, MessageStatus::PossiblyPersisted),
+            },
+        });
+    }
+}
+
+impl ClientContext for Reports {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        self.log.line(level, facility, line);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
+            // Set once; later errors are of the same end.
+            let _set = self.failed.set(());
+        }
+        self.log.error(&error, reason);
+    }
+}
