@@ -7,11 +7,17 @@
 //! Promises kept here: an acknowledged message is durable (P1), no outcome is false (P2), overload is refused early (P8).
 //! Nothing is kept: a process that dies loses only answers, and what was in flight is unknown to its callers.
 
+mod gate;
+
 mod validation;
 
 mod trace;
 
+mod deadline;
+
 mod budget;
+
+mod publish;
 
 mod publisher;
 
@@ -20,5 +26,7 @@ mod producer;
 mod delivery;
 
 mod outcome;
+
+mod refusal;
 
 mod metrics;
