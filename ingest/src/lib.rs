@@ -19,6 +19,8 @@ mod budget;
 
 mod publish;
 
+mod stream;
+
 mod publisher;
 
 mod producer;

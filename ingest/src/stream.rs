@@ -1,0 +1,310 @@
+//! `PublishStream`: one task per stream, between the caller, the budget and the producer.
+//!
+//! The loop has no rules: what is owed and when the stream ends is `conversation`'s. A request waits here, and holds up the
+//! reading of the next one, until it has credits, its topics are known, and the budget has room. So a stream has at
+//! most one request in memory beyond what it has in flight, and HTTP/2 holds back a caller that ignores its credits.
+
+mod conversation;
+mod throttle;
+
+use std::{pin::Pin, sync::Arc};
+
+use tailcast_proto::ingest::v1::{PublishStreamRequest, PublishStreamResponse};
+use tailcast_services::lifecycle::Lifecycle;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio_util::sync::CancellationToken;
+use tonic::{Code, Status, Streaming};
+
+use self::{
+    conversation::{Conversation, End, News},
+    throttle::throttle_ms,
+};
+use crate::{
+    budget::{Budget, Permit, StreamBudget},
+    deadline::Deadline,
+    delivery::{Completed, Completions},
+    metrics::Metrics,
+    outcome::{Cause, Outcome, Why},
+    publisher::{Admitted, Publisher},
+    refusal::{Ending, Refusal},
+    trace::TraceContext,
+    validation::{Limits, Record, Violation, Violations},
+};
+
+/// Why a stream ends before its caller ends it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StreamError {
+    /// There are as many streams as the node serves.
+    #[error("this node serves as many streams as it may; try again, or use fewer")]
+    TooMany,
+    /// A request does not continue where the one before ended.
+    #[error("first_sequence is {found} and has to be {expected}, where the request before ended")]
+    SequenceJump {
+        /// What would be right.
+        expected: u64,
+        /// What the request said.
+        found: u64,
+    },
+    /// The numbers run out.
+    #[error("first_sequence is {found}, which leaves no room to count on; start at a smaller number")]
+    SequenceTooLarge {
+        /// What the request said.
+        found: u64,
+    },
+    /// A request is malformed as a whole.
+    #[error("the request is not valid")]
+    Invalid(Violations),
+    /// What arrived is no request.
+    #[error("the request cannot be read: {0}")]
+    Unreadable(String),
+    /// The caller's deadline.
+    #[error("the deadline passed; messages that were not told of may still appear")]
+    Deadline,
+    /// The node drains, and everything it took has been told.
+    #[error("this node is shutting down; open another stream and go on there")]
+    Draining,
+    /// The node drained too long.
+    #[error("this node shut down before it could tell of every message; those not told of may appear")]
+    DrainedTooLong,
+}
+
+/// What a stream is made of.
+pub(crate) struct Parts {
+    pub(crate) publisher: Publisher,
+    pub(crate) budget: Budget,
+    pub(crate) limits: Limits,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) lifecycle: Lifecycle,
+    /// Cancelled when draining has taken too long.
+    pub(crate) overdue: CancellationToken,
+    pub(crate) credits: usize,
+    pub(crate) deadline: Option<Deadline>,
+    pub(crate) trace: TraceContext,
+    /// The stream's place among those that the node serves.
+    pub(crate) _place: OwnedSemaphorePermit,
+}
+
+/// One stream.
+pub(crate) struct Stream {
+    parts: Parts,
+    requests: Streaming<PublishStreamRequest>,
+    responses: mpsc::Sender<Result<PublishStreamResponse, Status>>,
+    conversation: Conversation,
+    completions: Arc<Completions>,
+    budget: Arc<StreamBudget>,
+    /// A request that was read and has no credits yet.
+    heard: Option<PublishStreamRequest>,
+    /// Messages that were taken and cannot be enqueued yet.
+    preparing: Option<Pin<Box<dyn Future<Output = Prepared> + Send>>>,
+}
+
+/// Messages that can be enqueued.
+struct Prepared {
+    records: Vec<Admitted>,
+    permit: Permit,
+}
+
+enum Event {
+    /// The caller has gone.
+    Gone,
+    Deadline,
+    Drain,
+    Overdue,
+    Writable,
+    Completed,
+    Prepared(Prepared),
+    Request(Result<Option<PublishStreamRequest>, Status>),
+}
+
+/// Whether the loop goes on.
+enum Next {
+    GoOn,
+    Stop,
+}
+
+impl Stream {
+    pub(crate) fn new(
+        parts: Parts,
+        requests: Streaming<PublishStreamRequest>,
+        responses: mpsc::Sender<Result<PublishStreamResponse, Status>>,
+    ) -> Self {
+        Self {
+            conversation: Conversation::new(parts.credits),
+            completions: Completions::of_stream(),
+            budget: Arc::new(parts.budget.open()),
+            heard: None,
+            preparing: None,
+            requests,
+            responses,
+            parts,
+        }
+    }
+
+    /// Serves the stream to its end. What it has enqueued by then goes its way without it.
+    pub(crate) async fn run(mut self) {
+        self.parts.metrics.streams.inc();
+        loop {
+            let event = tokio::select! {
+                // What ends the stream first, what frees room before what needs it.
+                biased;
+                () = self.responses.closed() => Event::Gone,
+                () = self.parts.overdue.cancelled(), if !self.conversation.is_aborted() => Event::Overdue,
+                () = passed(self.parts.deadline), if !self.conversation.is_aborted() => Event::Deadline,
+                () = self.parts.lifecycle.draining(), if !self.conversation.is_ending() => Event::Drain,
+                () = self.completions.gathered() => Event::Completed,
+                Ok(_) = self.responses.reserve(), if self.conversation.has_news() => Event::Writable,
+                prepared = prepared(&mut self.preparing) => Event::Prepared(prepared),
+                request = self.requests.message(), if self.reads() => Event::Request(request),
+            };
+            if matches!(self.apply(event), Next::Stop) {
+                break;
+            }
+        }
+        self.parts.metrics.streams.dec();
+    }
+
+    fn apply(&mut self, event: Event) -> Next {
+        match event {
+            Event::Gone => return Next::Stop,
+            Event::Deadline => self.abort(StreamError::Deadline),
+            Event::Overdue => self.abort(StreamError::DrainedTooLong),
+            Event::Drain => self.conversation.end(End::Failed(StreamError::Draining)),
+            Event::Writable => return self.write(),
+            Event::Completed => {
+                self.completions.take().into_iter().for_each(|done| self.conversation.complete(done));
+            }
+            Event::Prepared(Prepared { records, permit }) => {
+                self.preparing = None;
+                self.parts.publisher.send(&self.completions, permit, records);
+            }
+            Event::Request(Ok(Some(request))) => match self.conversation.hear(&request) {
+                Ok(()) => self.heard = Some(request),
+                Err(error) => self.conversation.end(End::Failed(error)),
+            },
+            Event::Request(Ok(None)) => self.conversation.end(End::Done),
+            Event::Request(Err(status)) => {
+                self.conversation.end(End::Failed(StreamError::Unreadable(status.message().to_owned())));
+            }
+        }
+        self.take_heard();
+        Next::GoOn
+    }
+
+    /// Reads on only when the request before is on its way, and nothing has ended.
+    fn reads(&self) -> bool {
+        self.heard.is_none() && self.preparing.is_none() && !self.conversation.is_ending()
+    }
+
+    /// Takes the request that waits, once there are credits for it.
+    fn take_heard(&mut self) {
+        let ready = self.preparing.is_none();
+        let request =
+            self.heard.take_if(|heard| ready && self.conversation.has_credits(heard.messages.len()));
+        let Some(PublishStreamRequest { first_sequence, messages, .. }) = request else { return };
+        let count = messages.len();
+        let messages = match self.parts.limits.chunk(messages) {
+            Ok(messages) => messages,
+            Err(violations) => return self.conversation.end(End::Failed(StreamError::Invalid(violations))),
+        };
+        if count == 0 {
+            return;
+        }
+        self.conversation.take(first_sequence, count);
+        let mut records = Vec::with_capacity(count);
+        for (sequence, message) in (first_sequence..).zip(messages) {
+            match message {
+                Ok(record) => records.push((sequence, self.parts.trace.inject(record))),
+                Err(violations) => self.conversation.complete(refused(sequence, &violations)),
+            }
+        }
+        if !records.is_empty() {
+            self.preparing =
+                Some(Box::pin(prepare(self.parts.publisher.clone(), Arc::clone(&self.budget), records)));
+        }
+    }
+
+    /// Sends what there is to say; there is room for it, because nobody else sends here.
+    fn write(&mut self) -> Next {
+        let throttle_ms = throttle_ms(self.parts.budget.pressure());
+        match self.conversation.news(throttle_ms) {
+            None => Next::GoOn,
+            Some(News::Response(response)) => {
+                if throttle_ms > 0 {
+                    self.parts.metrics.throttles.inc();
+                }
+                // Failing means that the caller has gone, which the loop sees next.
+                let _gone = self.responses.try_send(Ok(response));
+                self.take_heard();
+                Next::GoOn
+            }
+            Some(News::End(End::Done)) => Next::Stop,
+            Some(News::End(End::Failed(error))) => {
+                let refusal = Refusal::from(error);
+                self.parts.metrics.refused(refusal.reason());
+                let _gone = self.responses.try_send(Err(refusal.status()));
+                Next::Stop
+            }
+        }
+    }
+
+    /// Ends the stream without waiting for Kafka. What was not enqueued is not any more.
+    fn abort(&mut self, error: StreamError) {
+        self.heard = None;
+        self.preparing = None;
+        self.conversation.abort(error);
+    }
+}
+
+async fn prepare(publisher: Publisher, budget: Arc<StreamBudget>, records: Vec<(u64, Record)>) -> Prepared {
+    let cost = Admitted::cost(&records);
+    let records = publisher.admit(records).await;
+    Prepared { records, permit: budget.take(cost).await }
+}
+
+/// Waits for what is being prepared; forever if nothing is. Cancel safe.
+async fn prepared(preparing: &mut Option<Pin<Box<dyn Future<Output = Prepared> + Send>>>) -> Prepared {
+    match preparing {
+        Some(preparing) => preparing.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits for the deadline; forever if there is none. Cancel safe.
+async fn passed(deadline: Option<Deadline>) {
+    match deadline {
+        Some(deadline) => deadline.passed().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A message that is not valid fails alone, with all that is wrong with it.
+fn refused(sequence: u64, violations: &[Violation]) -> Completed {
+    let all: Vec<_> = violations.iter().map(ToString::to_string).collect();
+    Completed { sequence, outcome: Outcome::Refused(Cause::new(Why::InvalidArgument, all.join("; "))) }
+}
+
+impl From<StreamError> for Refusal {
+    fn from(error: StreamError) -> Self {
+        let message = error.to_string();
+        match error {
+            StreamError::TooMany => Self::new(Code::ResourceExhausted, "STREAMS_BOUND", message)
+                .ending(Ending::Refused)
+                .retry_after(std::time::Duration::from_secs(1)),
+            StreamError::SequenceJump { .. } | StreamError::SequenceTooLarge { .. } => {
+                let violation = Violation::new("first_sequence", message);
+                Self::invalid([violation].into_iter().collect())
+            }
+            StreamError::Invalid(violations) => Self::invalid(violations),
+            StreamError::Unreadable(_) => Self::new(Code::InvalidArgument, "MALFORMED_REQUEST", message),
+            StreamError::Deadline => {
+                Self::new(Code::DeadlineExceeded, "DEADLINE", message).ending(Ending::Unknown)
+            }
+            StreamError::Draining => {
+                Self::new(Code::Unavailable, "DRAINING", message).ending(Ending::Refused)
+            }
+            StreamError::DrainedTooLong => {
+                Self::new(Code::Unavailable, "DRAINING", message).ending(Ending::Unknown)
+            }
+        }
+    }
+}
