@@ -7,7 +7,15 @@
 //! Promises kept here: an acknowledged message is durable (P1), no outcome is false (P2), overload is refused early (P8).
 //! Nothing is kept: a process that dies loses only answers, and what was in flight is unknown to its callers.
 
+mod config;
+
+mod server;
+
+mod connections;
+
 mod gate;
+
+mod service;
 
 mod validation;
 
@@ -31,4 +39,12 @@ mod outcome;
 
 mod refusal;
 
+mod health;
+
 mod metrics;
+
+pub use self::{
+    config::{Config, ConfigError},
+    producer::ProducerError,
+    server::{BindError, Ingest},
+};

@@ -1,0 +1,164 @@
+//! The connections that publishers open: accepted up to a bound, counted, and never a reason to stop accepting.
+//!
+//! A connection over the bound is closed at once, so that its caller tries another node instead of waiting here. An error
+//! of `accept` itself (no file descriptors left) is said and waited out; tonic would try again without a pause.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use futures_util::stream;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
+use tonic::transport::server::{Connected, TcpConnectInfo};
+
+use crate::metrics::Metrics;
+
+/// How long an error of `accept` is waited out. File descriptors come back when connections end.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A connection, counted until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    socket: TcpStream,
+    metrics: Arc<Metrics>,
+    _place: OwnedSemaphorePermit,
+}
+
+struct Listening {
+    listener: TcpListener,
+    places: Arc<Semaphore>,
+    metrics: Arc<Metrics>,
+}
+
+/// Accepts connections for as long as the stream is polled; dropping it closes the listener.
+pub(crate) fn accept(
+    listener: TcpListener,
+    connections_max: usize,
+    metrics: Arc<Metrics>,
+) -> impl stream::Stream<Item = io::Result<Connection>> {
+    let listening = Listening { listener, places: Arc::new(Semaphore::new(connections_max)), metrics };
+    stream::unfold(listening, |listening| async { Some((Ok(listening.next().await), listening)) })
+}
+
+impl Listening {
+    async fn next(&self) -> Connection {
+        loop {
+            let socket = match self.listener.accept().await {
+                Ok((socket, _)) => socket,
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+                self.metrics.connections_refused.inc();
+                continue;
+            };
+            // Answers are small and waited for. A socket that refuses the option is about to fail anyway.
+            let _refused = socket.set_nodelay(true);
+            self.metrics.connections.inc();
+            return Connection { socket, metrics: Arc::clone(&self.metrics), _place: place };
+        }
+    }
+}
+
+impl Connected for Connection {
+    type ConnectInfo = TcpConnectInfo;
+
+    fn connect_info(&self) -> TcpConnectInfo {
+        self.socket.connect_info()
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.metrics.connections.dec();
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::StreamExt;
+    use tokio::io::AsyncReadExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_over_the_bound_is_closed_at_once_and_the_next_one_after_room_is_served() {
+        let metrics = Arc::<Metrics>::default();
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let mut accepted = Box::pin(accept(listener, 1, Arc::clone(&metrics)));
+
+        let _first = TcpStream::connect(address).await.expect("it listens");
+        let held = accepted.next().await;
+        let mut second = TcpStream::connect(address).await.expect("it listens");
+        let mut byte = [0];
+        let (end, third) = {
+            // Accepting goes on until there is a connection to serve, which there is not before the first ends.
+            let next = accepted.next();
+            tokio::pin!(next);
+            let end = tokio::select! {
+                _ = &mut next => panic!("a connection over the bound was served"),
+                end = second.read(&mut byte) => end,
+            };
+            assert_eq!(metrics.connections_refused.get(), 1);
+            drop(held);
+            let _third = TcpStream::connect(address).await.expect("it listens");
+            (end, next.await)
+        };
+        assert!(matches!(end, Ok(0)), "{end:?}");
+        assert_eq!(metrics.connections.get(), 1);
+        drop(third);
+        assert_eq!(metrics.connections.get(), 0);
+    }
+}

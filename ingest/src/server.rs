@@ -1,0 +1,254 @@
+//! The server: bound, serving, drained.
+//!
+//! Draining goes from the outside in. The listener closes and every connection is told to go away (HTTP/2 GOAWAY); calls
+//! that were begun wait for Kafka; streams end after their last acknowledgement. What still waits after `drain_within` is
+//! given up: the producer is purged, which ends every message as refused or unknown, and calls answer with that. The
+//! producer's thread ends last.
+
+use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use prometheus_client::registry::Registry;
+use tailcast_proto::ingest::v1::ingest_service_server::IngestServiceServer;
+use tailcast_services::{
+    kafka::{PropertyError, Settings},
+    lifecycle::Lifecycle,
+    readiness::Readiness,
+    topics::{Epochs, StartError, Topics},
+};
+use tokio::{net::TcpListener, sync::Semaphore};
+use tokio_util::sync::CancellationToken;
+use tonic::transport::{Server, server::Router};
+
+use crate::{
+    budget::Budget,
+    config::{Config, ConfigError},
+    connections::accept,
+    gate::Gate,
+    health::Health,
+    metrics::Metrics,
+    producer::{InUse, Producer, ProducerError},
+    publish::Calls,
+    publisher::Publisher,
+    service::Ingestion,
+};
+
+/// How long calls have to send their last answers once everything has ended.
+const LAST_ANSWERS: Duration = Duration::from_millis(500);
+
+/// The way in, bound to its address and not serving yet.
+pub struct Ingest {
+    listener: TcpListener,
+    router: Router,
+    health: Health,
+    producer: Producer,
+    in_use: InUse,
+    metrics: Arc<Metrics>,
+    overdue: CancellationToken,
+    connections_max: usize,
+    drain_within: Duration,
+}
+
+/// Why the way in cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// The configuration contradicts itself.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The address cannot be listened on.
+    #[error("ingest.listen is {address}, which cannot be listened on")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A Kafka property is not valid.
+    #[error(transparent)]
+    Kafka(#[from] PropertyError),
+    /// The producer cannot be made.
+    #[error(transparent)]
+    Producer(#[from] ProducerError),
+    /// Topics cannot be looked up.
+    #[error(transparent)]
+    Topics(#[from] StartError),
+    /// The descriptors of this build cannot be served by reflection.
+    #[error("gRPC reflection cannot be served")]
+    Reflection(#[source] tonic_reflection::server::Error),
+}
+
+/// Why serving ended.
+#[derive(Debug, thiserror::Error)]
+enum ServeError {
+    #[error("the gRPC server failed")]
+    Transport(#[from] tonic::transport::Error),
+}
+
+impl Ingest {
+    /// Checks the configuration, listens, and prepares the producer. Kafka does not have to be there.
+    ///
+    /// # Errors
+    ///
+    /// When the configuration or the Kafka settings cannot be used, or the address cannot be listened on.
+    pub async fn bind(
+        config: Config,
+        kafka: Settings,
+        epochs: Epochs,
+        lifecycle: &Lifecycle,
+        readiness: &Readiness,
+        registry: &mut Registry,
+    ) -> Result<Self, BindError> {
+        config.check()?;
+        let registry = registry.sub_registry_with_prefix("tailcast_ingest");
+        let metrics = Metrics::register(registry);
+        let listener = TcpListener::bind(config.listen)
+            .await
+            .map_err(|source| BindError::Listen { address: config.listen, source })?;
+        let (producer, in_use) = Producer::start(lifecycle, kafka.producer()?, config.in_flight_max())?;
+        let condition = readiness.condition("ingest.kafka", "waiting for Kafka");
+        let topics =
+            Topics::start(lifecycle, kafka.directory()?, epochs, config.topics.clone(), condition, registry)?;
+
+        let publisher = Publisher::new(topics, producer.clone(), Arc::clone(&metrics));
+        let budget = Budget::new(config.in_flight_max(), metrics.in_flight.clone());
+        let overdue = CancellationToken::new();
+        let service = Ingestion {
+            calls: Calls { publisher, budget, limits: config.limits(), deadline: config.deadline },
+            stream_credits: usize::try_from(config.stream_credits).unwrap_or(usize::MAX),
+            streams: Arc::new(Semaphore::new(config.streams_max)),
+            metrics: Arc::clone(&metrics),
+            lifecycle: lifecycle.clone(),
+            overdue: overdue.clone(),
+        };
+        let (reporter, health) = tonic_health::server::health_reporter();
+        let router = http2(&config)
+            .add_service(gated(&config, service, &metrics))
+            .add_service(health)
+            .add_optional_service(reflection(config.reflection).map_err(BindError::Reflection)?);
+        let health = Health { reporter, readiness: readiness.clone(), lifecycle: lifecycle.clone() };
+        health.begin().await;
+        Ok(Self {
+            listener,
+            router,
+            health,
+            producer,
+            in_use,
+            metrics,
+            overdue,
+            connections_max: config.connections_max,
+            drain_within: config.drain_within,
+        })
+    }
+
+    /// Returns the address that is listened on; with port 0 configured, the port that was free.
+    ///
+    /// # Errors
+    ///
+    /// When the operating system does not say.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves until the process drains.
+    pub fn serve(self, lifecycle: &Lifecycle) {
+        lifecycle.supervise("ingest.health", self.health.run());
+        let incoming = accept(self.listener, self.connections_max, self.metrics);
+        let draining = lifecycle.clone();
+        let serving =
+            self.router.serve_with_incoming_shutdown(incoming, async move { draining.draining().await });
+        let drain = Drain {
+            lifecycle: lifecycle.clone(),
+            producer: self.producer,
+            in_use: self.in_use,
+            overdue: self.overdue,
+            within: self.drain_within,
+        };
+        lifecycle.supervise("ingest.server", drain.run(async { Ok(serving.await?) }));
+    }
+}
+
+/// What ends with the server.
+struct Drain {
+    lifecycle: Lifecycle,
+    producer: Producer,
+    in_use: InUse,
+    overdue: CancellationToken,
+    within: Duration,
+}
+
+impl Drain {
+    /// Serves, and once the process drains, waits for the calls that were begun, but not for ever.
+    async fn run(self, serving: impl Future<Output = Result<(), ServeError>>) -> Result<(), ServeError> {
+        tokio::pin!(serving);
+        let overdue = async {
+            self.lifecycle.draining().await;
+            tokio::time::sleep(self.within).await;
+        };
+        let ended = tokio::select! {
+            ended = &mut serving => Some(ended),
+            () = overdue => None,
+        };
+        let ended = match ended {
+            Some(ended) => ended,
+            None => {
+                tracing::warn!(within = ?self.within, "calls still wait for Kafka; they are given up");
+                self.producer.give_up();
+                self.last_answers(serving.as_mut()).await
+            }
+        };
+        drop(self.in_use);
+        ended
+    }
+
+    /// Gives calls the time to answer with what the producer has given up, then streams that nobody reads the end.
+    async fn last_answers(
+        &self,
+        mut serving: std::pin::Pin<&mut impl Future<Output = Result<(), ServeError>>>,
+    ) -> Result<(), ServeError> {
+        if let Ok(ended) = tokio::time::timeout(LAST_ANSWERS, serving.as_mut()).await {
+            return ended;
+        }
+        self.overdue.cancel();
+        // Connections that outlast this have callers who read nothing.
+        tokio::time::timeout(LAST_ANSWERS, serving).await.unwrap_or(Ok(()))
+    }
+}
+
+/// HTTP/2 as configured.
+fn http2(config: &Config) -> Server {
+    Server::builder()
+        .http2_keepalive_interval(Some(config.keepalive_interval))
+        .http2_keepalive_timeout(Some(config.keepalive_timeout))
+        .max_concurrent_streams(config.connection_calls_max)
+}
+
+/// The service with its gate.
+fn gated(
+    config: &Config,
+    service: Ingestion,
+    metrics: &Arc<Metrics>,
+) -> Gate<IngestServiceServer<Ingestion>> {
+    let service = IngestServiceServer::new(service).max_decoding_message_size(config.request_bytes_max);
+    Gate::new(service, config.arriving_max, Arc::clone(metrics))
+}
+
+/// Reflection, if it is wanted: of the contract and of the health service.
+fn reflection(
+    wanted: bool,
+) -> Result<
+    Option<
+        tonic_reflection::server::v1::ServerReflectionServer<
+            impl tonic_reflection::server::v1::ServerReflection,
+        >,
+    >,
+    tonic_reflection::server::Error,
+> {
+    if !wanted {
+        return Ok(None);
+    }
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(tailcast_proto::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
+        .map(Some)
+}

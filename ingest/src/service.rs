@@ -1,0 +1,78 @@
+//! The gRPC service: hands each call to what serves it, and turns errors into statuses, once.
+
+use std::sync::Arc;
+
+use tailcast_proto::ingest::v1::{
+    PublishRequest, PublishResponse, PublishStreamRequest, PublishStreamResponse,
+    ingest_service_server::IngestService,
+};
+use tailcast_services::lifecycle::Lifecycle;
+use tokio::sync::{Semaphore, mpsc};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::{
+    gate::Arrival,
+    metrics::Metrics,
+    publish::Calls,
+    refusal::Refusal,
+    stream::{Parts, Stream, StreamError},
+    trace::TraceContext,
+};
+
+/// Responses that wait for HTTP/2: one, because acknowledgements that wait longer become fewer ranges.
+const RESPONSES_MAX: usize = 1;
+
+/// `tailcast.ingest.v1.IngestService`.
+pub(crate) struct Ingestion {
+    pub(crate) calls: Calls,
+    pub(crate) stream_credits: usize,
+    pub(crate) streams: Arc<Semaphore>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) lifecycle: Lifecycle,
+    /// Cancelled when draining has taken too long.
+    pub(crate) overdue: CancellationToken,
+}
+
+#[tonic::async_trait]
+impl IngestService for Ingestion {
+    type PublishStreamStream = ReceiverStream<Result<PublishStreamResponse, Status>>;
+
+    async fn publish(&self, request: Request<PublishRequest>) -> Result<Response<PublishResponse>, Status> {
+        let published = self.calls.publish(request).await;
+        published.map(Response::new).map_err(|error| self.refuse(error))
+    }
+
+    async fn publish_stream(
+        &self,
+        mut request: Request<Streaming<PublishStreamRequest>>,
+    ) -> Result<Response<Self::PublishStreamStream>, Status> {
+        let deadline = Arrival::begin(&mut request);
+        let place = Arc::clone(&self.streams).try_acquire_owned();
+        let parts = Parts {
+            _place: place.map_err(|_| self.refuse(StreamError::TooMany))?,
+            publisher: self.calls.publisher.clone(),
+            budget: self.calls.budget.clone(),
+            limits: self.calls.limits,
+            metrics: Arc::clone(&self.metrics),
+            lifecycle: self.lifecycle.clone(),
+            overdue: self.overdue.clone(),
+            credits: self.stream_credits,
+            deadline,
+            trace: TraceContext::of(request.metadata()),
+        };
+        let (responses, told) = mpsc::channel(RESPONSES_MAX);
+        let stream = Stream::new(parts, request.into_inner(), responses);
+        self.lifecycle.spawn("ingest.stream", stream.run());
+        Ok(Response::new(ReceiverStream::new(told)))
+    }
+}
+
+impl Ingestion {
+    fn refuse(&self, error: impl Into<Refusal>) -> Status {
+        let refusal = error.into();
+        self.metrics.refused(refusal.reason());
+        refusal.status()
+    }
+}
