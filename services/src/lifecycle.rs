@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use ending::{Cause, Ending, Late};
+pub(crate) use panics::panic_message;
 use panics::{catch_panic, caught};
 use roster::Roster;
 use signals::Signals;

@@ -79,7 +79,7 @@ impl Format {
 }
 
 fn log_panic(panic: &std::panic::PanicHookInfo<'_>) {
-    let message = panic.payload_as_str().unwrap_or("a value that is no text");
+    let message = crate::lifecycle::panic_message(panic.payload());
     let place = panic.location().map(ToString::to_string);
     let thread = std::thread::current();
     tracing::error!(

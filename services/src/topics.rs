@@ -167,6 +167,7 @@ impl Topics {
     ///
     /// # Errors
     /// See [`StartError`].
+    #[expect(clippy::needless_pass_by_value, reason = "the configuration is made for this one client")]
     pub fn start(
         lifecycle: &Lifecycle,
         config: ClientConfig,

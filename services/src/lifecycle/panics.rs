@@ -15,7 +15,7 @@ pub(super) async fn catch_panic<F: Future>(future: F) -> Result<F::Output, Strin
         match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
             Ok(Poll::Pending) => Poll::Pending,
             Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
-            Err(panic) => Poll::Ready(Err(message(panic.as_ref()))),
+            Err(panic) => Poll::Ready(Err(panic_message(panic.as_ref()))),
         }
     })
     .await
@@ -23,10 +23,11 @@ pub(super) async fn catch_panic<F: Future>(future: F) -> Result<F::Output, Strin
 
 /// Runs `run` to its end, or to its panic.
 pub(super) fn caught<T>(run: impl FnOnce() -> T) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(run)).map_err(|panic| message(panic.as_ref()))
+    catch_unwind(AssertUnwindSafe(run)).map_err(|panic| panic_message(panic.as_ref()))
 }
 
-fn message(panic: &(dyn Any + Send)) -> String {
+/// The text that a panic was raised with.
+pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> String {
     if let Some(text) = panic.downcast_ref::<&str>() {
         (*text).to_owned()
     } else if let Some(text) = panic.downcast_ref::<String>() {

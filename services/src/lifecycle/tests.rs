@@ -113,7 +113,7 @@ async fn a_panic_of_one_session_leaves_the_process_alone() {
 async fn finishing_waits_for_supervised_threads() {
     let lifecycle = Lifecycle::new();
     let (begun, has_begun) = oneshot::channel();
-    let (release, released) = std::sync::mpsc::channel::<()>();
+    let (release, released) = std::sync::mpsc::sync_channel::<()>(1);
     lifecycle
         .supervise_thread("tail", move || {
             begun.send(()).map_err(|()| io::Error::other("the test is gone"))?;
@@ -141,8 +141,8 @@ async fn a_thread_that_panics_drains_the_process() {
 #[tokio::test]
 async fn blocking_work_is_finished_even_when_nobody_waits_for_it() {
     let lifecycle = Lifecycle::new();
-    let (done, is_done) = std::sync::mpsc::channel();
-    let (release, released) = std::sync::mpsc::channel::<()>();
+    let (done, is_done) = std::sync::mpsc::sync_channel(1);
+    let (release, released) = std::sync::mpsc::sync_channel::<()>(1);
     let work = lifecycle.blocking(move || {
         let _waited = released.recv();
         done.send(()).is_ok()

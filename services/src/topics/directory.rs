@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::types::RDKafkaErrorCode;
 use tailcast_proto::{Epoch, TopicName};
-use tailcast_topic_id::{TopicDescription, TopicError};
+use tailcast_topic_id::Answer as Described;
 
 use super::cache::Effect;
 use super::desk::{Answer, Waiting};
@@ -125,9 +125,9 @@ impl Directory {
         let descriptions =
             tailcast_topic_id::describe_topics(self.client.client(), &asked, self.config.answer_within)
                 .map_err(|error| error.code())?;
-        let said = |(name, description): (String, Result<TopicDescription, TopicError>)| {
-            let name = names.get(TopicName::parse(&name).ok().as_ref()?)?.clone();
-            let said = match description {
+        let said = |described: Described| {
+            let name = names.get(TopicName::parse(&described.topic).ok().as_ref()?)?.clone();
+            let said = match described.description {
                 Ok(description) => Said::Exists(Topic {
                     name: name.clone(),
                     epoch: Epoch::from_bits(description.id.most, description.id.least),

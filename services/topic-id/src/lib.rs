@@ -36,6 +36,15 @@ pub struct TopicDescription {
     pub partitions: u32,
 }
 
+/// What Kafka says of one topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Its name.
+    pub topic: String,
+    /// Its description, or why there is none.
+    pub description: Result<TopicDescription, TopicError>,
+}
+
 /// What Kafka says of a topic instead of describing it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{code}")]
@@ -91,7 +100,7 @@ pub fn describe_topics<C: ClientContext>(
     client: &Client<C>,
     topics: &[&str],
     timeout: Duration,
-) -> Result<Vec<(String, Result<TopicDescription, TopicError>)>, DescribeError> {
+) -> Result<Vec<Answer>, DescribeError> {
     let names = topics
         .iter()
         .map(|&name| CString::new(name).map_err(|_| DescribeError::Name { name: name.to_owned() }))
@@ -158,7 +167,7 @@ fn request<C: ClientContext>(
 }
 
 /// Copies the answers out of the event.
-fn descriptions(event: &Owned<sys::rd_kafka_event_t>) -> Vec<(String, Result<TopicDescription, TopicError>)> {
+fn descriptions(event: &Owned<sys::rd_kafka_event_t>) -> Vec<Answer> {
     // SAFETY: the event is live; null is returned if it is of another kind.
     let result = unsafe { sys::rd_kafka_event_DescribeTopics_result(event.ptr()) };
     if result.is_null() {
@@ -172,7 +181,7 @@ fn descriptions(event: &Owned<sys::rd_kafka_event_t>) -> Vec<(String, Result<Top
             // SAFETY: librdkafka returned an array of `count` pointers, which is a part of the live event.
             let topic = unsafe { *topics.add(index) };
             // SAFETY: the description is a part of the live event.
-            unsafe { described(topic) }
+            unsafe { answer(topic) }
         })
         .collect()
 }
@@ -180,20 +189,17 @@ fn descriptions(event: &Owned<sys::rd_kafka_event_t>) -> Vec<(String, Result<Top
 /// Copies one answer.
 ///
 /// # Safety
-/// `topic` has to be a description that lives during the call.
-#[expect(clippy::multiple_unsafe_ops_per_block, reason = "a read of a field is an accessor and a copy")]
-unsafe fn described(
-    topic: *const sys::rd_kafka_TopicDescription_t,
-) -> (String, Result<TopicDescription, TopicError>) {
+/// `description` has to live during the call.
+unsafe fn answer(description: *const sys::rd_kafka_TopicDescription_t) -> Answer {
     // SAFETY: the caller's promise; the name is a part of the description.
-    let name = unsafe { text(sys::rd_kafka_TopicDescription_name(topic)) };
+    let topic = unsafe { text(sys::rd_kafka_TopicDescription_name(description)) };
     // SAFETY: the caller's promise; the error is a part of the description, or null, of which the code is "no error".
-    let code = unsafe { sys::rd_kafka_error_code(sys::rd_kafka_TopicDescription_error(topic)) };
+    let code = unsafe { sys::rd_kafka_error_code(sys::rd_kafka_TopicDescription_error(description)) };
     if code != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
-        return (name, Err(TopicError { code: code.into() }));
+        return Answer { topic, description: Err(TopicError { code: code.into() }) };
     }
     // SAFETY: the caller's promise; the id is a part of the description.
-    let id = unsafe { sys::rd_kafka_TopicDescription_topic_id(topic) };
+    let id = unsafe { sys::rd_kafka_TopicDescription_topic_id(description) };
     let id = TopicId {
         // SAFETY: as above.
         most: unsafe { sys::rd_kafka_Uuid_most_significant_bits(id) },
@@ -202,9 +208,9 @@ unsafe fn described(
     };
     let mut partitions = 0;
     // SAFETY: the caller's promise; only the count is used.
-    let _array = unsafe { sys::rd_kafka_TopicDescription_partitions(topic, &raw mut partitions) };
+    let _array = unsafe { sys::rd_kafka_TopicDescription_partitions(description, &raw mut partitions) };
     let partitions = u32::try_from(partitions).unwrap_or(u32::MAX);
-    (name, Ok(TopicDescription { id, partitions }))
+    Answer { topic, description: Ok(TopicDescription { id, partitions }) }
 }
 
 /// Copies a C string.
