@@ -71,11 +71,11 @@ pub enum ConfigError {
         source: std::io::Error,
     },
     /// The file is not TOML.
-    #[error("{origin}: {problem}")]
+    #[error("{origin}: not TOML: {problem}")]
     Syntax {
         /// Which file, which line.
         origin: Origin,
-        /// What the parser says, with the place marked.
+        /// What the parser says.
         problem: String,
     },
     /// A flag names a key that cannot be one.

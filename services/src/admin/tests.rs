@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::{Admin, Config};
+use super::{Admin, CONNECTIONS_MAX, Config, EXCHANGE_MAX};
 use crate::lifecycle::Lifecycle;
 use crate::metrics::Metrics;
 use crate::readiness::Readiness;
@@ -97,4 +97,33 @@ async fn a_taken_port_is_an_error_that_names_its_key() {
     let process = start().await;
     let error = Admin::bind(&Config { listen: process.address }).await.expect_err("the port is taken");
     assert!(error.to_string().starts_with("admin.listen: cannot listen on 127.0.0.1:"), "{error}");
+}
+
+#[tokio::test]
+async fn connections_over_the_limit_wait_for_their_turn() {
+    let process = start().await;
+    let mut idle = Vec::new();
+    for _ in 0..CONNECTIONS_MAX {
+        idle.push(TcpStream::connect(process.address).await.expect("it listens"));
+    }
+    let mut asking = std::pin::pin!(process.ask("GET /livez HTTP/1.1"));
+    assert!(
+        tokio::time::timeout(Duration::from_millis(50), &mut asking).await.is_err(),
+        "served over the limit"
+    );
+    idle.pop();
+    let answer = tokio::time::timeout(Duration::from_secs(20), asking).await.expect("its turn comes");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+// The clock jumps to the next deadline whenever everybody waits.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_says_nothing_is_cut_off() {
+    let process = start().await;
+    let begin = tokio::time::Instant::now();
+    let mut stream = TcpStream::connect(process.address).await.expect("it listens");
+    let mut answer = Vec::new();
+    let closed = tokio::time::timeout(10 * EXCHANGE_MAX, stream.read_to_end(&mut answer)).await;
+    closed.expect("it is closed").expect("in order");
+    assert!(begin.elapsed() <= EXCHANGE_MAX, "{:?}", begin.elapsed());
 }

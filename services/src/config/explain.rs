@@ -53,17 +53,26 @@ fn default_at(layers: &[Layer], path: &[String]) -> Option<String> {
     at(&layers.first().map(|layer| Value::from(layer.values.clone())), path)
 }
 
-/// The value at `path` as a person would write it, if it is a single one.
+/// The value at `path` as a person would write it; a section is too much to repeat.
 fn at(values: &Option<Value>, path: &[String]) -> Option<String> {
     let mut value = values.as_ref()?;
     for name in path {
         value = value.as_dict()?.get(name)?;
     }
+    written(value)
+}
+
+fn written(value: &Value) -> Option<String> {
     match value {
         Value::String(_, text) => Some(format!("{text:?}")),
         Value::Bool(_, truth) => Some(truth.to_string()),
         Value::Num(_, number) => {
-            number.to_i128().map(|n| n.to_string()).or_else(|| number.to_f64().map(|n| n.to_string()))
+            let integer = number.to_i128().map(|n| n.to_string());
+            integer.or_else(|| number.to_f64().map(|n| n.to_string()))
+        }
+        Value::Array(_, items) => {
+            let items: Option<Vec<String>> = items.iter().map(written).collect();
+            Some(format!("[{}]", items?.join(", ")))
         }
         _ => None,
     }

@@ -18,7 +18,8 @@ impl File {
     pub(super) fn parse(text: &str) -> Result<Self, SyntaxError> {
         ImDocument::parse(text.to_owned()).map(|document| Self { document }).map_err(|error| SyntaxError {
             line: error.span().map(|span| line_at(text, span.start)),
-            problem: error.to_string().trim_end().to_owned(),
+            // Without the line itself, which may hold a secret.
+            problem: error.message().trim_end().replace('\n', ", "),
         })
     }
 

@@ -177,3 +177,26 @@ async fn a_companion_ends_after_everything_else() {
     assert!(ending.is_clean(), "{ending}");
     assert!(has_ended.load(Ordering::SeqCst));
 }
+
+#[tokio::test]
+async fn a_signal_drains_and_a_second_one_ends_the_wait() {
+    let lifecycle = Lifecycle::new();
+    lifecycle.spawn("session", std::future::pending());
+    let mut waiting = std::pin::pin!(lifecycle.until_signal());
+    // Polled once, it has installed its handlers: only then may the signal be sent.
+    assert!(tokio::time::timeout(Duration::ZERO, &mut waiting).await.is_err());
+    terminate_this_process();
+    waiting.await;
+    assert!(lifecycle.is_draining());
+    let mut finishing = std::pin::pin!(lifecycle.finish(GRACE));
+    assert!(tokio::time::timeout(Duration::from_millis(5), &mut finishing).await.is_err());
+    terminate_this_process();
+    let ending = finishing.await;
+    assert!(matches!(ending, Ending::Deadline { .. }), "{ending}");
+}
+
+fn terminate_this_process() {
+    let this = std::process::id().to_string();
+    let sent = std::process::Command::new("kill").args(["-TERM", &this]).status().expect("there is a `kill`");
+    assert!(sent.success());
+}

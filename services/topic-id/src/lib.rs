@@ -3,7 +3,7 @@
 //! A topic that is deleted and created again keeps its name and gets another id; nothing else tells the two apart. This is
 //! the one crate of the workspace that calls C, and it does nothing else.
 //!
-//! Invariant: whatever librdkafka hands over to be destroyed is in an [`owned::Owned`] from its first moment, so that it is
+//! Invariant: whatever librdkafka hands over to be destroyed is in an `Owned` from its first moment, so that it is
 //! destroyed on every path. What it only lends does not leave the block that borrowed it.
 
 mod owned;
