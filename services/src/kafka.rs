@@ -58,7 +58,7 @@ pub enum PropertyError {
         /// The property, as it was written.
         name: String,
         /// The name that librdkafka prefers.
-        canonical: &'static str,
+        canonical: String,
     },
     /// librdkafka does not know the property, or not this value.
     #[error("kafka.properties: {name:?} = {value:?}: {reason}")]
@@ -133,8 +133,7 @@ impl Settings {
                 return Err(PropertyError::Owned { name: name.clone(), reason });
             }
             if !seen.insert(canonical) {
-                let canonical = names::canonical_of_alias(name).unwrap_or("it");
-                return Err(PropertyError::Twice { name: name.clone(), canonical });
+                return Err(PropertyError::Twice { name: name.clone(), canonical: canonical.to_owned() });
             }
             if role.has(canonical) {
                 config.set(canonical, value);

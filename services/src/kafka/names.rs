@@ -93,15 +93,7 @@ pub(super) fn shown<'a>(name: &str, value: &'a str) -> &'a str {
 
 /// The name that librdkafka prefers. Setting a property under both names would let the order of a hash map decide.
 pub(super) fn canonical(name: &str) -> &str {
-    canonical_of_alias(name).unwrap_or(name)
-}
-
-pub(super) fn canonical_of_alias(name: &str) -> Option<&'static str> {
-    // The preferred name may come second in order, so either of the two explains the pair.
-    ALIASES
-        .iter()
-        .find(|(alias, preferred)| *alias == name || *preferred == name)
-        .map(|(_, preferred)| *preferred)
+    ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name, |(_, preferred)| preferred)
 }
 
 pub(super) fn of_producers(canonical: &str) -> bool {
