@@ -184,7 +184,8 @@ pub(crate) mod tests {
     #[test]
     fn the_defaults_can_be_used() {
         let defaults = include_str!("../../src/default.toml");
-        let Defaults { ingest } = tailcast_services::config::load(defaults, None, [], &[]).expect("they parse");
+        let Defaults { ingest } =
+            tailcast_services::config::load(defaults, None, [], &[]).expect("they parse");
         assert_eq!(ingest.check(), Ok(()));
     }
 

@@ -9,12 +9,13 @@
 use std::{
     io,
     sync::{
-        Arc, OnceLock,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
+use bytes::Bytes;
 use rdkafka::{
     ClientConfig, ClientContext,
     config::{FromClientConfigAndContext, RDKafkaLogLevel},
@@ -34,6 +35,9 @@ use crate::{
 
 /// How long the thread waits for a report before it looks whether it should end.
 const POLL: Duration = Duration::from_millis(100);
+
+/// How often it is looked whether anything is still in flight, once the node drains.
+const FLUSH_LOOK: Duration = Duration::from_millis(10);
 
 /// Publishes records. Clones share it.
 #[derive(Clone)]
@@ -69,7 +73,6 @@ struct Shared {
 /// What librdkafka calls.
 struct Reports {
     log: ClientLog,
-    failed: OnceLock<()>,
 }
 
 impl Producer {
@@ -79,9 +82,10 @@ impl Producer {
         mut config: ClientConfig,
         in_flight_max: Cost,
     ) -> Result<(Self, InUse), ProducerError> {
-        config.set("queue.buffering.max.messages", (in_flight_max.messages + 1).to_string());
-        config.set("queue.buffering.max.kbytes", (in_flight_max.bytes / 1_024 + 1).to_string());
-        let reports = Reports { log: ClientLog::new("producer"), failed: OnceLock::new() };
+        // Twice, because librdkafka counts a message until the whole report that it is in has been handled.
+        config.set("queue.buffering.max.messages", in_flight_max.messages.saturating_mul(2).to_string());
+        config.set("queue.buffering.max.kbytes", (in_flight_max.bytes / 1_024).saturating_mul(2).to_string());
+        let reports = Reports { log: ClientLog::new("producer") };
         let librdkafka =
             BaseProducer::from_config_and_context(&config, reports).map_err(ProducerError::Configuration)?;
         let producer = Self(Arc::new(Shared { librdkafka, unused: AtomicBool::new(false) }));
@@ -94,17 +98,13 @@ impl Producer {
 
     /// Hands a record over. The delivery is completed later; or at once, with what is returned, if the record is not taken.
     pub(crate) fn send(&self, record: &Record, delivery: Delivery) -> Result<(), Cause> {
-        let mut headers = OwnedHeaders::new_with_capacity(record.headers.len());
-        for (key, value) in &record.headers {
-            headers = headers.insert(Header { key, value: value.as_deref() });
-        }
         let base = BaseRecord {
             topic: record.topic.as_str(),
             partition: None,
             payload: record.value.as_deref(),
             key: record.key.as_ref().map(|key| key.as_bytes().as_ref()),
             timestamp: record.timestamp_ms,
-            headers: Some(headers),
+            headers: headers(record),
             delivery_opaque: Box::new(delivery),
         };
         let base: BaseRecord<'_, [u8], [u8], Box<Delivery>> = base;
@@ -122,19 +122,43 @@ impl Producer {
         self.0.librdkafka.purge(PurgeConfig::default().queue().inflight());
     }
 
+    /// Waits until nothing is in flight. Cancel safe.
+    pub(crate) async fn flushed(&self) {
+        let mut looks = tokio::time::interval(FLUSH_LOOK);
+        while self.0.librdkafka.in_flight_count() > 0 {
+            looks.tick().await;
+        }
+    }
+
     fn run(&self, lifecycle: &Lifecycle) -> Result<(), Fatal> {
         let librdkafka = &self.0.librdkafka;
         let mut fatal = None;
         while !self.0.unused.load(Ordering::Acquire) || librdkafka.in_flight_count() > 0 {
             librdkafka.poll(POLL);
-            if fatal.is_none() && librdkafka.context().failed.get().is_some() {
-                // Calls still wait for reports, so the thread goes on until they have them.
-                fatal = librdkafka.client().fatal_error().map(|(code, reason)| Fatal { code, reason });
-                lifecycle.drain();
+            if fatal.is_none() {
+                fatal = self.fatal();
+                if fatal.is_some() {
+                    // Calls still wait for reports, so the thread goes on until they have them.
+                    lifecycle.drain();
+                }
             }
         }
-        fatal.map_or(Ok(()), Err)
+        fatal.or_else(|| self.fatal()).map_or(Ok(()), Err)
     }
+
+    fn fatal(&self) -> Option<Fatal> {
+        let error = self.0.librdkafka.client().fatal_error();
+        error.map(|(code, reason)| Fatal { code, reason })
+    }
+}
+
+/// The record's headers as librdkafka has them; none if there are none.
+fn headers(record: &Record) -> Option<OwnedHeaders> {
+    let add = |headers: OwnedHeaders, (key, value): &(String, Option<Bytes>)| {
+        headers.insert(Header { key, value: value.as_deref() })
+    };
+    let empty = || OwnedHeaders::new_with_capacity(record.headers.len());
+    (!record.headers.is_empty()).then(|| record.headers.iter().fold(empty(), add))
 }
 
 impl Drop for InUse {
@@ -163,10 +187,6 @@ impl ClientContext for Reports {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
-            // Set once; later errors are of the same end.
-            let _set = self.failed.set(());
-        }
         self.log.error(&error, reason);
     }
 }

@@ -1,11 +1,10 @@
-//! The server: bound, serving, drained.
+//! The server: what can fail is done in `bind`, and `serve` cannot.
 //!
-//! Draining goes from the outside in. The listener closes and every connection is told to go away (HTTP/2 GOAWAY); calls
-//! that were begun wait for Kafka; streams end after their last acknowledgement. What still waits after `drain_within` is
-//! given up: the producer is purged, which ends every message as refused or unknown, and calls answer with that. The
-//! producer's thread ends last.
+//! Here the parts are made and put together; how they end is `drain`'s.
 
-use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
+mod drain;
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use prometheus_client::registry::Registry;
 use tailcast_proto::ingest::v1::ingest_service_server::IngestServiceServer;
@@ -19,6 +18,7 @@ use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Server, server::Router};
 
+use self::drain::Drain;
 use crate::{
     budget::Budget,
     config::{Config, ConfigError},
@@ -31,9 +31,6 @@ use crate::{
     publisher::Publisher,
     service::Ingestion,
 };
-
-/// How long calls have to send their last answers once everything has ended.
-const LAST_ANSWERS: Duration = Duration::from_millis(500);
 
 /// The way in, bound to its address and not serving yet.
 pub struct Ingest {
@@ -75,13 +72,6 @@ pub enum BindError {
     /// The descriptors of this build cannot be served by reflection.
     #[error("gRPC reflection cannot be served")]
     Reflection(#[source] tonic_reflection::server::Error),
-}
-
-/// Why serving ended.
-#[derive(Debug, thiserror::Error)]
-enum ServeError {
-    #[error("the gRPC server failed")]
-    Transport(#[from] tonic::transport::Error),
 }
 
 impl Ingest {
@@ -159,58 +149,11 @@ impl Ingest {
         let drain = Drain {
             lifecycle: lifecycle.clone(),
             producer: self.producer,
-            in_use: self.in_use,
+            _in_use: self.in_use,
             overdue: self.overdue,
             within: self.drain_within,
         };
         lifecycle.supervise("ingest.server", drain.run(async { Ok(serving.await?) }));
-    }
-}
-
-/// What ends with the server.
-struct Drain {
-    lifecycle: Lifecycle,
-    producer: Producer,
-    in_use: InUse,
-    overdue: CancellationToken,
-    within: Duration,
-}
-
-impl Drain {
-    /// Serves, and once the process drains, waits for the calls that were begun, but not for ever.
-    async fn run(self, serving: impl Future<Output = Result<(), ServeError>>) -> Result<(), ServeError> {
-        tokio::pin!(serving);
-        let overdue = async {
-            self.lifecycle.draining().await;
-            tokio::time::sleep(self.within).await;
-        };
-        let ended = tokio::select! {
-            ended = &mut serving => Some(ended),
-            () = overdue => None,
-        };
-        let ended = match ended {
-            Some(ended) => ended,
-            None => {
-                tracing::warn!(within = ?self.within, "calls still wait for Kafka; they are given up");
-                self.producer.give_up();
-                self.last_answers(serving.as_mut()).await
-            }
-        };
-        drop(self.in_use);
-        ended
-    }
-
-    /// Gives calls the time to answer with what the producer has given up, then streams that nobody reads the end.
-    async fn last_answers(
-        &self,
-        mut serving: std::pin::Pin<&mut impl Future<Output = Result<(), ServeError>>>,
-    ) -> Result<(), ServeError> {
-        if let Ok(ended) = tokio::time::timeout(LAST_ANSWERS, serving.as_mut()).await {
-            return ended;
-        }
-        self.overdue.cancel();
-        // Connections that outlast this have callers who read nothing.
-        tokio::time::timeout(LAST_ANSWERS, serving).await.unwrap_or(Ok(()))
     }
 }
 

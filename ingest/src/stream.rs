@@ -5,6 +5,7 @@
 //! most one request in memory beyond what it has in flight, and HTTP/2 holds back a caller that ignores its credits.
 
 mod conversation;
+mod ending;
 mod throttle;
 
 use std::{pin::Pin, sync::Arc};
@@ -13,10 +14,12 @@ use tailcast_proto::ingest::v1::{PublishStreamRequest, PublishStreamResponse};
 use tailcast_services::lifecycle::Lifecycle;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_util::sync::CancellationToken;
-use tonic::{Code, Status, Streaming};
+use tonic::{Status, Streaming};
 
+pub(crate) use self::ending::StreamError;
 use self::{
-    conversation::{Conversation, End, News},
+    conversation::{Conversation, News},
+    ending::End,
     throttle::throttle_ms,
 };
 use crate::{
@@ -26,47 +29,10 @@ use crate::{
     metrics::Metrics,
     outcome::{Cause, Outcome, Why},
     publisher::{Admitted, Publisher},
-    refusal::{Ending, Refusal},
+    refusal::Refusal,
     trace::TraceContext,
-    validation::{Limits, Record, Violation, Violations},
+    validation::{Limits, Record, Violation},
 };
-
-/// Why a stream ends before its caller ends it.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum StreamError {
-    /// There are as many streams as the node serves.
-    #[error("this node serves as many streams as it may; try again, or use fewer")]
-    TooMany,
-    /// A request does not continue where the one before ended.
-    #[error("first_sequence is {found} and has to be {expected}, where the request before ended")]
-    SequenceJump {
-        /// What would be right.
-        expected: u64,
-        /// What the request said.
-        found: u64,
-    },
-    /// The numbers run out.
-    #[error("first_sequence is {found}, which leaves no room to count on; start at a smaller number")]
-    SequenceTooLarge {
-        /// What the request said.
-        found: u64,
-    },
-    /// A request is malformed as a whole.
-    #[error("the request is not valid")]
-    Invalid(Violations),
-    /// What arrived is no request.
-    #[error("the request cannot be read: {0}")]
-    Unreadable(String),
-    /// The caller's deadline.
-    #[error("the deadline passed; messages that were not told of may still appear")]
-    Deadline,
-    /// The node drains, and everything it took has been told.
-    #[error("this node is shutting down; open another stream and go on there")]
-    Draining,
-    /// The node drained too long.
-    #[error("this node shut down before it could tell of every message; those not told of may appear")]
-    DrainedTooLong,
-}
 
 /// What a stream is made of.
 pub(crate) struct Parts {
@@ -281,30 +247,4 @@ async fn passed(deadline: Option<Deadline>) {
 fn refused(sequence: u64, violations: &[Violation]) -> Completed {
     let all: Vec<_> = violations.iter().map(ToString::to_string).collect();
     Completed { sequence, outcome: Outcome::Refused(Cause::new(Why::InvalidArgument, all.join("; "))) }
-}
-
-impl From<StreamError> for Refusal {
-    fn from(error: StreamError) -> Self {
-        let message = error.to_string();
-        match error {
-            StreamError::TooMany => Self::new(Code::ResourceExhausted, "STREAMS_BOUND", message)
-                .ending(Ending::Refused)
-                .retry_after(std::time::Duration::from_secs(1)),
-            StreamError::SequenceJump { .. } | StreamError::SequenceTooLarge { .. } => {
-                let violation = Violation::new("first_sequence", message);
-                Self::invalid([violation].into_iter().collect())
-            }
-            StreamError::Invalid(violations) => Self::invalid(violations),
-            StreamError::Unreadable(_) => Self::new(Code::InvalidArgument, "MALFORMED_REQUEST", message),
-            StreamError::Deadline => {
-                Self::new(Code::DeadlineExceeded, "DEADLINE", message).ending(Ending::Unknown)
-            }
-            StreamError::Draining => {
-                Self::new(Code::Unavailable, "DRAINING", message).ending(Ending::Refused)
-            }
-            StreamError::DrainedTooLong => {
-                Self::new(Code::Unavailable, "DRAINING", message).ending(Ending::Unknown)
-            }
-        }
-    }
 }

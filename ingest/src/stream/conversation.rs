@@ -3,14 +3,14 @@
 //! No IO, no tasks, no clock. The task feeds in requests, completions and the reasons to stop, and sends what comes out.
 //!
 //! Invariants: messages taken and not yet told number at most `credits_max`. Outcomes are told in the order of their
-//! sequence numbers, so one that is known early waits for those before it. After the end nothing is taken, and the end is
-//! told only when everything taken has been; except after an abort, which tells nothing more.
+//! sequence numbers, so one that is known early waits for those before it. After the end nothing is heard any more, and
+//! the end is told only when everything taken has been; except after an abort, which tells nothing more.
 
 use std::collections::VecDeque;
 
 use tailcast_proto::ingest::v1;
 
-use super::StreamError;
+use super::ending::{End, StreamError};
 use crate::{delivery::Completed, outcome::Outcome};
 
 /// How many outcomes one response tells, so that it stays far below the 4 MiB at which gRPC clients refuse a message.
@@ -31,15 +31,6 @@ pub(super) struct Conversation {
     end: Option<End>,
     /// What has not been told will not be.
     aborted: bool,
-}
-
-/// How a stream ends.
-#[derive(Debug)]
-pub(super) enum End {
-    /// The caller half-closed, and has been told everything.
-    Done,
-    /// The server cannot go on.
-    Failed(StreamError),
 }
 
 /// What to send next.

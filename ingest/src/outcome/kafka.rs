@@ -1,0 +1,163 @@
+//! What Kafka's errors mean for a message, as a table.
+//!
+//! An error code alone does not say whether a message may appear (see `tailcast_message_status`), so both the code and
+//! librdkafka's status of the message have to allow that it is called refused.
+
+use rdkafka::types::RDKafkaErrorCode as Code;
+use tailcast_message_status::MessageStatus;
+
+use super::{Cause, Outcome, Why};
+
+/// What Kafka's errors mean. What is not listed is `KafkaError`.
+const MEANINGS: [(Code, Why); 33] = [
+    (Code::UnknownTopic, Why::UnknownTopic),
+    (Code::UnknownTopicOrPartition, Why::UnknownTopic),
+    (Code::UnknownPartition, Why::UnknownTopic),
+    (Code::UnknownTopicId, Why::UnknownTopic),
+    (Code::MessageSizeTooLarge, Why::TooLarge),
+    (Code::MessageBatchTooLarge, Why::TooLarge),
+    (Code::InvalidMessageSize, Why::TooLarge),
+    (Code::TopicAuthorizationFailed, Why::NotAuthorized),
+    (Code::ClusterAuthorizationFailed, Why::NotAuthorized),
+    (Code::Authentication, Why::NotAuthorized),
+    (Code::SaslAuthenticationFailed, Why::NotAuthorized),
+    (Code::NotEnoughReplicas, Why::NotEnoughReplicas),
+    (Code::NotEnoughReplicasAfterAppend, Why::NotEnoughReplicas),
+    (Code::InvalidRecord, Why::InvalidRecord),
+    (Code::InvalidMessage, Why::InvalidRecord),
+    (Code::InvalidTimestamp, Why::InvalidRecord),
+    (Code::PolicyViolation, Why::InvalidRecord),
+    (Code::InvalidTopic, Why::InvalidRecord),
+    (Code::QueueFull, Why::QueueFull),
+    (Code::MessageTimedOut, Why::KafkaUnavailable),
+    (Code::OperationTimedOut, Why::KafkaUnavailable),
+    (Code::RequestTimedOut, Why::KafkaUnavailable),
+    (Code::TimedOutQueue, Why::KafkaUnavailable),
+    (Code::BrokerTransportFailure, Why::KafkaUnavailable),
+    (Code::AllBrokersDown, Why::KafkaUnavailable),
+    (Code::Resolve, Why::KafkaUnavailable),
+    (Code::BrokerNotAvailable, Why::KafkaUnavailable),
+    (Code::LeaderNotAvailable, Why::KafkaUnavailable),
+    (Code::NotLeaderForPartition, Why::KafkaUnavailable),
+    (Code::NetworkException, Why::KafkaUnavailable),
+    (Code::PurgeQueue, Why::KafkaUnavailable),
+    (Code::PurgeInflight, Why::KafkaUnavailable),
+    // The producer sends nothing any more and this process ends; another one will do.
+    (Code::Fatal, Why::KafkaUnavailable),
+];
+
+/// Errors after which a record may be in Kafka whatever the status of the message says: each answers (or stands for the
+/// missing answer to) a request that was sent.
+const MAY_BE_WRITTEN: [Code; 7] = [
+    Code::NotEnoughReplicasAfterAppend,
+    Code::RequestTimedOut,
+    Code::NetworkException,
+    Code::PurgeInflight,
+    Code::OutOfOrderSequenceNumber,
+    Code::DuplicateSequenceNumber,
+    Code::BadMessage,
+];
+
+impl Outcome {
+    /// What a failed delivery means.
+    pub(crate) fn of_failure(code: Code, status: MessageStatus) -> Self {
+        let cause = Cause::of_kafka(code);
+        match status {
+            MessageStatus::NotPersisted if !MAY_BE_WRITTEN.contains(&code) => Self::Refused(cause),
+            MessageStatus::NotPersisted | MessageStatus::PossiblyPersisted | MessageStatus::Persisted => {
+                Self::Unknown(cause)
+            }
+        }
+    }
+}
+
+impl Cause {
+    /// What an error of Kafka means.
+    pub(crate) fn of_kafka(code: Code) -> Self {
+        let why =
+            MEANINGS.iter().find(|(listed, _)| *listed == code).map_or(Why::KafkaError, |(_, why)| *why);
+        let detail = match code {
+            Code::MessageTimedOut => "Kafka did not answer within message.timeout.ms".into(),
+            Code::PurgeQueue | Code::PurgeInflight => "this node shut down before Kafka answered".into(),
+            Code::QueueFull => "the producer's queue is full; try again".into(),
+            _ => format!("{code}").into(),
+        };
+        Self { why, detail }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use MessageStatus::{NotPersisted, Persisted, PossiblyPersisted};
+
+    use super::*;
+
+    #[track_caller]
+    fn check(code: Code, status: MessageStatus, expected: &str) {
+        let found = match Outcome::of_failure(code, status) {
+            Outcome::Acknowledged { .. } => "acknowledged".to_owned(),
+            Outcome::Refused(cause) => format!("refused {}", cause.why.word()),
+            Outcome::Unknown(cause) => format!("unknown {}", cause.why.word()),
+        };
+        assert_eq!(found, expected, "{code:?} {status:?}");
+    }
+
+    #[test]
+    fn what_was_never_sent_is_refused() {
+        check(Code::MessageTimedOut, NotPersisted, "refused KAFKA_UNAVAILABLE");
+        check(Code::PurgeQueue, NotPersisted, "refused KAFKA_UNAVAILABLE");
+        check(Code::QueueFull, NotPersisted, "refused QUEUE_FULL");
+        check(Code::UnknownTopic, NotPersisted, "refused UNKNOWN_TOPIC");
+        check(Code::UnknownPartition, NotPersisted, "refused UNKNOWN_TOPIC");
+        check(Code::AllBrokersDown, NotPersisted, "refused KAFKA_UNAVAILABLE");
+    }
+
+    #[test]
+    fn what_a_broker_refused_is_refused() {
+        check(Code::MessageSizeTooLarge, NotPersisted, "refused TOO_LARGE");
+        check(Code::MessageBatchTooLarge, NotPersisted, "refused TOO_LARGE");
+        check(Code::TopicAuthorizationFailed, NotPersisted, "refused NOT_AUTHORIZED");
+        check(Code::NotEnoughReplicas, NotPersisted, "refused NOT_ENOUGH_REPLICAS");
+        check(Code::InvalidRecord, NotPersisted, "refused INVALID_RECORD");
+        check(Code::InvalidDifferentRecord, NotPersisted, "refused KAFKA_ERROR");
+        check(Code::UnknownTopicOrPartition, NotPersisted, "refused UNKNOWN_TOPIC");
+    }
+
+    #[test]
+    fn what_was_sent_and_not_answered_is_unknown() {
+        check(Code::MessageTimedOut, PossiblyPersisted, "unknown KAFKA_UNAVAILABLE");
+        check(Code::PurgeInflight, PossiblyPersisted, "unknown KAFKA_UNAVAILABLE");
+        check(Code::BrokerTransportFailure, PossiblyPersisted, "unknown KAFKA_UNAVAILABLE");
+        check(Code::PurgeQueue, PossiblyPersisted, "unknown KAFKA_UNAVAILABLE");
+    }
+
+    #[test]
+    fn a_refusal_of_the_second_attempt_does_not_make_the_first_one_undone() {
+        check(Code::TopicAuthorizationFailed, PossiblyPersisted, "unknown NOT_AUTHORIZED");
+        check(Code::NotEnoughReplicas, PossiblyPersisted, "unknown NOT_ENOUGH_REPLICAS");
+        check(Code::MessageSizeTooLarge, Persisted, "unknown TOO_LARGE");
+    }
+
+    #[test]
+    fn an_error_after_the_append_is_unknown_whatever_the_status_says() {
+        for code in MAY_BE_WRITTEN {
+            let outcome = Outcome::of_failure(code, NotPersisted);
+            assert!(matches!(outcome, Outcome::Unknown(_)), "{code:?} gives {outcome:?}");
+        }
+        check(Code::NotEnoughReplicasAfterAppend, NotPersisted, "unknown NOT_ENOUGH_REPLICAS");
+        check(Code::RequestTimedOut, NotPersisted, "unknown KAFKA_UNAVAILABLE");
+    }
+
+    #[test]
+    fn no_error_is_listed_twice() {
+        for (at, (code, _)) in MEANINGS.iter().enumerate() {
+            assert!(!MEANINGS[..at].iter().any(|(other, _)| other == code), "{code:?}");
+        }
+    }
+
+    #[test]
+    fn the_error_is_named_for_people() {
+        let cause = Cause::of_kafka(Code::NotEnoughReplicas);
+        assert!(cause.detail.contains("Not enough in-sync replicas"), "{}", cause.detail);
+    }
+}
