@@ -4,8 +4,12 @@
 //! exist until its timeout. Messages of one request are enqueued in order; when the producer takes no more, the rest of
 //! the request is refused with it, so that a later message never overtakes an earlier one.
 
-use std::sync::Arc;
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
+use futures_util::future::join_all;
 use tailcast_proto::TopicName;
 use tailcast_services::topics::{LookupError, Topics};
 
@@ -38,19 +42,19 @@ impl Publisher {
         Self { topics, producer, metrics }
     }
 
-    /// Looks the records' topics up. Cancel safe: nothing has been sent.
+    /// Looks the records' topics up, all at once. Cancel safe: nothing has been sent.
     pub(crate) async fn admit(&self, records: Vec<(u64, Record)>) -> Vec<Admitted> {
-        let mut admitted: Vec<Admitted> = Vec::with_capacity(records.len());
-        for (sequence, record) in records {
-            // Neighbours mostly go to the same topic.
-            let same = admitted.last().filter(|last| last.record.topic == record.topic);
-            let topic = match same.map(|last| last.topic.clone()) {
-                Some(topic) => topic,
-                None => self.look_up(&record.topic).await,
-            };
-            admitted.push(Admitted { sequence, record, topic });
-        }
-        admitted
+        let names: HashSet<_> = records.iter().map(|(_, record)| record.topic.clone()).collect();
+        let lookups = names.into_iter().map(|name| async move {
+            let found = self.look_up(&name).await;
+            (name, found)
+        });
+        let topics: HashMap<_, _> = join_all(lookups).await.into_iter().collect();
+        let admit = |(sequence, record): (u64, Record)| {
+            let topic = topics[&record.topic].clone();
+            Admitted { sequence, record, topic }
+        };
+        records.into_iter().map(admit).collect()
     }
 
     /// Enqueues the records. Each ends in `completions`, whatever happens.
