@@ -77,7 +77,17 @@ impl Cause {
         let why =
             MEANINGS.iter().find(|(listed, _)| *listed == code).map_or(Why::KafkaError, |(_, why)| *why);
         let detail = match code {
-            Code::MessageTimedOut => "Kafka did not answer within message.timeout.ms".into(),
+            // librdkafka tries again until then, and does not tell what the attempts before had met.
+            Code::MessageTimedOut => "Kafka did not acknowledge it within message.timeout.ms".into(),
+            // Kafka takes or refuses whole batches, which librdkafka fills with the messages of all callers.
+            Code::InvalidRecord => {
+                "Kafka refused the record, or another one of the same Kafka batch, as invalid; a \
+                                    record without a key on a compacted topic is"
+                    .into()
+            }
+            Code::MessageSizeTooLarge => {
+                "the record, or the Kafka batch that it was in, is larger than Kafka allows".into()
+            }
             Code::PurgeQueue | Code::PurgeInflight => "this node shut down before Kafka answered".into(),
             Code::QueueFull => "the producer's queue is full; try again".into(),
             _ => format!("{code}").into(),
