@@ -134,9 +134,10 @@ fn of_failures(failed: Vec<(Ending, Cause)>) -> Refusal {
             .ending(Ending::Unknown);
     };
     let refusal = Refusal::new(code_of(ending, cause.why), cause.why.word(), cause.detail).ending(ending);
-    let refusal = match cause.why {
-        Why::QueueFull => refusal.retry_after(FULL_RETRY),
-        Why::KafkaUnavailable | Why::NotEnoughReplicas => refusal.retry_after(KAFKA_RETRY),
+    // Whether an unknown outcome may be repeated is the caller's to decide, so that one has no advice.
+    let refusal = match (ending, cause.why) {
+        (Ending::Refused, Why::QueueFull) => refusal.retry_after(FULL_RETRY),
+        (Ending::Refused, Why::KafkaUnavailable | Why::NotEnoughReplicas) => refusal.retry_after(KAFKA_RETRY),
         _ => refusal,
     };
     let violation = |(index, (_, cause)): (usize, (Ending, Cause))| {
@@ -232,6 +233,17 @@ mod tests {
     fn a_full_node_says_when_to_retry() {
         let details = Refusal::from(PublishError::Full).status().get_error_details();
         assert_eq!(details.retry_info().and_then(|retry| retry.retry_delay), Some(FULL_RETRY));
+    }
+
+    #[test]
+    fn only_what_is_refused_is_advised_to_be_retried() {
+        let retry = |ending| {
+            let failed = vec![(ending, Cause::new(Why::KafkaUnavailable, "a test"))];
+            let status = Refusal::from(PublishError::NothingAcknowledged(failed)).status();
+            status.get_error_details().retry_info().and_then(|retry| retry.retry_delay)
+        };
+        assert_eq!(retry(Ending::Refused), Some(KAFKA_RETRY));
+        assert_eq!(retry(Ending::Unknown), None);
     }
 
     #[test]
