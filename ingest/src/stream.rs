@@ -143,7 +143,7 @@ impl Stream {
                 self.preparing = None;
                 self.parts.publisher.send(&self.completions, permit, records);
             }
-            Event::Request(Ok(Some(request))) => match self.conversation.hear(&request) {
+            Event::Request(Ok(Some(request))) => match self.hear(&request) {
                 Ok(()) => self.heard = Some(request),
                 Err(error) => self.conversation.end(End::Failed(error)),
             },
@@ -161,6 +161,12 @@ impl Stream {
         self.heard.is_none() && self.preparing.is_none() && !self.conversation.is_ending()
     }
 
+    /// Looks at a request as a whole. One with more messages than a request may have would wait for credits for ever.
+    fn hear(&mut self, request: &PublishStreamRequest) -> Result<(), StreamError> {
+        Limits::chunk_size(request.messages.len()).map_err(StreamError::Invalid)?;
+        self.conversation.hear(request)
+    }
+
     /// Takes the request that waits, once there are credits for it.
     fn take_heard(&mut self) {
         let ready = self.preparing.is_none();
@@ -168,16 +174,12 @@ impl Stream {
             self.heard.take_if(|heard| ready && self.conversation.has_credits(heard.messages.len()));
         let Some(PublishStreamRequest { first_sequence, messages, .. }) = request else { return };
         let count = messages.len();
-        let messages = match self.parts.limits.chunk(messages) {
-            Ok(messages) => messages,
-            Err(violations) => return self.conversation.end(End::Failed(StreamError::Invalid(violations))),
-        };
         if count == 0 {
             return;
         }
         self.conversation.take(first_sequence, count);
         let mut records = Vec::with_capacity(count);
-        for (sequence, message) in (first_sequence..).zip(messages) {
+        for (sequence, message) in (first_sequence..).zip(self.parts.limits.chunk(messages)) {
             match message {
                 Ok(record) => records.push((sequence, self.parts.trace.inject(record))),
                 Err(violations) => self.conversation.complete(refused(sequence, &violations)),

@@ -33,7 +33,7 @@ impl Limits {
         if messages.is_empty() {
             violations.add("messages", "is empty; a request has 1 to 500 messages");
         }
-        self.size(&messages, &mut violations);
+        size(messages.len(), &mut violations);
         let mut records = Vec::with_capacity(messages.len());
         for (index, message) in messages.into_iter().take(Self::BATCH_MAX).enumerate() {
             match self.message(message) {
@@ -46,28 +46,25 @@ impl Limits {
         if violations.is_empty() { Ok(records) } else { Err(violations) }
     }
 
-    /// Takes a request of a stream apart. A message that is not valid fails alone.
-    pub(crate) fn chunk(
-        &self,
-        messages: Vec<v1::Message>,
-    ) -> Result<Vec<Result<Record, Vec<Violation>>>, Violations> {
+    /// Checks how many messages a request of a stream has. None is allowed: it asks for credits.
+    pub(crate) fn chunk_size(messages: usize) -> Result<(), Violations> {
         let mut violations = Violations::default();
-        self.size(&messages, &mut violations);
-        if !violations.is_empty() {
-            return Err(violations);
-        }
-        Ok(messages.into_iter().map(|message| self.message(message)).collect())
+        size(messages, &mut violations);
+        if violations.is_empty() { Ok(()) } else { Err(violations) }
     }
 
-    #[expect(clippy::unused_self, reason = "a limit like the others, although the contract fixes it")]
-    fn size(&self, messages: &[v1::Message], violations: &mut Violations) {
-        if messages.len() > Self::BATCH_MAX {
-            let found = messages.len();
-            violations.add(
-                "messages",
-                format!("has {found} messages; at most 500 are allowed, send the rest in another"),
-            );
-        }
+    /// Takes a request of a stream apart. A message that is not valid fails alone.
+    pub(crate) fn chunk(&self, messages: Vec<v1::Message>) -> Vec<Result<Record, Vec<Violation>>> {
+        messages.into_iter().map(|message| self.message(message)).collect()
+    }
+}
+
+fn size(messages: usize, violations: &mut Violations) {
+    if messages > Limits::BATCH_MAX {
+        violations.add(
+            "messages",
+            format!("has {messages} messages; at most 500 are allowed, send the rest in another"),
+        );
     }
 }
 
@@ -193,9 +190,10 @@ mod tests {
     fn a_chunk_of_a_stream_fails_only_the_messages_that_are_wrong() {
         let limits = Limits { message_bytes_max: 100, headers_max: 2 };
         let wrong = v1::Message { topic: "a/b".into(), ..message() };
-        let found = limits.chunk(vec![message(), wrong, message()]).expect("the chunk has a valid size");
+        let found = limits.chunk(vec![message(), wrong, message()]);
         assert_eq!(found.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, true]);
-        assert!(limits.chunk(vec![]).expect("an empty chunk asks for credits").is_empty());
-        assert!(limits.chunk(vec![message(); 501]).is_err());
+        assert_eq!(Limits::chunk_size(0), Ok(()));
+        assert_eq!(Limits::chunk_size(500), Ok(()));
+        assert!(Limits::chunk_size(501).is_err());
     }
 }

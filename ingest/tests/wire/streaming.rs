@@ -163,6 +163,12 @@ async fn an_empty_request_is_answered_with_credits_and_501_messages_end_the_stre
     caller.send(quotes(501)).await;
     let (_, end) = caller.rest().await;
     check(&end.expect_err("too many messages"), Code::InvalidArgument, "INVALID_ARGUMENT", "refused");
+
+    // More than there can ever be credits for: an error too, and no wait.
+    let mut caller = Caller::open(&node).await.expect("there is room");
+    caller.send(quotes(1_001)).await;
+    let (_, end) = caller.rest().await;
+    check(&end.expect_err("too many messages"), Code::InvalidArgument, "INVALID_ARGUMENT", "refused");
 }
 
 #[tokio::test(flavor = "multi_thread")]
