@@ -66,6 +66,11 @@ impl RecordBatch {
         self.index.iter().map(|entry| self.record(entry))
     }
 
+    /// Returns how many records there are.
+    pub(crate) fn len(&self) -> usize {
+        self.index.len()
+    }
+
     pub(crate) fn first_offset(&self) -> Offset {
         self.index[0].offset
     }

@@ -1,0 +1,207 @@
+//! A thread that reads pages, one after the other.
+//!
+//! Its consumer stays where the last page ended, so that a cursor that reads on is served from what librdkafka has fetched
+//! ahead already.
+
+use std::{collections::HashSet, convert::Infallible, sync::Arc, time::Duration};
+
+use bytes::BytesMut;
+use rdkafka::{
+    ClientConfig, Offset as KafkaOffset, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer as _},
+    error::{KafkaError, RDKafkaErrorCode},
+    message::{BorrowedMessage, Headers as _, Message as _},
+};
+use tailcast_proto::{Offset, TopicName, delivery::encode_header};
+use tailcast_services::kafka::Context;
+
+use super::{CatchUp, Job, Page, PageError};
+use crate::{
+    partition::Partition,
+    record_batch::{Record, RecordBatchBuilder},
+};
+
+/// Reads pages.
+pub(super) struct Reader {
+    consumer: BaseConsumer<Context>,
+    catch_up: CatchUp,
+    /// Where the consumer stands: the partition and the offset that it delivers next.
+    at: Option<(Arc<Partition>, Offset)>,
+    /// The topics whose metadata the consumer has. The first assign of another one would take half a second.
+    known: HashSet<TopicName>,
+}
+
+/// How the reading of a page ended.
+enum Outcome {
+    Page(Page),
+    Failed(PageError),
+    /// Nobody waits any more, or the process ends.
+    Abandoned,
+}
+
+/// A page while it is read.
+struct Reading<'a> {
+    job: &'a Job,
+    builder: RecordBatchBuilder,
+    headers: BytesMut,
+    /// The window's tail when the reading began. Kafka has everything before it, so at the end of the partition all of
+    /// that has been read.
+    floor: Offset,
+}
+
+impl Reader {
+    /// How long a poll waits before the reader looks whether anybody still waits.
+    const POLL: Duration = Duration::from_millis(100);
+    /// How long a reader without a job keeps its partition, and what was fetched ahead.
+    const IDLE: Duration = Duration::from_secs(1);
+    /// How long Kafka is asked for metadata or bounds before the job is tried again.
+    const TIMEOUT: Duration = Duration::from_secs(5);
+
+    pub(super) fn new(config: &ClientConfig, catch_up: CatchUp) -> Result<Self, KafkaError> {
+        let consumer = config.create_with_context(Context::new("catch-up"))?;
+        Ok(Self { consumer, catch_up, at: None, known: HashSet::new() })
+    }
+
+    /// Reads until `stopped`.
+    pub(super) fn run(mut self, stopped: impl Fn() -> bool) -> Result<(), Infallible> {
+        while !stopped() {
+            let Some(job) = self.catch_up.next_job(Self::IDLE) else {
+                self.stand_down();
+                continue;
+            };
+            match self.read(&job, &stopped) {
+                Ok(Outcome::Page(page)) => self.catch_up.finish(&job, page),
+                Ok(Outcome::Failed(error)) => self.catch_up.fail(&job, error),
+                Ok(Outcome::Abandoned) => self.catch_up.abandon(&job),
+                Err(error) => {
+                    // Kafka is away. Whoever waits goes on waiting, and this or another reader tries again; polling
+                    // keeps the pace.
+                    tracing::warn!(topic = %job.partition.topic, partition = %job.partition.id, %error, "catch-up met an error");
+                    self.at = None;
+                    drop(self.consumer.poll(Self::POLL));
+                    self.catch_up.abandon(&job);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, job: &Job, stopped: &impl Fn() -> bool) -> Result<Outcome, KafkaError> {
+        self.stand_at(&job.partition, job.from)?;
+        let mut reading = Reading {
+            job,
+            builder: RecordBatchBuilder::default(),
+            headers: BytesMut::new(),
+            floor: job.partition.tail(),
+        };
+        loop {
+            match self.consumer.poll(Self::POLL) {
+                None if stopped() || !self.catch_up.is_wanted(job) => {
+                    self.at = None;
+                    return Ok(Outcome::Abandoned);
+                }
+                None => {}
+                Some(Ok(message)) => {
+                    if let Some(page) = reading.take(&message) {
+                        // Beyond `until` the consumer has given out a record that the page does not have.
+                        let sequential = job.until != Some(page.to);
+                        self.at = sequential.then(|| (Arc::clone(&job.partition), page.to));
+                        return Ok(Outcome::Page(page));
+                    }
+                }
+                Some(Err(KafkaError::PartitionEOF(_))) => {
+                    if let Some(page) = reading.at_end() {
+                        self.at = Some((Arc::clone(&job.partition), page.to));
+                        return Ok(Outcome::Page(page));
+                    }
+                }
+                Some(Err(error)) => {
+                    if let Some(outcome) = self.failed(&error, job)? {
+                        self.at = None;
+                        return Ok(outcome);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Makes the consumer deliver a partition's record at `offset` next.
+    fn stand_at(&mut self, partition: &Arc<Partition>, offset: Offset) -> Result<(), KafkaError> {
+        if self.at.as_ref().is_some_and(|(at, next)| Arc::ptr_eq(at, partition) && *next == offset) {
+            return Ok(());
+        }
+        let topic = &partition.topic;
+        if !self.known.contains(topic) {
+            self.consumer.fetch_metadata(Some(topic.as_str()), Self::TIMEOUT)?;
+            self.known.insert(topic.clone());
+        }
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(topic.as_str(), partition.id.kafka(), KafkaOffset::Offset(offset.get()))?;
+        self.consumer.assign(&list)
+    }
+
+    /// Stops fetching ahead.
+    fn stand_down(&mut self) {
+        if self.at.take().is_some()
+            && let Err(error) = self.consumer.unassign()
+        {
+            tracing::warn!(%error, "a catch-up reader keeps fetching");
+        }
+    }
+
+    /// Says what an error means for a job; `None` when librdkafka goes on by itself.
+    fn failed(&self, error: &KafkaError, job: &Job) -> Result<Option<Outcome>, KafkaError> {
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
+                let (topic, partition) = (job.partition.topic.as_str(), job.partition.id.kafka());
+                let (low, _) = self.consumer.fetch_watermarks(topic, partition, Self::TIMEOUT)?;
+                let low = Offset::new(low).unwrap_or(Offset::ZERO);
+                let error = if job.from < low { PageError::Expired { low } } else { PageError::Gone };
+                Ok(Some(Outcome::Failed(error)))
+            }
+            Some(
+                RDKafkaErrorCode::UnknownTopic
+                | RDKafkaErrorCode::UnknownPartition
+                | RDKafkaErrorCode::UnknownTopicOrPartition,
+            ) => Ok(Some(Outcome::Failed(PageError::Gone))),
+            _ => {
+                tracing::warn!(%error, "catch-up met an error");
+                Ok(None)
+            }
+        }
+    }
+}
+
+impl Reading<'_> {
+    /// Takes a record. Returns the page once it is complete.
+    fn take(&mut self, message: &BorrowedMessage<'_>) -> Option<Page> {
+        let (job, partition) = (self.job, &self.job.partition);
+        // What was fetched for an earlier assignment may still come.
+        let own = message.partition() == partition.id.kafka() && message.topic() == partition.topic.as_str();
+        let offset = Offset::new(message.offset()).filter(|offset| own && *offset >= job.from)?;
+        if let Some(until) = job.until
+            && offset >= until
+        {
+            return Some(Page::new(job.from, until, self.builder.build()));
+        }
+        self.headers.clear();
+        for header in message.headers().into_iter().flat_map(|headers| headers.iter()) {
+            encode_header(header.key, header.value, &mut self.headers);
+        }
+        self.builder.push(&Record {
+            offset,
+            timestamp_ms: message.timestamp().to_millis().unwrap_or(-1),
+            key: message.key(),
+            value: message.payload(),
+            headers: &self.headers,
+        });
+        self.builder.is_full().then(|| Page::new(job.from, offset.next(), self.builder.build()))
+    }
+
+    /// Returns the page that ends where the partition ended, if that is past where it began.
+    fn at_end(&mut self) -> Option<Page> {
+        let read = self.builder.last_offset().map_or(self.job.from, Offset::next);
+        let to = read.max(self.floor);
+        (to > self.job.from).then(|| Page::new(self.job.from, to, self.builder.build()))
+    }
+}

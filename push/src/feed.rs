@@ -1,0 +1,169 @@
+//! The loop that reads the tail of Kafka and appends it to the windows.
+//!
+//! It runs on a thread of its own: librdkafka's poll blocks, and the stream API of rdkafka can lose wake-ups. It never
+//! waits for a session, never asks Kafka a question, and is never sought backwards.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::BytesMut;
+use rdkafka::{
+    error::{KafkaError, RDKafkaErrorCode},
+    message::{BorrowedMessage, Headers as _, Message as _},
+};
+use tailcast_proto::{Offset, delivery::encode_header};
+use tokio::sync::Notify;
+
+use crate::{
+    metrics::FeedMetrics,
+    partition::{Budget, Partition},
+    record_batch::{Record, RecordBatchBuilder},
+    tail::Tail,
+};
+
+/// The loop that reads the tail of Kafka.
+pub(crate) struct Feed {
+    tail: Arc<Tail>,
+    budget: Arc<Budget>,
+    /// Rung when Kafka refused an offset; the hub finds out whose.
+    refused: Arc<Notify>,
+    metrics: FeedMetrics,
+    /// The partitions of the records at hand, with what was read of each.
+    open: Vec<(Arc<Partition>, RecordBatchBuilder)>,
+    headers: BytesMut,
+}
+
+/// Why the feed cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FeedError {
+    /// librdkafka says that this consumer is beyond repair.
+    #[error("the tail consumer failed for good: {0}")]
+    Fatal(KafkaError),
+}
+
+impl Feed {
+    /// How long a poll waits for a record before the loop looks whether it should end.
+    const POLL: Duration = Duration::from_millis(100);
+    /// How many records are read before those at hand are appended, so that a backlog does not wait to be complete.
+    const ROUND_RECORDS_MAX: usize = 2_000;
+
+    pub(crate) fn new(
+        tail: Arc<Tail>,
+        budget: Arc<Budget>,
+        refused: Arc<Notify>,
+        metrics: FeedMetrics,
+    ) -> Self {
+        Self { tail, budget, refused, metrics, open: Vec::new(), headers: BytesMut::new() }
+    }
+
+    /// Reads until `stopped`.
+    ///
+    /// # Errors
+    ///
+    /// When the consumer is beyond repair. Anything else is Kafka's to mend, and librdkafka goes on trying.
+    pub(crate) fn run(mut self, stopped: impl Fn() -> bool) -> Result<(), FeedError> {
+        let tail = Arc::clone(&self.tail);
+        while !stopped() {
+            let mut polled = tail.consumer().poll(Self::POLL);
+            let mut round = 0;
+            while let Some(result) = polled {
+                match result {
+                    Ok(message) => self.take(&message),
+                    Err(error) => self.failed(error)?,
+                }
+                round += 1;
+                if round >= Self::ROUND_RECORDS_MAX {
+                    break;
+                }
+                polled = tail.consumer().poll(Duration::ZERO);
+            }
+            self.append();
+            self.shed();
+        }
+        Ok(())
+    }
+
+    /// Notes a record for its partition.
+    fn take(&mut self, message: &BorrowedMessage<'_>) {
+        self.headers.clear();
+        for header in message.headers().into_iter().flat_map(|headers| headers.iter()) {
+            encode_header(header.key, header.value, &mut self.headers);
+        }
+        let Some(offset) = Offset::new(message.offset()) else { return };
+        let Some(at) = self.open_for(message) else { return };
+        let (partition, builder) = &mut self.open[at];
+        if offset < partition.head() {
+            return;
+        }
+        builder.push(&Record {
+            offset,
+            timestamp_ms: message.timestamp().to_millis().unwrap_or(-1),
+            key: message.key(),
+            value: message.payload(),
+            headers: &self.headers,
+        });
+        if builder.is_full() {
+            Self::append_one(&self.metrics, partition, builder);
+        }
+    }
+
+    /// Returns where records of the message's partition are collected; `None` when it was released meanwhile.
+    fn open_for(&mut self, message: &BorrowedMessage<'_>) -> Option<usize> {
+        let (topic, id) = (message.topic(), message.partition());
+        let is_it = |(partition, _): &(Arc<Partition>, _)| {
+            partition.id.kafka() == id && partition.topic.as_str() == topic
+        };
+        // Records come from one partition after the other, so the last one is nearly always it.
+        if let Some(at) = self.open.iter().rposition(is_it) {
+            return Some(at);
+        }
+        let partition = self.tail.assigned().find(topic, id)?;
+        self.open.push((partition, RecordBatchBuilder::default()));
+        Some(self.open.len() - 1)
+    }
+
+    /// Appends what is at hand to the windows.
+    fn append(&mut self) {
+        for (partition, mut builder) in self.open.drain(..) {
+            Self::append_one(&self.metrics, &partition, &mut builder);
+        }
+    }
+
+    fn append_one(metrics: &FeedMetrics, partition: &Partition, builder: &mut RecordBatchBuilder) {
+        let bytes = builder.bytes();
+        if let Some(batch) = builder.build() {
+            metrics.records.inc_by(batch.len() as u64);
+            metrics.bytes.inc_by(bytes as u64);
+            partition.append(batch);
+        }
+    }
+
+    /// Makes the windows fit their budget: the largest one sheds its oldest records, so that a busy partition does not
+    /// cost a quiet one its window.
+    fn shed(&self) {
+        if self.budget.used() <= self.budget.max() {
+            return;
+        }
+        // A little more than needed, so that the search for the largest is not made for every batch.
+        let goal = self.budget.max() - self.budget.max() / 32;
+        let partitions = self.tail.assigned().all();
+        while self.budget.used() > goal {
+            let largest = partitions.iter().max_by_key(|partition| partition.memory());
+            if !largest.is_some_and(|partition| partition.evict_oldest()) {
+                return;
+            }
+            self.metrics.evictions.inc();
+        }
+    }
+
+    fn failed(&self, error: KafkaError) -> Result<(), FeedError> {
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::Fatal) => return Err(FeedError::Fatal(error)),
+            Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
+                self.refused.notify_one()
+            }
+            _ => {}
+        }
+        tracing::warn!(%error, "the tail met an error");
+        Ok(())
+    }
+}

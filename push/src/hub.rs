@@ -1,0 +1,236 @@
+//! What this node tails, and for whom: the partitions that somebody watches and the numbers of their channels.
+//!
+//! A partition is assigned to the tail consumer with the first lease on it, and released some seconds after the last one:
+//! a page that is reloaded finds its window again.
+//!
+//! Invariant: whoever holds a [`Lease`] sees every record after the moment at which it got it. A partition is assigned at
+//! Kafka's end before the first lease is given out, and is never sought.
+
+use std::{
+    fmt,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU32, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use dashmap::DashMap;
+use parking_lot::Mutex;
+use tailcast_proto::{Channel, Offset, PartitionId, TopicName, push::v1::UnsubscribeReason};
+use tokio::sync::OnceCell;
+
+use crate::{
+    channel_log::NodeChannel,
+    kafka_offsets::{Bounds, KafkaOffsets, OffsetsError},
+    partition::{Budget, Partition},
+    tail::{AssignError, Tail},
+};
+
+/// What this node tails, and for whom.
+pub(crate) struct Hub {
+    slots: DashMap<(TopicName, PartitionId), Arc<Slot>>,
+    channels: DashMap<Channel, Weak<NodeChannel>>,
+    next_alias: AtomicU32,
+    tail: Arc<Tail>,
+    offsets: KafkaOffsets,
+    budget: Arc<Budget>,
+}
+
+/// The place of a partition, from the first wish for it on.
+#[derive(Debug, Default)]
+struct Slot {
+    partition: OnceCell<Arc<Partition>>,
+    leases: AtomicUsize,
+    /// When the last lease ended.
+    idle_since: Mutex<Option<Instant>>,
+    /// What Kafka had of the partition, and when it said so. The lock is held while Kafka is asked: a thousand resumes at
+    /// once are one question.
+    bounds: tokio::sync::Mutex<Option<(Instant, Bounds)>>,
+}
+
+/// Keeps a partition tailed while it lives.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    held: Held,
+    pub(crate) partition: Arc<Partition>,
+}
+
+/// Counts as a lease from the wish on, so that a wish that is given up is counted out again.
+#[derive(Debug)]
+struct Held(Arc<Slot>);
+
+/// Why a partition cannot be tailed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LeaseError {
+    /// Kafka did not say where the partition ends.
+    #[error(transparent)]
+    Offsets(#[from] OffsetsError),
+    /// librdkafka did not take the partition.
+    #[error(transparent)]
+    Assign(#[from] AssignError),
+}
+
+impl fmt::Debug for Hub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hub").field("partitions", &self.slots.len()).finish_non_exhaustive()
+    }
+}
+
+impl Hub {
+    /// How old an answer about a partition's beginning may be. Retention works by the minute.
+    const BOUNDS_AGE_MAX: Duration = Duration::from_secs(1);
+
+    pub(crate) fn new(tail: Arc<Tail>, offsets: KafkaOffsets, budget: Arc<Budget>) -> Arc<Self> {
+        Arc::new(Self {
+            slots: DashMap::new(),
+            channels: DashMap::new(),
+            // 0 is what an absent field decodes to.
+            next_alias: AtomicU32::new(1),
+            tail,
+            offsets,
+            budget,
+        })
+    }
+
+    /// Tails a partition for as long as the lease lives.
+    ///
+    /// # Errors
+    ///
+    /// When Kafka cannot be asked. Cancel safe.
+    pub(crate) async fn lease(&self, topic: &TopicName, id: PartitionId) -> Result<Lease, LeaseError> {
+        let held = {
+            let slot = self.slots.entry((topic.clone(), id)).or_default();
+            // Under the entry's lock, where a slot without leases is removed.
+            slot.leases.fetch_add(1, Ordering::SeqCst);
+            Held(Arc::clone(&slot))
+        };
+        let partition = held.0.partition.get_or_try_init(|| self.open(topic, id)).await?;
+        Ok(Lease { partition: Arc::clone(partition), held })
+    }
+
+    /// Returns what Kafka has of a leased partition, with an answer that is at most a second old, or a fresh one.
+    ///
+    /// # Errors
+    ///
+    /// When Kafka cannot be asked. Cancel safe.
+    pub(crate) async fn bounds(&self, lease: &Lease, fresh: bool) -> Result<Bounds, OffsetsError> {
+        let asked = Instant::now();
+        let mut known = lease.held.0.bounds.lock().await;
+        let oldest = if fresh { asked } else { asked.checked_sub(Self::BOUNDS_AGE_MAX).unwrap_or(asked) };
+        if let Some((at, bounds)) = *known
+            && at >= oldest
+        {
+            return Ok(bounds);
+        }
+        let at = Instant::now();
+        let bounds = self.offsets.bounds(&lease.partition.topic, lease.partition.id).await?;
+        *known = Some((at, bounds));
+        Ok(bounds)
+    }
+
+    /// Returns the first offset of a leased partition whose record is not older than a time; `None` when there is none.
+    ///
+    /// # Errors
+    ///
+    /// When Kafka cannot be asked. Cancel safe.
+    pub(crate) async fn at_time(
+        &self,
+        lease: &Lease,
+        timestamp_ms: i64,
+    ) -> Result<Option<Offset>, OffsetsError> {
+        self.offsets.at_time(&lease.partition.topic, lease.partition.id, timestamp_ms).await
+    }
+
+    /// Returns a channel with its number, the same for everybody who holds it at the same time.
+    pub(crate) fn channel(&self, channel: &Channel) -> Arc<NodeChannel> {
+        let mut known = self.channels.entry(channel.clone()).or_default();
+        known.upgrade().unwrap_or_else(|| {
+            let alias = self.next_alias.fetch_add(1, Ordering::Relaxed);
+            let new = Arc::new(NodeChannel { channel: channel.clone(), alias });
+            *known = Arc::downgrade(&new);
+            new
+        })
+    }
+
+    /// Returns every partition that is tailed.
+    pub(crate) fn partitions(&self) -> Vec<Arc<Partition>> {
+        self.slots.iter().filter_map(|slot| slot.partition.get().cloned()).collect()
+    }
+
+    /// Returns what all windows hold of the node's memory and what they may hold, in bytes.
+    pub(crate) fn memory(&self) -> (usize, usize) {
+        (self.budget.used(), self.budget.max())
+    }
+
+    /// Releases what nobody has watched for `linger`, and forgets the channels that nobody holds.
+    pub(crate) fn release_idle(&self, now: Instant, linger: Duration) {
+        self.slots.retain(|_, slot| {
+            let idle = slot.leases.load(Ordering::SeqCst) == 0
+                && slot.idle_since.lock().is_none_or(|since| now.duration_since(since) >= linger);
+            if idle && let Some(partition) = slot.partition.get() {
+                // Under the entry's lock: a new lease would assign the partition anew.
+                self.tail.release(partition);
+            }
+            !idle
+        });
+        self.channels.retain(|_, channel| channel.strong_count() > 0);
+    }
+
+    /// Ends every subscription to a topic, and forgets its partitions.
+    pub(crate) fn close_topic(&self, topic: &TopicName, reason: UnsubscribeReason) {
+        self.slots.retain(|(name, _), slot| {
+            let gone = name == topic;
+            if gone && let Some(partition) = slot.partition.get() {
+                self.tail.release(partition);
+                partition.close(reason);
+            }
+            !gone
+        });
+    }
+
+    /// Goes on where Kafka's log begins, or closes the subscriptions when it ends before what this node has read: for
+    /// each partition that is outside of what Kafka has. Called after Kafka refused an offset without saying whose.
+    pub(crate) async fn mend(&self) {
+        for partition in self.partitions() {
+            let Ok(bounds) = self.offsets.bounds(&partition.topic, partition.id).await else { continue };
+            let (topic, id, head) = (&partition.topic, partition.id, partition.head());
+            if head < bounds.low {
+                tracing::warn!(%topic, partition = %id, %head, low = %bounds.low, "retention passed the tail");
+                self.tail.release(&partition);
+                partition.restart(bounds.low);
+                if let Err(error) = self.tail.assign(&partition) {
+                    tracing::error!(%topic, partition = %id, %error, "the partition cannot be tailed again");
+                    self.close_topic(topic, UnsubscribeReason::LogTruncated);
+                }
+            } else if head > bounds.high {
+                tracing::error!(%topic, partition = %id, %head, high = %bounds.high, "the log was cut back");
+                self.close_topic(topic, UnsubscribeReason::LogTruncated);
+            }
+        }
+    }
+
+    async fn open(&self, topic: &TopicName, id: PartitionId) -> Result<Arc<Partition>, LeaseError> {
+        let bounds = self.offsets.bounds(topic, id).await?;
+        let partition = Partition::new(topic.clone(), id, bounds.high, Arc::clone(&self.budget));
+        partition.set_high_watermark(bounds.high);
+        self.tail.assign(&partition)?;
+        tracing::debug!(%topic, partition = %id, at = %bounds.high, "tailing");
+        Ok(partition)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        *self.0.idle_since.lock() = Some(Instant::now());
+        self.0.leases.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+impl Lease {
+    /// A lease on a partition that no hub knows of.
+    pub(crate) fn of(partition: &Arc<Partition>) -> Self {
+        Self { held: Held(Arc::default()), partition: Arc::clone(partition) }
+    }
+}

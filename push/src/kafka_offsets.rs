@@ -1,0 +1,131 @@
+//! What a subscription has to ask Kafka before it can start: where a partition begins and ends, and which offset belongs
+//! to a time.
+//!
+//! rdkafka's calls block, so they run on the runtime's blocking threads, a bounded number at a time.
+
+use std::{sync::Arc, time::Duration};
+
+use rdkafka::{
+    Offset as KafkaOffset, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer as _},
+    error::{KafkaError, RDKafkaErrorCode},
+};
+use tailcast_proto::{Offset, PartitionId, TopicName};
+use tailcast_services::{kafka::Context, lifecycle::Lifecycle};
+use tokio::sync::Semaphore;
+
+/// Asks Kafka for offsets.
+#[derive(Clone)]
+pub(crate) struct KafkaOffsets {
+    consumer: Arc<BaseConsumer<Context>>,
+    /// Bounds the blocking threads that wait for Kafka. Who does not get a permit waits: sessions wait for nothing else.
+    permits: Arc<Semaphore>,
+    lifecycle: Lifecycle,
+}
+
+/// What Kafka has of a partition: `low` ≤ every offset < `high`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Bounds {
+    pub(crate) low: Offset,
+    pub(crate) high: Offset,
+}
+
+/// Why Kafka did not say an offset.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum OffsetsError {
+    /// Kafka does not know the partition: the topic was deleted, or its metadata is still on the way.
+    #[error("Kafka does not know the partition")]
+    UnknownPartition,
+    /// Kafka did not answer. Trying again may help.
+    #[error("Kafka did not answer: {0}")]
+    Unavailable(String),
+}
+
+impl KafkaOffsets {
+    /// How many calls wait for Kafka at the same time.
+    const CALLS_MAX: usize = 8;
+    /// How long a call waits. Long enough for a leader election, short enough that a client is told.
+    const TIMEOUT: Duration = Duration::from_secs(5);
+
+    pub(crate) fn new(consumer: BaseConsumer<Context>, lifecycle: Lifecycle) -> Self {
+        Self { consumer: Arc::new(consumer), permits: Arc::new(Semaphore::new(Self::CALLS_MAX)), lifecycle }
+    }
+
+    /// Asks where a partition begins and ends.
+    ///
+    /// # Errors
+    ///
+    /// See [`OffsetsError`]. Cancel safe: the call goes on, and its answer is dropped.
+    pub(crate) async fn bounds(
+        &self,
+        topic: &TopicName,
+        partition: PartitionId,
+    ) -> Result<Bounds, OffsetsError> {
+        let topic = topic.clone();
+        self.call(move |consumer| {
+            let (low, high) = consumer.fetch_watermarks(topic.as_str(), partition.kafka(), Self::TIMEOUT)?;
+            let offset = |offset| Offset::new(offset).unwrap_or(Offset::ZERO);
+            Ok(Bounds { low: offset(low), high: offset(high) })
+        })
+        .await
+    }
+
+    /// Asks for the first offset whose record is not older than a time in milliseconds since the Unix epoch; `None` when
+    /// there is no such record yet.
+    ///
+    /// # Errors
+    ///
+    /// See [`OffsetsError`]. Cancel safe: the call goes on, and its answer is dropped.
+    pub(crate) async fn at_time(
+        &self,
+        topic: &TopicName,
+        partition: PartitionId,
+        timestamp_ms: i64,
+    ) -> Result<Option<Offset>, OffsetsError> {
+        let topic = topic.clone();
+        self.call(move |consumer| {
+            let mut asked = TopicPartitionList::new();
+            asked.add_partition_offset(
+                topic.as_str(),
+                partition.kafka(),
+                KafkaOffset::Offset(timestamp_ms),
+            )?;
+            let answered = consumer.offsets_for_times(asked, Self::TIMEOUT)?;
+            let found = answered.find_partition(topic.as_str(), partition.kafka());
+            let Some(found) = found else { return Ok(None) };
+            found.error()?;
+            Ok(match found.offset() {
+                KafkaOffset::Offset(offset) => Offset::new(offset),
+                _ => None,
+            })
+        })
+        .await
+    }
+
+    async fn call<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&BaseConsumer<Context>) -> Result<T, KafkaError> + Send + 'static,
+    ) -> Result<T, OffsetsError> {
+        let permit = Arc::clone(&self.permits).acquire_owned().await.expect("the semaphore is never closed");
+        let consumer = Arc::clone(&self.consumer);
+        let answer = self.lifecycle.blocking(move || {
+            let answer = ask(&consumer);
+            drop(permit);
+            answer
+        });
+        answer.await.map_err(OffsetsError::from)
+    }
+}
+
+impl From<KafkaError> for OffsetsError {
+    fn from(error: KafkaError) -> Self {
+        match error.rdkafka_error_code() {
+            Some(
+                RDKafkaErrorCode::UnknownTopic
+                | RDKafkaErrorCode::UnknownPartition
+                | RDKafkaErrorCode::UnknownTopicOrPartition,
+            ) => Self::UnknownPartition,
+            _ => Self::Unavailable(error.to_string()),
+        }
+    }
+}

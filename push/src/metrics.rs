@@ -1,0 +1,218 @@
+//! The figures of the push service, for Prometheus.
+//!
+//! Sessions count once per WebSocket message, not per delivery, into counters that are spread over the cores. What the
+//! node has in memory and how far it is behind is read when Prometheus asks.
+//!
+//! Invariant: no label comes from a client. A topic is a label once Kafka has it.
+
+use std::{
+    fmt,
+    sync::{Arc, Weak},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric as _},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::{ConstGauge, Gauge},
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::{Registry, Unit},
+};
+use tailcast_services::metrics::ShardedCounter;
+
+use crate::hub::Hub;
+
+/// What sessions count.
+#[derive(Debug, Clone)]
+pub(crate) struct SessionMetrics {
+    pub(crate) sessions: Gauge,
+    pub(crate) subscriptions: Gauge,
+    pub(crate) deliveries: ShardedCounter,
+    pub(crate) bytes: ShardedCounter,
+    pub(crate) messages: ShardedCounter,
+    /// From the record's timestamp to the moment at which it is handed to the kernel, once for each WebSocket message.
+    pub(crate) latency: Histogram,
+    pub(crate) closes: Family<[(&'static str, String); 1], Counter>,
+    pub(crate) refused: Family<[(&'static str, &'static str); 1], Counter>,
+    pub(crate) command_errors: Family<[(&'static str, &'static str); 1], Counter>,
+    pub(crate) retention_losses: Counter,
+}
+
+/// What the feed counts.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct FeedMetrics {
+    pub(crate) records: ShardedCounter,
+    pub(crate) bytes: ShardedCounter,
+    pub(crate) evictions: Counter,
+}
+
+/// What the readers of catch-up count.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct CatchUpMetrics {
+    pub(crate) pages_read: Counter,
+    pub(crate) bytes_read: Counter,
+    pub(crate) pages_shared: Counter,
+    pub(crate) waiting: Gauge,
+    pub(crate) memory: Gauge,
+}
+
+/// What is read from the hub when Prometheus asks.
+#[derive(Debug)]
+struct HubFigures(Weak<Hub>);
+
+impl SessionMetrics {
+    pub(crate) fn register(registry: &mut Registry) -> Self {
+        let registry = registry.sub_registry_with_prefix("tailcast_push");
+        // 1 ms to 16 s: below is the clock's error between hosts, above is catch-up.
+        let latency = Histogram::new(exponential_buckets(0.001, 2.0, 15));
+        let all = Self {
+            sessions: Gauge::default(),
+            subscriptions: Gauge::default(),
+            deliveries: ShardedCounter::default(),
+            bytes: ShardedCounter::default(),
+            messages: ShardedCounter::default(),
+            latency,
+            closes: Family::default(),
+            refused: Family::default(),
+            command_errors: Family::default(),
+            retention_losses: Counter::default(),
+        };
+        registry.register("sessions", "Sessions that are open", all.sessions.clone());
+        registry.register("subscriptions", "Subscriptions of all sessions", all.subscriptions.clone());
+        registry.register("deliveries", "Records handed to clients' sockets", all.deliveries.clone());
+        registry.register_with_unit(
+            "sent",
+            "Bytes handed to clients' sockets",
+            Unit::Bytes,
+            all.bytes.clone(),
+        );
+        registry.register("messages", "WebSocket messages with deliveries", all.messages.clone());
+        registry.register_with_unit(
+            "delivery_latency",
+            "From a record's timestamp in Kafka to its write to a client, once for each WebSocket message",
+            Unit::Seconds,
+            all.latency.clone(),
+        );
+        registry.register("closes", "Sessions that ended, by WebSocket close code", all.closes.clone());
+        registry.register(
+            "refused",
+            "Connections that did not become sessions, by reason",
+            all.refused.clone(),
+        );
+        registry.register(
+            "command_errors",
+            "Commands answered with an error, by code",
+            all.command_errors.clone(),
+        );
+        registry.register(
+            "retention_losses",
+            "Ranges that Kafka's retention removed before a subscription had them",
+            all.retention_losses.clone(),
+        );
+        all
+    }
+}
+
+impl FeedMetrics {
+    pub(crate) fn register(registry: &mut Registry) -> Self {
+        let all = Self::default();
+        let registry = registry.sub_registry_with_prefix("tailcast_push_feed");
+        registry.register("records", "Records read from the tail of Kafka", all.records.clone());
+        registry.register_with_unit("read", "Bytes of those records", Unit::Bytes, all.bytes.clone());
+        registry.register(
+            "evictions",
+            "Batches of records dropped from windows because the node's budget was used up",
+            all.evictions.clone(),
+        );
+        all
+    }
+}
+
+impl CatchUpMetrics {
+    pub(crate) fn register(registry: &mut Registry) -> Self {
+        let all = Self::default();
+        let registry = registry.sub_registry_with_prefix("tailcast_push_catch_up");
+        registry.register("pages_read", "Pages read from Kafka", all.pages_read.clone());
+        registry.register_with_unit(
+            "read",
+            "Bytes of records in those pages",
+            Unit::Bytes,
+            all.bytes_read.clone(),
+        );
+        registry.register(
+            "pages_shared",
+            "Pages served without reading Kafka again",
+            all.pages_shared.clone(),
+        );
+        registry.register("waiting", "Cursors that wait for a page", all.waiting.clone());
+        registry.register_with_unit("pages", "Bytes held by pages", Unit::Bytes, all.memory.clone());
+        all
+    }
+}
+
+/// Registers what is read from the hub when Prometheus asks.
+pub(crate) fn register_hub(registry: &mut Registry, hub: &Arc<Hub>) {
+    registry.register_collector(Box::new(HubFigures(Arc::downgrade(hub))));
+}
+
+/// Returns the time in milliseconds since the Unix epoch: for latency and lag, never for a decision (P9).
+pub(crate) fn wall_clock_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+impl Collector for HubFigures {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let Some(hub) = self.0.upgrade() else { return Ok(()) };
+        let partitions = hub.partitions();
+        let now = wall_clock_ms();
+
+        let mut gauge = |name: &str, help: &str, unit: Option<&Unit>, value: i64| {
+            let gauge = ConstGauge::new(value);
+            let metric =
+                encoder.encode_descriptor(name, help, unit, prometheus_client::metrics::MetricType::Gauge)?;
+            gauge.encode(metric)
+        };
+        let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        gauge("tailcast_push_partitions", "Partitions that are tailed", None, count(partitions.len()))?;
+        let (used, max) = hub.memory();
+        gauge(
+            "tailcast_push_windows",
+            "Bytes held by windows and channel logs",
+            Some(&Unit::Bytes),
+            count(used),
+        )?;
+        let help = "Bytes that windows and channel logs may hold";
+        gauge("tailcast_push_windows_max", help, Some(&Unit::Bytes), count(max))?;
+
+        let mut lag = |name: &str,
+                       help: &str,
+                       unit: Option<&Unit>,
+                       of: &dyn Fn(crate::partition::Lag) -> f64| {
+            let mut metric =
+                encoder.encode_descriptor(name, help, unit, prometheus_client::metrics::MetricType::Gauge)?;
+            for partition in &partitions {
+                let labels =
+                    [("topic", partition.topic.to_string()), ("partition", partition.id.to_string())];
+                ConstGauge::new(of(partition.lag(now))).encode(metric.encode_family(&labels)?)?;
+            }
+            Ok(())
+        };
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "a lag beyond 2^52 is not a figure that anybody reads"
+        )]
+        let (records, seconds) = (
+            |lag: crate::partition::Lag| lag.records as f64,
+            |lag: crate::partition::Lag| lag.ms as f64 / 1e3,
+        );
+        let help = "Records in Kafka that this node has not read yet";
+        lag("tailcast_push_lag_records", help, None, &records)?;
+        let help = "Age of what this node has not read yet";
+        lag("tailcast_push_lag", help, Some(&Unit::Seconds), &seconds)
+    }
+}

@@ -1,0 +1,246 @@
+//! How the push service is put together: `bind` may fail, `serve` cannot.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use prometheus_client::registry::Registry;
+use rdkafka::{consumer::BaseConsumer, error::KafkaError};
+use tailcast_proto::push::v1::UnsubscribeReason;
+use tailcast_services::{
+    kafka::{Context, PropertyError, Settings},
+    lifecycle::Lifecycle,
+    readiness::Readiness,
+    topics::{self, Epochs, Topic, TopicChange, Topics},
+};
+use tokio::{
+    net::TcpListener,
+    sync::{Notify, broadcast},
+    time::MissedTickBehavior,
+};
+
+use crate::{
+    catch_up::{self, CatchUp},
+    config::Config,
+    feed::Feed,
+    hub::Hub,
+    kafka_offsets::KafkaOffsets,
+    metrics::{self, CatchUpMetrics, FeedMetrics, SessionMetrics},
+    pages::Pages,
+    partition::Budget,
+    server::Server,
+    session::{Shared, Starter},
+    tail::Tail,
+};
+
+/// A push service that listens, and does not accept yet.
+pub struct Push {
+    listener: TcpListener,
+    local_addr: SocketAddr,
+    shared: Arc<Shared>,
+    pages: Option<Arc<dyn Pages>>,
+}
+
+/// Why the push service cannot start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BindError {
+    /// The address is taken, or is not this host's.
+    #[error("push.listen = {listen}: {source}")]
+    Listen {
+        /// The address.
+        listen: SocketAddr,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// Everybody could connect, and nobody said that this is meant.
+    #[error(
+        "push.listen = {listen} is not a loopback address, and there is no authentication: listen on 127.0.0.1, or set \
+         push.insecure = true if everybody who reaches this address may read every topic"
+    )]
+    Insecure {
+        /// The address.
+        listen: SocketAddr,
+    },
+    /// A Kafka property cannot be used.
+    #[error(transparent)]
+    Property(#[from] PropertyError),
+    /// librdkafka refuses the configuration.
+    #[error("a Kafka client cannot be made: {0}")]
+    Kafka(#[from] KafkaError),
+    /// The topics cannot be followed.
+    #[error(transparent)]
+    Topics(#[from] topics::StartError),
+    /// A thread cannot be started.
+    #[error("a thread cannot be started: {0}")]
+    Thread(#[from] io::Error),
+}
+
+/// How often idle partitions are looked for.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// Between two looks for partitions whose offset Kafka refused: librdkafka says it once for each, in a burst.
+const MEND_PAUSE: Duration = Duration::from_millis(200);
+
+impl Push {
+    /// Opens the listener and starts to follow Kafka. Does not wait for Kafka: the `kafka` condition does.
+    ///
+    /// # Errors
+    ///
+    /// See [`BindError`].
+    pub async fn bind(
+        config: Config,
+        kafka: Settings,
+        epochs: Epochs,
+        lifecycle: &Lifecycle,
+        readiness: &Readiness,
+        registry: &mut Registry,
+    ) -> Result<Self, BindError> {
+        let listen = config.listen;
+        if !config.insecure && !listen.ip().is_loopback() {
+            return Err(BindError::Insecure { listen });
+        }
+        let listener =
+            TcpListener::bind(listen).await.map_err(|source| BindError::Listen { listen, source })?;
+        let local_addr = listener.local_addr()?;
+
+        let condition = readiness.condition("push-kafka", "Kafka has not answered yet");
+        let topic_registry = registry.sub_registry_with_prefix("tailcast_push");
+        let topics = Topics::start(
+            lifecycle,
+            kafka.directory()?,
+            epochs,
+            config.topics.clone(),
+            condition,
+            topic_registry,
+        )?;
+        let metrics = SessionMetrics::register(registry);
+        let (hub, stopped) = Self::start_hub(&config, &kafka, &topics, &metrics, lifecycle, registry)?;
+        let catch_up_metrics = CatchUpMetrics::register(registry);
+        let catch_up =
+            CatchUp::start(&config.catch_up, &kafka.reader()?, catch_up_metrics, lifecycle, stopped)?;
+
+        let node = if config.node.is_empty() { hostname() } else { config.node.clone() };
+        let starter = Starter { hub, topics };
+        let lifecycle = lifecycle.clone();
+        let shared = Arc::new(Shared { config, node, starter, catch_up, metrics, lifecycle });
+        Ok(Self { listener, local_addr, shared, pages: None })
+    }
+
+    /// Answers requests that are not for a WebSocket with `pages`.
+    #[must_use]
+    pub fn with_pages(mut self, pages: Arc<dyn Pages>) -> Self {
+        self.pages = Some(pages);
+        self
+    }
+
+    /// The address that clients connect to; with the port that the system chose when port 0 was asked for.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// Accepts clients until the process drains, then asks those who are here to leave.
+    pub fn serve(self) {
+        let lifecycle = self.shared.lifecycle.clone();
+        let server = Server::new(self.shared, self.pages);
+        lifecycle.supervise("push-listener", server.run(self.listener));
+    }
+
+    /// Starts what reads the tail of Kafka. Returns also what says that nobody needs it any more.
+    fn start_hub(
+        config: &Config,
+        kafka: &Settings,
+        topics: &Topics,
+        metrics: &SessionMetrics,
+        lifecycle: &Lifecycle,
+        registry: &mut Registry,
+    ) -> Result<(Arc<Hub>, impl Fn() -> bool + Clone + Send + 'static), BindError> {
+        let budget = Budget::new(config.windows.bytes_max);
+        let tail = Tail::new(&kafka.tail()?)?;
+        let questions: BaseConsumer<Context> =
+            kafka.directory()?.create_with_context(Context::new("offsets"))?;
+        let offsets = KafkaOffsets::new(questions, lifecycle.clone());
+        let hub = Hub::new(Arc::clone(&tail), offsets, Arc::clone(&budget));
+        metrics::register_hub(registry, &hub);
+
+        // Sessions are served to their end: what feeds them stops after the last of them.
+        let stopped = {
+            let (lifecycle, sessions) = (lifecycle.clone(), metrics.sessions.clone());
+            move || lifecycle.is_draining() && sessions.get() <= 0
+        };
+        let refused = Arc::new(Notify::new());
+        let feed = Feed::new(tail, budget, Arc::clone(&refused), FeedMetrics::register(registry));
+        lifecycle.supervise_thread("feed", {
+            let stopped = stopped.clone();
+            move || feed.run(stopped)
+        })?;
+        lifecycle.spawn("sweep", sweep(Arc::clone(&hub), config.windows.linger, lifecycle.clone()));
+        lifecycle.spawn("mend", mend(Arc::clone(&hub), refused, lifecycle.clone()));
+        lifecycle.spawn("topic-changes", follow(Arc::clone(&hub), topics.clone(), lifecycle.clone()));
+        Ok((hub, stopped))
+    }
+}
+
+impl From<catch_up::StartError> for BindError {
+    fn from(error: catch_up::StartError) -> Self {
+        match error {
+            catch_up::StartError::Consumer(error) => Self::Kafka(error),
+            catch_up::StartError::Thread(error) => Self::Thread(error),
+        }
+    }
+}
+
+impl std::fmt::Debug for Push {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Push").field("local_addr", &self.local_addr).finish_non_exhaustive()
+    }
+}
+
+/// Releases partitions that nobody watches.
+async fn sweep(hub: Arc<Hub>, linger: Duration, lifecycle: Lifecycle) {
+    let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = lifecycle.draining() => return,
+            now = ticks.tick() => hub.release_idle(now.into_std(), linger),
+        }
+    }
+}
+
+/// Looks after partitions whose offset Kafka refused.
+async fn mend(hub: Arc<Hub>, refused: Arc<Notify>, lifecycle: Lifecycle) {
+    loop {
+        tokio::select! {
+            () = lifecycle.draining() => return,
+            () = refused.notified() => hub.mend().await,
+        }
+        tokio::time::sleep(MEND_PAUSE).await;
+    }
+}
+
+/// Ends the subscriptions to topics that are no longer what they were.
+async fn follow(hub: Arc<Hub>, topics: Topics, lifecycle: Lifecycle) {
+    let mut changes = topics.changes();
+    loop {
+        let change = tokio::select! {
+            () = lifecycle.draining() => return,
+            change = changes.recv() => change,
+        };
+        let (topic, reason): (Topic, _) = match change {
+            Ok(TopicChange::Deleted { topic }) => (topic, UnsubscribeReason::TopicDeleted),
+            Ok(TopicChange::Recreated { old, .. }) => (old, UnsubscribeReason::TopicRecreated),
+            Ok(TopicChange::Grown { from, .. }) => (from, UnsubscribeReason::PartitionsAdded),
+            Err(broadcast::error::RecvError::Lagged(missed)) => {
+                tracing::error!(missed, "changes of topics were missed");
+                continue;
+            }
+            Err(broadcast::error::RecvError::Closed) => return,
+        };
+        tracing::warn!(topic = %topic.name, ?reason, "the topic changed");
+        hub.close_topic(&topic.name, reason);
+    }
+}
+
+fn hostname() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map_or_else(|_| "push".to_owned(), |name| name.trim().to_owned())
+}

@@ -1,0 +1,168 @@
+//! Whether a request becomes a WebSocket, and which subprotocol it speaks: RFC 6455, section 4.2.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use tailcast_proto::delivery::Format;
+
+use super::{PATH, text};
+
+/// Why a request does not become a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// It asks for no upgrade.
+    NoUpgrade,
+    /// It is no WebSocket handshake, or not of version 13.
+    Handshake,
+    /// It comes from a page of another origin.
+    Origin,
+    /// The node has as many sessions as it may.
+    Full,
+}
+
+/// Checks a request and chooses the subprotocol. `Ok(None)`: none of those offered is ours, which can only be said after
+/// the upgrade.
+///
+/// # Errors
+///
+/// When the request is answered with an HTTP error.
+pub(super) fn negotiate<B>(request: &Request<B>, origins: &[String]) -> Result<Option<Format>, Refusal> {
+    let headers = request.headers();
+    if !fastwebsockets::upgrade::is_upgrade_request(request) {
+        return Err(Refusal::NoUpgrade);
+    }
+    let version = headers.get(header::SEC_WEBSOCKET_VERSION).map(HeaderValue::as_bytes);
+    if *request.method() != Method::GET || version != Some(b"13") || !has_key(headers) {
+        return Err(Refusal::Handshake);
+    }
+    if !is_allowed_origin(headers, origins) {
+        return Err(Refusal::Origin);
+    }
+    Ok(choose_subprotocol(headers))
+}
+
+/// The name of a subprotocol.
+pub(super) fn subprotocol(format: Format) -> &'static str {
+    match format {
+        Format::Proto => "tailcast.v1.proto",
+        Format::Json => "tailcast.v1.json",
+    }
+}
+
+impl Refusal {
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Self::NoUpgrade => "no_upgrade",
+            Self::Handshake => "handshake",
+            Self::Origin => "origin",
+            Self::Full => "full",
+        }
+    }
+
+    pub(super) fn response(self) -> Response<Full<Bytes>> {
+        let (status, why) = match self {
+            Self::NoUpgrade => (StatusCode::UPGRADE_REQUIRED, format!("{PATH} is for WebSockets\n")),
+            Self::Handshake => {
+                let why = "not a WebSocket handshake: GET, Sec-WebSocket-Version: 13 and a Sec-WebSocket-Key of 16 bytes\n";
+                (StatusCode::UPGRADE_REQUIRED, why.to_owned())
+            }
+            Self::Origin => {
+                let why = "pages of this origin may not connect; push.origins lists those that may\n";
+                (StatusCode::FORBIDDEN, why.to_owned())
+            }
+            Self::Full => {
+                (StatusCode::SERVICE_UNAVAILABLE, "this node has as many sessions as it may\n".to_owned())
+            }
+        };
+        let mut response = text(status, why);
+        let headers = response.headers_mut();
+        match self {
+            Self::NoUpgrade | Self::Handshake => {
+                headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+                headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+            }
+            Self::Full => drop(headers.insert(header::RETRY_AFTER, HeaderValue::from(fastrand::u32(1..=5)))),
+            Self::Origin => {}
+        }
+        response
+    }
+}
+
+/// Whether there is a nonce of 16 bytes in base64.
+fn has_key(headers: &HeaderMap) -> bool {
+    let key = headers.get(header::SEC_WEBSOCKET_KEY).map(HeaderValue::as_bytes);
+    key.is_some_and(|key| key.len() == 24 && key.ends_with(b"=="))
+}
+
+/// Whether the page that connects may: a browser says where it is from, and other clients say nothing.
+fn is_allowed_origin(headers: &HeaderMap, origins: &[String]) -> bool {
+    let Some(origin) = headers.get(header::ORIGIN) else { return true };
+    let Ok(origin) = origin.to_str() else { return false };
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let own = origin.split_once("://").map(|(_, authority)| authority);
+    let is_own = own.is_some() && own == host;
+    is_own || origins.iter().any(|allowed| allowed == "*" || allowed.eq_ignore_ascii_case(origin))
+}
+
+/// The first of the offered subprotocols that is ours: the client's preference counts.
+fn choose_subprotocol(headers: &HeaderMap) -> Option<Format> {
+    let offered =
+        headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
+    let mut names = offered.flat_map(|value| value.split(',')).map(str::trim);
+    names.find_map(|name| {
+        [Format::Proto, Format::Json].into_iter().find(|format| subprotocol(*format) == name)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(headers: &[(&str, &str)], expected: Result<Option<Format>, Refusal>) {
+        let mut request = Request::get(PATH).body(()).expect("it is a request");
+        let usual = [
+            ("host", "push.example:8080"),
+            ("connection", "keep-alive, Upgrade"),
+            ("upgrade", "websocket"),
+            ("sec-websocket-version", "13"),
+            ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+        ];
+        for (name, value) in usual.iter().chain(headers) {
+            let name = header::HeaderName::from_bytes(name.as_bytes()).expect("it is a name");
+            request.headers_mut().insert(name, value.parse().expect("it is a value"));
+        }
+        let origins = ["https://shop.example".to_owned()];
+        assert_eq!(negotiate(&request, &origins), expected, "{headers:?}");
+    }
+
+    #[test]
+    fn the_clients_preferred_subprotocol_is_chosen() {
+        check(&[("sec-websocket-protocol", "tailcast.v1.proto")], Ok(Some(Format::Proto)));
+        check(
+            &[("sec-websocket-protocol", "other, tailcast.v1.json,tailcast.v1.proto")],
+            Ok(Some(Format::Json)),
+        );
+        check(&[("sec-websocket-protocol", "tailcast.v2.proto")], Ok(None));
+        check(&[], Ok(None));
+    }
+
+    #[test]
+    fn what_is_no_handshake_is_refused() {
+        check(&[("upgrade", "h2c")], Err(Refusal::NoUpgrade));
+        check(&[("sec-websocket-version", "8")], Err(Refusal::Handshake));
+        check(&[("sec-websocket-key", "short")], Err(Refusal::Handshake));
+        assert_eq!(Refusal::Full.response().status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert!(Refusal::Full.response().headers().contains_key(header::RETRY_AFTER));
+        assert_eq!(Refusal::Handshake.response().headers()[header::SEC_WEBSOCKET_VERSION], "13");
+    }
+
+    #[test]
+    fn pages_of_other_origins_are_refused_unless_listed() {
+        check(&[("origin", "http://push.example:8080")], Ok(None));
+        check(&[("origin", "https://shop.example")], Ok(None));
+        check(&[("origin", "http://push.example")], Err(Refusal::Origin));
+        check(&[("origin", "https://evil.example")], Err(Refusal::Origin));
+        check(&[("origin", "null")], Err(Refusal::Origin));
+    }
+}

@@ -1,0 +1,83 @@
+//! Why a session ends, and what the client is told.
+//!
+//! Codes below 4000 are RFC 6455's. 44xx mean "do not reconnect before changing something", 45xx "reconnect with back-off
+//! and resume".
+
+use std::borrow::Cow;
+
+/// Why a session ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum CloseReason {
+    /// The client closed; its code is echoed.
+    Client(Option<u16>),
+    /// The connection broke, or the client shut it down without a close frame.
+    Lost,
+    /// The client broke the WebSocket protocol: an RFC 6455 code.
+    WebSocket { code: u16, why: &'static str },
+    /// What the client sent is not a message of the subprotocol.
+    NotAMessage(String),
+    /// A frame of the other type than the subprotocol's.
+    WrongType { expected: &'static str },
+    /// No subprotocol of ours was offered.
+    Subprotocol,
+    /// No `Connect` in time.
+    NotConnected,
+    /// A command that does not belong here, such as a second `Connect`.
+    State(&'static str),
+    /// The node drains.
+    Draining,
+    /// The client takes nothing.
+    SlowConsumer,
+    /// No pong in time.
+    NoPong,
+}
+
+impl CloseReason {
+    /// The WebSocket close code; `None` when no close frame can be sent or none is due.
+    pub(crate) fn code(&self) -> Option<u16> {
+        Some(match self {
+            Self::Client(code) => return *code,
+            Self::Lost => return None,
+            Self::WebSocket { code, .. } => *code,
+            Self::WrongType { .. } => 1003,
+            Self::NotAMessage(_) => 1007,
+            Self::Subprotocol => 4406,
+            Self::NotConnected => 4408,
+            Self::State(_) => 4409,
+            Self::Draining => 4503,
+            Self::SlowConsumer => 4508,
+            Self::NoPong => 4510,
+        })
+    }
+
+    /// What the client is told, for people.
+    pub(crate) fn text(&self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
+            Self::Client(_) | Self::Lost => "",
+            Self::WebSocket { why, .. } | Self::State(why) => why,
+            Self::NotAMessage(why) => return Cow::Owned(why.clone()),
+            Self::WrongType { expected: "binary" } => {
+                "tailcast.v1.proto takes binary messages; offer tailcast.v1.json for text"
+            }
+            Self::WrongType { .. } => {
+                "tailcast.v1.json takes text messages; offer tailcast.v1.proto for binary"
+            }
+            Self::Subprotocol => "offer the subprotocol tailcast.v1.proto or tailcast.v1.json",
+            Self::NotConnected => "no connect command came in time",
+            Self::Draining => "this node is draining; reconnect and resume",
+            Self::SlowConsumer => "the client takes nothing; reconnect and resume",
+            Self::NoPong => "no pong came in time; reconnect and resume",
+        })
+    }
+
+    /// What metrics call it: the code, or what there was instead of one.
+    pub(crate) fn label(&self) -> String {
+        match (self, self.code()) {
+            (Self::Lost, _) => "1006".to_owned(),
+            (_, None) => "1005".to_owned(),
+            // A client may send any code; only those that RFC 6455 or this protocol name become labels.
+            (Self::Client(_), Some(code)) if !matches!(code, 1000..=1015 | 4400..=4599) => "other".to_owned(),
+            (_, Some(code)) => code.to_string(),
+        }
+    }
+}

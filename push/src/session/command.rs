@@ -1,0 +1,267 @@
+//! What a client asks for, parsed into values that cannot be wrong.
+//!
+//! A command that is malformed as a message ends the session: nothing that follows can be trusted. A command whose fields
+//! are wrong is answered with an error, and the session goes on.
+
+use bytes::Bytes;
+use prost::Message as _;
+use tailcast_proto::{
+    Channel, ChannelError, Position, PositionError,
+    delivery::Format,
+    push::v1::{self, ErrorCode, client_message},
+};
+
+/// A subscription as a client asks for it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Request {
+    /// The id of the command.
+    pub(crate) id: u32,
+    /// Which of `Connect`'s subscriptions it is; 0 for `Subscribe`.
+    pub(crate) index: u32,
+    pub(crate) channel: Channel,
+    pub(crate) start: Start,
+    /// Whether deliveries carry headers.
+    pub(crate) headers: bool,
+}
+
+/// Where a subscription starts.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Start {
+    Live,
+    Earliest,
+    Position(Position),
+    /// Milliseconds since the Unix epoch.
+    Timestamp(i64),
+}
+
+/// What an `Unsubscribe` names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Target {
+    Alias(u32),
+    Channel(Channel),
+}
+
+/// A command that is answered with an error.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Refusal {
+    pub(crate) code: ErrorCode,
+    pub(crate) detail: String,
+    pub(crate) field: String,
+    /// When it may be worth trying again, in milliseconds; 0: not without a change.
+    pub(crate) retry_after_ms: u32,
+}
+
+/// The longest name and version of a client, in bytes.
+const CLIENT_TEXT_BYTES_MAX: usize = 128;
+
+/// Decodes what a WebSocket message of the subprotocol holds.
+///
+/// # Errors
+///
+/// When it holds something else; the text is for the client.
+pub(crate) fn decode(format: Format, message: &Bytes) -> Result<Vec<v1::ClientMessage>, String> {
+    match format {
+        Format::Proto => {
+            let message = v1::ClientMessage::decode(message.clone());
+            message.map(|message| vec![message]).map_err(|error| format!("not a ClientMessage: {error}"))
+        }
+        Format::Json => {
+            let text = str::from_utf8(message).map_err(|error| format!("not UTF-8: {error}"))?;
+            let lines = text.lines().filter(|line| !line.trim().is_empty());
+            let messages: Result<Vec<_>, _> = lines.map(serde_json::from_str).collect();
+            messages.map_err(|error| format!("not a ClientMessage in ProtoJSON: {error}"))
+        }
+    }
+}
+
+/// Checks what `Connect` says beside its subscriptions.
+///
+/// # Errors
+///
+/// When a field is wrong.
+pub(crate) fn check_connect(connect: &v1::Connect) -> Result<(), Refusal> {
+    let fields = [("client_name", &connect.client_name), ("client_version", &connect.client_version)];
+    match fields.iter().find(|(_, text)| text.len() > CLIENT_TEXT_BYTES_MAX) {
+        Some((field, text)) => {
+            let detail = format!("has {} bytes; at most {CLIENT_TEXT_BYTES_MAX} are allowed", text.len());
+            Err(Refusal::invalid(*field, detail))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Parses a subscription.
+///
+/// # Errors
+///
+/// When a field is wrong, or asks for what this node does not offer.
+pub(crate) fn parse_subscribe(id: u32, index: u32, subscribe: v1::Subscribe) -> Result<Request, Refusal> {
+    let channel = match subscribe.target {
+        None => return Err(ChannelError::Missing.into()),
+        Some(v1::subscribe::Target::Channel(channel)) => Channel::try_from(channel)?,
+        Some(v1::subscribe::Target::Name(name)) => name.parse()?,
+    };
+    match v1::DeliveryMode::try_from(subscribe.mode) {
+        Ok(v1::DeliveryMode::Unspecified | v1::DeliveryMode::Lossless) => {}
+        Ok(v1::DeliveryMode::Conflated) => {
+            return Err(Refusal::unsupported("mode", "this version delivers LOSSLESS only"));
+        }
+        Err(_) => return Err(Refusal::invalid("mode", format!("{} is not a delivery mode", subscribe.mode))),
+    }
+    if subscribe.max_rate != 0.0 {
+        return Err(Refusal::unsupported(
+            "max_rate",
+            "a rate limit goes with CONFLATED, which this version has not",
+        ));
+    }
+    let start = match subscribe.start.unwrap_or_default().at {
+        None | Some(v1::start::At::Live(v1::Live {})) => Start::Live,
+        Some(v1::start::At::Earliest(v1::Earliest {})) => Start::Earliest,
+        Some(v1::start::At::Position(position)) => Start::Position(Position::try_from(position)?),
+        Some(v1::start::At::TimestampMs(timestamp)) if timestamp >= 0 => Start::Timestamp(timestamp),
+        Some(v1::start::At::TimestampMs(timestamp)) => {
+            let detail =
+                format!("{timestamp} is not a time; it is milliseconds since the Unix epoch, 0 or more");
+            return Err(Refusal::invalid("start.timestamp_ms", detail));
+        }
+        Some(v1::start::At::Snapshot(v1::Snapshot {})) => {
+            return Err(Refusal::unsupported("start.snapshot", "no topic of this node keeps last values"));
+        }
+    };
+    Ok(Request { id, index, channel, start, headers: subscribe.headers })
+}
+
+/// Parses what an `Unsubscribe` names.
+///
+/// # Errors
+///
+/// When it names nothing, or something that is not a channel.
+pub(crate) fn parse_unsubscribe(unsubscribe: v1::Unsubscribe) -> Result<Target, Refusal> {
+    Ok(match unsubscribe.target {
+        None => {
+            return Err(Refusal::invalid("target", "say which subscription: `alias`, `name` or `channel`"));
+        }
+        Some(v1::unsubscribe::Target::Alias(alias)) => Target::Alias(alias),
+        Some(v1::unsubscribe::Target::Name(name)) => Target::Channel(name.parse()?),
+        Some(v1::unsubscribe::Target::Channel(channel)) => Target::Channel(Channel::try_from(channel)?),
+    })
+}
+
+/// Names a command, for the error that says it does not belong here.
+pub(crate) fn is_connect(command: &client_message::Command) -> bool {
+    matches!(command, client_message::Command::Connect(_))
+}
+
+impl Refusal {
+    pub(crate) fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
+        Self { code, detail: detail.into(), field: String::new(), retry_after_ms: 0 }
+    }
+
+    pub(crate) fn invalid(field: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { field: field.into(), ..Self::new(ErrorCode::InvalidArgument, detail) }
+    }
+
+    pub(crate) fn unsupported(field: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { field: field.into(), ..Self::new(ErrorCode::Unsupported, detail) }
+    }
+
+    /// Kafka cannot be asked now.
+    pub(crate) fn unavailable(detail: impl Into<String>) -> Self {
+        Self { retry_after_ms: 1_000, ..Self::new(ErrorCode::Unavailable, detail) }
+    }
+}
+
+impl From<ChannelError> for Refusal {
+    fn from(error: ChannelError) -> Self {
+        let field = match &error {
+            ChannelError::Missing => "target",
+            ChannelError::NoKey { .. } | ChannelError::Escape { .. } => "name",
+            ChannelError::NoKeys => "channel.keys",
+            ChannelError::Topic(_) => "channel.topic",
+            ChannelError::Key(_) => "channel.key",
+        };
+        Self::invalid(field, error.to_string())
+    }
+}
+
+impl From<PositionError> for Refusal {
+    fn from(error: PositionError) -> Self {
+        let field = match &error {
+            PositionError::Epoch(_) => "start.position.epoch".to_owned(),
+            PositionError::Partition { index, .. } | PositionError::Twice { index, .. } => {
+                format!("start.position.offsets[{index}].partition")
+            }
+            PositionError::Offset { index, .. } => format!("start.position.offsets[{index}].offset"),
+            PositionError::Form { .. } | PositionError::Count { .. } => "start.position".to_owned(),
+        };
+        Self::invalid(field, error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(json: &str, expected: &str) {
+        let found = match decode(Format::Json, &Bytes::from(json.to_owned())) {
+            Err(error) => format!("close: {error}"),
+            Ok(messages) => format!("{:?}", messages.into_iter().map(parse).collect::<Vec<_>>()),
+        };
+        assert!(found.contains(expected), "{json}\nexpected {expected:?}\n   found {found:?}");
+    }
+
+    fn parse(message: v1::ClientMessage) -> Result<String, Refusal> {
+        match message.command {
+            Some(client_message::Command::Subscribe(subscribe)) => parse_subscribe(message.id, 0, subscribe)
+                .map(|request| format!("{} {:?}", request.channel, request.start)),
+            Some(client_message::Command::Unsubscribe(unsubscribe)) => {
+                parse_unsubscribe(unsubscribe).map(|target| format!("{target:?}"))
+            }
+            Some(client_message::Command::Connect(connect)) => {
+                check_connect(&connect).map(|()| "connect".to_owned())
+            }
+            other => Ok(format!("{other:?}")),
+        }
+    }
+
+    #[test]
+    fn commands_are_written_in_json() {
+        check(r#"{"subscribe":{"name":"quotes/AAPL"}}"#, r"quotes/AAPL Live");
+        check(r#"{"subscribe":{"channel":{"topic":"quotes","key":"QUFQTA=="}}}"#, "quotes/AAPL Live");
+        check(r#"{"subscribe":{"name":"quotes/*","start":{"earliest":{}}}}"#, "quotes/* Earliest");
+        check(r#"{"subscribe":{"name":"q/a","start":{"timestampMs":"5"}}}"#, "q/a Timestamp(5)");
+        let position =
+            r#"{"subscribe":{"name":"q/a","start":{"position":{"offsets":[{"partition":1,"offset":"7"}]}}}}"#;
+        check(position, "PartitionId(1): Offset(7)");
+        check(r#"{"unsubscribe":{"alias":3}}"#, "Alias(3)");
+        check("{\"connect\":{}}\n\n{\"pong\":{}}\n", "Pong");
+    }
+
+    #[test]
+    fn a_field_that_is_wrong_is_named() {
+        check(r#"{"subscribe":{}}"#, r#"field: "target""#);
+        check(r#"{"subscribe":{"name":"quotes"}}"#, r#"field: "name""#);
+        check(r#"{"subscribe":{"name":"quotes/"}}"#, r#"field: "channel.key""#);
+        check(r#"{"subscribe":{"name":"__consumer_offsets/a"}}"#, r#"field: "channel.topic""#);
+        check(r#"{"subscribe":{"channel":{"topic":"q"}}}"#, r#"field: "channel.keys""#);
+        check(r#"{"subscribe":{"name":"q/a","mode":"DELIVERY_MODE_CONFLATED"}}"#, r#"code: Unsupported"#);
+        check(r#"{"subscribe":{"name":"q/a","maxRate":2}}"#, r#"field: "max_rate""#);
+        check(r#"{"subscribe":{"name":"q/a","start":{"snapshot":{}}}}"#, r#"field: "start.snapshot""#);
+        check(r#"{"subscribe":{"name":"q/a","start":{"timestampMs":-1}}}"#, r#"field: "start.timestamp_ms""#);
+        let position =
+            r#"{"subscribe":{"name":"q/a","start":{"position":{"offsets":[{"partition":1,"offset":-7}]}}}}"#;
+        check(position, r#"field: "start.position.offsets[0].offset""#);
+        check(r#"{"unsubscribe":{}}"#, r#"field: "target""#);
+        check(&format!(r#"{{"connect":{{"clientName":"{}"}}}}"#, "n".repeat(129)), r#"field: "client_name""#);
+    }
+
+    #[test]
+    fn what_is_not_a_message_closes_with_the_reason() {
+        check("hello", "close: not a ClientMessage in ProtoJSON: expected value");
+        check(r#"{"subcribe":{}}"#, "close: not a ClientMessage in ProtoJSON: unknown field `subcribe`");
+        let error =
+            decode(Format::Proto, &Bytes::from_static(b"\x00\x01garbage")).expect_err("it is no message");
+        assert!(error.contains("not a ClientMessage"), "{error}");
+    }
+}

@@ -1,0 +1,99 @@
+//! RFC 6455 as data: bytes from a client, and what they are taken for.
+
+use super::*;
+
+const BYTES_MAX: usize = 200;
+
+/// A masked frame. `first` is its first byte: 0x80 for final, and the opcode.
+fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mask = [1, 2, 3, 4];
+    let mut frame = vec![first];
+    match payload.len() {
+        length @ 0..=125 => frame.push(0x80 | u8::try_from(length).expect("it is small")),
+        length => {
+            frame.push(0x80 | 126);
+            frame.extend(u16::try_from(length).expect("tests use short frames").to_be_bytes());
+        }
+    }
+    frame.extend(mask);
+    frame.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    frame
+}
+
+/// Reads until something other than a pong comes out.
+#[track_caller]
+fn check(name: &str, frames: &[Vec<u8>], expected: Result<Inbound, u16>) {
+    let bytes = frames.concat();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime can be built");
+    let found = runtime.block_on(InboundReader::new(bytes.as_slice(), BYTES_MAX).next());
+    assert_eq!(found.map_err(|violation| violation.code), expected, "{name}");
+}
+
+fn text(text: &'static str) -> Result<Inbound, u16> {
+    Ok(Inbound::Text(Bytes::from_static(text.as_bytes())))
+}
+
+#[test]
+fn whole_and_fragmented_messages_are_read() {
+    check("text", &[frame(0x81, b"hi")], text("hi"));
+    check("binary", &[frame(0x82, b"\xff")], Ok(Inbound::Binary(Bytes::from_static(b"\xff"))));
+    check("fragments", &[frame(0x01, b"h"), frame(0x00, b""), frame(0x80, b"i")], text("hi"));
+    check("UTF-8 across fragments", &[frame(0x01, b"\xc3"), frame(0x80, b"\xa9")], text("é"));
+    check(
+        "the largest",
+        &[frame(0x82, &[7; BYTES_MAX])],
+        Ok(Inbound::Binary(Bytes::from_static(&[7; BYTES_MAX]))),
+    );
+    check("nothing", &[], Ok(Inbound::End));
+    check("half a frame", &[frame(0x81, b"hello")[..4].to_vec()], Ok(Inbound::End));
+}
+
+#[test]
+fn control_frames_come_between_fragments() {
+    check("ping", &[frame(0x01, b"h"), frame(0x89, b"p")], Ok(Inbound::Ping(Bytes::from_static(b"p"))));
+    check("pong", &[frame(0x01, b"h"), frame(0x8a, b"p")], Ok(Inbound::Pong));
+    check("a long ping", &[frame(0x89, &[1; 126])], Err(1002));
+    check("a long pong", &[frame(0x8a, &[1; 126])], Err(1002));
+    check("a fragmented ping", &[frame(0x09, b"p")], Err(1002));
+}
+
+#[test]
+fn a_client_that_breaks_the_protocol_is_told_with_1002() {
+    check("not masked", &[vec![0x81, 2, b'h', b'i']], Err(1002));
+    check("a reserved bit", &[frame(0xc1, b"hi")], Err(1002));
+    check("a reserved opcode", &[frame(0x83, b"hi")], Err(1002));
+    check("a continuation of nothing", &[frame(0x80, b"hi")], Err(1002));
+    check("a message in a message", &[frame(0x01, b"h"), frame(0x81, b"i")], Err(1002));
+    check("a fragment start in a message", &[frame(0x01, b"h"), frame(0x01, b"i")], Err(1002));
+}
+
+#[test]
+fn text_that_is_not_utf8_is_told_with_1007() {
+    check("whole", &[frame(0x81, b"\xff")], Err(1007));
+    check("over fragments", &[frame(0x01, b"a"), frame(0x80, b"\xc3")], Err(1007));
+}
+
+#[test]
+fn what_is_too_large_is_told_with_1009_and_too_many_fragments_with_1008() {
+    check("one frame", &[frame(0x82, &[0; BYTES_MAX + 1])], Err(1009));
+    check("all fragments", &[frame(0x02, &[0; 150]), frame(0x80, &[0; 51])], Err(1009));
+    check("a claim of 63 MiB", &[vec![0x82, 0xff, 0, 0, 0, 0, 3, 0xf0, 0, 0, 1, 2, 3, 4]], Err(1009));
+    let mut many = vec![frame(0x02, b"")];
+    many.extend((0..FRAGMENTS_MAX).map(|_| frame(0x00, b"")));
+    check("empty fragments", &many, Err(1008));
+}
+
+#[test]
+fn close_frames_are_checked() {
+    let close = |payload: &[u8]| vec![frame(0x88, payload)];
+    check("empty", &close(b""), Ok(Inbound::Close(None)));
+    for code in [1000_u16, 1001, 1003, 1007, 1014, 3000, 4001, 4999] {
+        check("allowed", &close(&code.to_be_bytes()), Ok(Inbound::Close(Some(code))));
+    }
+    for code in [0_u16, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000] {
+        check("not allowed", &close(&code.to_be_bytes()), Err(1002));
+    }
+    check("half a code", &close(b"\x03"), Err(1002));
+    check("a reason", &close(b"\x03\xe8bye"), Ok(Inbound::Close(Some(1000))));
+    check("a reason that is not UTF-8", &close(b"\x03\xe8\xff"), Err(1007));
+}

@@ -1,0 +1,217 @@
+//! When a session pings, heartbeats and gives up: plain rules, time is an argument.
+
+use std::time::{Duration, Instant};
+
+use crate::config::Sessions;
+
+/// What a session has to do by when.
+#[derive(Debug)]
+pub(crate) struct Liveness {
+    timing: Timing,
+    connect_by: Option<Instant>,
+    ping_at: Instant,
+    pong_by: Option<Instant>,
+    /// `None` until the session is connected.
+    heartbeat_at: Option<Instant>,
+    /// Since when the socket has taken nothing of what waits.
+    blocked_since: Option<Instant>,
+    leave_by: Option<Instant>,
+}
+
+/// How long things take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Timing {
+    connect_deadline: Duration,
+    ping_interval: Duration,
+    pong_deadline: Duration,
+    heartbeat_interval: Duration,
+    write_deadline: Duration,
+}
+
+/// What is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Due {
+    Ping,
+    Heartbeat,
+    /// No `Connect` came.
+    NotConnected,
+    NoPong,
+    SlowConsumer,
+    /// The client has not left a draining node.
+    Leave,
+}
+
+impl From<&Sessions> for Timing {
+    fn from(sessions: &Sessions) -> Self {
+        Self {
+            connect_deadline: sessions.connect_deadline,
+            ping_interval: sessions.ping_interval,
+            pong_deadline: sessions.pong_deadline,
+            heartbeat_interval: sessions.heartbeat_interval,
+            write_deadline: sessions.write_deadline,
+        }
+    }
+}
+
+impl Liveness {
+    /// Starts at the upgrade. `jitter`, 0 to 1, spreads the pings of sessions that started together.
+    pub(crate) fn new(timing: Timing, now: Instant, jitter: f64) -> Self {
+        Self {
+            timing,
+            connect_by: Some(now + timing.connect_deadline),
+            ping_at: now + timing.ping_interval.mul_f64(0.9 + jitter * 0.2),
+            pong_by: None,
+            heartbeat_at: None,
+            blocked_since: None,
+            leave_by: None,
+        }
+    }
+
+    pub(crate) fn connected(&mut self, now: Instant) {
+        self.connect_by = None;
+        self.heartbeat_at = Some(now + self.timing.heartbeat_interval);
+    }
+
+    /// Something came from the client: it lives.
+    pub(crate) fn heard(&mut self) {
+        self.pong_by = None;
+    }
+
+    /// Something waits to be written, and the socket takes nothing.
+    pub(crate) fn blocked(&mut self, now: Instant) {
+        self.blocked_since.get_or_insert(now);
+    }
+
+    /// The socket took what waited.
+    pub(crate) fn written(&mut self) {
+        self.blocked_since = None;
+    }
+
+    pub(crate) fn leave_by(&mut self, by: Instant) {
+        self.leave_by = Some(by);
+    }
+
+    /// Returns when to call [`Liveness::due`] next.
+    pub(crate) fn next(&self) -> Instant {
+        let write_by = self.blocked_since.map(|since| since + self.timing.write_deadline);
+        let others = [self.connect_by, self.pong_by, self.heartbeat_at, write_by, self.leave_by];
+        others.into_iter().flatten().fold(self.ping_at, Instant::min)
+    }
+
+    /// Returns what is due, the worst first. Called until it returns `None`.
+    pub(crate) fn due(&mut self, now: Instant, jitter: f64) -> Option<Due> {
+        let is_over = |by: Option<Instant>| by.is_some_and(|by| by <= now);
+        if is_over(self.connect_by) {
+            return Some(Due::NotConnected);
+        }
+        if is_over(self.blocked_since.map(|since| since + self.timing.write_deadline)) {
+            return Some(Due::SlowConsumer);
+        }
+        if is_over(self.leave_by) {
+            return Some(Due::Leave);
+        }
+        if is_over(self.pong_by) {
+            return Some(Due::NoPong);
+        }
+        if self.ping_at <= now {
+            self.ping_at = now + self.timing.ping_interval.mul_f64(0.9 + jitter * 0.2);
+            // A ping behind data that the socket does not take cannot be answered: the write deadline judges that.
+            self.pong_by.get_or_insert(now + self.timing.pong_deadline);
+            return Some(Due::Ping);
+        }
+        if is_over(self.heartbeat_at) {
+            self.heartbeat_at = Some(now + self.timing.heartbeat_interval);
+            return Some(Due::Heartbeat);
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn started() -> (Liveness, Instant) {
+        let timing = Timing {
+            connect_deadline: 5 * SECOND,
+            ping_interval: 20 * SECOND,
+            pong_deadline: 10 * SECOND,
+            heartbeat_interval: 7 * SECOND,
+            write_deadline: 15 * SECOND,
+        };
+        let now = Instant::now();
+        (Liveness::new(timing, now, 0.5), now)
+    }
+
+    /// Lets time pass up to `until` seconds, calling as the session does, and notes what was due when.
+    fn run(liveness: &mut Liveness, start: Instant, until: u32) -> Vec<(u64, Due)> {
+        let mut found = Vec::new();
+        while liveness.next() <= start + until * SECOND {
+            let now = liveness.next();
+            let due = liveness.due(now, 0.5).expect("something is due when it said so");
+            found.push(((now - start).as_secs(), due));
+            if matches!(due, Due::NotConnected | Due::NoPong | Due::SlowConsumer | Due::Leave) {
+                break;
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn a_client_that_does_not_connect_is_given_up() {
+        let (mut liveness, start) = started();
+        assert_eq!(run(&mut liveness, start, 60), [(5, Due::NotConnected)]);
+    }
+
+    #[test]
+    fn a_client_that_is_silent_after_a_ping_is_given_up() {
+        let (mut liveness, start) = started();
+        liveness.connected(start);
+        let expected = [
+            (7, Due::Heartbeat),
+            (14, Due::Heartbeat),
+            (20, Due::Ping),
+            (21, Due::Heartbeat),
+            (28, Due::Heartbeat),
+            (30, Due::NoPong),
+        ];
+        assert_eq!(run(&mut liveness, start, 60), expected);
+    }
+
+    #[test]
+    fn a_client_that_answers_lives() {
+        let (mut liveness, start) = started();
+        liveness.connected(start);
+        for round in 1..10 {
+            let due = run(&mut liveness, start, 20 * round);
+            assert!(due.contains(&(u64::from(20 * round), Due::Ping)), "{due:?}");
+            liveness.heard();
+        }
+    }
+
+    #[test]
+    fn a_client_that_takes_nothing_is_given_up_and_one_that_takes_a_little_is_not() {
+        let (mut liveness, start) = started();
+        liveness.connected(start);
+        liveness.blocked(start);
+        liveness.blocked(start + 5 * SECOND);
+        assert_eq!(run(&mut liveness, start, 60).last(), Some(&(15, Due::SlowConsumer)));
+
+        let (mut liveness, start) = started();
+        liveness.connected(start);
+        liveness.blocked(start);
+        liveness.written();
+        liveness.blocked(start + 10 * SECOND);
+        assert_eq!(run(&mut liveness, start, 24).last(), Some(&(21, Due::Heartbeat)));
+    }
+
+    #[test]
+    fn a_client_that_stays_on_a_draining_node_is_closed() {
+        let (mut liveness, start) = started();
+        liveness.connected(start);
+        liveness.leave_by(start + 3 * SECOND);
+        assert_eq!(run(&mut liveness, start, 60), [(3, Due::Leave)]);
+    }
+}

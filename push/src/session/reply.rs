@@ -1,0 +1,82 @@
+//! What a session says that is not a delivery.
+
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tailcast_proto::{
+    Key, Position,
+    delivery::{Format, encode_message},
+    push::v1::{self, Outcome},
+};
+
+use super::command::{Refusal, Request};
+use crate::{config::Sessions, metrics::wall_clock_ms};
+
+/// Encodes a frame as a message of its own.
+pub(crate) fn encode(id: u32, frame: v1::frame::Frame, format: Format) -> BytesMut {
+    let mut payload = BytesMut::new();
+    let frames = vec![v1::Frame { id, frame: Some(frame) }];
+    encode_message(&v1::ServerMessage { frames }, format, &mut payload);
+    if format == Format::Json {
+        // Lines are separated, not ended.
+        payload.truncate(payload.len() - 1);
+    }
+    payload
+}
+
+pub(crate) fn connected(node: &str, session: u64, sessions: &Sessions) -> v1::Connected {
+    let whole = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+    v1::Connected {
+        node: node.to_owned(),
+        session: session.to_string(),
+        server_time_ms: wall_clock_ms(),
+        heartbeat_interval_ms: millis(sessions.heartbeat_interval),
+        limits: Some(v1::Limits {
+            message_bytes_max: whole(sessions.message_bytes_max),
+            subscriptions_max: whole(sessions.subscriptions_max),
+            key_bytes_max: whole(Key::LEN_MAX),
+        }),
+        token_expires_ms: 0,
+    }
+}
+
+pub(crate) fn subscribed(
+    request: &Request,
+    alias: u32,
+    position: &Position,
+    outcome: Outcome,
+    lost: Vec<v1::LostRange>,
+) -> v1::Subscribed {
+    v1::Subscribed {
+        index: request.index,
+        alias,
+        name: request.channel.to_string(),
+        position: Some(position.into()),
+        outcome: outcome.into(),
+        lost,
+        mode: v1::DeliveryMode::Lossless.into(),
+        keys: request.channel.spans_keys(),
+    }
+}
+
+pub(crate) fn goaway(retry_after: Duration, deadline: Duration) -> v1::Goaway {
+    v1::Goaway {
+        retry_after_ms: millis(retry_after),
+        deadline_ms: millis(deadline),
+        detail: "this node is draining".to_owned(),
+    }
+}
+
+pub(crate) fn error(index: u32, refusal: Refusal) -> v1::Error {
+    v1::Error {
+        code: refusal.code.into(),
+        detail: refusal.detail,
+        index,
+        field: refusal.field,
+        retry_after_ms: refusal.retry_after_ms,
+    }
+}
+
+fn millis(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,229 @@
+//! How a subscription finds where it starts: what has to be asked of Kafka before its first record.
+
+use std::sync::Arc;
+
+use tailcast_proto::{
+    Epoch, Offset, PartitionId, Position, TopicName,
+    push::v1::{self, ErrorCode, Outcome},
+};
+use tailcast_services::topics::{LookupError, Topic, Topics};
+
+use super::command::{Refusal, Request, Start};
+use crate::{
+    channel_log::NodeChannel,
+    hub::{Hub, Lease, LeaseError},
+    kafka_offsets::OffsetsError,
+};
+
+/// Finds where subscriptions start.
+#[derive(Debug, Clone)]
+pub(crate) struct Starter {
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) topics: Topics,
+}
+
+/// A subscription that can start.
+#[derive(Debug)]
+pub(crate) struct Started {
+    pub(crate) channel: Arc<NodeChannel>,
+    pub(crate) epoch: Epoch,
+    /// How many partitions the topic has.
+    pub(crate) partition_count: u32,
+    /// Each partition of the channel, with the next offset to deliver.
+    pub(crate) partitions: Vec<(Lease, Offset)>,
+    pub(crate) outcome: Outcome,
+    pub(crate) lost: Vec<v1::LostRange>,
+}
+
+/// Where one partition starts, and how it got there.
+struct PartitionStart {
+    lease: Lease,
+    next: Offset,
+    outcome: Outcome,
+    lost: Option<v1::LostRange>,
+}
+
+impl Starter {
+    /// Finds where a subscription starts. Waits for Kafka where it has to; cancel safe.
+    ///
+    /// # Errors
+    ///
+    /// The error that answers the command.
+    pub(crate) async fn start(self, request: Request) -> (Request, Result<Started, Refusal>) {
+        let started = self.find(&request).await;
+        (request, started)
+    }
+
+    async fn find(&self, request: &Request) -> Result<Started, Refusal> {
+        let topic = self.topic(&request.channel.topic, &request.start).await?;
+        if let Start::Position(position) = &request.start {
+            check_partitions(position, &topic, request)?;
+        }
+        let partitions: Vec<_> = match request.channel.partition(topic.partitions) {
+            Some(partition) => vec![partition],
+            None => (0..topic.partitions).map(PartitionId::new).collect(),
+        };
+        let starts =
+            partitions.into_iter().map(|partition| self.start_partition(&topic, partition, &request.start));
+        let starts = futures_util::future::try_join_all(starts).await?;
+
+        let outcome = starts.iter().map(|start| start.outcome).max_by_key(|outcome| severity(*outcome));
+        let lost = starts.iter().filter_map(|start| start.lost).collect();
+        Ok(Started {
+            channel: self.hub.channel(&request.channel),
+            epoch: topic.epoch,
+            partition_count: topic.partitions,
+            partitions: starts.into_iter().map(|start| (start.lease, start.next)).collect(),
+            outcome: outcome.unwrap_or(Outcome::Live),
+            lost,
+        })
+    }
+
+    async fn topic(&self, name: &TopicName, start: &Start) -> Result<Topic, Refusal> {
+        let topic = self.topics.lookup(name).await?;
+        let Start::Position(Position { epoch: Some(epoch), .. }) = start else { return Ok(topic) };
+        if topic.epoch == *epoch {
+            return Ok(topic);
+        }
+        // The client may know of a recreation that this node has not heard of yet.
+        let topic = self.topics.ask(name).await?;
+        if topic.epoch == *epoch {
+            return Ok(topic);
+        }
+        let detail = format!(
+            "the position is of topic id {epoch}; topic {name} has id {} now: it was deleted and created again",
+            topic.epoch
+        );
+        Err(Refusal {
+            field: "start.position.epoch".to_owned(),
+            ..Refusal::new(ErrorCode::OtherEpoch, detail)
+        })
+    }
+
+    async fn start_partition(
+        &self,
+        topic: &Topic,
+        id: PartitionId,
+        start: &Start,
+    ) -> Result<PartitionStart, Refusal> {
+        let lease = self.hub.lease(&topic.name, id).await?;
+        // The node's head is a few milliseconds behind Kafka's end at most, and a record in between is delivered: a live
+        // subscription may get a record that was appended just before it, and never misses one appended after it.
+        let head = lease.partition.head();
+        match start {
+            Start::Live => Ok(PartitionStart { lease, next: head, outcome: Outcome::Live, lost: None }),
+            Start::Earliest => {
+                let low = self.hub.bounds(&lease, false).await?.low;
+                Ok(PartitionStart::at(lease, low))
+            }
+            Start::Timestamp(timestamp) => {
+                let found = self.hub.at_time(&lease, *timestamp).await?;
+                Ok(PartitionStart::at(lease, found.unwrap_or(head)))
+            }
+            Start::Position(position) => match position.offsets.get(&id) {
+                Some(next) => self.resume(lease, *next).await,
+                // A partition that is younger than the position has nothing that the client has seen.
+                None if position.partition_count.is_some_and(|count| id.get() >= count) => {
+                    let low = self.hub.bounds(&lease, false).await?.low;
+                    Ok(PartitionStart::at(lease, low))
+                }
+                None => Ok(PartitionStart { lease, next: head, outcome: Outcome::Live, lost: None }),
+            },
+        }
+    }
+
+    async fn resume(&self, lease: Lease, next: Offset) -> Result<PartitionStart, Refusal> {
+        let partition = &lease.partition;
+        if next > partition.head() {
+            let high = self.hub.bounds(&lease, true).await?.high;
+            if next > high {
+                let id = partition.id;
+                let detail = format!("offset {next} of partition {id} is beyond its end, which is {high}");
+                let field = "start.position.offsets".to_owned();
+                return Err(Refusal { field, ..Refusal::new(ErrorCode::PositionBeyondEnd, detail) });
+            }
+        } else if next < partition.tail() {
+            let low = self.hub.bounds(&lease, false).await?.low;
+            if next < low {
+                let lost = v1::LostRange {
+                    partition: partition.id.get(),
+                    first_offset: next.get(),
+                    next_offset: low.get(),
+                };
+                return Ok(PartitionStart {
+                    lost: Some(lost),
+                    outcome: Outcome::Lost,
+                    ..PartitionStart::at(lease, low)
+                });
+            }
+        }
+        Ok(PartitionStart::at(lease, next))
+    }
+}
+
+impl PartitionStart {
+    /// Starts at an offset that Kafka has.
+    fn at(lease: Lease, next: Offset) -> Self {
+        let is_in_window = next >= lease.partition.tail();
+        let outcome = if is_in_window { Outcome::Resumed } else { Outcome::CatchingUp };
+        Self { lease, next, outcome, lost: None }
+    }
+}
+
+/// Which outcome speaks for a channel whose partitions had different ones: the one that the client must know of.
+fn severity(outcome: Outcome) -> u8 {
+    match outcome {
+        Outcome::Unspecified | Outcome::Snapshot => 0,
+        Outcome::Live => 1,
+        Outcome::Resumed => 2,
+        Outcome::CatchingUp => 3,
+        Outcome::Lost => 4,
+    }
+}
+
+/// Checks a position against the partitions that there are.
+fn check_partitions(position: &Position, topic: &Topic, request: &Request) -> Result<(), Refusal> {
+    let refuse = |index: usize, detail: String| {
+        let field = format!("start.position.offsets[{index}].partition");
+        Err(Refusal { field, ..Refusal::new(ErrorCode::UnknownPartition, detail) })
+    };
+    let own = request.channel.partition(topic.partitions);
+    for (index, partition) in position.offsets.keys().enumerate() {
+        if partition.get() >= topic.partitions {
+            let (name, count) = (&topic.name, topic.partitions);
+            return refuse(
+                index,
+                format!("topic {name} has {count} partitions, and no partition {partition}"),
+            );
+        }
+        if own.is_some_and(|own| own != *partition) {
+            let own = own.expect("it was just compared");
+            return refuse(index, format!("the records of {} are in partition {own}", request.channel));
+        }
+    }
+    Ok(())
+}
+
+impl From<LookupError> for Refusal {
+    fn from(error: LookupError) -> Self {
+        match &error {
+            LookupError::Unknown { .. } => {
+                let detail = format!("{error}; a topic that was just created is known within a second");
+                Self { field: "channel.topic".to_owned(), ..Self::new(ErrorCode::UnknownTopic, detail) }
+            }
+            LookupError::Unavailable { .. } => Self::unavailable(error.to_string()),
+        }
+    }
+}
+
+impl From<OffsetsError> for Refusal {
+    fn from(error: OffsetsError) -> Self {
+        Self::unavailable(error.to_string())
+    }
+}
+
+impl From<LeaseError> for Refusal {
+    fn from(error: LeaseError) -> Self {
+        Self::unavailable(error.to_string())
+    }
+}

@@ -1,0 +1,128 @@
+//! The tail consumer: which partitions it has, and what it says about Kafka's ends.
+//!
+//! Partitions are assigned by hand, never through a consumer group: there is no rebalance in the delivery path.
+
+use std::{collections::HashMap, sync::Arc};
+
+use parking_lot::RwLock;
+use rdkafka::{
+    ClientConfig, Offset as KafkaOffset, Statistics, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer as _},
+    error::KafkaError,
+};
+use tailcast_proto::{Offset, TopicName};
+use tailcast_services::kafka::Context;
+
+use crate::partition::Partition;
+
+/// The tail consumer and its partitions.
+pub(crate) struct Tail {
+    consumer: BaseConsumer<Context>,
+    assigned: Arc<Assigned>,
+}
+
+/// The partitions of the tail consumer, found by what a record says.
+#[derive(Debug, Default)]
+pub(crate) struct Assigned {
+    topics: RwLock<HashMap<TopicName, HashMap<i32, Arc<Partition>>>>,
+}
+
+/// librdkafka did not take a partition.
+#[derive(Debug, thiserror::Error)]
+#[error("the partition cannot be assigned: {0}")]
+pub(crate) struct AssignError(#[from] KafkaError);
+
+impl Tail {
+    /// Makes the consumer.
+    ///
+    /// # Errors
+    ///
+    /// When librdkafka refuses the configuration.
+    pub(crate) fn new(config: &ClientConfig) -> Result<Arc<Self>, KafkaError> {
+        let assigned = Arc::new(Assigned::default());
+        let context = Context::new("tail").with_statistics({
+            let assigned = Arc::clone(&assigned);
+            move |statistics| assigned.take_ends(&statistics)
+        });
+        let consumer = config.create_with_context(context)?;
+        Ok(Arc::new(Self { consumer, assigned }))
+    }
+
+    pub(crate) fn consumer(&self) -> &BaseConsumer<Context> {
+        &self.consumer
+    }
+
+    pub(crate) fn assigned(&self) -> &Assigned {
+        &self.assigned
+    }
+
+    /// Tails a partition from its head on. Takes some 100 µs, and does not disturb the other partitions.
+    pub(crate) fn assign(&self, partition: &Arc<Partition>) -> Result<(), AssignError> {
+        let mut list = TopicPartitionList::new();
+        let at = KafkaOffset::Offset(partition.head().get());
+        list.add_partition_offset(partition.topic.as_str(), partition.id.kafka(), at)?;
+        self.assigned.insert(partition);
+        self.consumer.incremental_assign(&list).inspect_err(|_| self.assigned.remove(partition))?;
+        Ok(())
+    }
+
+    /// Stops tailing a partition.
+    pub(crate) fn release(&self, partition: &Arc<Partition>) {
+        self.assigned.remove(partition);
+        let mut list = TopicPartitionList::new();
+        list.add_partition(partition.topic.as_str(), partition.id.kafka());
+        if let Err(error) = self.consumer.incremental_unassign(&list) {
+            // Its records find no partition and are dropped: nothing is lost but the work of reading them.
+            tracing::warn!(topic = %partition.topic, partition = %partition.id, %error, "not released");
+        }
+    }
+}
+
+impl Assigned {
+    /// Returns the partition that a record is from; `None` when it was released meanwhile.
+    pub(crate) fn find(&self, topic: &str, partition: i32) -> Option<Arc<Partition>> {
+        self.topics.read().get(topic)?.get(&partition).cloned()
+    }
+
+    /// Returns all partitions.
+    pub(crate) fn all(&self) -> Vec<Arc<Partition>> {
+        self.topics.read().values().flat_map(HashMap::values).cloned().collect()
+    }
+
+    fn insert(&self, partition: &Arc<Partition>) {
+        let mut topics = self.topics.write();
+        let topic = topics.entry(partition.topic.clone()).or_default();
+        topic.insert(partition.id.kafka(), Arc::clone(partition));
+    }
+
+    fn remove(&self, partition: &Arc<Partition>) {
+        let mut topics = self.topics.write();
+        let Some(topic) = topics.get_mut(&partition.topic) else { return };
+        if topic.get(&partition.id.kafka()).is_some_and(|found| Arc::ptr_eq(found, partition)) {
+            topic.remove(&partition.id.kafka());
+        }
+        if topic.is_empty() {
+            topics.remove(&partition.topic);
+        }
+    }
+
+    /// Takes over where Kafka's partitions end.
+    fn take_ends(&self, statistics: &Statistics) {
+        let topics = self.topics.read();
+        for (name, topic) in &statistics.topics {
+            let Some(partitions) = topics.get(name.as_str()) else { continue };
+            for (id, seen) in &topic.partitions {
+                let Some(partition) = partitions.get(id) else { continue };
+                // What is not committed yet cannot be read, so the last stable offset is the end, where Kafka says it.
+                let end =
+                    if seen.ls_offset >= 0 { seen.ls_offset.min(seen.hi_offset) } else { seen.hi_offset };
+                // Transaction markers and compacted records are passed without a record to deliver.
+                let all_read = seen.fetchq_cnt == 0 && seen.next_offset >= end;
+                let end = if all_read { Some(partition.head()) } else { Offset::new(end) };
+                if let Some(end) = end {
+                    partition.set_high_watermark(end);
+                }
+            }
+        }
+    }
+}
