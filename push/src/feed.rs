@@ -159,7 +159,7 @@ impl Feed {
         match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::Fatal) => return Err(FeedError::Fatal(error)),
             Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
-                self.refused.notify_one()
+                self.refused.notify_one();
             }
             _ => {}
         }

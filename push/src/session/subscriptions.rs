@@ -263,7 +263,8 @@ impl Subscriptions {
                 continue;
             }
             entry.has_moved |= held.cursor.progress().is_some();
-            entry.next = Some(entry.next.map_or(held.cursor.next(), |next| next.min(held.cursor.next())));
+            let next = held.cursor.next();
+            entry.next = Some(entry.next.map_or(next, |least| least.min(next)));
         }
         let moved = partitions.into_iter().filter(|(_, partition)| partition.has_moved);
         moved

@@ -20,9 +20,19 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
+/// What a check expects: something that was read, or the close code of a violation.
+struct Expected(Result<Inbound, u16>);
+
+impl From<Result<Inbound, u16>> for Expected {
+    fn from(expected: Result<Inbound, u16>) -> Self {
+        Self(expected)
+    }
+}
+
 /// Reads until something other than a pong comes out.
 #[track_caller]
-fn check(name: &str, frames: &[Vec<u8>], expected: Result<Inbound, u16>) {
+fn check(name: &str, frames: &[Vec<u8>], expected: impl Into<Expected>) {
+    let Expected(expected) = expected.into();
     let bytes = frames.concat();
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime can be built");
     let found = runtime.block_on(InboundReader::new(bytes.as_slice(), BYTES_MAX).next());
