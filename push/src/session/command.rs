@@ -19,6 +19,8 @@ pub(crate) struct Request {
     /// Which of `Connect`'s subscriptions it is; 0 for `Subscribe`.
     pub(crate) index: u32,
     pub(crate) channel: Channel,
+    /// The field that named the topic, for errors that come later.
+    pub(crate) topic_field: &'static str,
     pub(crate) start: Start,
     /// Whether deliveries carry headers.
     pub(crate) headers: bool,
@@ -96,10 +98,10 @@ pub(crate) fn check_connect(connect: &v1::Connect) -> Result<(), Refusal> {
 ///
 /// When a field is wrong, or asks for what this node does not offer.
 pub(crate) fn parse_subscribe(id: u32, index: u32, subscribe: v1::Subscribe) -> Result<Request, Refusal> {
-    let channel = match subscribe.target {
-        None => return Err(ChannelError::Missing.into()),
-        Some(v1::subscribe::Target::Channel(channel)) => Channel::try_from(channel)?,
-        Some(v1::subscribe::Target::Name(name)) => name.parse()?,
+    let (channel, topic_field) = match subscribe.target {
+        None => return Err(Refusal::invalid("target", ChannelError::Missing.to_string())),
+        Some(v1::subscribe::Target::Channel(channel)) => (parse_channel(channel)?, "channel.topic"),
+        Some(v1::subscribe::Target::Name(name)) => (parse_name(&name)?, "name"),
     };
     match v1::DeliveryMode::try_from(subscribe.mode) {
         Ok(v1::DeliveryMode::Unspecified | v1::DeliveryMode::Lossless) => {}
@@ -128,7 +130,7 @@ pub(crate) fn parse_subscribe(id: u32, index: u32, subscribe: v1::Subscribe) -> 
             return Err(Refusal::unsupported("start.snapshot", "no topic of this node keeps last values"));
         }
     };
-    Ok(Request { id, index, channel, start, headers: subscribe.headers })
+    Ok(Request { id, index, channel, topic_field, start, headers: subscribe.headers })
 }
 
 /// Parses what an `Unsubscribe` names.
@@ -142,8 +144,8 @@ pub(crate) fn parse_unsubscribe(unsubscribe: v1::Unsubscribe) -> Result<Target, 
             return Err(Refusal::invalid("target", "say which subscription: `alias`, `name` or `channel`"));
         }
         Some(v1::unsubscribe::Target::Alias(alias)) => Target::Alias(alias),
-        Some(v1::unsubscribe::Target::Name(name)) => Target::Channel(name.parse()?),
-        Some(v1::unsubscribe::Target::Channel(channel)) => Target::Channel(Channel::try_from(channel)?),
+        Some(v1::unsubscribe::Target::Name(name)) => Target::Channel(parse_name(&name)?),
+        Some(v1::unsubscribe::Target::Channel(channel)) => Target::Channel(parse_channel(channel)?),
     })
 }
 
@@ -171,17 +173,24 @@ impl Refusal {
     }
 }
 
-impl From<ChannelError> for Refusal {
-    fn from(error: ChannelError) -> Self {
+/// Parses a channel in text.
+fn parse_name(name: &str) -> Result<Channel, Refusal> {
+    name.parse().map_err(|error: ChannelError| Refusal::invalid("name", error.to_string()))
+}
+
+/// Parses a channel in parts.
+fn parse_channel(channel: v1::Channel) -> Result<Channel, Refusal> {
+    let is_prefix = matches!(channel.keys, Some(v1::channel::Keys::Prefix(_)));
+    Channel::try_from(channel).map_err(|error| {
         let field = match &error {
-            ChannelError::Missing => "target",
-            ChannelError::NoKey { .. } | ChannelError::Escape { .. } => "name",
-            ChannelError::NoKeys => "channel.keys",
             ChannelError::Topic(_) => "channel.topic",
+            ChannelError::Key(_) if is_prefix => "channel.prefix",
             ChannelError::Key(_) => "channel.key",
+            ChannelError::NoKeys => "channel.keys",
+            ChannelError::Missing | ChannelError::NoKey { .. } | ChannelError::Escape { .. } => "channel",
         };
-        Self::invalid(field, error.to_string())
-    }
+        Refusal::invalid(field, error.to_string())
+    })
 }
 
 impl From<PositionError> for Refusal {
@@ -242,8 +251,10 @@ mod tests {
     fn a_field_that_is_wrong_is_named() {
         check(r#"{"subscribe":{}}"#, r#"field: "target""#);
         check(r#"{"subscribe":{"name":"quotes"}}"#, r#"field: "name""#);
-        check(r#"{"subscribe":{"name":"quotes/"}}"#, r#"field: "channel.key""#);
-        check(r#"{"subscribe":{"name":"__consumer_offsets/a"}}"#, r#"field: "channel.topic""#);
+        check(r#"{"subscribe":{"name":"quotes/"}}"#, r#"field: "name""#);
+        check(r#"{"subscribe":{"name":"__consumer_offsets/a"}}"#, r#"field: "name""#);
+        check(r#"{"subscribe":{"channel":{"topic":"__a","key":"YQ=="}}}"#, r#"field: "channel.topic""#);
+        check(r#"{"subscribe":{"channel":{"topic":"q","prefix":""}}}"#, r#"field: "channel.prefix""#);
         check(r#"{"subscribe":{"channel":{"topic":"q"}}}"#, r#"field: "channel.keys""#);
         check(r#"{"subscribe":{"name":"q/a","mode":"DELIVERY_MODE_CONFLATED"}}"#, r#"code: Unsupported"#);
         check(r#"{"subscribe":{"name":"q/a","maxRate":2}}"#, r#"field: "max_rate""#);

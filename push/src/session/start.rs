@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tailcast_proto::{
-    Epoch, Offset, PartitionId, Position, TopicName,
+    Epoch, Offset, PartitionId, Position,
     push::v1::{self, ErrorCode, Outcome},
 };
 use tailcast_services::topics::{LookupError, Topic, Topics};
@@ -55,7 +55,7 @@ impl Starter {
     }
 
     async fn find(&self, request: &Request) -> Result<Started, Refusal> {
-        let topic = self.topic(&request.channel.topic, &request.start).await?;
+        let topic = self.topic(request).await?;
         if let Start::Position(position) = &request.start {
             check_partitions(position, &topic, request)?;
         }
@@ -79,14 +79,16 @@ impl Starter {
         })
     }
 
-    async fn topic(&self, name: &TopicName, start: &Start) -> Result<Topic, Refusal> {
-        let topic = self.topics.lookup(name).await?;
-        let Start::Position(Position { epoch: Some(epoch), .. }) = start else { return Ok(topic) };
+    async fn topic(&self, request: &Request) -> Result<Topic, Refusal> {
+        let name = &request.channel.topic;
+        let refuse = |error| not_found(error, request.topic_field);
+        let topic = self.topics.lookup(name).await.map_err(refuse)?;
+        let Start::Position(Position { epoch: Some(epoch), .. }) = &request.start else { return Ok(topic) };
         if topic.epoch == *epoch {
             return Ok(topic);
         }
         // The client may know of a recreation that this node has not heard of yet.
-        let topic = self.topics.ask(name).await?;
+        let topic = self.topics.ask(name).await.map_err(refuse)?;
         if topic.epoch == *epoch {
             return Ok(topic);
         }
@@ -204,15 +206,14 @@ fn check_partitions(position: &Position, topic: &Topic, request: &Request) -> Re
     Ok(())
 }
 
-impl From<LookupError> for Refusal {
-    fn from(error: LookupError) -> Self {
-        match &error {
-            LookupError::Unknown { .. } => {
-                let detail = format!("{error}; a topic that was just created is known within a second");
-                Self { field: "channel.topic".to_owned(), ..Self::new(ErrorCode::UnknownTopic, detail) }
-            }
-            LookupError::Unavailable { .. } => Self::unavailable(error.to_string()),
+/// The answer when a topic was not found; `field` named it.
+fn not_found(error: LookupError, field: &str) -> Refusal {
+    match &error {
+        LookupError::Unknown { .. } => {
+            let detail = format!("{error}; a topic that was just created is known within a second");
+            Refusal { field: field.to_owned(), ..Refusal::new(ErrorCode::UnknownTopic, detail) }
         }
+        LookupError::Unavailable { .. } => Refusal::unavailable(error.to_string()),
     }
 }
 
