@@ -81,7 +81,7 @@ impl Starter {
 
     async fn topic(&self, request: &Request) -> Result<Topic, Refusal> {
         let name = &request.channel.topic;
-        let refuse = |error| not_found(error, request.topic_field);
+        let refuse = |error| not_found(&error, request.topic_field);
         let topic = self.topics.lookup(name).await.map_err(refuse)?;
         let Start::Position(Position { epoch: Some(epoch), .. }) = &request.start else { return Ok(topic) };
         if topic.epoch == *epoch {
@@ -207,8 +207,8 @@ fn check_partitions(position: &Position, topic: &Topic, request: &Request) -> Re
 }
 
 /// The answer when a topic was not found; `field` named it.
-fn not_found(error: LookupError, field: &str) -> Refusal {
-    match &error {
+fn not_found(error: &LookupError, field: &str) -> Refusal {
+    match error {
         LookupError::Unknown { .. } => {
             let detail = format!("{error}; a topic that was just created is known within a second");
             Refusal { field: field.to_owned(), ..Refusal::new(ErrorCode::UnknownTopic, detail) }

@@ -1,0 +1,86 @@
+//! What a session does without being asked: pings, heartbeats, leaving.
+
+use std::time::{Duration, Instant};
+
+use tailcast_proto::push::v1;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+
+use super::{
+    CloseReason, Session,
+    inbound::{Inbound, InboundReader},
+    liveness::Due,
+    reply,
+    websocket::{self, OpCode},
+};
+use crate::metrics::wall_clock_ms;
+
+/// How long a session waits for the client's half of the closing handshake.
+const CLOSE_WAIT: Duration = Duration::from_secs(2);
+
+impl<W: AsyncWrite + Unpin> Session<W> {
+    pub(super) fn tick(&mut self) -> Result<(), CloseReason> {
+        let now = Instant::now();
+        while let Some(due) = self.liveness.due(now, fastrand::f64()) {
+            match due {
+                Due::Ping => self.outbox.push_control(websocket::frame(OpCode::Ping, &[])),
+                Due::Heartbeat => {
+                    // First everything that is there: then the progress says the most.
+                    self.subscriptions.look_at_all();
+                    self.heartbeat_due = true;
+                }
+                Due::NotConnected => return Err(CloseReason::NotConnected),
+                Due::NoPong => return Err(CloseReason::NoPong),
+                Due::SlowConsumer => return Err(CloseReason::SlowConsumer),
+                Due::Leave => return Err(CloseReason::Draining),
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn heartbeat(&mut self) {
+        self.heartbeat_due = false;
+        let now_ms = wall_clock_ms();
+        let lag = self.subscriptions.lag(now_ms);
+        let heartbeat = v1::Heartbeat {
+            server_time_ms: now_ms,
+            lag_records: lag.records,
+            lag_ms: lag.ms,
+            progress: self.subscriptions.progress(),
+        };
+        self.reply(0, v1::frame::Frame::Heartbeat(heartbeat));
+    }
+
+    /// Asks the client to leave, at a moment of its own within the spread.
+    pub(super) fn drain(&mut self) {
+        self.is_draining = true;
+        let spread = self.shared.config.drain.spread;
+        let retry_after = spread.mul_f64(fastrand::f64());
+        let leave_after = spread + spread / 10;
+        self.liveness.leave_by(Instant::now() + leave_after);
+        let goaway = reply::goaway(retry_after, leave_after);
+        self.reply(0, v1::frame::Frame::Goaway(goaway));
+    }
+
+    /// Sends the close frame behind what waits, and waits a little for the client's.
+    pub(super) async fn close(
+        &mut self,
+        reason: &CloseReason,
+        mut reader: InboundReader<impl AsyncRead + Unpin>,
+    ) {
+        if *reason == CloseReason::Lost {
+            return;
+        }
+        self.outbox.push_control(websocket::close(reason.code(), &reason.text()));
+        let closing = async {
+            if self.outbox.flush(&mut self.writer).await.is_err() || self.writer.shutdown().await.is_err() {
+                return;
+            }
+            // Until the client's close frame or its end: closing earlier could lose what it has not read yet.
+            while let Ok(inbound) = reader.next().await
+                && !matches!(inbound, Inbound::Close(_) | Inbound::End)
+            {}
+        };
+        // A client that does not take its close frame is left behind.
+        drop(tokio::time::timeout(CLOSE_WAIT, closing).await);
+    }
+}
