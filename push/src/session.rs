@@ -68,7 +68,7 @@ pub(crate) struct Session<W> {
     pages: FuturesUnordered<BoxFuture<'static, PageAnswer>>,
     is_connected: bool,
     is_draining: bool,
-    /// A heartbeat is due, and waits until everything that was gathered is written.
+    /// A heartbeat is due, and waits until the message that has begun is written.
     heartbeat_due: bool,
 }
 
@@ -153,7 +153,7 @@ impl<W: AsyncWrite + Unpin> Session<W> {
             Event::Inbound(Ok(message)) => return self.take_message(message),
             Event::Inbound(Err(Violation { code, why })) => return Err(CloseReason::WebSocket { code, why }),
             Event::Tick => return self.tick(),
-            Event::Written(Ok(())) => self.liveness.written(),
+            Event::Written(Ok(())) => self.liveness.written(Instant::now()),
             Event::Written(Err(_)) => return Err(CloseReason::Lost),
             Event::Started(started) => self.started(*started),
             Event::Page((cursor, serial, page)) => {
@@ -170,20 +170,11 @@ impl<W: AsyncWrite + Unpin> Session<W> {
 
     /// Gathers the next message once the last one is written, and asks for the pages that cursors need.
     fn fill_outbox(&mut self) {
-        if self.outbox.wants_message() && self.subscriptions.is_ready() {
-            let mut batch = self.subscriptions.gather(self.shared.config.sessions.batch_bytes_max);
-            if batch.deliveries > 0 {
-                let metrics = &self.shared.metrics;
-                metrics.deliveries.inc_by(batch.deliveries);
-                metrics.messages.inc();
-                metrics.bytes.inc_by(batch.bytes as u64);
-                if let Some(timestamp_ms) = batch.timestamp_ms {
-                    metrics.latency.observe(seconds_since(timestamp_ms));
-                }
-                if self.format == Format::Json {
-                    trim_last_line_end(&mut batch);
-                }
-                self.outbox.push_message(self.opcode(), batch.bytes, batch.parts);
+        if self.outbox.wants_message() {
+            self.gather();
+            if self.heartbeat_due {
+                // Written behind the message that was just gathered, so what it says of progress is true when it arrives.
+                self.heartbeat();
             }
         }
         while let Some(wish) = self.subscriptions.next_wish() {
@@ -192,12 +183,28 @@ impl<W: AsyncWrite + Unpin> Session<W> {
                 async move { (wish.cursor, wish.serial, catch_up.page(wish.partition, wish.offset).await) };
             self.pages.push(Box::pin(answer));
         }
-        if self.heartbeat_due && self.outbox.is_empty() {
-            self.heartbeat();
-        }
         if !self.outbox.is_empty() {
             self.liveness.blocked(Instant::now());
         }
+    }
+
+    /// Makes one message of what the cursors have not handed out.
+    fn gather(&mut self) {
+        let mut batch = self.subscriptions.gather(self.shared.config.sessions.batch_bytes_max);
+        if batch.deliveries == 0 {
+            return;
+        }
+        let metrics = &self.shared.metrics;
+        metrics.deliveries.inc_by(batch.deliveries);
+        metrics.messages.inc();
+        metrics.bytes.inc_by(batch.bytes as u64);
+        if let Some(timestamp_ms) = batch.timestamp_ms {
+            metrics.latency.observe(seconds_since(timestamp_ms));
+        }
+        if self.format == Format::Json {
+            trim_last_line_end(&mut batch);
+        }
+        self.outbox.push_message(self.opcode(), batch.bytes, batch.parts);
     }
 
     /// Tells the client what happened to its subscriptions.

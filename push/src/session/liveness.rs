@@ -82,9 +82,11 @@ impl Liveness {
         self.blocked_since.get_or_insert(now);
     }
 
-    /// The socket took what waited.
-    pub(crate) fn written(&mut self) {
-        self.blocked_since = None;
+    /// The socket took what waited: a ping that was behind it can be answered from here on.
+    pub(crate) fn written(&mut self, now: Instant) {
+        if self.blocked_since.take().is_some_and(|since| since < now) {
+            self.pong_by = self.pong_by.map(|_| now + self.timing.pong_deadline);
+        }
     }
 
     pub(crate) fn leave_by(&mut self, by: Instant) {
@@ -94,7 +96,9 @@ impl Liveness {
     /// Returns when to call [`Liveness::due`] next.
     pub(crate) fn next(&self) -> Instant {
         let write_by = self.blocked_since.map(|since| since + self.timing.write_deadline);
-        let others = [self.connect_by, self.pong_by, self.heartbeat_at, write_by, self.leave_by];
+        // A ping behind data that the socket does not take cannot be answered: the write deadline judges that.
+        let pong_by = self.pong_by.filter(|_| write_by.is_none());
+        let others = [self.connect_by, pong_by, self.heartbeat_at, write_by, self.leave_by];
         others.into_iter().flatten().fold(self.ping_at, Instant::min)
     }
 
@@ -110,12 +114,11 @@ impl Liveness {
         if is_over(self.leave_by) {
             return Some(Due::Leave);
         }
-        if is_over(self.pong_by) {
+        if is_over(self.pong_by) && self.blocked_since.is_none() {
             return Some(Due::NoPong);
         }
         if self.ping_at <= now {
             self.ping_at = now + self.timing.ping_interval.mul_f64(0.9 + jitter * 0.2);
-            // A ping behind data that the socket does not take cannot be answered: the write deadline judges that.
             self.pong_by.get_or_insert(now + self.timing.pong_deadline);
             return Some(Due::Ping);
         }
@@ -202,9 +205,23 @@ mod tests {
         let (mut liveness, start) = started();
         liveness.connected(start);
         liveness.blocked(start);
-        liveness.written();
+        liveness.written(start + SECOND);
         liveness.blocked(start + 10 * SECOND);
         assert_eq!(run(&mut liveness, start, 24).last(), Some(&(21, Due::Heartbeat)));
+    }
+
+    #[test]
+    fn a_pong_is_awaited_from_the_moment_at_which_its_ping_is_written() {
+        let (mut liveness, start) = started();
+        liveness.connected(start);
+        liveness.blocked(start + 19 * SECOND);
+        assert_eq!(
+            run(&mut liveness, start, 33).last(),
+            Some(&(28, Due::Heartbeat)),
+            "the pong was due at 30"
+        );
+        liveness.written(start + 33 * SECOND);
+        assert_eq!(run(&mut liveness, start, 60).last(), Some(&(43, Due::NoPong)));
     }
 
     #[test]

@@ -170,11 +170,6 @@ impl Subscriptions {
         ended
     }
 
-    /// Whether there is something to hand out.
-    pub(crate) fn is_ready(&self) -> bool {
-        !self.ready.is_empty()
-    }
-
     /// Hands out what the cursors have not handed out, in turn, up to `budget` bytes but at least one delivery.
     pub(crate) fn gather(&mut self, budget: usize) -> Batch {
         let mut batch = Batch::default();
@@ -242,7 +237,7 @@ impl Subscriptions {
 
     /// Returns the partitions that moved since this was last asked, and up to where everything was handed out.
     ///
-    /// Right only when nothing that was gathered is still unwritten.
+    /// True once what was gathered before has arrived: it has to be written behind that.
     pub(crate) fn progress(&mut self) -> Vec<v1::Progress> {
         struct Partition {
             next: Option<Offset>,
