@@ -10,6 +10,8 @@ pub(crate) struct Liveness {
     timing: Timing,
     connect_by: Option<Instant>,
     ping_at: Instant,
+    /// A ping waits to be written.
+    ping_waits: bool,
     pong_by: Option<Instant>,
     /// `None` until the session is connected.
     heartbeat_at: Option<Instant>,
@@ -60,6 +62,7 @@ impl Liveness {
             timing,
             connect_by: Some(now + timing.connect_deadline),
             ping_at: now + timing.ping_interval.mul_f64(0.9 + jitter * 0.2),
+            ping_waits: false,
             pong_by: None,
             heartbeat_at: None,
             blocked_since: None,
@@ -82,10 +85,12 @@ impl Liveness {
         self.blocked_since.get_or_insert(now);
     }
 
-    /// The socket took what waited: a ping that was behind it can be answered from here on.
+    /// The socket took what waited. From here on the ping that was among it can be answered: one behind data that the
+    /// socket does not take cannot, and the write deadline judges that.
     pub(crate) fn written(&mut self, now: Instant) {
-        if self.blocked_since.take().is_some_and(|since| since < now) {
-            self.pong_by = self.pong_by.map(|_| now + self.timing.pong_deadline);
+        self.blocked_since = None;
+        if std::mem::take(&mut self.ping_waits) {
+            self.pong_by.get_or_insert(now + self.timing.pong_deadline);
         }
     }
 
@@ -96,9 +101,7 @@ impl Liveness {
     /// Returns when to call [`Liveness::due`] next.
     pub(crate) fn next(&self) -> Instant {
         let write_by = self.blocked_since.map(|since| since + self.timing.write_deadline);
-        // A ping behind data that the socket does not take cannot be answered: the write deadline judges that.
-        let pong_by = self.pong_by.filter(|_| write_by.is_none());
-        let others = [self.connect_by, pong_by, self.heartbeat_at, write_by, self.leave_by];
+        let others = [self.connect_by, self.pong_by, self.heartbeat_at, write_by, self.leave_by];
         others.into_iter().flatten().fold(self.ping_at, Instant::min)
     }
 
@@ -114,12 +117,12 @@ impl Liveness {
         if is_over(self.leave_by) {
             return Some(Due::Leave);
         }
-        if is_over(self.pong_by) && self.blocked_since.is_none() {
+        if is_over(self.pong_by) {
             return Some(Due::NoPong);
         }
         if self.ping_at <= now {
             self.ping_at = now + self.timing.ping_interval.mul_f64(0.9 + jitter * 0.2);
-            self.pong_by.get_or_insert(now + self.timing.pong_deadline);
+            self.ping_waits = true;
             return Some(Due::Ping);
         }
         if is_over(self.heartbeat_at) {
@@ -148,13 +151,17 @@ mod tests {
         (Liveness::new(timing, now, 0.5), now)
     }
 
-    /// Lets time pass up to `until` seconds, calling as the session does, and notes what was due when.
+    /// Lets time pass up to `until` seconds, calling as the session does, and notes what was due when. The socket takes
+    /// everything at once, unless it is blocked.
     fn run(liveness: &mut Liveness, start: Instant, until: u32) -> Vec<(u64, Due)> {
         let mut found = Vec::new();
         while liveness.next() <= start + until * SECOND {
             let now = liveness.next();
             let due = liveness.due(now, 0.5).expect("something is due when it said so");
             found.push(((now - start).as_secs(), due));
+            if liveness.blocked_since.is_none() {
+                liveness.written(now);
+            }
             if matches!(due, Due::NotConnected | Due::NoPong | Due::SlowConsumer | Due::Leave) {
                 break;
             }
