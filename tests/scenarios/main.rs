@@ -1,1 +1,37 @@
-fn main() {}
+//! What Tailcast promises, as scenarios. The names of the tests are the specification.
+//!
+//! Each scenario runs on the broker inside this process and on Apache Kafka: `in_process::NAME` and `apache_kafka::NAME`.
+//! Where Java or Maven are missing the second half is skipped, with a line that says so, unless
+//! `TAILCAST_TEST_KAFKA=required`.
+
+mod p1_durable;
+
+mod p2_outcomes;
+
+mod p3_order;
+
+mod p4_resume;
+
+mod p5_gaps;
+
+mod p6_isolation;
+
+mod p7_drain;
+
+mod p8_overload;
+
+mod channels;
+
+mod client;
+
+mod kafka_gone;
+
+mod protocol;
+
+mod bad_publish;
+
+mod bad_subscribe;
+
+mod bad_websocket;
+
+mod tidy;

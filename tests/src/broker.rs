@@ -125,7 +125,7 @@ impl Broker {
     /// When Kafka does not do it.
     pub async fn create_topic(&self, name: &str, partitions: u32) -> Topic {
         let topic = self.name_topic(name, partitions);
-        self.create(&topic, partitions).await;
+        self.create(&topic).await;
         topic
     }
 
@@ -141,23 +141,41 @@ impl Broker {
     /// # Panics
     ///
     /// When Kafka does not do it.
-    pub async fn create(&self, topic: &Topic, partitions: u32) {
-        if let Self::InProcess(broker) = self {
-            let partitions = u16::try_from(partitions).expect("a scenario has few partitions");
-            broker.create_topic(topic.name(), partitions).expect("the in-process broker creates a topic");
-            return;
+    pub async fn create(&self, topic: &Topic) {
+        match self {
+            Self::InProcess(broker) => {
+                let partitions = u16::try_from(topic.partitions()).expect("a scenario has few partitions");
+                broker.create_topic(topic.name(), partitions).expect("the in-process broker creates a topic");
+            }
+            Self::Shared(_) | Self::Own(_) => self.create_with(topic, &[]).await,
         }
-        let count = i32::try_from(partitions).expect("a scenario has few partitions");
+    }
+
+    /// Creates a topic that was named before, with a configuration of its own. Apache Kafka only.
+    ///
+    /// # Panics
+    ///
+    /// When Kafka does not do it.
+    pub async fn create_with(&self, topic: &Topic, configuration: &[(&str, &str)]) {
+        let partitions = i32::try_from(topic.partitions()).expect("a scenario has few partitions");
         // -1: as many replicas as the brokers are configured for.
-        let new = NewTopic::new(topic.name().as_ref(), count, TopicReplication::Fixed(-1));
-        for created in self.admin().create_topics([&new], &AdminOptions::new()).await.expect("Kafka answers")
-        {
-            created.map_err(|(_, error)| error).expect("Kafka creates the topic");
-        }
+        let mut new = NewTopic::new(topic.name().as_ref(), partitions, TopicReplication::Fixed(-1));
+        new.config.extend_from_slice(configuration);
+        // Kafka deletes a topic in its own time, and until then the name is taken.
+        let _created = eventually(
+            "Kafka creates the topic",
+            async || self.admin().create_topics([&new], &AdminOptions::new()).await,
+            |created| matches!(created.as_deref(), Ok([Ok(_)])),
+        )
+        .await;
+        self.await_leaders(topic).await;
+    }
+
+    pub(crate) async fn await_leaders(&self, topic: &Topic) {
         eventually(
-            "every partition of the new topic has a leader",
+            "every partition of the topic has a leader",
             async || self.leaders(topic),
-            |leaders| leaders.len() == partitions as usize,
+            |leaders| leaders.len() == topic.partitions() as usize,
         )
         .await;
     }

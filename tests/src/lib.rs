@@ -14,6 +14,12 @@ pub mod apache_kafka;
 
 pub mod topic;
 
+pub mod cluster;
+
+pub mod node;
+
+pub mod configuration;
+
 pub mod publisher;
 
 pub mod subscriber;

@@ -49,17 +49,17 @@ pub struct RawFrame {
     pub payload: Vec<u8>,
 }
 
+/// Makes a correct frame that is a whole message.
+pub fn whole(opcode: Opcode, payload: impl Into<Vec<u8>>) -> RawFrame {
+    RawFrame { last: true, opcode, reserved: false, masked: true, payload: payload.into() }
+}
+
+/// Makes a correct frame that others follow.
+pub fn part(opcode: Opcode, payload: impl Into<Vec<u8>>) -> RawFrame {
+    RawFrame { last: false, ..whole(opcode, payload) }
+}
+
 impl RawFrame {
-    /// Makes a correct frame that is a whole message.
-    pub fn whole(opcode: Opcode, payload: impl Into<Vec<u8>>) -> Self {
-        Self { last: true, opcode, reserved: false, masked: true, payload: payload.into() }
-    }
-
-    /// Makes a correct frame that others follow.
-    pub fn part(opcode: Opcode, payload: impl Into<Vec<u8>>) -> Self {
-        Self { last: false, ..Self::whole(opcode, payload) }
-    }
-
     /// Encodes it. The mask is all zeros, so that the payload is readable in a capture.
     pub fn encode(&self) -> Vec<u8> {
         let mask_bit = u8::from(self.masked) << 7;

@@ -158,6 +158,22 @@ impl Subscriber {
         }
     }
 
+    /// Waits for the end of a subscription and returns it with what was delivered before.
+    ///
+    /// # Panics
+    ///
+    /// When something else comes, or nothing.
+    pub async fn until_unsubscribed(&mut self) -> (Vec<Received>, Unsubscribed) {
+        let mut received = Vec::new();
+        loop {
+            match self.event().await {
+                frame::Frame::Delivery(delivery) => received.push(self.received(delivery)),
+                frame::Frame::Unsubscribed(unsubscribed) => return (received, unsubscribed),
+                other => panic!("expected Unsubscribed, got {other:?}"),
+            }
+        }
+    }
+
     /// Waits for deliveries with these values, in this order, and nothing between them.
     ///
     /// # Panics

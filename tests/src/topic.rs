@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use rdkafka::admin::AdminOptions;
+use rdkafka::admin::{AdminOptions, NewPartitions};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::Message as _;
 use rdkafka::producer::{FutureProducer, FutureRecord};
@@ -47,6 +47,11 @@ impl Topic {
     /// Returns its name.
     pub fn name(&self) -> &TopicName {
         &self.name
+    }
+
+    /// Returns how many partitions it has, or will have.
+    pub fn partitions(&self) -> u32 {
+        self.partitions
     }
 
     /// Returns the text form of the channel of one key.
@@ -169,6 +174,22 @@ impl Topic {
         for partition in forgotten.elements() {
             partition.error().expect("Kafka deletes the records of the partition");
         }
+    }
+
+    /// Adds partitions, up to a number. Apache Kafka only.
+    ///
+    /// # Panics
+    ///
+    /// When Kafka does not do it.
+    pub async fn grow(&mut self, partitions: u32) {
+        let count = usize::try_from(partitions).expect("a scenario has few partitions");
+        let new = NewPartitions::new(self.name.as_ref(), count);
+        let grown = self.broker.admin().create_partitions([&new], &AdminOptions::new()).await;
+        for topic in grown.expect("Kafka answers") {
+            topic.map_err(|(_, error)| error).expect("Kafka adds partitions");
+        }
+        self.partitions = partitions;
+        self.broker.await_leaders(self).await;
     }
 
     /// Deletes the topic. Apache Kafka only.

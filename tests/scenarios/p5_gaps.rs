@@ -1,0 +1,145 @@
+//! P5: no silent gap. What cannot be delivered is said: which offsets, and why.
+
+use tailcast_proto::push::v1::{Error, ErrorCode, LostRange, Outcome, UnsubscribeReason};
+use tailcast_proto::{Epoch, Position};
+use tailcast_tests::broker::Broker;
+use tailcast_tests::cluster::Cluster;
+use tailcast_tests::deadline::eventually;
+use tailcast_tests::start::{earliest, live, position};
+use tailcast_tests::subscriber::request;
+
+tailcast_tests::scenarios! {
+    everywhere {
+        a_position_that_retention_has_passed_is_lost_with_its_range
+        a_position_beyond_the_end_is_an_error
+        a_position_of_another_epoch_is_an_error
+    }
+    apache_kafka {
+        // The in-process broker cannot delete a topic.
+        a_recreated_topic_ends_its_subscriptions_and_delivers_nothing_of_the_new_one
+        a_deleted_topic_ends_its_subscriptions
+        // The in-process broker cannot add partitions.
+        records_of_added_partitions_are_not_missed
+    }
+}
+
+async fn a_position_that_retention_has_passed_is_lost_with_its_range(broker: Broker) {
+    let cluster = Cluster::on(&broker).start().await;
+    let quotes = broker.create_topic("quotes", 1).await;
+    let partition = quotes.partition_of("AAPL");
+    // 8 MB: the in-process broker keeps the last 5 MB by itself, Apache Kafka is told to forget.
+    let values: Vec<_> = (0..80).map(|value| format!("{value} {}", "x".repeat(100_000))).collect();
+    for value in &values {
+        quotes.append([("AAPL", value)]).await;
+    }
+    if !broker.is_in_process() {
+        quotes.forget_before(partition, 40).await;
+    }
+    let (first, end) = quotes.watermarks(partition);
+    assert!(first > 10 && end == 80, "Kafka has {first}..{end}");
+
+    let mut subscriber = cluster.subscriber(0).await;
+    let subscribed = subscriber.subscribe(&quotes.channel("AAPL"), position(&quotes.at("AAPL", 10))).await;
+
+    assert_eq!(subscribed.outcome(), Outcome::Lost, "{subscribed:?}");
+    let lost = LostRange { partition: partition.get(), first_offset: 10, next_offset: first };
+    assert_eq!(subscribed.lost, [lost]);
+    let left = usize::try_from(first).expect("an offset is 0 or more");
+    subscriber.expect(&values[left..]).await;
+}
+
+async fn a_position_beyond_the_end_is_an_error(broker: Broker) {
+    let cluster = Cluster::on(&broker).start().await;
+    let quotes = broker.create_topic("quotes", 1).await;
+    cluster.publisher().publish(&quotes, "AAPL", 1..=3).await;
+    let mut subscriber = cluster.subscriber(0).await;
+    let channel = quotes.channel("AAPL");
+
+    let error = subscriber.try_subscribe(request(&channel, position(&quotes.at("AAPL", 4)))).await;
+
+    let error = error.expect_err("offset 4 is not there");
+    assert_eq!(error.code(), ErrorCode::PositionBeyondEnd, "{error:?}");
+    // The session goes on.
+    subscriber.subscribe(&channel, earliest()).await;
+    subscriber.expect(1..=3).await;
+}
+
+async fn a_position_of_another_epoch_is_an_error(broker: Broker) {
+    let cluster = Cluster::on(&broker).start().await;
+    let quotes = broker.create_topic("quotes", 1).await;
+    cluster.publisher().publish(&quotes, "AAPL", 1..=3).await;
+    let mut subscriber = cluster.subscriber(0).await;
+
+    let of_another = Position { epoch: Some(Epoch::from_bits(1, 2)), ..quotes.at("AAPL", 1) };
+    let error = subscriber.try_subscribe(request(&quotes.channel("AAPL"), position(&of_another))).await;
+
+    let error = error.expect_err("the topic has another epoch");
+    assert_eq!(error.code(), ErrorCode::OtherEpoch, "{error:?}");
+}
+
+async fn a_recreated_topic_ends_its_subscriptions_and_delivers_nothing_of_the_new_one(broker: Broker) {
+    let cluster = Cluster::on(&broker).start().await;
+    let quotes = broker.create_topic("quotes", 1).await;
+    let channel = quotes.channel("AAPL");
+    let mut subscriber = cluster.subscriber(0).await;
+    subscriber.subscribe(&channel, live()).await;
+    quotes.append((1..=3).map(|value| ("AAPL", value))).await;
+    subscriber.expect(1..=3).await;
+    let of_the_old = subscriber.position(&channel);
+
+    quotes.delete().await;
+    broker.create(&quotes).await;
+    // More than the old one had: a consumer that does not look reads on at offset 3 as if nothing had happened.
+    quotes.append((101..=110).map(|value| ("AAPL", value))).await;
+
+    let (received, unsubscribed) = subscriber.until_unsubscribed().await;
+    assert_eq!(received, [], "records of the new topic came as those of the old");
+    let reason = unsubscribed.reason();
+    let said = matches!(reason, UnsubscribeReason::TopicRecreated | UnsubscribeReason::TopicDeleted);
+    assert!(said, "{unsubscribed:?}");
+    let mut subscriber = cluster.subscriber(0).await;
+    let error = subscriber.try_subscribe(request(&channel, position(&of_the_old))).await;
+    assert_eq!(error.expect_err("the position is of the old topic").code(), ErrorCode::OtherEpoch);
+    subscriber.subscribe(&channel, earliest()).await;
+    subscriber.expect(101..=110).await;
+}
+
+async fn a_deleted_topic_ends_its_subscriptions(broker: Broker) {
+    let cluster = Cluster::on(&broker).start().await;
+    let quotes = broker.create_topic("quotes", 1).await;
+    let mut subscriber = cluster.subscriber(0).await;
+    subscriber.subscribe(&quotes.channel("AAPL"), live()).await;
+
+    quotes.delete().await;
+
+    let (_, unsubscribed) = subscriber.until_unsubscribed().await;
+    assert_eq!(unsubscribed.reason(), UnsubscribeReason::TopicDeleted, "{unsubscribed:?}");
+    assert_eq!(unsubscribed.name, quotes.channel("AAPL"));
+}
+
+async fn records_of_added_partitions_are_not_missed(broker: Broker) {
+    let cluster = Cluster::on(&broker).start().await;
+    let mut quotes = broker.create_topic("quotes", 1).await;
+    let mut subscriber = cluster.subscriber(0).await;
+    subscriber.subscribe(&quotes.all(), live()).await;
+
+    quotes.grow(4).await;
+    // The node learns of the new partitions later than the publisher does.
+    quotes.append((0..100).map(|value| (format!("key-{value}"), value))).await;
+    let (mut received, unsubscribed) = subscriber.until_unsubscribed().await;
+    assert_eq!(unsubscribed.reason(), UnsubscribeReason::PartitionsAdded, "{unsubscribed:?}");
+    let left_at = unsubscribed.position.expect("Unsubscribed carries the position");
+    let left_at = Position::try_from(left_at).expect("a node says valid positions");
+    let again = async || subscriber.try_subscribe(request(&quotes.all(), position(&left_at))).await;
+    // Brokers learn of new partitions one after the other, and the node may ask one that has not: UNAVAILABLE, try again.
+    let known =
+        |answer: &Result<_, Error>| answer.as_ref().err().is_none_or(|e| e.code() != ErrorCode::Unavailable);
+    eventually("the new partitions are known", again, known).await.expect("the topic has them");
+    while received.len() < 100 {
+        received.push(subscriber.receive().await);
+    }
+
+    let mut values: Vec<u32> = received.iter().map(|of| of.text().parse().expect("a number")).collect();
+    values.sort_unstable();
+    assert_eq!(values, (0..100).collect::<Vec<_>>());
+}

@@ -1,0 +1,44 @@
+//! P6: one client cannot slow, grow or kill another's stream.
+
+use tailcast_tests::broker::Broker;
+use tailcast_tests::cluster::Cluster;
+use tailcast_tests::raw_socket::RawSocket;
+use tailcast_tests::socket::Wire;
+use tailcast_tests::start::live;
+
+tailcast_tests::scenarios! {
+    everywhere {
+        a_client_that_does_not_read_holds_nobody_up_and_misses_nothing
+        a_client_that_breaks_the_protocol_ends_alone
+    }
+}
+
+async fn a_client_that_does_not_read_holds_nobody_up_and_misses_nothing(broker: Broker) {
+    let cluster = Cluster::on(&broker).start().await;
+    let quotes = broker.create_topic("quotes", 1).await;
+    let channel = quotes.channel("AAPL");
+    let mut stalled = cluster.subscriber(0).await;
+    stalled.subscribe(&channel, live()).await;
+    let mut quick = cluster.subscriber(0).await;
+    quick.subscribe(&channel, live()).await;
+
+    // 4 MB: more than the sockets' buffers hold between a node and a client that does not read.
+    let values: Vec<_> = (0..400).map(|value| format!("{value} {}", "x".repeat(10_000))).collect();
+    tokio::join!(cluster.publisher().publish(&quotes, "AAPL", &values), quick.expect(&values));
+
+    stalled.expect(&values).await;
+}
+
+async fn a_client_that_breaks_the_protocol_ends_alone(broker: Broker) {
+    let cluster = Cluster::on(&broker).start().await;
+    let quotes = broker.create_topic("quotes", 1).await;
+    let mut subscriber = cluster.subscriber(0).await;
+    subscriber.subscribe(&quotes.channel("AAPL"), live()).await;
+
+    let mut broken = RawSocket::open(cluster.push[0].address(), Wire::Proto).await;
+    broken.send(&[0xff; 64]).await;
+    assert_eq!(broken.closed().await.code, Some(1002));
+
+    cluster.publisher().publish(&quotes, "AAPL", 1..=3).await;
+    subscriber.expect(1..=3).await;
+}

@@ -1,0 +1,60 @@
+//! P8: overload is refused early, and what was accepted stays fast.
+
+use futures_util::future::join_all;
+use tailcast_tests::broker::Broker;
+use tailcast_tests::cluster::Cluster;
+use tailcast_tests::deadline::eventually;
+use tailcast_tests::publisher::message;
+use tailcast_tests::raw_socket::{RawSocket, upgrade_request};
+use tonic::Code;
+use tonic_types::StatusExt as _;
+
+tailcast_tests::scenarios! {
+    everywhere {
+        at_the_bound_of_messages_in_flight_a_call_is_refused_with_when_to_retry
+        at_the_bound_of_sessions_an_upgrade_is_refused_with_when_to_retry
+    }
+}
+
+async fn at_the_bound_of_messages_in_flight_a_call_is_refused_with_when_to_retry(broker: Broker) {
+    let broker = broker.of_its_own();
+    let plan =
+        Cluster::on(&broker).push(0).set("ingest.in_flight_messages_max", 2_000).set("ingest.deadline", "5s");
+    let cluster = plan.start().await;
+    let quotes = broker.create_topic("quotes", 1).await;
+    cluster.publisher().publish(&quotes, "AAPL", ["before"]).await;
+    broker.go_down();
+
+    let publisher = cluster.publisher();
+    let filling =
+        join_all((0..4).map(|_| publisher.try_publish(vec![message(&quotes, "AAPL", "waits"); 500])));
+    let refused = async {
+        let in_flight = async || cluster.ingest[0].metric("tailcast_ingest_in_flight_messages");
+        let _messages = eventually("the bound is reached", in_flight, |messages| *messages >= 2_000.0).await;
+        publisher.try_publish(vec![message(&quotes, "AAPL", "too many")]).await
+    };
+    let (_outcomes, refused) = tokio::join!(filling, refused);
+
+    let status = refused.expect_err("it was refused");
+    let retry = status.get_details_retry_info().unwrap_or_else(|| panic!("RetryInfo is missing: {status:?}"));
+    assert!(retry.retry_delay.is_some_and(|delay| !delay.is_zero()), "{retry:?}");
+    broker.come_back();
+    let publish = async || cluster.publisher().try_publish(vec![message(&quotes, "AAPL", "after")]).await;
+    let _outcomes = eventually("the bound is free again", publish, Result::is_ok).await;
+}
+
+async fn at_the_bound_of_sessions_an_upgrade_is_refused_with_when_to_retry(broker: Broker) {
+    let cluster = Cluster::on(&broker).set("push.sessions.count_max", 2).start().await;
+    let first = cluster.subscriber(0).await;
+    let _second = cluster.subscriber(0).await;
+
+    let (answer, _) = RawSocket::ask(cluster.push[0].address(), &upgrade_request("tailcast.v1.proto")).await;
+
+    assert_eq!(answer.status, 503, "{answer:?}");
+    let seconds = answer.header("retry-after").and_then(|seconds| seconds.parse::<u32>().ok());
+    assert!(seconds.is_some_and(|seconds| seconds > 0), "{answer:?}");
+    first.leave().await;
+    let upgrade =
+        async || RawSocket::ask(cluster.push[0].address(), &upgrade_request("tailcast.v1.proto")).await.0;
+    eventually("a place is free again", upgrade, |answer| answer.status == 101).await;
+}

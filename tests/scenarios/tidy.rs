@@ -1,0 +1,212 @@
+//! The documents say what is true, and the sources keep to their rules.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use tailcast_tests::broker::Broker;
+use tailcast_tests::cluster::Cluster;
+use tailcast_tests::configuration::Configuration;
+use tailcast_tests::start::live;
+
+const DOCUMENTS: [&str; 4] = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "proto/PROTOCOL.md"];
+
+/// What each package may depend on of this workspace. `ingest` and `push` meet in Kafka and never know of each other.
+const ARROWS: [(&str, &[&str]); 6] = [
+    ("proto", &[]),
+    ("services", &["tailcast-proto", "tailcast-topic-id"]),
+    ("ingest", &["tailcast-message-status", "tailcast-proto", "tailcast-services"]),
+    ("push", &["tailcast-proto", "tailcast-services"]),
+    ("clients/rust", &["tailcast-proto"]),
+    ("loadgen", &["tailcast-client", "tailcast-proto"]),
+];
+
+tailcast_tests::scenarios! {
+    everywhere {}
+    in_process {
+        // Which metrics there are does not depend on the Kafka.
+        every_metric_is_documented
+    }
+}
+
+#[test]
+fn every_path_that_a_document_names_exists() {
+    let mut missing = Vec::new();
+    for document in DOCUMENTS {
+        let text = read(document);
+        let beside = root().join(document);
+        let beside = beside.parent().expect("a document is in a directory");
+        for path in code_spans(&text).filter_map(as_path) {
+            if !root().join(path).exists() {
+                missing.push(format!("{document}: `{path}`"));
+            }
+        }
+        for path in links(&text) {
+            if !beside.join(path).exists() {
+                missing.push(format!("{document}: ({path})"));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "documents name what does not exist:\n{}", missing.join("\n"));
+}
+
+#[test]
+fn every_scenario_that_a_document_names_exists() {
+    let mut missing = Vec::new();
+    for document in DOCUMENTS {
+        let text = read(document);
+        for (module, name) in code_spans(&text).filter_map(|span| span.split_once("::")) {
+            let file = root().join(format!("tests/scenarios/{module}.rs"));
+            let Ok(scenarios) = fs::read_to_string(file) else { continue };
+            if !scenarios.contains(&format!("fn {name}(")) {
+                missing.push(format!("{document}: `{module}::{name}`"));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "documents name what does not exist:\n{}", missing.join("\n"));
+}
+
+async fn every_metric_is_documented(broker: Broker) {
+    let cluster = Cluster::on(&broker).start().await;
+    let quotes = broker.create_topic("quotes", 1).await;
+    // A metric with labels is there once something happened.
+    let mut subscriber = cluster.subscriber(0).await;
+    subscriber.subscribe(&quotes.channel("AAPL"), live()).await;
+    cluster.publisher().publish(&quotes, "AAPL", ["value"]).await;
+    subscriber.expect(["value"]).await;
+    subscriber.leave().await;
+
+    let documented = read("ARCHITECTURE.md");
+    let nodes = cluster.ingest.iter().chain(&cluster.push);
+    let metrics: BTreeSet<_> = nodes
+        .flat_map(|node| node.metrics().lines().filter_map(as_metric).collect::<Vec<_>>())
+        .filter(|name| name.starts_with("tailcast_"))
+        .collect();
+    assert!(metrics.len() > 10, "only {metrics:?}");
+    let undocumented: Vec<_> =
+        metrics.iter().filter(|name| !documented.contains(&format!("`{name}"))).collect();
+    assert!(undocumented.is_empty(), "ARCHITECTURE.md does not name {undocumented:#?}");
+}
+
+#[test]
+fn dependencies_point_one_way() {
+    for (package, allowed) in ARROWS {
+        let manifest = read(&format!("{package}/Cargo.toml"));
+        let of_workspace = |line: &str| {
+            let (name, _) = line.split_once(".workspace")?;
+            (name.starts_with("tailcast-") || name == "loadgen").then(|| name.to_owned())
+        };
+        // From the first table of dependencies on, whichever it is: what is for tests or the build counts too.
+        let tables = manifest.split_once("dependencies]").map_or("", |(_, tables)| tables);
+        let not_allowed: Vec<_> = tables
+            .lines()
+            .filter_map(of_workspace)
+            .filter(|name| !allowed.contains(&name.as_str()))
+            .collect();
+        assert!(not_allowed.is_empty(), "{package} must not depend on {not_allowed:?}");
+    }
+}
+
+#[test]
+fn the_defaults_are_a_configuration() {
+    let _configuration = Configuration::with(&[]);
+}
+
+#[test]
+fn sources_keep_to_the_rules() {
+    // Written apart, so that this file keeps to them too.
+    let forbidden = [
+        concat!(".unw", "rap()"),
+        concat!("TO", "DO"),
+        concat!("FIX", "ME"),
+        concat!("unbounded_", "channel("),
+    ];
+    let mut found = BTreeMap::<String, Vec<String>>::new();
+    for path in sources() {
+        let text = fs::read_to_string(&path).expect("a source is text");
+        let mut note = |what: String| {
+            let path = path.strip_prefix(root()).expect("it is in the workspace").display().to_string();
+            found.entry(path).or_default().push(what);
+        };
+        for (number, line) in text.lines().enumerate() {
+            for forbidden in forbidden.iter().filter(|forbidden| line.contains(**forbidden)) {
+                note(format!("line {} has {forbidden}", number + 1));
+            }
+        }
+        if !text.starts_with("//!") {
+            note("it does not open with what it is (`//!`)".to_owned());
+        }
+        if path.ends_with("mod.rs") {
+            note("modules are `name.rs` beside `name/`".to_owned());
+        }
+        // One idea per file.
+        let lines = text.lines().count();
+        if lines > 500 {
+            note(format!("{lines} lines"));
+        }
+    }
+    assert!(found.is_empty(), "{found:#?}");
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ is in the workspace").to_owned()
+}
+
+#[track_caller]
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// Every Rust file of the workspace.
+fn sources() -> Vec<PathBuf> {
+    let mut sources = Vec::new();
+    let mut directories: Vec<_> =
+        ["proto", "services", "ingest", "push", "clients", "loadgen", "tests", "src"]
+            .map(|of| root().join(of))
+            .into();
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(&directory).expect("it is a directory") {
+            let path = entry.expect("a directory can be read").path();
+            if path.is_dir() {
+                directories.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                sources.push(path);
+            }
+        }
+    }
+    assert!(sources.len() > 50, "only {} sources were found", sources.len());
+    sources
+}
+
+/// What stands in backticks on one line, outside of fenced blocks.
+fn code_spans(text: &str) -> impl Iterator<Item = &str> {
+    let mut fenced = false;
+    text.lines()
+        .filter(move |line| {
+            let fence = line.trim_start().starts_with("```");
+            fenced ^= fence;
+            !fence && !fenced
+        })
+        .flat_map(|line| line.split('`').skip(1).step_by(2))
+}
+
+/// A code span that is a path of this repository: it begins with one of its folders.
+fn as_path(span: &str) -> Option<&str> {
+    let (folder, _) = span.split_once('/')?;
+    let folders = [".ci", "clients", "ingest", "k8s", "loadgen", "proto", "push", "services", "src", "tests"];
+    let is_path = folders.contains(&folder) && !span.contains(['*', '{', ' ', '<']);
+    is_path.then_some(span)
+}
+
+/// The targets of links into this repository.
+fn links(text: &str) -> impl Iterator<Item = &str> {
+    text.split("](")
+        .skip(1)
+        .filter_map(|rest| rest.split([')', '#']).next())
+        .filter(|target| !target.is_empty() && !target.contains("://"))
+}
+
+/// The name in a `# TYPE` line.
+fn as_metric(line: &str) -> Option<String> {
+    line.strip_prefix("# TYPE ")?.split(' ').next().map(str::to_owned)
+}

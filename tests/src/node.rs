@@ -1,0 +1,175 @@
+//! The nodes of a scenario: the real services, in this process.
+//!
+//! Each has a runtime, a lifecycle and a port of its own, so that one can be killed as a process is: its tasks stop where
+//! they are, its sockets are closed by nobody's decision, and nobody is told.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use prometheus_client::registry::Registry;
+use tailcast_ingest::Ingest;
+use tailcast_push::Push;
+use tailcast_services::lifecycle::{Ending, Lifecycle};
+use tailcast_services::metrics::{Exposition, Metrics, encode};
+use tailcast_services::readiness::{Readiness, State, Status};
+use tokio::runtime::{Builder, Runtime};
+
+use crate::broker::Broker;
+use crate::configuration::Configuration;
+use crate::deadline::eventually;
+
+/// How long a node may take to drain.
+const DRAIN_WITHIN: Duration = Duration::from_secs(20);
+
+/// A running ingest or push node. Dropping it kills it.
+pub struct Node {
+    address: SocketAddr,
+    lifecycle: Lifecycle,
+    readiness: Readiness,
+    registry: Registry,
+    /// `None` once it was killed.
+    runtime: Option<Runtime>,
+}
+
+impl Node {
+    /// Starts an ingest node on a free port.
+    ///
+    /// # Panics
+    ///
+    /// When it does not start.
+    pub fn ingest(broker: &Broker, Configuration { ingest, .. }: Configuration) -> Self {
+        let (kafka, epochs) = (broker.settings(), broker.epochs());
+        Self::start(async move |lifecycle, readiness, registry| {
+            let node = Ingest::bind(ingest, kafka, epochs, lifecycle, readiness, registry).await;
+            let node = node.expect("the ingest node binds");
+            let address = node.local_addr().expect("a bound node has an address");
+            node.serve(lifecycle);
+            address
+        })
+    }
+
+    /// Starts a push node on a free port.
+    ///
+    /// # Panics
+    ///
+    /// When it does not start.
+    pub fn push(broker: &Broker, Configuration { push, .. }: Configuration) -> Self {
+        let (kafka, epochs) = (broker.settings(), broker.epochs());
+        Self::start(async move |lifecycle, readiness, registry| {
+            let node = Push::bind(push, kafka, epochs, lifecycle, readiness, registry).await;
+            let node = node.expect("the push node binds");
+            let address = node.local_addr();
+            node.serve();
+            address
+        })
+    }
+
+    fn start(bind: impl AsyncFnOnce(&Lifecycle, &Readiness, &mut Registry) -> SocketAddr) -> Self {
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        let runtime = runtime.expect("a runtime starts");
+        let lifecycle = Lifecycle::new();
+        let readiness = Readiness::new();
+        let Metrics { mut registry } = Metrics::new();
+        let bound = bind(&lifecycle, &readiness, &mut registry);
+        let address = tokio::task::block_in_place(|| runtime.block_on(bound));
+        Self { address, lifecycle, readiness, registry, runtime: Some(runtime) }
+    }
+
+    /// Returns where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Waits until it is ready for traffic.
+    ///
+    /// # Panics
+    ///
+    /// When it does not become ready; with what it waits for.
+    pub async fn ready(&self) {
+        eventually("the node is ready", async || self.state(), State::is_ready).await;
+    }
+
+    /// Waits until it says that it is not ready for traffic, and returns what it said.
+    ///
+    /// # Panics
+    ///
+    /// When it stays ready.
+    pub async fn not_ready(&self) -> State {
+        eventually("the node is not ready", async || self.state(), |state| !state.is_ready()).await
+    }
+
+    /// Waits until one of its parts says that something is wrong, whether or not it is ready all the same.
+    ///
+    /// # Panics
+    ///
+    /// When nothing is wrong.
+    pub async fn in_trouble(&self) -> State {
+        eventually("something is wrong", async || self.state(), |state| !is_well(state)).await
+    }
+
+    /// Waits until none of its parts says that something is wrong.
+    ///
+    /// # Panics
+    ///
+    /// When something stays wrong; with what.
+    pub async fn well(&self) {
+        let _state = eventually("nothing is wrong", async || self.state(), is_well).await;
+    }
+
+    /// Returns what its parts say about themselves.
+    pub fn state(&self) -> State {
+        self.readiness.state()
+    }
+
+    /// Returns its metrics in Prometheus' text format.
+    pub fn metrics(&self) -> String {
+        encode(&self.registry, Exposition::Text).expect("metrics can be written")
+    }
+
+    /// Returns the sum of a metric over its labels; 0 when there is none.
+    pub fn metric(&self, name: &str) -> f64 {
+        let value = |line: &str| {
+            let (metric, value) = line.rsplit_once(' ')?;
+            let of = metric.split('{').next()?;
+            (of == name).then(|| value.parse::<f64>().expect("a metric is a number"))
+        };
+        self.metrics().lines().filter_map(value).sum()
+    }
+
+    /// Asks it to drain, as SIGTERM does, and does not wait.
+    pub fn drain(&self) {
+        self.readiness.drain();
+        self.lifecycle.drain();
+    }
+
+    /// Waits until it has drained.
+    ///
+    /// # Panics
+    ///
+    /// When something failed, or was still running at the deadline.
+    pub async fn drained(&self) {
+        match self.lifecycle.finish(DRAIN_WITHIN).await {
+            Ending::Clean => {}
+            ending => panic!("the node did not drain: {ending}"),
+        }
+    }
+
+    /// Kills it.
+    pub fn kill(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+            // Threads of its own cannot be stopped from outside.
+            self.lifecycle.drain();
+        }
+    }
+}
+
+fn is_well(state: &State) -> bool {
+    state.is_ready() && state.conditions().all(|(_, status)| *status == Status::Ready)
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
