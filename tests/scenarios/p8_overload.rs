@@ -6,7 +6,6 @@ use tailcast_tests::cluster::Cluster;
 use tailcast_tests::deadline::eventually;
 use tailcast_tests::publisher::message;
 use tailcast_tests::raw_socket::{RawSocket, upgrade_request};
-use tonic::Code;
 use tonic_types::StatusExt as _;
 
 tailcast_tests::scenarios! {

@@ -3,16 +3,19 @@
 //! Every subscriber watches over order and repetition whatever its scenario is about: a delivery whose offset is not beyond
 //! the last one of its channel and partition fails the scenario at once.
 
-use std::collections::{BTreeMap, VecDeque};
+mod account;
+
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use bytes::Bytes;
 use tailcast_proto::push::v1::{
-    ClientMessage, Connect, Connected, Delivery, Error, Frame, Header, Heartbeat, Skipped, Start, Subscribe,
-    Subscribed, Unsubscribe, Unsubscribed, client_message::Command, delivery, frame, subscribe, unsubscribe,
+    ClientMessage, Connect, Connected, Error, Frame, Heartbeat, Start, Subscribe, Subscribed, Unsubscribe,
+    Unsubscribed, client_message::Command, frame, subscribe, unsubscribe,
 };
 use tailcast_proto::{Offset, PartitionId, Position};
 
+use self::account::Account;
+pub use self::account::Received;
 use crate::deadline::within;
 pub use crate::socket::Wire;
 use crate::socket::{Closed, Socket};
@@ -21,36 +24,12 @@ use crate::socket::{Closed, Socket};
 pub struct Subscriber {
     socket: Socket,
     last_id: u32,
-    channels: BTreeMap<u32, Channel>,
+    account: Account,
     /// What came before a reply that was waited for, and was not asked for yet.
     pending: VecDeque<Frame>,
     /// The rest of the last WebSocket message.
     arrived: VecDeque<Frame>,
     deliveries_per_message: Vec<usize>,
-}
-
-/// What the client knows of one subscription.
-#[derive(Debug)]
-struct Channel {
-    name: String,
-    position: Position,
-}
-
-/// A delivery, and which channel it came on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Received {
-    /// The channel's text form.
-    pub channel: String,
-    /// The record's partition.
-    pub partition: PartitionId,
-    /// The record's offset.
-    pub offset: Offset,
-    /// The record's key, where the channel spans several.
-    pub key: Option<Bytes>,
-    /// The record's value; `None` is a tombstone.
-    pub value: Option<Bytes>,
-    /// The record's headers, where the subscription asked for them.
-    pub headers: Vec<Header>,
 }
 
 impl Subscriber {
@@ -91,7 +70,7 @@ impl Subscriber {
         Self {
             socket: Socket::open(node, wire).await.expect("the node upgrades to WebSocket"),
             last_id: 0,
-            channels: BTreeMap::new(),
+            account: Account::default(),
             pending: VecDeque::new(),
             arrived: VecDeque::new(),
             deliveries_per_message: Vec::new(),
@@ -153,7 +132,7 @@ impl Subscriber {
     /// When it repeats or goes back, when something else comes, or nothing.
     pub async fn receive(&mut self) -> Received {
         match self.event().await {
-            frame::Frame::Delivery(delivery) => self.received(delivery),
+            frame::Frame::Delivery(delivery) => self.account.received(delivery),
             other => panic!("expected a delivery, got {other:?}"),
         }
     }
@@ -167,7 +146,7 @@ impl Subscriber {
         let mut received = Vec::new();
         loop {
             match self.event().await {
-                frame::Frame::Delivery(delivery) => received.push(self.received(delivery)),
+                frame::Frame::Delivery(delivery) => received.push(self.account.received(delivery)),
                 frame::Frame::Unsubscribed(unsubscribed) => return (received, unsubscribed),
                 other => panic!("expected Unsubscribed, got {other:?}"),
             }
@@ -192,11 +171,11 @@ impl Subscriber {
     ///
     /// When nothing comes, or the socket is closed.
     pub async fn event(&mut self) -> frame::Frame {
-        let waiting: Vec<_> = self.channels.values().map(|channel| format!("{channel:?}")).collect();
-        within(format_args!("something from {waiting:?}"), async {
+        let waiting = format!("{:?}", self.account);
+        within(format_args!("something to {waiting}"), async {
             loop {
                 match self.next().await {
-                    frame::Frame::Heartbeat(heartbeat) => self.progress(&heartbeat),
+                    frame::Frame::Heartbeat(heartbeat) => self.account.progress(&heartbeat),
                     other => return other,
                 }
             }
@@ -227,7 +206,7 @@ impl Subscriber {
         within(format_args!("progress of {channel} to {partition}:{offset}"), async {
             while self.position(channel).offsets.get(&partition).is_none_or(|at| *at < offset) {
                 match self.next().await {
-                    frame::Frame::Heartbeat(heartbeat) => self.progress(&heartbeat),
+                    frame::Frame::Heartbeat(heartbeat) => self.account.progress(&heartbeat),
                     other => panic!("expected a heartbeat, got {other:?}"),
                 }
             }
@@ -257,8 +236,7 @@ impl Subscriber {
     ///
     /// When there is no such subscription.
     pub fn position(&self, channel: &str) -> Position {
-        let channel = self.channels.values().find(|of| of.name == channel);
-        channel.expect("the channel is subscribed").position.clone()
+        self.account.position(channel).expect("the channel is subscribed").clone()
     }
 
     /// Returns how many deliveries each WebSocket message had that had any.
@@ -284,7 +262,7 @@ impl Subscriber {
             }
         })
         .await;
-        self.note(&reply);
+        self.account.note(&reply);
         reply
     }
 
@@ -294,7 +272,7 @@ impl Subscriber {
             None => self.arrive().await,
         };
         let frame = frame.frame.expect("a frame says something");
-        self.note(&frame);
+        self.account.note(&frame);
         frame
     }
 
@@ -312,90 +290,6 @@ impl Subscriber {
                 Err(closed) => panic!("the node closed the socket: {closed:?}"),
             }
         }
-    }
-
-    /// Keeps account of subscriptions and positions.
-    fn note(&mut self, frame: &frame::Frame) {
-        match frame {
-            frame::Frame::Subscribed(subscribed) => {
-                let position = subscribed.position.clone().unwrap_or_default();
-                let position = Position::try_from(position).expect("a node says valid positions");
-                let channel = Channel { name: subscribed.name.clone(), position };
-                let before = self.channels.insert(subscribed.alias, channel);
-                assert!(before.is_none(), "alias {} is given twice: {before:?}", subscribed.alias);
-            }
-            frame::Frame::Unsubscribed(Unsubscribed { alias, .. }) => {
-                self.channels.remove(alias).expect("what is unsubscribed was subscribed");
-            }
-            frame::Frame::Skipped(Skipped { alias, partition, next_offset, .. }) => {
-                let partition = PartitionId::new(*partition);
-                let next = Offset::new(*next_offset).expect("an offset is 0 or more");
-                self.channel(*alias).position.offsets.insert(partition, next);
-            }
-            _ => {}
-        }
-    }
-
-    fn received(&mut self, delivery: Delivery) -> Received {
-        let channel = self.channel(delivery.alias);
-        let partition = match delivery.partition {
-            Some(partition) => PartitionId::new(partition),
-            None => {
-                let mut only = channel.position.offsets.keys();
-                let partition = *only.next().expect("a subscription has a partition");
-                assert_eq!(only.next(), None, "a delivery of several partitions says which");
-                partition
-            }
-        };
-        let offset = Offset::new(delivery.offset).expect("an offset is 0 or more");
-        let next = channel.position.offsets.insert(partition, offset.next());
-        assert!(
-            next.is_none_or(|next| next <= offset),
-            "{}: offset {offset} of partition {partition} came again: {next:?} was next",
-            channel.name,
-        );
-        Received {
-            channel: channel.name.clone(),
-            partition,
-            offset,
-            key: delivery.key_form.map(|form| match form {
-                delivery::KeyForm::Key(key) => key,
-                delivery::KeyForm::KeyText(text) => text.into(),
-            }),
-            value: delivery.value_form.map(|form| match form {
-                delivery::ValueForm::Value(value) => value,
-                delivery::ValueForm::Text(text) => text.into(),
-            }),
-            headers: delivery.headers,
-        }
-    }
-
-    fn progress(&mut self, heartbeat: &Heartbeat) {
-        for progress in &heartbeat.progress {
-            let partition = PartitionId::new(progress.partition);
-            let next = Offset::new(progress.next_offset).expect("an offset is 0 or more");
-            let behind = |alias| progress.except_aliases.contains(alias);
-            for (_, channel) in self.channels.iter_mut().filter(|(alias, _)| !behind(alias)) {
-                let of_topic = channel.name.split('/').next() == Some(&progress.topic);
-                if let Some(at) = channel.position.offsets.get_mut(&partition).filter(|_| of_topic) {
-                    *at = (*at).max(next);
-                }
-            }
-        }
-    }
-
-    fn channel(&mut self, alias: u32) -> &mut Channel {
-        self.channels
-            .get_mut(&alias)
-            .unwrap_or_else(|| panic!("alias {alias} was never said to be a channel"))
-    }
-}
-
-impl Received {
-    /// Returns the value as text; of a tombstone, `tombstone`.
-    pub fn text(&self) -> &str {
-        let text = self.value.as_deref().map_or(Ok("tombstone"), std::str::from_utf8);
-        text.expect("scenarios publish text")
     }
 }
 
