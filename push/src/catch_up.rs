@@ -17,7 +17,7 @@ use std::{io, sync::Arc, time::Duration};
 use parking_lot::{Condvar, Mutex};
 use rdkafka::{ClientConfig, error::KafkaError};
 use tailcast_proto::Offset;
-use tailcast_services::lifecycle::Lifecycle;
+use tailcast_services::{lifecycle::Lifecycle, topics::Topics};
 use tokio::sync::oneshot;
 
 pub(crate) use self::page::Page;
@@ -53,6 +53,9 @@ pub(crate) enum PageError {
     /// The topic is gone, or the log ends before the offset.
     #[error("the topic or this part of it is gone")]
     Gone,
+    /// The topic was deleted and created again.
+    #[error("the topic was recreated")]
+    Recreated,
 }
 
 /// Why the readers cannot start.
@@ -70,13 +73,14 @@ impl CatchUp {
         config: &crate::config::CatchUp,
         consumer: &ClientConfig,
         metrics: CatchUpMetrics,
+        topics: &Topics,
         lifecycle: &Lifecycle,
         stopped: impl Fn() -> bool + Clone + Send + 'static,
     ) -> Result<Self, StartError> {
         let shelf = Mutex::new(Shelf::new(config.pages_bytes_max));
         let catch_up = Self { shared: Arc::new(Shared { shelf, wished: Condvar::new(), metrics }) };
         for _ in 0..config.readers.max(1) {
-            let reader = Reader::new(consumer, catch_up.clone())?;
+            let reader = Reader::new(consumer, catch_up.clone(), topics.clone())?;
             let stopped = stopped.clone();
             lifecycle.supervise_thread("catch-up", move || reader.run(stopped))?;
         }
@@ -147,7 +151,7 @@ impl CatchUp {
     fn fail(&self, job: &Job, error: PageError) {
         let until = match error {
             PageError::Expired { low } => Some(low),
-            PageError::Gone => None,
+            PageError::Gone | PageError::Recreated => None,
         };
         let waiters = self.shared.shelf.lock().fail(job, until);
         for waiter in waiters {

@@ -132,7 +132,7 @@ impl Cursor {
             }
             // The page was asked for again: what was below the answer is not any more.
             Err(PageError::Expired { .. }) => {}
-            Err(PageError::Gone) => return Err(PageError::Gone),
+            Err(gone @ (PageError::Gone | PageError::Recreated)) => return Err(gone),
         }
         Ok(None)
     }

@@ -3,7 +3,10 @@
 //! It runs on a thread of its own: librdkafka's poll blocks, and the stream API of rdkafka can lose wake-ups. It never
 //! waits for a session, never asks Kafka a question, and is never sought backwards.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::BytesMut;
 use rdkafka::{
@@ -15,8 +18,8 @@ use tokio::sync::Notify;
 
 use crate::{
     metrics::FeedMetrics,
-    partition::{Budget, Partition},
-    record_batch::{Record, RecordBatchBuilder},
+    partition::{Arrived, Budget, Partition},
+    record_batch::{Record, RecordBatch, RecordBatchBuilder},
     tail::Tail,
 };
 
@@ -24,12 +27,20 @@ use crate::{
 pub(crate) struct Feed {
     tail: Arc<Tail>,
     budget: Arc<Budget>,
-    /// Rung when Kafka refused an offset; the hub finds out whose.
-    refused: Arc<Notify>,
+    signals: Signals,
     metrics: FeedMetrics,
     /// The partitions of the records at hand, with what was read of each.
     open: Vec<(Arc<Partition>, RecordBatchBuilder)>,
     headers: BytesMut,
+}
+
+/// What the feed leaves to others: it never asks Kafka a question.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Signals {
+    /// Kafka refused an offset; the hub finds out whose.
+    pub(crate) refused: Arc<Notify>,
+    /// Records are held until Kafka confirms that their topic is still the same.
+    pub(crate) held: Arc<Notify>,
 }
 
 /// Why the feed cannot go on.
@@ -46,13 +57,8 @@ impl Feed {
     /// How many records are read before those at hand are appended, so that a backlog does not wait to be complete.
     const ROUND_RECORDS_MAX: usize = 2_000;
 
-    pub(crate) fn new(
-        tail: Arc<Tail>,
-        budget: Arc<Budget>,
-        refused: Arc<Notify>,
-        metrics: FeedMetrics,
-    ) -> Self {
-        Self { tail, budget, refused, metrics, open: Vec::new(), headers: BytesMut::new() }
+    pub(crate) fn new(tail: Arc<Tail>, budget: Arc<Budget>, signals: Signals, metrics: FeedMetrics) -> Self {
+        Self { tail, budget, signals, metrics, open: Vec::new(), headers: BytesMut::new() }
     }
 
     /// Reads until `stopped`.
@@ -102,7 +108,8 @@ impl Feed {
             headers: &self.headers,
         });
         if builder.is_full() {
-            Self::append_one(&self.metrics, partition, builder);
+            let (partition, batch) = (Arc::clone(partition), builder.build());
+            batch.into_iter().for_each(|batch| self.append_one(&partition, batch));
         }
     }
 
@@ -123,17 +130,24 @@ impl Feed {
 
     /// Appends what is at hand to the windows.
     fn append(&mut self) {
-        for (partition, mut builder) in self.open.drain(..) {
-            Self::append_one(&self.metrics, &partition, &mut builder);
+        for (partition, mut builder) in std::mem::take(&mut self.open) {
+            builder.build().into_iter().for_each(|batch| self.append_one(&partition, batch));
         }
     }
 
-    fn append_one(metrics: &FeedMetrics, partition: &Partition, builder: &mut RecordBatchBuilder) {
-        let bytes = builder.bytes();
-        if let Some(batch) = builder.build() {
-            metrics.records.inc_by(batch.len() as u64);
-            metrics.bytes.inc_by(bytes as u64);
-            partition.append(batch);
+    fn append_one(&self, partition: &Arc<Partition>, batch: RecordBatch) {
+        self.metrics.records.inc_by(batch.len() as u64);
+        self.metrics.bytes.inc_by(batch.bytes() as u64);
+        match partition.arrive(batch, Instant::now()) {
+            Arrived::Appended => {}
+            Arrived::Held => self.signals.held.notify_one(),
+            Arrived::Overflow => {
+                tracing::warn!(topic = %partition.topic, partition = %partition.id, "held too long, read again");
+                self.tail.release(partition);
+                if let Err(error) = self.tail.assign(partition) {
+                    tracing::error!(topic = %partition.topic, partition = %partition.id, %error, "not tailed again");
+                }
+            }
         }
     }
 
@@ -159,7 +173,7 @@ impl Feed {
         match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::Fatal) => return Err(FeedError::Fatal(error)),
             Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
-                self.refused.notify_one();
+                self.signals.refused.notify_one();
             }
             _ => {}
         }

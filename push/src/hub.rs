@@ -18,6 +18,7 @@ use std::{
 use dashmap::DashMap;
 use parking_lot::Mutex;
 use tailcast_proto::{Channel, Offset, PartitionId, TopicName, push::v1::UnsubscribeReason};
+use tailcast_services::topics::Topic;
 use tokio::sync::OnceCell;
 
 use crate::{
@@ -98,15 +99,24 @@ impl Hub {
     /// # Errors
     ///
     /// When Kafka cannot be asked. Cancel safe.
-    pub(crate) async fn lease(&self, topic: &TopicName, id: PartitionId) -> Result<Lease, LeaseError> {
-        let held = {
-            let slot = self.slots.entry((topic.clone(), id)).or_default();
-            // Under the entry's lock, where a slot without leases is removed.
-            slot.leases.fetch_add(1, Ordering::SeqCst);
-            Held(Arc::clone(&slot))
-        };
+    pub(crate) async fn lease(&self, topic: &Topic, id: PartitionId) -> Result<Lease, LeaseError> {
+        let held = self.hold(&topic.name, id);
+        let partition = held.0.partition.get_or_try_init(|| self.open(topic, id)).await?;
+        if partition.epoch == topic.epoch {
+            return Ok(Lease { partition: Arc::clone(partition), held });
+        }
+        // This node has just learnt that the topic was recreated, and its subscriptions do not know yet.
+        self.close_topic(&topic.name, UnsubscribeReason::TopicRecreated);
+        let held = self.hold(&topic.name, id);
         let partition = held.0.partition.get_or_try_init(|| self.open(topic, id)).await?;
         Ok(Lease { partition: Arc::clone(partition), held })
+    }
+
+    fn hold(&self, topic: &TopicName, id: PartitionId) -> Held {
+        let slot = self.slots.entry((topic.clone(), id)).or_default();
+        // Under the entry's lock, where a slot without leases is removed.
+        slot.leases.fetch_add(1, Ordering::SeqCst);
+        Held(Arc::clone(&slot))
     }
 
     /// Returns what Kafka has of a leased partition, with an answer that is at most a second old, or a fresh one.
@@ -210,12 +220,13 @@ impl Hub {
         }
     }
 
-    async fn open(&self, topic: &TopicName, id: PartitionId) -> Result<Arc<Partition>, LeaseError> {
-        let bounds = self.offsets.bounds(topic, id).await?;
-        let partition = Partition::new(topic.clone(), id, bounds.high, Arc::clone(&self.budget));
+    async fn open(&self, topic: &Topic, id: PartitionId) -> Result<Arc<Partition>, LeaseError> {
+        let bounds = self.offsets.bounds(&topic.name, id).await?;
+        let budget = Arc::clone(&self.budget);
+        let partition = Partition::new(topic.name.clone(), topic.epoch, id, bounds.high, budget);
         partition.set_high_watermark(bounds.high);
         self.tail.assign(&partition)?;
-        tracing::debug!(%topic, partition = %id, at = %bounds.high, "tailing");
+        tracing::debug!(topic = %topic.name, partition = %id, at = %bounds.high, "tailing");
         Ok(partition)
     }
 }

@@ -47,6 +47,10 @@ impl KafkaOffsets {
     /// How long a call waits. Long enough for a leader election, short enough that a client is told.
     const TIMEOUT: Duration = Duration::from_secs(5);
 
+    /// How often Kafka is asked about a partition that it does not know, and how long apart: half a second together.
+    const TRIES_MAX: u32 = 6;
+    const TRY_PAUSE: Duration = Duration::from_millis(100);
+
     pub(crate) fn new(consumer: BaseConsumer<Context>, lifecycle: Lifecycle) -> Self {
         Self { consumer: Arc::new(consumer), permits: Arc::new(Semaphore::new(Self::CALLS_MAX)), lifecycle }
     }
@@ -61,6 +65,19 @@ impl KafkaOffsets {
         topic: &TopicName,
         partition: PartitionId,
     ) -> Result<Bounds, OffsetsError> {
+        let mut tries = 0;
+        loop {
+            let bounds = self.bounds_once(topic, partition).await;
+            tries += 1;
+            if bounds != Err(OffsetsError::UnknownPartition) || tries == Self::TRIES_MAX {
+                return bounds;
+            }
+            // Brokers learn of a new partition one after the other.
+            tokio::time::sleep(Self::TRY_PAUSE).await;
+        }
+    }
+
+    async fn bounds_once(&self, topic: &TopicName, partition: PartitionId) -> Result<Bounds, OffsetsError> {
         let topic = topic.clone();
         self.call(move |consumer| {
             let (low, high) = consumer.fetch_watermarks(topic.as_str(), partition.kafka(), Self::TIMEOUT)?;

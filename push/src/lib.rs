@@ -29,6 +29,8 @@ mod record_batch;
 
 mod partition;
 
+mod fence;
+
 mod hub;
 
 mod feed;

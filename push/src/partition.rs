@@ -6,17 +6,21 @@
 //! Invariant: `head` moves after the logs have what is before it, and `tail` moves before the logs lose it. A session
 //! that loads `head`, then reads its log to the end, has seen everything before that head.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicI64, AtomicU8, AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicU8, AtomicUsize, Ordering},
+    },
+    time::Instant,
 };
 
 use parking_lot::Mutex;
-use tailcast_proto::{Offset, PartitionId, TopicName, push::v1::UnsubscribeReason};
+use tailcast_proto::{Epoch, Offset, PartitionId, TopicName, push::v1::UnsubscribeReason};
 
 use crate::{
     channel_log::{ChannelLog, Encoding, NodeChannel},
     doorbell::Ringer,
+    fence::{Arrival, Fence},
     record_batch::RecordBatch,
     window::Window,
 };
@@ -33,6 +37,10 @@ pub(crate) struct Budget {
 pub(crate) struct Partition {
     pub(crate) topic: TopicName,
     pub(crate) id: PartitionId,
+    /// Which incarnation of the topic this is.
+    pub(crate) epoch: Epoch,
+    /// Taken before the window's lock, never inside it.
+    fence: Mutex<Fence>,
     window: Mutex<Window>,
     head: AtomicI64,
     tail: AtomicI64,
@@ -44,6 +52,16 @@ pub(crate) struct Partition {
     /// An `UnsubscribeReason`, once the topic is gone.
     closed: AtomicU8,
     budget: Arc<Budget>,
+}
+
+/// What became of records that arrived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Arrived {
+    Appended,
+    /// They are held until Kafka confirms the topic's id.
+    Held,
+    /// They were given up: the partition has to be assigned anew.
+    Overflow,
 }
 
 /// How far this node is behind Kafka in a partition.
@@ -70,10 +88,18 @@ impl Budget {
 }
 
 impl Partition {
-    pub(crate) fn new(topic: TopicName, id: PartitionId, head: Offset, budget: Arc<Budget>) -> Arc<Self> {
+    pub(crate) fn new(
+        topic: TopicName,
+        epoch: Epoch,
+        id: PartitionId,
+        head: Offset,
+        budget: Arc<Budget>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             topic,
             id,
+            epoch,
+            fence: Mutex::default(),
             window: Mutex::new(Window::new(id, head)),
             head: AtomicI64::new(head.get()),
             tail: AtomicI64::new(head.get()),
@@ -98,6 +124,37 @@ impl Partition {
     /// What the window and its logs hold of the node's memory, in bytes.
     pub(crate) fn memory(&self) -> usize {
         self.memory.load(Ordering::Relaxed)
+    }
+
+    /// Takes records that arrived at `now`: appends them if they are of this topic, holds them while that is not sure.
+    pub(crate) fn arrive(&self, batch: RecordBatch, now: Instant) -> Arrived {
+        let mut fence = self.fence.lock();
+        match fence.arrive(batch, now) {
+            Arrival::Trusted(batch) => {
+                // Under the fence's lock: what was held before goes first.
+                self.append(batch);
+                Arrived::Appended
+            }
+            Arrival::Held => Arrived::Held,
+            Arrival::Overflow => Arrived::Overflow,
+        }
+    }
+
+    /// Begins to ask Kafka for the topic's id. Returns whether that is needed, and nobody asks yet.
+    pub(crate) fn ask(&self) -> bool {
+        self.fence.lock().ask()
+    }
+
+    /// Takes the answer to a question asked at `asked_at`: whether the topic's id is that of this partition. `None`: there
+    /// was no answer. Returns whether something is still held, and has to be asked for.
+    pub(crate) fn answered(&self, asked_at: Instant, is_same: Option<bool>) -> bool {
+        let mut fence = self.fence.lock();
+        match is_same {
+            Some(true) => fence.confirmed(asked_at).into_iter().for_each(|batch| self.append(batch)),
+            Some(false) => fence.give_up(),
+            None => fence.unanswered(),
+        }
+        fence.is_holding()
     }
 
     /// Appends records that Kafka has after the head, and rings whom they concern.

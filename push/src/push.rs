@@ -1,7 +1,14 @@
 //! How the push service is put together: `bind` may fail, `serve` cannot.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
+use futures_util::future::join_all;
 use prometheus_client::registry::Registry;
 use rdkafka::{consumer::BaseConsumer, error::KafkaError};
 use tailcast_proto::push::v1::UnsubscribeReason;
@@ -20,7 +27,7 @@ use tokio::{
 use crate::{
     catch_up::{self, CatchUp},
     config::Config,
-    feed::Feed,
+    feed::{Feed, Signals},
     hub::Hub,
     kafka_offsets::KafkaOffsets,
     metrics::{self, CatchUpMetrics, FeedMetrics, SessionMetrics},
@@ -76,6 +83,8 @@ pub enum BindError {
 
 /// How often idle partitions are looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// Between two questions for a topic's id while Kafka does not answer.
+const ASK_PAUSE: Duration = Duration::from_millis(200);
 /// Between two looks for partitions whose offset Kafka refused: librdkafka says it once for each, in a burst.
 const MEND_PAUSE: Duration = Duration::from_millis(200);
 
@@ -114,8 +123,14 @@ impl Push {
         let metrics = SessionMetrics::register(registry);
         let (hub, stopped) = Self::start_hub(&config, &kafka, &topics, &metrics, lifecycle, registry)?;
         let catch_up_metrics = CatchUpMetrics::register(registry);
-        let catch_up =
-            CatchUp::start(&config.catch_up, &kafka.reader()?, catch_up_metrics, lifecycle, stopped)?;
+        let catch_up = CatchUp::start(
+            &config.catch_up,
+            &kafka.reader()?,
+            catch_up_metrics,
+            &topics,
+            lifecycle,
+            stopped,
+        )?;
 
         let node = if config.node.is_empty() { hostname() } else { config.node.clone() };
         let starter = Starter { hub, topics };
@@ -166,14 +181,16 @@ impl Push {
             let (lifecycle, sessions) = (lifecycle.clone(), metrics.sessions.clone());
             move || lifecycle.is_draining() && sessions.get() <= 0
         };
-        let refused = Arc::new(Notify::new());
-        let feed = Feed::new(tail, budget, Arc::clone(&refused), FeedMetrics::register(registry));
+        let signals = Signals::default();
+        let feed = Feed::new(tail, budget, signals.clone(), FeedMetrics::register(registry));
         lifecycle.supervise_thread("feed", {
             let stopped = stopped.clone();
             move || feed.run(stopped)
         })?;
         lifecycle.spawn("sweep", sweep(Arc::clone(&hub), config.windows.linger, lifecycle.clone()));
-        lifecycle.spawn("mend", mend(Arc::clone(&hub), refused, lifecycle.clone()));
+        lifecycle.spawn("mend", mend(Arc::clone(&hub), signals.refused, lifecycle.clone()));
+        let confirming = confirm(Arc::clone(&hub), topics.clone(), signals.held, lifecycle.clone());
+        lifecycle.spawn("confirm", confirming);
         lifecycle.spawn("topic-changes", follow(Arc::clone(&hub), topics.clone(), lifecycle.clone()));
         Ok((hub, stopped))
     }
@@ -214,6 +231,41 @@ async fn mend(hub: Arc<Hub>, refused: Arc<Notify>, lifecycle: Lifecycle) {
             () = refused.notified() => hub.mend().await,
         }
         tokio::time::sleep(MEND_PAUSE).await;
+    }
+}
+
+/// Asks Kafka whether topics are still what they were, for partitions that hold what arrived after a silence.
+async fn confirm(hub: Arc<Hub>, topics: Topics, held: Arc<Notify>, lifecycle: Lifecycle) {
+    loop {
+        tokio::select! {
+            () = lifecycle.draining() => return,
+            () = held.notified() => {}
+        }
+        let asking: Vec<_> = hub.partitions().into_iter().filter(|partition| partition.ask()).collect();
+        let names: BTreeSet<_> = asking.iter().map(|partition| partition.topic.clone()).collect();
+        let asked_at = Instant::now();
+        // All questions of a moment go to Kafka as one request.
+        let answers = join_all(names.iter().map(|name| topics.ask(name))).await;
+        let answers: BTreeMap<_, _> = names.iter().zip(answers).collect();
+        let (mut is_answered, mut is_holding) = (true, false);
+        for partition in asking {
+            let is_same = match &answers[&partition.topic] {
+                Ok(topic) => Some(topic.epoch == partition.epoch),
+                // Kafka does not answer, or does not know the topic: if it is gone, `follow` will be told.
+                Err(_) => None,
+            };
+            is_holding |= partition.answered(asked_at, is_same);
+            is_answered &= is_same.is_some();
+            if is_same == Some(false) {
+                hub.close_topic(&partition.topic, UnsubscribeReason::TopicRecreated);
+            }
+        }
+        if !is_answered {
+            tokio::time::sleep(ASK_PAUSE).await;
+        }
+        if is_holding {
+            held.notify_one();
+        }
     }
 }
 

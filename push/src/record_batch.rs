@@ -66,6 +66,11 @@ impl RecordBatch {
         self.index.iter().map(|entry| self.record(entry))
     }
 
+    /// Returns how long keys, values and headers are together, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Returns how many records there are.
     pub(crate) fn len(&self) -> usize {
         self.index.len()
@@ -133,10 +138,6 @@ impl RecordBatchBuilder {
 
     pub(crate) fn is_full(&self) -> bool {
         self.bytes.len() >= Self::BYTES_MAX || self.index.len() >= Self::RECORDS_MAX
-    }
-
-    pub(crate) fn bytes(&self) -> usize {
-        self.bytes.len()
     }
 
     pub(crate) fn last_offset(&self) -> Option<Offset> {

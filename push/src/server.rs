@@ -112,7 +112,6 @@ impl Server {
             .timer(TokioTimer::new())
             .header_read_timeout(HTTP_DEADLINE)
             .max_buf_size(HEAD_BYTES_MAX)
-            .keep_alive(self.pages.is_some())
             .serve_connection(TokioIo::new(stream), service)
             .with_upgrades();
         let served = tokio::select! {

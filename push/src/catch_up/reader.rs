@@ -13,7 +13,10 @@ use rdkafka::{
     message::{BorrowedMessage, Headers as _, Message as _},
 };
 use tailcast_proto::{Offset, TopicName, delivery::encode_header};
-use tailcast_services::kafka::Context;
+use tailcast_services::{
+    kafka::Context,
+    topics::{LookupError, Topics},
+};
 
 use super::{CatchUp, Job, Page, PageError};
 use crate::{
@@ -25,6 +28,7 @@ use crate::{
 pub(super) struct Reader {
     consumer: BaseConsumer<Context>,
     catch_up: CatchUp,
+    topics: Topics,
     /// Where the consumer stands: the partition and the offset that it delivers next.
     at: Option<(Arc<Partition>, Offset)>,
     /// The topics whose metadata the consumer has. The first assign of another one would take half a second.
@@ -57,9 +61,9 @@ impl Reader {
     /// How long Kafka is asked for metadata or bounds before the job is tried again.
     const TIMEOUT: Duration = Duration::from_secs(5);
 
-    pub(super) fn new(config: &ClientConfig, catch_up: CatchUp) -> Result<Self, KafkaError> {
+    pub(super) fn new(config: &ClientConfig, catch_up: CatchUp, topics: Topics) -> Result<Self, KafkaError> {
         let consumer = config.create_with_context(Context::new("catch-up"))?;
-        Ok(Self { consumer, catch_up, at: None, known: HashSet::new() })
+        Ok(Self { consumer, catch_up, topics, at: None, known: HashSet::new() })
     }
 
     /// Reads until `stopped`.
@@ -70,7 +74,7 @@ impl Reader {
                 continue;
             };
             match self.read(&job, &stopped) {
-                Ok(Outcome::Page(page)) => self.catch_up.finish(&job, page),
+                Ok(Outcome::Page(page)) => self.confirm(&job, page),
                 Ok(Outcome::Failed(error)) => self.catch_up.fail(&job, error),
                 Ok(Outcome::Abandoned) => self.catch_up.abandon(&job),
                 Err(error) => {
@@ -84,6 +88,22 @@ impl Reader {
             }
         }
         Ok(())
+    }
+
+    /// Gives a page out if it is of the topic that its offsets belong to: librdkafka reads a topic that was recreated as if
+    /// it were the old one, so the id is asked for after the page was read.
+    fn confirm(&mut self, job: &Job, page: Page) {
+        // The reader's thread has nothing else to do meanwhile.
+        match futures_executor::block_on(self.topics.ask(&job.partition.topic)) {
+            Ok(topic) if topic.epoch == job.partition.epoch => self.catch_up.finish(job, page),
+            Ok(_) => self.catch_up.fail(job, PageError::Recreated),
+            Err(LookupError::Unknown { .. }) => self.catch_up.fail(job, PageError::Gone),
+            Err(LookupError::Unavailable { .. }) => {
+                // The page is read again: it cannot be told of which topic it is.
+                self.at = None;
+                self.catch_up.abandon(job);
+            }
+        }
     }
 
     fn read(&mut self, job: &Job, stopped: &impl Fn() -> bool) -> Result<Outcome, KafkaError> {

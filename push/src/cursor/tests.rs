@@ -7,7 +7,7 @@ use proptest::{
     sample::select,
 };
 use prost::Message as _;
-use tailcast_proto::{PartitionId, TopicName, delivery::Format, push::v1};
+use tailcast_proto::{Epoch, PartitionId, TopicName, delivery::Format, push::v1};
 
 use super::*;
 use crate::{
@@ -24,7 +24,7 @@ fn offset(offset: i64) -> Offset {
 
 fn partition(head: i64) -> Arc<Partition> {
     let topic = TopicName::parse("t").expect("it is a name");
-    Partition::new(topic, PartitionId::new(0), offset(head), Budget::new(usize::MAX))
+    Partition::new(topic, Epoch::from_bits(1, 2), PartitionId::new(0), offset(head), Budget::new(usize::MAX))
 }
 
 fn cursor(partition: &Arc<Partition>, name: &str, next: i64) -> Cursor {

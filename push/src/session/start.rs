@@ -65,7 +65,21 @@ impl Starter {
         };
         let starts =
             partitions.into_iter().map(|partition| self.start_partition(&topic, partition, &request.start));
-        let starts = futures_util::future::try_join_all(starts).await?;
+        let starts = match futures_util::future::try_join_all(starts).await {
+            Ok(starts) if starts.iter().all(|start| start.lost.is_none()) => starts,
+            // What Kafka said may have been of a topic that was created in between, under the same name.
+            uncertain => {
+                let now = self
+                    .topics
+                    .ask(&topic.name)
+                    .await
+                    .map_err(|error| not_found(&error, request.topic_field))?;
+                if now.epoch != topic.epoch {
+                    return Err(other_epoch(&topic, &now));
+                }
+                uncertain?
+            }
+        };
 
         let outcome = starts.iter().map(|start| start.outcome).max_by_key(|outcome| severity(*outcome));
         let lost = starts.iter().filter_map(|start| start.lost).collect();
@@ -92,14 +106,7 @@ impl Starter {
         if topic.epoch == *epoch {
             return Ok(topic);
         }
-        let detail = format!(
-            "the position is of topic id {epoch}; topic {name} has id {} now: it was deleted and created again",
-            topic.epoch
-        );
-        Err(Refusal {
-            field: "start.position.epoch".to_owned(),
-            ..Refusal::new(ErrorCode::OtherEpoch, detail)
-        })
+        Err(other_epoch(&Topic { epoch: *epoch, ..topic.clone() }, &topic))
     }
 
     async fn start_partition(
@@ -108,7 +115,7 @@ impl Starter {
         id: PartitionId,
         start: &Start,
     ) -> Result<PartitionStart, Refusal> {
-        let lease = self.hub.lease(&topic.name, id).await?;
+        let lease = self.hub.lease(topic, id).await?;
         // The node's head is a few milliseconds behind Kafka's end at most, and a record in between is delivered: a live
         // subscription may get a record that was appended just before it, and never misses one appended after it.
         let head = lease.partition.head();
@@ -204,6 +211,15 @@ fn check_partitions(position: &Position, topic: &Topic, request: &Request) -> Re
         }
     }
     Ok(())
+}
+
+/// The answer to a position of an earlier incarnation of a topic.
+fn other_epoch(old: &Topic, new: &Topic) -> Refusal {
+    let detail = format!(
+        "the position is of topic id {}; topic {} has id {} now: it was deleted and created again",
+        old.epoch, new.name, new.epoch
+    );
+    Refusal { field: "start.position.epoch".to_owned(), ..Refusal::new(ErrorCode::OtherEpoch, detail) }
 }
 
 /// The answer when a topic was not found; `field` named it.

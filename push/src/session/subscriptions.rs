@@ -228,8 +228,12 @@ impl Subscriptions {
                 self.make_ready(id);
                 lost.map(|lost| Event::Skipped(skipped(alias, partition, lost)))
             }
-            Err(_) => {
-                let reason = held.cursor.partition().closed().unwrap_or(UnsubscribeReason::TopicDeleted);
+            Err(gone) => {
+                let found = match gone {
+                    PageError::Recreated => UnsubscribeReason::TopicRecreated,
+                    PageError::Gone | PageError::Expired { .. } => UnsubscribeReason::TopicDeleted,
+                };
+                let reason = held.cursor.partition().closed().unwrap_or(found);
                 self.remove(alias, reason).map(Event::Ended)
             }
         }

@@ -7,6 +7,8 @@ use proptest::{
     prelude::{ProptestConfig, Strategy, prop_oneof, proptest},
 };
 
+use tailcast_proto::Epoch;
+
 use super::*;
 use crate::{partition::Budget, record_batch::tests::batch};
 
@@ -16,7 +18,13 @@ fn offset(offset: i64) -> Offset {
 
 fn partition(id: u32) -> Arc<Partition> {
     let topic = TopicName::parse("t").expect("it is a name");
-    Partition::new(topic, PartitionId::new(id), offset(1_000), Budget::new(usize::MAX))
+    Partition::new(
+        topic,
+        Epoch::from_bits(1, 2),
+        PartitionId::new(id),
+        offset(1_000),
+        Budget::new(usize::MAX),
+    )
 }
 
 fn page(from: i64, to: i64) -> Arc<Page> {

@@ -1,0 +1,168 @@
+//! Whether records that arrive are of the topic that the offsets belong to.
+//!
+//! A topic that is deleted and created again is read on by librdkafka as if nothing had happened: after some 500 ms
+//! (`fetch.error.backoff.ms`) the *new* topic's records come with offsets that look right. Only the topic id tells, and
+//! only the pause gives a hint. So what arrives soon after the record before is of the same topic; what arrives after a
+//! longer silence is held until an answer to a question asked after its arrival confirms the id.
+//!
+//! Plain data; time is an argument. A busy partition is never held, a quiet one for the few milliseconds of an answer.
+//!
+//! Bounded: beyond [`HELD_BYTES_MAX`] what is held is given up, and read again once Kafka answers.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use crate::record_batch::RecordBatch;
+
+/// Whether records that arrive are of the topic that the offsets belong to.
+#[derive(Debug, Default)]
+pub(crate) struct Fence {
+    /// When the last record came that is known to be of the topic.
+    trusted_at: Option<Instant>,
+    held: VecDeque<(Instant, RecordBatch)>,
+    held_bytes: usize,
+    /// Kafka is being asked.
+    is_asking: bool,
+}
+
+/// What to do with a batch that arrived.
+#[derive(Debug)]
+pub(crate) enum Arrival {
+    /// Append it.
+    Trusted(RecordBatch),
+    /// It is held; ask Kafka for the topic's id.
+    Held,
+    /// What was held is given up: read the partition again from its head.
+    Overflow,
+}
+
+/// A silence that a recreation cannot hide in, at half of librdkafka's pause.
+const SILENCE: Duration = Duration::from_millis(250);
+/// What one partition may hold, in bytes.
+const HELD_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+impl Fence {
+    /// Takes a batch that arrived at `now`.
+    pub(crate) fn arrive(&mut self, batch: RecordBatch, now: Instant) -> Arrival {
+        if self.held.is_empty() && self.is_trusted(now) {
+            self.trusted_at = Some(now);
+            return Arrival::Trusted(batch);
+        }
+        if self.held_bytes + batch.memory() > HELD_BYTES_MAX && !self.held.is_empty() {
+            self.give_up();
+            return Arrival::Overflow;
+        }
+        self.held_bytes += batch.memory();
+        self.held.push_back((now, batch));
+        Arrival::Held
+    }
+
+    /// Begins to ask Kafka. Returns whether there is something to ask for, and nobody asks yet.
+    pub(crate) fn ask(&mut self) -> bool {
+        let asks = !self.held.is_empty() && !self.is_asking;
+        self.is_asking |= asks;
+        asks
+    }
+
+    /// Takes the answer to a question asked at `asked_at`, that the id is the same. Returns what is trusted now; something
+    /// may still be held, and has to be asked for.
+    pub(crate) fn confirmed(&mut self, asked_at: Instant) -> Vec<RecordBatch> {
+        self.is_asking = false;
+        self.trusted_at = self.trusted_at.max(Some(asked_at));
+        let mut trusted = Vec::new();
+        while let Some((arrived, _)) = self.held.front()
+            && self.is_trusted(*arrived)
+            && let Some((arrived, batch)) = self.held.pop_front()
+        {
+            self.trusted_at = self.trusted_at.max(Some(arrived));
+            self.held_bytes -= batch.memory();
+            trusted.push(batch);
+        }
+        trusted
+    }
+
+    /// Whether something is held, and has to be asked for.
+    pub(crate) fn is_holding(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// There was no answer: it has to be asked again.
+    pub(crate) fn unanswered(&mut self) {
+        self.is_asking = false;
+    }
+
+    /// Drops what is held.
+    pub(crate) fn give_up(&mut self) {
+        self.held.clear();
+        self.held_bytes = 0;
+    }
+
+    fn is_trusted(&self, arrived: Instant) -> bool {
+        self.trusted_at.is_some_and(|trusted| arrived.saturating_duration_since(trusted) <= SILENCE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record_batch::tests::batch;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn firsts(batches: &[RecordBatch]) -> Vec<i64> {
+        batches.iter().map(|batch| batch.first_offset().get()).collect()
+    }
+
+    fn is_trusted(arrival: &Arrival) -> bool {
+        matches!(arrival, Arrival::Trusted(_))
+    }
+
+    #[test]
+    fn what_arrives_after_a_silence_is_held_until_the_id_is_confirmed() {
+        let (mut fence, start) = (Fence::default(), Instant::now());
+        assert!(
+            !is_trusted(&fence.arrive(batch(&[(0, "a")]), start)),
+            "the first record is after a silence too"
+        );
+        assert!(fence.ask() && !fence.ask(), "Kafka is asked once");
+        assert_eq!(firsts(&fence.confirmed(start + MS)), [0]);
+        assert!(is_trusted(&fence.arrive(batch(&[(1, "a")]), start + 200 * MS)));
+        assert!(
+            is_trusted(&fence.arrive(batch(&[(2, "a")]), start + 450 * MS)),
+            "it is 250 ms after the one before"
+        );
+        assert!(!is_trusted(&fence.arrive(batch(&[(3, "a")]), start + 701 * MS)));
+    }
+
+    #[test]
+    fn what_is_behind_something_held_is_held_too() {
+        let (mut fence, start) = (Fence::default(), Instant::now());
+        for (at, offset) in [(0, 0), (1, 1), (100, 2)] {
+            assert!(!is_trusted(&fence.arrive(batch(&[(offset, "a")]), start + at * MS)));
+        }
+        assert_eq!(firsts(&fence.confirmed(start)), [0, 1, 2], "no recreation fits between them");
+    }
+
+    #[test]
+    fn an_answer_does_not_speak_for_what_arrived_long_after_its_question() {
+        let (mut fence, start) = (Fence::default(), Instant::now());
+        fence.arrive(batch(&[(0, "a")]), start);
+        assert!(fence.ask());
+        fence.arrive(batch(&[(1, "a")]), start + 600 * MS);
+        assert_eq!(firsts(&fence.confirmed(start + MS)), [0]);
+        assert!(fence.ask(), "the second one has to be asked for");
+        assert_eq!(firsts(&fence.confirmed(start + 700 * MS)), [1]);
+        assert!(!fence.ask());
+    }
+
+    #[test]
+    fn what_is_held_is_bounded() {
+        let (mut fence, start) = (Fence::default(), Instant::now());
+        let mut arrivals = (0..).map(|offset| fence.arrive(batch(&[(offset, "a")]), start));
+        let held = arrivals.by_ref().take_while(|arrival| matches!(arrival, Arrival::Held)).count();
+        assert!(held > 1_000, "a small record is held by the thousand, found {held}");
+        assert!(!fence.ask(), "what was given up is not asked for");
+    }
+}
