@@ -1,0 +1,76 @@
+//! The configuration of every part, and the one file of defaults.
+//!
+//! Defaults, then a file, then the environment, then flags: each is laid over the one before, and what results is parsed
+//! into [`Config`]. There are no defaults in code, so that [`DEFAULTS`] is the whole truth and the documentation of it.
+
+mod check;
+
+mod flags;
+
+mod layers;
+
+mod shown;
+
+use serde::Deserialize;
+use tailcast_services::{admin, kafka, lifecycle, log};
+
+pub use self::{
+    check::CheckError,
+    layers::{Layers, LoadError},
+};
+pub(crate) use self::{
+    flags::{IngestFlags, NoFlags, Overrides, PushFlags},
+    shown::Shown,
+};
+
+/// Every key with its default and what it means.
+pub const DEFAULTS: &str = include_str!("default.toml");
+
+/// The configuration of every part. A process reads only what its parts need, from the same file.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// What is logged, and how.
+    pub log: log::Config,
+    /// The listener for probes and metrics.
+    pub admin: admin::Config,
+    /// How long the process may take to end.
+    pub drain: lifecycle::Config,
+    /// Where Kafka is, and what librdkafka is told.
+    pub kafka: kafka::Settings,
+    /// The way in.
+    pub ingest: tailcast_ingest::Config,
+    /// The way out.
+    pub push: tailcast_push::Config,
+}
+
+/// Returns the defaults, without a file, the environment or flags.
+#[must_use]
+pub fn defaults() -> Config {
+    Layers::default().load().expect("a test parses the defaults")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_a_configuration() {
+        let config =
+            Layers::default().load().map_err(|error| error.to_string()).expect("every key has its default");
+        assert!(config.admin.listen.ip().is_loopback(), "what is not asked for is not open to others");
+        assert!(config.ingest.listen.ip().is_loopback());
+        assert!(config.push.listen.ip().is_loopback());
+    }
+
+    #[test]
+    fn every_default_says_what_it_means() {
+        let mut comment = false;
+        for (number, line) in (1..).zip(DEFAULTS.lines()) {
+            if line.contains('=') && !line.starts_with('#') {
+                assert!(comment, "line {number} has no comment above it: {line}");
+            }
+            comment = line.starts_with('#');
+        }
+    }
+}

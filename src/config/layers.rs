@@ -1,0 +1,58 @@
+//! What is laid over the defaults, in order: a file, the environment, flags.
+
+use std::{env, path::PathBuf};
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tailcast_services::config::{self, FlagValue, PREFIX};
+
+use super::{Config, DEFAULTS};
+
+pub use tailcast_services::config::ConfigError as LoadError;
+
+/// What is laid over the defaults. Nothing, by default.
+#[derive(Debug, Clone, Default)]
+pub struct Layers {
+    /// A TOML file.
+    pub file: Option<PathBuf>,
+    /// Environment variables, `TAILCAST__…`.
+    pub environment: Vec<(String, String)>,
+    /// Flags, the later over the earlier.
+    pub flags: Vec<FlagValue>,
+}
+
+impl Layers {
+    /// The environment of this process, and nothing else.
+    #[must_use]
+    pub fn of_environment() -> Self {
+        let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+            // A value that is not UTF-8 is left as it looks, so that the error can show it.
+            let name = name.into_string().ok().filter(|name| name.starts_with(PREFIX))?;
+            Some((name, value.to_string_lossy().into_owned()))
+        };
+        Self { environment: env::vars_os().filter_map(text).collect(), ..Self::default() }
+    }
+
+    /// Lays everything over the defaults.
+    ///
+    /// # Errors
+    ///
+    /// When a key is unknown or its value is not valid; the error names the key and where its value came from.
+    pub fn load(&self) -> Result<Config, LoadError> {
+        self.load_as()
+    }
+
+    /// Lays everything over the defaults, and returns the keys and values as they are.
+    pub(super) fn tree(&self) -> Result<Value, LoadError> {
+        self.load_as()
+    }
+
+    fn load_as<T: DeserializeOwned>(&self) -> Result<T, LoadError> {
+        config::load(DEFAULTS, self.file.as_deref(), self.environment.iter().cloned(), &self.flags)
+    }
+}
+
+/// The keys and values of the defaults.
+pub(super) fn tree_of_defaults() -> Value {
+    Layers::default().tree().expect("a test parses the defaults")
+}
