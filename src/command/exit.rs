@@ -17,7 +17,7 @@ Exit codes:
 /// An exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Exit {
+pub(crate) enum Exit {
     /// Done.
     Done = 0,
     /// The server refused a part of what was asked for.
@@ -32,7 +32,7 @@ pub enum Exit {
 
 /// Why a command failed, with the exit code that says so.
 #[derive(Debug)]
-pub struct Failure {
+pub(crate) struct Failure {
     exit: Exit,
     cause: anyhow::Error,
 }
@@ -55,7 +55,7 @@ impl Failure {
     }
 
     /// Returns the exit code.
-    pub fn exit(&self) -> Exit {
+    pub(crate) fn exit(&self) -> Exit {
         self.exit
     }
 }
@@ -94,8 +94,13 @@ mod tests {
 
     #[test]
     fn a_failure_tells_every_cause_once() {
-        let cause = anyhow::anyhow!("connection refused").context("tcp connect: connection refused").context("no ingest");
-        assert_eq!(Failure::new(Exit::Unavailable, cause).to_string(), "no ingest: tcp connect: connection refused");
+        let cause = anyhow::anyhow!("connection refused")
+            .context("tcp connect: connection refused")
+            .context("no ingest");
+        assert_eq!(
+            Failure::new(Exit::Unavailable, cause).to_string(),
+            "no ingest: tcp connect: connection refused"
+        );
     }
 
     #[test]

@@ -1,0 +1,123 @@
+//! `tailcast pub`: publishes events through ingest, and prints where each of them is.
+
+mod lines;
+
+mod outcome;
+
+mod stream;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tailcast_proto::{
+    Key, TopicName,
+    ingest::v1::{Header, Message, PublishRequest},
+};
+
+use self::{lines::Lines, outcome::Tally};
+use super::{
+    exit::{Exit, Failure, OrExit},
+    output::Output,
+};
+use crate::publisher::Publisher;
+
+/// Publishes one event, or one per line of standard input.
+///
+/// Prints topic/partition/offset for every message that Kafka has acknowledged, in order. What was not acknowledged is
+/// named on standard error, and the exit code is 1.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  tailcast pub chat lobby 'hello'
+  seq 1 1000 | tailcast pub counters a
+  printf 'AAPL=1\\nMSFT=2\\n' | tailcast pub quotes --key-separator =")]
+pub(super) struct Publish {
+    /// The topic.
+    topic: TopicName,
+    /// The key; it decides the partition and the channel.
+    #[arg(required_unless_present = "key_separator")]
+    key: Option<String>,
+    /// The value. Left out: every line of standard input is one.
+    value: Option<String>,
+    /// Publish a tombstone, which removes the key from a compacted topic.
+    #[arg(long, conflicts_with = "value")]
+    tombstone: bool,
+    /// Lines of standard input are KEY, this text, and the value.
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["key", "value", "tombstone"])]
+    key_separator: Option<String>,
+    /// A header of every message; may be repeated.
+    #[arg(long = "header", value_name = "NAME=VALUE", value_parser = header)]
+    headers: Vec<Header>,
+    /// What the values are, for example application/json.
+    #[arg(long, value_name = "TYPE", default_value = "", hide_default_value = true)]
+    content_type: String,
+    /// Where ingest listens.
+    #[arg(long, value_name = "HOST:PORT", env = "TAILCAST_INGEST", default_value = "127.0.0.1:9090")]
+    ingest: String,
+    /// How long to wait: for the connection, and for a single message's outcome.
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration)]
+    timeout: Duration,
+}
+
+impl Publish {
+    /// Publishes, and prints what became of it.
+    pub(super) async fn run(self) -> Result<Exit, Failure> {
+        let key = match &self.key {
+            Some(key) => Some(Key::new(Bytes::from(key.clone())).or_exit(Exit::Usage)?),
+            None => None,
+        };
+        let publisher = Publisher::connect(&self.ingest, self.timeout).await.or_exit(Exit::Unavailable)?;
+        let template = Message {
+            topic: self.topic.to_string(),
+            key: key.map(|key| key.as_bytes().clone()),
+            value: None,
+            headers: self.headers,
+            content_type: self.content_type,
+            timestamp_ms: None,
+        };
+        let mut output = Output::standard();
+        if self.tombstone {
+            return one(&publisher, template, &mut output).await;
+        }
+        if let Some(value) = self.value {
+            return one(&publisher, Message { value: Some(value.into()), ..template }, &mut output).await;
+        }
+        let lines = Lines::of_standard_input(template, self.key_separator).or_exit(Exit::Internal)?;
+        stream::publish(&publisher, self.topic.as_str(), lines, &mut output).await
+    }
+}
+
+/// Publishes one message.
+async fn one(publisher: &Publisher, message: Message, output: &mut Output) -> Result<Exit, Failure> {
+    let answer = publisher.publish(PublishRequest { messages: vec![message] }).await;
+    let response = answer.map_err(|status| outcome::failed_call(&status))?;
+    let mut tally = Tally::default();
+    for outcome in response.outcomes {
+        tally.count("the message", outcome, output)?;
+    }
+    tally.finish(output)
+}
+
+/// Parses `NAME=VALUE`.
+fn header(text: &str) -> Result<Header, &'static str> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => {
+            Ok(Header { name: name.to_owned(), value: Some(Bytes::from(value.to_owned())) })
+        }
+        _ => Err("a header is NAME=VALUE"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_is_a_name_and_a_value() {
+        let found = header("ce_type=a=b").expect("the first = divides");
+        assert_eq!((found.name.as_str(), found.value.as_deref()), ("ce_type", Some(&b"a=b"[..])));
+        assert_eq!(header("empty=").expect("an empty value is one").value.as_deref(), Some(&b""[..]));
+        assert!(header("=value").is_err());
+        assert!(header("name").is_err());
+    }
+}
