@@ -1,0 +1,203 @@
+//! `tailcast sub`: prints the records of channels as they come.
+//!
+//! The client resumes by itself after a drop. What happens besides records is said on standard error, and at the end where
+//! every subscription was, as the command that goes on from there.
+
+mod line;
+
+mod resume;
+
+mod start;
+
+use std::{num::NonZeroU64, time::SystemTime};
+
+use tailcast_client::{Client, ConnectError, Delivery, Ended, Event, Options};
+use tailcast_proto::{
+    Channel,
+    push::v1::{Outcome, UnsubscribeReason},
+};
+
+use self::{line::Record, resume::Resume, start::StartOf};
+use super::{
+    exit::{Exit, Failure, OrExit},
+    output::{Output, Reader, say},
+    signal,
+};
+
+/// Prints the records of channels as they come.
+///
+/// One line per record: channel, partition, offset and value, with tabs between. The channel is the record's own, so that
+/// its key is seen under a subscription to many. Ends at --count, at Ctrl-C, or when nobody reads the output any more.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  tailcast sub quotes/AAPL chat/lobby
+  tailcast sub 'quotes/*' --from 5m --json | jq .value
+  tailcast sub 'quotes/A*' --count 10")]
+pub(super) struct Subscribe {
+    /// What to subscribe to: topic/key, topic/prefix* or topic/*.
+    #[arg(required = true, value_name = "CHANNEL")]
+    channels: Vec<Channel>,
+    /// Print records as JSON, one object per line.
+    #[arg(long)]
+    json: bool,
+    /// End after this many records.
+    #[arg(long, value_name = "N")]
+    count: Option<NonZeroU64>,
+    /// Where to start: live, earliest, a position, a time (RFC 3339), or how long ago (5m). CHANNEL=START for one channel;
+    /// may be repeated.
+    #[arg(long = "from", value_name = "START")]
+    starts: Vec<StartOf>,
+    /// A push node.
+    #[arg(long, env = "TAILCAST_URL", default_value = "ws://127.0.0.1:8080/v1/connect")]
+    url: String,
+}
+
+/// The subscriptions of one run.
+struct Run {
+    client: Client,
+    output: Output,
+    json: bool,
+    /// How many records are still wanted.
+    wanted: Option<u64>,
+    /// How many subscriptions there are.
+    active: usize,
+    refused: bool,
+}
+
+/// Whether a run goes on.
+enum Next {
+    Go,
+    End,
+}
+
+impl Subscribe {
+    /// Prints until it is enough.
+    pub(super) async fn run(self) -> Result<Exit, Failure> {
+        let subscriptions = start::subscriptions(&self.channels, &self.starts, SystemTime::now());
+        let subscriptions = subscriptions.or_exit(Exit::Usage)?;
+        let options = Options { client_name: "tailcast-sub".to_owned(), ..Options::default() };
+        let client = Client::connect(&self.url, options).await.map_err(unconnected)?;
+        let active = subscriptions.len();
+        for subscription in subscriptions {
+            client.subscribe(subscription).await.or_exit(Exit::Internal)?;
+        }
+        let wanted = self.count.map(NonZeroU64::get);
+        let output = Output::standard();
+        let mut run = Run { client, output, json: self.json, wanted, active, refused: false };
+        let ended = run.until_end().await;
+        let resume = Resume::new(&self.channels, &self.url, |channel| run.client.position(channel));
+        run.client.close().await;
+        if let Some(resume) = resume {
+            say(format_args!("to go on: {resume}"));
+        }
+        ended?;
+        Ok(if run.refused { Exit::Refused } else { Exit::Done })
+    }
+}
+
+impl Run {
+    async fn until_end(&mut self) -> Result<(), Failure> {
+        let interrupted = signal::interrupted();
+        tokio::pin!(interrupted);
+        let mut unflushed = false;
+        loop {
+            let event = tokio::select! {
+                // The signal first, so that a flood of records cannot keep the command from ending.
+                biased;
+                () = &mut interrupted => return Ok(()),
+                event = self.client.next() => event,
+                // Nothing is waiting, so what is written is shown.
+                () = std::future::ready(()), if unflushed => {
+                    if self.output.flush()? == Reader::Gone {
+                        return Ok(());
+                    }
+                    unflushed = false;
+                    continue;
+                }
+            };
+            unflushed |= matches!(event, Some(Event::Delivery(_)));
+            let Some(event) = event else { return Ok(()) };
+            if let Next::End = self.apply(event)? {
+                return self.output.flush().map(|_| ());
+            }
+        }
+    }
+
+    fn apply(&mut self, event: Event) -> Result<Next, Failure> {
+        match event {
+            Event::Delivery(delivery) => return self.print(&delivery),
+            Event::Subscribed(subscribed) => match subscribed.outcome {
+                Outcome::Lost => say(format_args!(
+                    "{}: older records are gone from Kafka; it goes on at {}",
+                    subscribed.channel, subscribed.position
+                )),
+                outcome => {
+                    let outcome = outcome.as_str_name().trim_start_matches("OUTCOME_").to_lowercase();
+                    say(format_args!("{}: {}", subscribed.channel, outcome.replace('_', " ")));
+                }
+            },
+            Event::Skipped(skipped) => say(format_args!(
+                "{}: partition {}: offsets {} to {} were skipped",
+                skipped.channel, skipped.partition, skipped.first, skipped.next
+            )),
+            Event::Reconnecting(gone) => {
+                say(format_args!("{}; connecting again in {} ms", gone.cause, gone.after.as_millis()));
+            }
+            Event::Reconnected(again) => say(format_args!("connected again, to {}", again.node)),
+            Event::Error(error) => {
+                say(&error);
+                if error.retry_after.is_none() {
+                    return Ok(self.lost_one());
+                }
+            }
+            Event::Unsubscribed(gone) => {
+                say(format_args!("{}: the subscription has ended: {}", gone.channel, because(gone.reason)));
+                return Ok(self.lost_one());
+            }
+            Event::Ended(Ended::Asked) => return Ok(Next::End),
+            Event::Ended(ended) => return Err(Failure::new(Exit::Refused, ended)),
+            Event::SnapshotEnd(_) | Event::Heartbeat(_) => {}
+        }
+        Ok(Next::Go)
+    }
+
+    fn print(&mut self, delivery: &Delivery) -> Result<Next, Failure> {
+        let record = Record::from(delivery);
+        let line = if self.json { record.json() } else { record.text() };
+        if self.output.line(line.as_bytes())? == Reader::Gone {
+            return Ok(Next::End);
+        }
+        self.wanted = self.wanted.map(|wanted| wanted - 1);
+        Ok(if self.wanted == Some(0) { Next::End } else { Next::Go })
+    }
+
+    /// A subscription that the client does not begin again by itself has ended.
+    fn lost_one(&mut self) -> Next {
+        self.refused = true;
+        self.active = self.active.saturating_sub(1);
+        if self.active == 0 { Next::End } else { Next::Go }
+    }
+}
+
+fn unconnected(error: ConnectError) -> Failure {
+    let exit = match &error {
+        ConnectError::Endpoint(_) => Exit::Usage,
+        error if error.is_temporary() => Exit::Unavailable,
+        _ => Exit::Refused,
+    };
+    Failure::new(exit, error)
+}
+
+fn because(reason: UnsubscribeReason) -> &'static str {
+    match reason {
+        UnsubscribeReason::TopicDeleted => "the topic was deleted",
+        UnsubscribeReason::TopicRecreated => "the topic was deleted and created again",
+        UnsubscribeReason::LogTruncated => "Kafka's log was cut back behind the position",
+        UnsubscribeReason::PartitionsAdded => {
+            "the topic has more partitions; subscribing again from here reads them too"
+        }
+        UnsubscribeReason::Forbidden => "reading the channel is no longer permitted",
+        UnsubscribeReason::Requested | UnsubscribeReason::Unspecified => "the node did not say why",
+    }
+}

@@ -1,0 +1,102 @@
+//! The command that goes on where this one ended.
+
+use std::fmt;
+
+use tailcast_proto::{Channel, Position};
+
+/// The URL that is asked when none is given.
+const DEFAULT_URL: &str = "ws://127.0.0.1:8080/v1/connect";
+
+/// The command that goes on where this one ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Resume {
+    at: Vec<(Channel, Option<Position>)>,
+    url: String,
+}
+
+impl Resume {
+    /// Asks where each channel is. `None`: no subscription has started, so there is nothing to go on with.
+    pub(super) fn new<'a>(
+        channels: &[Channel],
+        url: &str,
+        position: impl Fn(&Channel) -> Option<&'a Position>,
+    ) -> Option<Self> {
+        let at = |channel: &Channel| (channel.clone(), position(channel).cloned());
+        let at: Vec<_> = channels.iter().map(at).collect();
+        let started = at.iter().any(|(_, position)| position.is_some());
+        started.then(|| Self { at, url: url.to_owned() })
+    }
+}
+
+impl fmt::Display for Resume {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("tailcast sub")?;
+        for (channel, _) in &self.at {
+            write!(f, " {}", quoted(&channel.to_string()))?;
+        }
+        match self.at.as_slice() {
+            [(_, Some(position))] => write!(f, " --from {}", quoted(&position.to_string()))?,
+            several => {
+                for (channel, position) in several {
+                    if let Some(position) = position {
+                        write!(f, " --from {}", quoted(&format!("{channel}={position}")))?;
+                    }
+                }
+            }
+        }
+        if self.url != DEFAULT_URL {
+            write!(f, " --url {}", quoted(&self.url))?;
+        }
+        Ok(())
+    }
+}
+
+/// Quotes text for a shell, where it needs that.
+fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:,@=+%".contains(c);
+    if text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(channels: &[(&str, Option<&str>)], url: &str, expected: &str) {
+        let parsed: Vec<(Channel, Option<Position>)> = channels
+            .iter()
+            .map(|(channel, position)| {
+                let position = position.map(|position| position.parse().expect("the test writes a position"));
+                (channel.parse().expect("the test names a channel"), position)
+            })
+            .collect();
+        let names: Vec<Channel> = parsed.iter().map(|(channel, _)| channel.clone()).collect();
+        let position = |channel: &Channel| {
+            parsed.iter().find(|(each, _)| each == channel).and_then(|(_, position)| position.as_ref())
+        };
+        let found = Resume::new(&names, url, position).map(|resume| resume.to_string());
+        assert_eq!(found.as_deref().unwrap_or_default(), expected);
+    }
+
+    #[test]
+    fn a_run_ends_with_the_command_that_goes_on() {
+        check(&[("quotes/AAPL", Some("0:5"))], DEFAULT_URL, "tailcast sub quotes/AAPL --from 0:5");
+        check(&[("quotes/*", Some("0:5,1:7"))], DEFAULT_URL, "tailcast sub 'quotes/*' --from 0:5,1:7");
+        check(
+            &[("quotes/*", Some("0:5")), ("chat/lobby", Some("0:2"))],
+            "ws://127.0.0.1:8180",
+            "tailcast sub 'quotes/*' chat/lobby --from 'quotes/*=0:5' --from chat/lobby=0:2 --url ws://127.0.0.1:8180",
+        );
+    }
+
+    #[test]
+    fn a_subscription_that_has_not_started_has_no_position() {
+        check(&[("quotes/AAPL", None)], DEFAULT_URL, "");
+        check(&[("a/b", None), ("c/d", Some("0:5"))], DEFAULT_URL, "tailcast sub a/b c/d --from c/d=0:5");
+    }
+
+    #[test]
+    fn a_shell_reads_every_key_as_it_is() {
+        check(&[("t/it's; rm", Some("0:5"))], DEFAULT_URL, r"tailcast sub 't/it'\''s; rm' --from 0:5");
+    }
+}

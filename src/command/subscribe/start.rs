@@ -1,0 +1,246 @@
+//! Where a subscription starts, as a person writes it.
+
+use std::{
+    collections::{HashMap, HashSet},
+    str::FromStr,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use tailcast_client::Subscription;
+use tailcast_proto::{Channel, Position};
+
+/// Where a subscription starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Start {
+    /// With the next record.
+    Live,
+    /// With the oldest record that there is.
+    Earliest,
+    /// At a position.
+    Position(Position),
+    /// With the first record at or after a time.
+    At(SystemTime),
+    /// With the records of the last while.
+    Ago(Duration),
+}
+
+/// A start, of one channel or of all of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct StartOf {
+    /// Which channel. `None`: all that have none of their own.
+    pub(super) channel: Option<Channel>,
+    /// Where it starts.
+    pub(super) start: Start,
+}
+
+/// Why something is not a start.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum StartError {
+    /// It is none of the forms.
+    #[error(
+        "{found:?} is not a start; a start is `live`, `earliest`, a position (0:123 or EPOCH/4@0:123,3:77), a time \
+         (2026-11-21T08:00:00Z), or how long ago (5m)"
+    )]
+    Form {
+        /// What was found.
+        found: String,
+    },
+    /// What comes before the `=` is not a channel.
+    #[error("in CHANNEL=START: {0}")]
+    Channel(#[from] tailcast_proto::ChannelError),
+}
+
+/// Why the starts do not go with the channels.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum StartsError {
+    /// There are two starts for all channels, or two for one.
+    #[error("--from is given twice for {0}")]
+    Twice(String),
+    /// A start names another channel.
+    #[error("--from {0}=… is of a channel that is not subscribed to")]
+    Other(Channel),
+    /// A channel is given twice.
+    #[error("{0} is given twice")]
+    Channel(Channel),
+    /// A position is of one topic's partitions.
+    #[error("--from {0} is a position, which is of one channel; write CHANNEL={0}")]
+    Position(Position),
+}
+
+/// Makes the subscriptions: each channel with the start of its own, or the one for all, or live.
+pub(super) fn subscriptions(
+    channels: &[Channel],
+    starts: &[StartOf],
+    now: SystemTime,
+) -> Result<Vec<Subscription>, StartsError> {
+    let mut own = HashMap::new();
+    for StartOf { channel, start } in starts {
+        match (channel, start) {
+            (Some(channel), _) if !channels.contains(channel) => {
+                return Err(StartsError::Other(channel.clone()));
+            }
+            (None, Start::Position(position)) if channels.len() > 1 => {
+                return Err(StartsError::Position(position.clone()));
+            }
+            _ => {}
+        }
+        if own.insert(channel.as_ref(), start).is_some() {
+            let whose = channel.as_ref().map_or_else(|| "all channels".to_owned(), Channel::to_string);
+            return Err(StartsError::Twice(whose));
+        }
+    }
+    let mut seen = HashSet::new();
+    let subscription = |channel: &Channel| {
+        if !seen.insert(channel.clone()) {
+            return Err(StartsError::Channel(channel.clone()));
+        }
+        let start = own.get(&Some(channel)).or_else(|| own.get(&None)).map(|start| start.resolve(now));
+        Ok(Subscription::to(channel.clone()).from(start.unwrap_or_default()))
+    };
+    channels.iter().map(subscription).collect()
+}
+
+impl Start {
+    /// Returns what to ask the client for; `now` is what "ago" counts from.
+    fn resolve(&self, now: SystemTime) -> tailcast_client::Start {
+        match self {
+            Self::Live => tailcast_client::Start::Live,
+            Self::Earliest => tailcast_client::Start::Earliest,
+            Self::Position(position) => tailcast_client::Start::Position(position.clone()),
+            Self::At(time) => tailcast_client::Start::Timestamp(timestamp_ms(*time)),
+            Self::Ago(ago) => {
+                let time = now.checked_sub(*ago).unwrap_or(UNIX_EPOCH);
+                tailcast_client::Start::Timestamp(timestamp_ms(time))
+            }
+        }
+    }
+}
+
+/// Returns a time in milliseconds since the Unix epoch; 0 for what was before.
+fn timestamp_ms(time: SystemTime) -> i64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+impl FromStr for Start {
+    type Err = StartError;
+
+    fn from_str(text: &str) -> Result<Self, StartError> {
+        match text {
+            "live" => return Ok(Self::Live),
+            "earliest" => return Ok(Self::Earliest),
+            _ => {}
+        }
+        // A time has colons too, so it is tried first; no position is a time.
+        if let Ok(time) = humantime::parse_rfc3339_weak(text) {
+            return Ok(Self::At(time));
+        }
+        if let Ok(ago) = humantime::parse_duration(text) {
+            return Ok(Self::Ago(ago));
+        }
+        let form = |_| StartError::Form { found: text.chars().take(80).collect() };
+        text.parse().map(Self::Position).map_err(form)
+    }
+}
+
+impl FromStr for StartOf {
+    type Err = StartError;
+
+    fn from_str(text: &str) -> Result<Self, StartError> {
+        // No start has a `=`, but a key may, so the last one divides.
+        match text.rsplit_once('=') {
+            Some((channel, start)) => Ok(Self { channel: Some(channel.parse()?), start: start.parse()? }),
+            None => Ok(Self { channel: None, start: text.parse()? }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, expected: &str) {
+        let found = match text.parse::<StartOf>() {
+            Ok(StartOf { channel, start }) => {
+                let start = match start {
+                    Start::Position(position) => format!("position {position}"),
+                    Start::At(time) => format!("at {}", humantime::format_rfc3339(time)),
+                    Start::Ago(ago) => format!("{} ago", humantime::format_duration(ago)),
+                    other => format!("{other:?}"),
+                };
+                channel.map_or_else(|| start.clone(), |channel| format!("{channel}: {start}"))
+            }
+            Err(error) => error.to_string(),
+        };
+        assert!(found.contains(expected), "{text:?}: expected {expected:?}, found {found:?}");
+    }
+
+    #[test]
+    fn a_start_is_a_word_a_position_a_time_or_how_long_ago() {
+        check("live", "Live");
+        check("earliest", "Earliest");
+        check("0:123,3:77", "position 0:123,3:77");
+        check("ASNFZ4mrze_-3LqYdlQyEA/8@0:123", "position ASNFZ4mrze_-3LqYdlQyEA/8@0:123");
+        check("2026-11-21T08:00:00Z", "at 2026-11-21T08:00:00Z");
+        check("2026-11-21 08:00:00", "at 2026-11-21T08:00:00Z");
+        check("5m", "5m ago");
+        check("1h 30m", "1h 30m ago");
+    }
+
+    #[test]
+    fn a_start_may_be_of_one_channel() {
+        check("quotes/AAPL=0:5", "quotes/AAPL: position 0:5");
+        check("quotes/a=b=5m", "quotes/a=b: 5m ago");
+        check("quotes/*=earliest", "quotes/*: Earliest");
+    }
+
+    #[test]
+    fn what_is_no_start_is_refused_with_what_would_be() {
+        check("yesterday", "is not a start; a start is `live`");
+        check("0:x", "is not a start");
+        check("", "is not a start");
+        check("quotes=live", "a channel is topic/key");
+    }
+
+    #[track_caller]
+    fn check_all(channels: &[&str], starts: &[&str], expected: &[&str]) {
+        let channels: Vec<Channel> =
+            channels.iter().map(|channel| channel.parse().expect("the test names a channel")).collect();
+        let starts: Vec<StartOf> =
+            starts.iter().map(|start| start.parse().expect("the test writes a start")).collect();
+        let now = UNIX_EPOCH + Duration::from_secs(1_000);
+        let found = match subscriptions(&channels, &starts, now) {
+            Ok(found) => found.iter().map(|each| format!("{} {:?}", each.channel, each.start)).collect(),
+            Err(error) => vec![error.to_string()],
+        };
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn every_channel_starts_live_unless_told_otherwise() {
+        check_all(&["a/b"], &[], &["a/b Live"]);
+        check_all(&["a/b", "c/*"], &["earliest"], &["a/b Earliest", "c/* Earliest"]);
+        check_all(&["a/b", "c/*"], &["earliest", "c/*=live"], &["a/b Earliest", "c/* Live"]);
+    }
+
+    #[test]
+    fn ago_counts_from_now() {
+        check_all(&["a/b"], &["5m"], &["a/b Timestamp(700000)"]);
+        check_all(&["a/b"], &["1h"], &["a/b Timestamp(0)"]);
+        check_all(&["a/b"], &["1970-01-01T00:00:02Z"], &["a/b Timestamp(2000)"]);
+    }
+
+    #[test]
+    fn starts_that_do_not_go_with_the_channels_are_refused() {
+        check_all(&["a/b"], &["live", "earliest"], &["--from is given twice for all channels"]);
+        check_all(&["a/b"], &["a/b=live", "a/b=live"], &["--from is given twice for a/b"]);
+        check_all(&["a/b"], &["a/c=live"], &["--from a/c=… is of a channel that is not subscribed to"]);
+        check_all(&["a/b", "a/b"], &[], &["a/b is given twice"]);
+        check_all(
+            &["a/b", "c/d"],
+            &["0:5"],
+            &["--from 0:5 is a position, which is of one channel; write CHANNEL=0:5"],
+        );
+    }
+}
