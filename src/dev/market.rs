@@ -37,7 +37,7 @@ const LISTINGS: [(&str, u32, u32); 20] = [
 
 /// The symbols and the state of each.
 #[derive(Debug)]
-pub struct Market {
+pub(super) struct Market {
     stocks: Vec<Stock>,
 }
 
@@ -55,24 +55,24 @@ struct Stock {
 ///
 /// Prices are in the currency's unit, with two decimals.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Quote {
+pub(super) struct Quote {
     /// The symbol, which is the record's key.
-    pub symbol: &'static str,
+    pub(super) symbol: &'static str,
     /// What a buyer offers.
-    pub bid: f64,
+    pub(super) bid: f64,
     /// What a seller asks.
-    pub ask: f64,
+    pub(super) ask: f64,
     /// The price of the last trade.
-    pub last: f64,
+    pub(super) last: f64,
     /// How many shares were traded since the market opened.
-    pub volume: u64,
+    pub(super) volume: u64,
     /// How far `last` is from the opening price, in percent.
-    pub change: f64,
+    pub(super) change: f64,
 }
 
 impl Market {
     /// Opens the market: every stock at its opening price.
-    pub fn open() -> Self {
+    pub(super) fn open() -> Self {
         let stock = |(symbol, open, liveliness)| Stock { symbol, open, last: open, liveliness, volume: 0 };
         Self { stocks: LISTINGS.into_iter().map(stock).collect() }
     }
@@ -80,7 +80,7 @@ impl Market {
     /// Lets `elapsed` pass, with `rate` trades per second and stock on average, and returns the stocks that traded.
     ///
     /// A stock trades at most once per call, so a caller keeps `rate * elapsed` well below 1.
-    pub fn trade(&mut self, rate: f64, elapsed: Duration, rng: &mut Rng) -> Vec<Quote> {
+    pub(super) fn trade(&mut self, rate: f64, elapsed: Duration, rng: &mut Rng) -> Vec<Quote> {
         let chance = rate * elapsed.as_secs_f64();
         let mut traded = Vec::new();
         for stock in &mut self.stocks {
@@ -103,7 +103,8 @@ impl Stock {
         let pull = (open - last) / 400;
         let moved = last + pull + rng.i64(-reach..=reach);
         let moved = moved.clamp(open / 2, open * 2);
-        self.last = u32::try_from(moved).expect("between half and double of an opening price, which are far below 2^31");
+        self.last = u32::try_from(moved)
+            .expect("between half and double of an opening price, which are far below 2^31");
         self.volume += 10 * rng.u64(1..=40);
         self.quote(rng)
     }

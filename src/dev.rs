@@ -1,0 +1,200 @@
+//! What `tailcast dev` is: both services in one process, a broker, a market that moves, and a page to look at it.
+//!
+//! The services are the same as in production, and they meet in Kafka here too: the market and the page's chat publish over
+//! gRPC, the page subscribes over a WebSocket. What differs is said in [`configure`].
+
+mod market;
+
+mod page;
+
+mod quotes;
+
+mod topics;
+
+mod welcome;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use tailcast_proto::TopicName;
+use tailcast_services::{
+    in_process::{InProcess, InProcessError},
+    kafka,
+    topics::Epochs,
+};
+
+use self::{page::Page, quotes::Quotes, welcome::Welcome};
+use crate::{
+    command::exit::{Exit, Failure, OrExit},
+    config::{Config, defaults},
+    process::{Process, Remedies},
+    publisher::Publisher,
+};
+
+/// The topic with market data; the key is the symbol.
+const QUOTES: &str = "quotes";
+
+/// The topic of the chat.
+const CHAT: &str = "chat";
+
+/// The key of the chat's only room.
+const LOBBY: &str = "lobby";
+
+/// How many partitions the topics get: more than one where there are many keys, so that what is shown is the general case.
+const PARTITIONS: [(&str, u16); 2] = [(QUOTES, 4), (CHAT, 1)];
+
+/// How long ingest may take to answer the market and the page.
+const PUBLISH_WITHIN: Duration = Duration::from_secs(5);
+
+/// How long clients of a development server are given to leave: nobody waits for a page to reconnect elsewhere.
+const DRAIN_SPREAD: Duration = Duration::from_millis(200);
+
+/// What to do when a port is in use.
+const REMEDY: &str = "--port-offset 100 moves all three ports";
+const REMEDIES: Remedies = Remedies { admin: REMEDY, service: REMEDY };
+
+/// What is chosen on the command line.
+#[derive(Debug, Clone)]
+pub(crate) struct Options {
+    /// What is added to the three ports.
+    pub(crate) port_offset: u16,
+    /// A Kafka to use instead of the in-process broker: `HOST:PORT`, several with commas.
+    pub(crate) kafka: Option<String>,
+    /// How often each symbol trades, per second.
+    pub(crate) rate: f64,
+}
+
+/// Everything, started.
+pub(crate) struct Dev {
+    process: Process,
+    addresses: Addresses,
+    brokers: String,
+    /// The broker in this process, which lives as long as this. `None`: somebody else runs one.
+    in_process: Option<InProcess>,
+}
+
+/// Where everything listens.
+#[derive(Debug, Clone, Copy)]
+struct Addresses {
+    ingest: SocketAddr,
+    push: SocketAddr,
+    admin: SocketAddr,
+}
+
+impl Dev {
+    /// Starts everything.
+    pub(crate) async fn start(config: Config, options: &Options) -> Result<Self, Failure> {
+        let mut config = configure(config, options)?;
+        let mut process = Process::begin(&config, REMEDIES).await?;
+        config.check_ingest().and_then(|()| config.check_push()).or_exit(Exit::Usage)?;
+        let in_process = match &options.kafka {
+            Some(brokers) => {
+                config.kafka.brokers = kafka::Settings::at(brokers).brokers;
+                topics::create_missing(&config.kafka).await.or_exit(Exit::Unavailable)?;
+                None
+            }
+            None => Some(start_broker(&mut config.kafka).or_exit(Exit::Internal)?),
+        };
+        let epochs = in_process.as_ref().map_or(Epochs::Kafka, InProcess::epochs);
+        let brokers = config.kafka.brokers.join(",");
+
+        let ingest = process.ingest(&config, epochs, REMEDIES).await?;
+        let push = process.push(&config, epochs, REMEDIES).await?;
+        let ingest_addr = ingest.local_addr().or_exit(Exit::Internal)?;
+        let addresses =
+            Addresses { ingest: ingest_addr, push: push.local_addr(), admin: process.admin_addr() };
+        let publisher = Publisher::connect_lazily(&ingest_addr.to_string(), PUBLISH_WITHIN);
+        let publisher = publisher.or_exit(Exit::Internal)?;
+
+        let lifecycle = process.lifecycle();
+        ingest.serve(lifecycle);
+        push.with_pages(Arc::new(Page::new(publisher.clone()))).serve();
+        let market = Quotes::new(publisher, options.rate);
+        lifecycle.spawn("quotes", market.run(lifecycle.clone()));
+        Ok(Self { process, addresses, brokers, in_process })
+    }
+
+    /// Says where everything is and what to type next; `command` is how this command was called.
+    pub(crate) fn welcome(&self, command: &str) -> String {
+        let in_process = self.in_process.is_some();
+        Welcome { command, addresses: self.addresses, kafka: &self.brokers, in_process }.to_string()
+    }
+
+    /// Serves until a signal comes or a part fails, then drains. The broker ends last.
+    pub(crate) async fn run(self) -> Result<Exit, Failure> {
+        let ended = self.process.run().await;
+        drop(self.in_process);
+        ended
+    }
+}
+
+/// Starts the broker with its topics, and points `kafka` at it.
+fn start_broker(kafka: &mut kafka::Settings) -> Result<InProcess, InProcessError> {
+    let broker = InProcess::start(1)?;
+    for (topic, partitions) in PARTITIONS {
+        let topic = TopicName::parse(topic).expect("the names of the topics are valid");
+        broker.create_topic(&topic, partitions)?;
+    }
+    let settings = broker.settings();
+    kafka.brokers = settings.brokers;
+    // What a person has set stays.
+    for (name, value) in settings.properties {
+        kafka.properties.entry(name).or_insert(value);
+    }
+    Ok(broker)
+}
+
+/// What differs from the services in production: ports that move together, reflection, a quick end, and a quieter log.
+fn configure(mut config: Config, options: &Options) -> Result<Config, Failure> {
+    let listeners = [&mut config.ingest.listen, &mut config.push.listen, &mut config.admin.listen];
+    for listen in listeners {
+        let port = listen.port().checked_add(options.port_offset).ok_or_else(|| {
+            let port = listen.port();
+            Failure::say(
+                Exit::Usage,
+                format_args!("--port-offset: {port} + {} is no port", options.port_offset),
+            )
+        })?;
+        listen.set_port(port);
+    }
+    config.ingest.reflection = true;
+    config.push.drain.spread = DRAIN_SPREAD;
+    if config.log.filter == defaults().log.filter {
+        // The addresses are said in the welcome; connections that come and go would push it off the screen.
+        config.log.filter = "warn".to_owned();
+    }
+    Ok(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(port_offset: u16) -> Options {
+        Options { port_offset, kafka: None, rate: 6.0 }
+    }
+
+    #[test]
+    fn all_three_ports_move_together() {
+        let config =
+            configure(defaults(), &options(100)).map_err(|error| error.to_string()).expect("these are ports");
+        let ports =
+            [config.ingest.listen, config.push.listen, config.admin.listen].map(|listen| listen.port());
+        assert_eq!(ports, [9190, 8180, 9200]);
+    }
+
+    #[test]
+    fn a_port_beyond_the_last_is_refused() {
+        let refused = configure(defaults(), &options(60_000)).expect_err("there are 65,535 ports");
+        assert!(refused.to_string().starts_with("--port-offset: 9090 + 60000 is no port"), "{refused}");
+        assert_eq!(refused.exit(), Exit::Usage);
+    }
+
+    #[test]
+    fn a_log_filter_that_was_chosen_stays() {
+        let mut chosen = defaults();
+        chosen.log.filter = "debug".to_owned();
+        let config =
+            configure(chosen, &options(0)).map_err(|error| error.to_string()).expect("these are ports");
+        assert_eq!(config.log.filter, "debug");
+    }
+}

@@ -1,0 +1,64 @@
+//! Creates the topics of `tailcast dev` in a Kafka that somebody else runs, where they do not exist.
+
+use std::time::Duration;
+
+use rdkafka::{
+    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    client::DefaultClientContext,
+    config::FromClientConfig,
+    error::{KafkaError, RDKafkaErrorCode},
+};
+use tailcast_services::kafka::{PropertyError, Settings};
+
+use super::PARTITIONS;
+
+/// How long Kafka may take.
+const WITHIN: Duration = Duration::from_secs(10);
+
+/// How long a created topic keeps its records: it is a demonstration, in a Kafka that others may use.
+const RETENTION_MS: &str = "3600000";
+
+/// Kafka's way to say: as many as the brokers are configured to.
+const REPLICATION: TopicReplication<'static> = TopicReplication::Fixed(-1);
+
+/// Why the topics are not there.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum TopicsError {
+    /// The settings are refused.
+    #[error(transparent)]
+    Settings(#[from] PropertyError),
+    /// Kafka cannot be asked.
+    #[error("Kafka at {brokers} does not answer")]
+    Unreachable {
+        /// Where.
+        brokers: String,
+        /// Why.
+        source: KafkaError,
+    },
+    /// Kafka refuses to create a topic.
+    #[error("Kafka does not create the topic {topic}: {code}")]
+    Refused {
+        /// Which.
+        topic: String,
+        /// Why.
+        code: RDKafkaErrorCode,
+    },
+}
+
+/// Creates the topics that do not exist. Those that do are left as they are.
+pub(super) async fn create_missing(kafka: &Settings) -> Result<(), TopicsError> {
+    let unreachable = |source| TopicsError::Unreachable { brokers: kafka.brokers.join(","), source };
+    let client =
+        AdminClient::<DefaultClientContext>::from_config(&kafka.directory()?).map_err(unreachable)?;
+    let topics = PARTITIONS.map(|(topic, partitions)| {
+        NewTopic::new(topic, i32::from(partitions), REPLICATION).set("retention.ms", RETENTION_MS)
+    });
+    let options = AdminOptions::new().request_timeout(Some(WITHIN)).operation_timeout(Some(WITHIN));
+    for created in client.create_topics(&topics, &options).await.map_err(unreachable)? {
+        match created {
+            Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+            Err((topic, code)) => return Err(TopicsError::Refused { topic, code }),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,82 @@
+//! What `tailcast dev` says when it has started: where everything is, and what to type next.
+
+use std::fmt;
+
+use super::Addresses;
+
+/// The words of welcome.
+#[derive(Debug)]
+pub(super) struct Welcome<'a> {
+    /// How this command was called, to be copied.
+    pub(super) command: &'a str,
+    /// Where everything listens.
+    pub(super) addresses: Addresses,
+    /// Where Kafka is.
+    pub(super) kafka: &'a str,
+    /// Whether Kafka is in this process.
+    pub(super) in_process: bool,
+}
+
+impl fmt::Display for Welcome<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { command, addresses: Addresses { ingest, push, admin }, kafka, in_process } = self;
+        // The default addresses need no flags.
+        let moved = push.port() != 8080;
+        let (url, to) = if moved {
+            (format!(" --url ws://{push}"), format!(" --ingest {ingest}"))
+        } else {
+            (String::new(), String::new())
+        };
+        if *in_process {
+            writeln!(f, "Tailcast is running, with a Kafka broker inside this process.")?;
+            writeln!(f, "Data is in memory and lost on exit; --kafka HOST:PORT uses a real Kafka.")?;
+        } else {
+            writeln!(f, "Tailcast is running, with the Kafka at {kafka}.")?;
+        }
+        write!(
+            f,
+            "
+  page     http://{push}/
+  push     ws://{push}/v1/connect
+  ingest   {ingest} (gRPC, with reflection)
+  admin    http://{admin}/
+  kafka    {kafka}
+
+In another terminal:
+
+  {command} sub 'quotes/*' --count 10{url}
+  {command} sub chat/lobby --from earliest{url}
+  {command} pub chat lobby 'hello from a terminal'{to}
+  grpcurl -plaintext -d '{{\"messages\": [{{\"topic\": \"chat\", \"key\": \"bG9iYnk=\", \"value\": \"aGVsbG8=\"}}]}}' \\
+    {ingest} tailcast.ingest.v1.IngestService/Publish
+
+Ctrl-C ends it."
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn welcome(push: u16, in_process: bool) -> String {
+        let at = |port: u16| ([127, 0, 0, 1], port).into();
+        let addresses = Addresses { ingest: at(push + 1010), push: at(push), admin: at(push + 1020) };
+        Welcome { command: "tailcast", addresses, kafka: "127.0.0.1:9092", in_process }.to_string()
+    }
+
+    #[test]
+    fn whoever_starts_it_learns_that_data_is_lost_on_exit() {
+        assert!(welcome(8080, true).contains("Data is in memory and lost on exit"));
+        assert!(!welcome(8080, false).contains("lost"), "a real Kafka keeps it");
+    }
+
+    #[test]
+    fn the_next_commands_name_the_addresses_where_those_are_not_the_default() {
+        assert!(welcome(8080, true).contains("tailcast sub 'quotes/*' --count 10\n"));
+        let moved = welcome(8180, true);
+        assert!(moved.contains("tailcast sub 'quotes/*' --count 10 --url ws://127.0.0.1:8180\n"), "{moved}");
+        assert!(moved.contains("'hello from a terminal' --ingest 127.0.0.1:9190\n"), "{moved}");
+        assert!(moved.contains("http://127.0.0.1:8180/"), "{moved}");
+    }
+}
