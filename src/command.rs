@@ -1,0 +1,150 @@
+//! The command line: one subcommand per file, and what they share.
+//!
+//! stdout is data and stderr is talk, in every subcommand. A command ends with one of the [exit codes](exit::Exit).
+
+mod completions;
+
+mod config;
+
+mod dev;
+
+pub(crate) mod exit;
+
+mod ingest;
+
+pub(crate) mod output;
+
+mod publish;
+
+mod push;
+
+mod signal;
+
+mod subscribe;
+
+mod version;
+
+use std::{ffi::OsString, future::Future, process::ExitCode, time::Duration};
+
+use clap::{CommandFactory, Parser, Subcommand};
+use tokio::runtime;
+
+use self::exit::{Exit, Failure, OrExit};
+
+/// How long threads that are stuck in the operating system may hold up the end: a read of a terminal never returns.
+const RUNTIME_END_WITHIN: Duration = Duration::from_millis(200);
+
+/// Pushes Kafka topics to WebSocket clients.
+#[derive(Debug, Parser)]
+#[command(name = "tailcast", version, after_help = exit::HELP, arg_required_else_help = true, max_term_width = 120)]
+struct Tailcast {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Dev(dev::Dev),
+    Ingest(ingest::Ingest),
+    Push(push::Push),
+    #[command(name = "pub")]
+    Publish(publish::Publish),
+    #[command(name = "sub")]
+    Subscribe(subscribe::Subscribe),
+    Config(config::Config),
+    Version(version::Version),
+    Completions(completions::Completions),
+}
+
+/// Runs a command line, and returns the exit code.
+pub fn run(command_line: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let command = match Tailcast::try_parse_from(command_line) {
+        Ok(Tailcast { command }) => command,
+        Err(error) => {
+            // Help that was asked for is data and goes to stdout; what is wrong goes to stderr.
+            let _nobody_reads = error.print();
+            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() };
+        }
+    };
+    command
+        .run()
+        .unwrap_or_else(|failure| {
+            output::say(format_args!("tailcast: {failure}"));
+            failure.exit()
+        })
+        .into()
+}
+
+impl Command {
+    fn run(self) -> Result<Exit, Failure> {
+        match self {
+            Self::Dev(dev) => wait_for(dev.run()),
+            Self::Ingest(ingest) => wait_for(ingest.run()),
+            Self::Push(push) => wait_for(push.run()),
+            Self::Publish(publish) => wait_for(publish.run()),
+            Self::Subscribe(subscribe) => wait_for(subscribe.run()),
+            Self::Config(config) => config.run(),
+            Self::Version(version) => version.run(),
+            Self::Completions(completions) => completions.run(&mut Tailcast::command()),
+        }
+    }
+}
+
+/// Runs a command that waits for something.
+fn wait_for(command: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
+    let runtime = runtime::Builder::new_multi_thread().enable_all().build().or_exit(Exit::Internal)?;
+    let ended = runtime.block_on(command);
+    runtime.shutdown_timeout(RUNTIME_END_WITHIN);
+    ended
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(line: &str, expected: &str) {
+        let found = match Tailcast::try_parse_from(line.split(' ')) {
+            Ok(_) => "ok".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        assert!(found.contains(expected), "{line:?}: expected {expected:?}, found {found:?}");
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Tailcast::command().debug_assert();
+    }
+
+    #[test]
+    fn what_the_readme_says_parses() {
+        check("tailcast dev", "ok");
+        check("tailcast dev --port-offset 100 --rate 2 --kafka 127.0.0.1:9092", "ok");
+        check("tailcast ingest --config tailcast.toml --listen 127.0.0.1:9091 --set log.filter=debug", "ok");
+        check("tailcast push --kafka a:9092,b:9092", "ok");
+        check("tailcast pub chat lobby hello --header a=b", "ok");
+        check("tailcast pub chat lobby", "ok");
+        check("tailcast pub quotes --key-separator =", "ok");
+        check("tailcast pub chat lobby --tombstone", "ok");
+        check("tailcast sub quotes/* --from 5m --count 10 --json", "ok");
+        check("tailcast sub quotes/AAPL --from ASNFZ4mrze_-3LqYdlQyEA/4@0:123", "ok");
+        check("tailcast config show --config tailcast.toml", "ok");
+        check("tailcast config default", "ok");
+        check("tailcast version", "ok");
+        check("tailcast completions bash", "ok");
+    }
+
+    #[test]
+    fn what_is_wrong_is_refused_with_what_would_be_right() {
+        check("tailcast sub quotes", "a channel is topic/key");
+        check("tailcast sub", "<CHANNEL>");
+        check("tailcast sub quotes/a --count 0", "--count");
+        check("tailcast sub quotes/a --from yesterday", "a start is `live`");
+        check("tailcast pub chat", "<KEY>");
+        check("tailcast pub __internal a b", "__internal");
+        check("tailcast pub chat lobby hello --tombstone", "cannot be used with");
+        check("tailcast pub chat lobby hello --header a", "a header is NAME=VALUE");
+        check("tailcast push --set push.listen", "is written KEY=VALUE");
+        check("tailcast dev --rate -1", "--rate");
+    }
+}

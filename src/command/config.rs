@@ -1,0 +1,47 @@
+//! `tailcast config`: the configuration, without starting anything.
+
+use clap::Subcommand;
+
+use super::{
+    exit::{Exit, Failure, OrExit},
+    output,
+};
+use crate::config::{DEFAULTS, NoFlags, Overrides, Shown};
+
+/// Checks the configuration, shows what results, or prints the defaults.
+#[derive(Debug, clap::Args)]
+pub(super) struct Config {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Says whether the configuration is valid; exit code 64 if not.
+    Check(Overrides<NoFlags>),
+    /// Prints what results from defaults, file, environment and --set; secrets are redacted.
+    Show(Overrides<NoFlags>),
+    /// Prints every key with its default and what it means.
+    Default,
+}
+
+impl Config {
+    /// Does what is asked for.
+    pub(super) fn run(self) -> Result<Exit, Failure> {
+        match self.action {
+            Action::Check(overrides) => {
+                let config = overrides.layers().load().or_exit(Exit::Usage)?;
+                config.check_ingest().and_then(|()| config.check_push()).or_exit(Exit::Usage)?;
+                output::say("the configuration is valid");
+            }
+            Action::Show(overrides) => {
+                let layers = overrides.layers();
+                // What is shown is a configuration that a service would start with.
+                layers.load().or_exit(Exit::Usage)?;
+                output::print(Shown::new(&layers).or_exit(Exit::Usage)?)?;
+            }
+            Action::Default => output::print(DEFAULTS)?,
+        }
+        Ok(Exit::Done)
+    }
+}

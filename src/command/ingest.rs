@@ -1,0 +1,36 @@
+//! `tailcast ingest`: gRPC to Kafka.
+
+use tailcast_services::topics::Epochs;
+
+use super::exit::{Exit, Failure, OrExit};
+use crate::{
+    config::{IngestFlags, Overrides},
+    process::{Process, Remedies},
+};
+
+/// Serves the way in: takes events over gRPC and acknowledges what Kafka acknowledged.
+///
+/// The configuration is laid over the defaults from a file, from environment variables and from flags, in this order.
+#[derive(Debug, clap::Args)]
+#[command(after_help = super::exit::HELP)]
+pub(super) struct Ingest {
+    #[command(flatten)]
+    overrides: Overrides<IngestFlags>,
+}
+
+const REMEDIES: Remedies =
+    Remedies { admin: "--admin-listen chooses another address", service: "--listen chooses another address" };
+
+impl Ingest {
+    /// Serves until a signal comes.
+    pub(super) async fn run(self) -> Result<Exit, Failure> {
+        let config = self.overrides.layers().load().or_exit(Exit::Usage)?;
+        config.check_ingest().or_exit(Exit::Usage)?;
+        let mut process = Process::begin(&config, REMEDIES).await?;
+        let ingest = process.ingest(&config, Epochs::Kafka, REMEDIES).await?;
+        let address = ingest.local_addr().or_exit(Exit::Internal)?;
+        tracing::info!(%address, "ingest listens");
+        ingest.serve(process.lifecycle());
+        process.run().await
+    }
+}

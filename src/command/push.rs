@@ -1,0 +1,35 @@
+//! `tailcast push`: Kafka to WebSockets.
+
+use tailcast_services::topics::Epochs;
+
+use super::exit::{Exit, Failure, OrExit};
+use crate::{
+    config::{Overrides, PushFlags},
+    process::{Process, Remedies},
+};
+
+/// Serves the way out: delivers the records of Kafka topics to WebSocket clients.
+///
+/// The configuration is laid over the defaults from a file, from environment variables and from flags, in this order.
+#[derive(Debug, clap::Args)]
+#[command(after_help = super::exit::HELP)]
+pub(super) struct Push {
+    #[command(flatten)]
+    overrides: Overrides<PushFlags>,
+}
+
+const REMEDIES: Remedies =
+    Remedies { admin: "--admin-listen chooses another address", service: "--listen chooses another address" };
+
+impl Push {
+    /// Serves until a signal comes.
+    pub(super) async fn run(self) -> Result<Exit, Failure> {
+        let config = self.overrides.layers().load().or_exit(Exit::Usage)?;
+        config.check_push().or_exit(Exit::Usage)?;
+        let mut process = Process::begin(&config, REMEDIES).await?;
+        let push = process.push(&config, Epochs::Kafka, REMEDIES).await?;
+        tracing::info!(address = %push.local_addr(), "push listens");
+        push.serve();
+        process.run().await
+    }
+}
