@@ -27,7 +27,7 @@ pub(super) struct Dev {
     #[arg(long, value_name = "HOST:PORT,…")]
     kafka: Option<String>,
     /// Trades per second of each of the 20 symbols; 0 closes the market.
-    #[arg(long, value_name = "N", default_value_t = 6.0, value_parser = rate)]
+    #[arg(long, value_name = "N", default_value_t = 2.0, value_parser = rate, allow_negative_numbers = true)]
     rate: f64,
     #[command(flatten)]
     overrides: Overrides<NoFlags>,

@@ -61,7 +61,8 @@ mod tests {
         let flag = FlagValue { flag: "--set", key: key.to_owned(), value: value.to_owned() };
         let layers = Layers { flags: vec![flag], ..Layers::default() };
         let config = layers.load().map_err(|error| error.to_string()).expect("the value has the right type");
-        let found = config.check_ingest().and(config.check_push()).map_err(|error| error.to_string());
+        let found =
+            config.check_ingest().and_then(|()| config.check_push()).map_err(|error| error.to_string());
         let found = found.expect_err("it cannot be used");
         assert!(found.contains(expected), "{key} = {value}: expected {expected:?}, found {found:?}");
     }

@@ -188,7 +188,7 @@ mod tests {
         let mut rng = Rng::with_seed(1);
         let mut market = Market::open();
         let (mut rose, mut fell) = (BTreeSet::new(), BTreeSet::new());
-        for _ in 0..2_000 {
+        for _ in 0..20_000 {
             for quote in market.trade(10.0, TICK, &mut rng) {
                 let side = if quote.change > 0.0 { &mut rose } else { &mut fell };
                 side.insert(quote.symbol);
