@@ -99,7 +99,7 @@ pub(crate) fn check_connect(connect: &v1::Connect) -> Result<(), Refusal> {
 /// When a field is wrong, or asks for what this node does not offer.
 pub(crate) fn parse_subscribe(id: u32, index: u32, subscribe: v1::Subscribe) -> Result<Request, Refusal> {
     let (channel, topic_field) = match subscribe.target {
-        None => return Err(Refusal::invalid("target", ChannelError::Missing.to_string())),
+        None => return Err(Refusal::invalid("channel", ChannelError::Missing.to_string())),
         Some(v1::subscribe::Target::Channel(channel)) => (parse_channel(channel)?, "channel.topic"),
         Some(v1::subscribe::Target::Name(name)) => (parse_name(&name)?, "name"),
     };
@@ -249,7 +249,7 @@ mod tests {
 
     #[test]
     fn a_field_that_is_wrong_is_named() {
-        check(r#"{"subscribe":{}}"#, r#"field: "target""#);
+        check(r#"{"subscribe":{}}"#, r#"field: "channel""#);
         check(r#"{"subscribe":{"name":"quotes"}}"#, r#"field: "name""#);
         check(r#"{"subscribe":{"name":"quotes/"}}"#, r#"field: "name""#);
         check(r#"{"subscribe":{"name":"__consumer_offsets/a"}}"#, r#"field: "name""#);
