@@ -19,7 +19,7 @@ use super::{
     exit::{Exit, Failure, OrExit},
     output::Output,
 };
-use crate::publisher::Publisher;
+use crate::publisher::{ConnectError, Publisher};
 
 /// Publishes one event, or one per line of standard input.
 ///
@@ -66,7 +66,7 @@ impl Publish {
             Some(key) => Some(Key::new(Bytes::from(key.clone())).or_exit(Exit::Usage)?),
             None => None,
         };
-        let publisher = Publisher::connect(&self.ingest, self.timeout).await.or_exit(Exit::Unavailable)?;
+        let publisher = Publisher::connect(&self.ingest, self.timeout).await.map_err(unconnected)?;
         let template = Message {
             topic: self.topic.to_string(),
             key: key.map(|key| key.as_bytes().clone()),
@@ -96,6 +96,14 @@ async fn one(publisher: &Publisher, message: Message, output: &mut Output) -> Re
         tally.count("the message", outcome, output)?;
     }
     tally.finish(output)
+}
+
+fn unconnected(error: ConnectError) -> Failure {
+    let exit = match &error {
+        ConnectError::Address { .. } => Exit::Usage,
+        ConnectError::Unreachable { .. } => Exit::Unavailable,
+    };
+    Failure::new(exit, error)
 }
 
 /// Parses `NAME=VALUE`.

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use serde_json::{Map, Value};
-use tailcast_services::kafka;
+use tailcast_services::kafka::{self, Property, Standing};
 
 use super::{Layers, LoadError, layers::tree_of_defaults};
 
@@ -38,6 +38,12 @@ impl Shown {
         self.below.iter().find(|(_, tree)| at(tree).as_ref() != Some(value)).map(|(source, _)| *source)
     }
 
+    /// Returns whether a preset is changed in the configuration, and so shown there already.
+    fn sets(&self, property: &Property) -> bool {
+        let own = self.result.get("kafka").and_then(|kafka| kafka.get("properties"));
+        own.is_some_and(|own| own.get(property.name).is_some())
+    }
+
     fn table(&self, text: &mut String, path: &[&str], table: &Map<String, Value>) {
         if !path.is_empty() {
             let name: Vec<String> = path.iter().map(|part| bare_or_quoted(part)).collect();
@@ -63,8 +69,27 @@ impl fmt::Display for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = String::new();
         self.table(&mut text, &[], &self.result);
-        f.write_str(&text)
+        f.write_str(&text)?;
+        writeln!(
+            f,
+            "\n# What librdkafka is told besides. A preset may be changed in [kafka.properties]; what is owned may not."
+        )?;
+        kafka::properties()
+            .iter()
+            .filter(|property| !self.sets(property))
+            .try_for_each(|property| preset(f, property))
     }
+}
+
+fn preset(f: &mut fmt::Formatter<'_>, property: &Property) -> fmt::Result {
+    let standing = match property.standing {
+        Standing::Preset => "preset",
+        Standing::Owned => "owned",
+    };
+    let roles: Vec<_> = property.roles.iter().map(|role| format!("{role:?}").to_lowercase()).collect();
+    let roles = if roles.is_empty() { "never set".to_owned() } else { roles.join(", ") };
+    let value = property.value.map(|value| format!(" = {value}")).unwrap_or_default();
+    writeln!(f, "#   {}{value}  ({standing}; {}): {}", property.name, roles, property.reason)
 }
 
 fn bare_or_quoted(key: &str) -> String {
@@ -109,6 +134,17 @@ mod tests {
     fn a_secret_is_never_shown() {
         let secret = ("TAILCAST__KAFKA__PROPERTIES__sasl.password", "hunter2");
         check(&layers(&[secret], &[]), r#""sasl.password" = "[redacted]"  # from the environment"#);
+    }
+
+    #[test]
+    fn a_property_is_shown_where_its_value_comes_from() {
+        let shown = |layers: &Layers| {
+            Shown::new(layers).map_err(|error| error.to_string()).expect("the layers are valid").to_string()
+        };
+        let preset = |text: &str| text.lines().any(|line| line.starts_with("#   linger.ms = "));
+        assert!(preset(&shown(&layers(&[], &[]))));
+        let changed = shown(&layers(&[], &[("--set", "kafka.properties.linger.ms", "2")]));
+        assert!(!preset(&changed) && changed.contains(r#""linger.ms" = "2"  # from a flag"#), "{changed}");
     }
 
     #[test]

@@ -86,6 +86,9 @@ pub(super) fn failed_call(status: &Status) -> Failure {
         Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted | Code::Cancelled => {
             Exit::Unavailable
         }
+        Code::NotFound | Code::PermissionDenied | Code::Unauthenticated | Code::FailedPrecondition => {
+            Exit::Refused
+        }
         _ => Exit::Internal,
     };
     let code = format!("{:?}", status.code());
@@ -113,6 +116,7 @@ mod tests {
         assert_eq!(exit(Code::InvalidArgument), Exit::Usage);
         assert_eq!(exit(Code::Unavailable), Exit::Unavailable);
         assert_eq!(exit(Code::ResourceExhausted), Exit::Unavailable);
+        assert_eq!(exit(Code::NotFound), Exit::Refused);
         assert_eq!(exit(Code::Internal), Exit::Internal);
     }
 }
