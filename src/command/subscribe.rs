@@ -11,7 +11,9 @@ mod start;
 
 use std::{num::NonZeroU64, time::SystemTime};
 
-use tailcast_client::{Client, ConnectError, Delivery, Ended, Event, Options};
+use tailcast_client::{
+    Client, ConnectError, Delivery, Ended, Event, Options, Start, Subscribed, Subscription, Unsubscribed,
+};
 use tailcast_proto::{
     Channel,
     push::v1::{Outcome, UnsubscribeReason},
@@ -65,9 +67,11 @@ struct Run {
     refused: bool,
 }
 
-/// Whether a run goes on.
+/// Whether and how a run goes on.
 enum Next {
     Go,
+    /// With this subscription in place of one that has ended.
+    Again(Box<Subscription>),
     End,
 }
 
@@ -118,8 +122,12 @@ impl Run {
             };
             unflushed |= matches!(event, Some(Event::Delivery(_)));
             let Some(event) = event else { return Ok(()) };
-            if let Next::End = self.apply(event)? {
-                return self.output.flush().map(|_| ());
+            match self.apply(event)? {
+                Next::Go => {}
+                Next::Again(subscription) => {
+                    self.client.subscribe(*subscription).await.or_exit(Exit::Internal)?;
+                }
+                Next::End => return self.output.flush().map(|_| ()),
             }
         }
     }
@@ -127,16 +135,7 @@ impl Run {
     fn apply(&mut self, event: Event) -> Result<Next, Failure> {
         match event {
             Event::Delivery(delivery) => return self.print(&delivery),
-            Event::Subscribed(subscribed) => match subscribed.outcome {
-                Outcome::Lost => say(format_args!(
-                    "{}: older records are gone from Kafka; it goes on at {}",
-                    subscribed.channel, subscribed.position
-                )),
-                outcome => {
-                    let outcome = outcome.as_str_name().trim_start_matches("OUTCOME_").to_lowercase();
-                    say(format_args!("{}: {}", subscribed.channel, outcome.replace('_', " ")));
-                }
-            },
+            Event::Subscribed(subscribed) => say(started(&subscribed)),
             Event::Skipped(skipped) => say(format_args!(
                 "{}: partition {}: offsets {} to {} were skipped",
                 skipped.channel, skipped.partition, skipped.first, skipped.next
@@ -153,7 +152,7 @@ impl Run {
             }
             Event::Unsubscribed(gone) => {
                 say(format_args!("{}: the subscription has ended: {}", gone.channel, because(gone.reason)));
-                return Ok(self.lost_one());
+                return Ok(again(&gone).map_or_else(|| self.lost_one(), Next::Again));
             }
             Event::Ended(Ended::Asked) => return Ok(Next::End),
             Event::Ended(ended) => return Err(Failure::new(Exit::Refused, ended)),
@@ -189,15 +188,59 @@ fn unconnected(error: ConnectError) -> Failure {
     Failure::new(exit, error)
 }
 
+fn started(Subscribed { channel, position, outcome, .. }: &Subscribed) -> String {
+    if *outcome == Outcome::Lost {
+        return format!("{channel}: older records are gone from Kafka; it goes on at {position}");
+    }
+    let outcome = outcome.as_str_name().trim_start_matches("OUTCOME_").to_lowercase();
+    format!("{channel}: {}", outcome.replace('_', " "))
+}
+
+/// Returns the subscription that goes on without a gap where one has ended, if there is one.
+fn again(gone: &Unsubscribed) -> Option<Box<Subscription>> {
+    let position = gone.position.clone().filter(|_| gone.reason == UnsubscribeReason::PartitionsAdded)?;
+    Some(Box::new(Subscription::to(Channel::clone(&gone.channel)).from(Start::Position(position))))
+}
+
 fn because(reason: UnsubscribeReason) -> &'static str {
     match reason {
         UnsubscribeReason::TopicDeleted => "the topic was deleted",
         UnsubscribeReason::TopicRecreated => "the topic was deleted and created again",
         UnsubscribeReason::LogTruncated => "Kafka's log was cut back behind the position",
-        UnsubscribeReason::PartitionsAdded => {
-            "the topic has more partitions; subscribing again from here reads them too"
-        }
+        UnsubscribeReason::PartitionsAdded => "the topic has more partitions",
         UnsubscribeReason::Forbidden => "reading the channel is no longer permitted",
         UnsubscribeReason::Requested | UnsubscribeReason::Unspecified => "the node did not say why",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(reason: UnsubscribeReason, position: Option<&str>, expected: Option<&str>) {
+        let channel = Arc::new("quotes/*".parse().expect("the test names a channel"));
+        let position = position.map(|position| position.parse().expect("the test writes a position"));
+        let found = again(&Unsubscribed { channel, reason, position }).map(|again| match again.start {
+            Start::Position(position) => format!("{} {position}", again.channel),
+            other => format!("{} {other:?}", again.channel),
+        });
+        assert_eq!(found.as_deref(), expected, "{reason:?}");
+    }
+
+    #[test]
+    fn a_topic_that_grew_is_subscribed_to_again_where_it_was() {
+        let at = "ASNFZ4mrze_-3LqYdlQyEA/2@0:5,1:7";
+        check(UnsubscribeReason::PartitionsAdded, Some(at), Some(&format!("quotes/* {at}")));
+        check(UnsubscribeReason::PartitionsAdded, None, None);
+    }
+
+    #[test]
+    fn a_subscription_whose_position_means_nothing_any_more_ends() {
+        for reason in [UnsubscribeReason::TopicDeleted, UnsubscribeReason::TopicRecreated] {
+            check(reason, Some("0:5"), None);
+        }
     }
 }
