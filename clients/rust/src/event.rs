@@ -15,7 +15,7 @@ use crate::{Close, resume::Fault};
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
-    /// A subscription has started, for the first time or again after a reconnect.
+    /// A subscription has started: for the first time, or again after a reconnect or because its topic got more partitions.
     Subscribed(Subscribed),
     /// A record.
     Delivery(Delivery),

@@ -72,7 +72,10 @@ impl Tracker {
         let before = mem::replace(&mut self.position, start);
         self.stage = Stage::Tracking;
         if resumed {
-            for (partition, next) in before.offsets {
+            // A channel that is one key may have moved: it is where the node says, and nowhere else.
+            let belongs = |partition| self.spans || self.position.offsets.contains_key(partition);
+            let offsets: Vec<_> = before.offsets.into_iter().filter(|(id, _)| belongs(id)).collect();
+            for (partition, next) in offsets {
                 self.advance(partition, next);
             }
         }
@@ -108,6 +111,18 @@ impl Tracker {
         } else {
             self.advance(partition, next);
         }
+    }
+
+    /// Takes that the channel's one key is in another partition than the position says, because the topic got more. From
+    /// here on the position says what it knows: the epoch, and how many partitions there were, so that a node starts a younger
+    /// partition at its first record. Returns whether that makes a difference to asking again.
+    pub fn key_moved(&mut self) -> bool {
+        let knows = self.stage == Stage::Tracking && self.position.partition_count.is_some();
+        let moved = knows && !self.spans && !self.position.offsets.is_empty();
+        if moved {
+            self.position.offsets.clear();
+        }
+        moved
     }
 
     /// Takes the end of a snapshot: from here on there is a position.
@@ -195,6 +210,13 @@ mod tests {
         check(&tracker, "");
         tracker.snapshot_ended("0:50,1:70".parse().expect("a position"));
         check(&tracker, "0:50,1:70");
+    }
+
+    #[test]
+    fn a_key_that_moved_is_where_the_node_says_and_nowhere_else() {
+        let mut tracker = tracker("quotes/A", "1:5", Outcome::Live);
+        tracker.subscribed("3:0".parse().expect("a position"), Outcome::Resumed);
+        check(&tracker, "3:0");
     }
 
     #[test]

@@ -122,12 +122,28 @@ impl Resume {
         let reason = unsubscribed.reason();
         // The command first: a subscription may end before it has an alias.
         let number = self.answered(id, 0).or_else(|| self.by_alias.get(&unsubscribed.alias).copied());
-        let Some(entry) = number.and_then(|number| self.remove(number)) else {
+        let Some(number) = number else { return Err(Fault::UnknownAlias(unsubscribed.alias)) };
+        if reason == UnsubscribeReason::PartitionsAdded && self.begin_again(number) {
+            return Ok(None);
+        }
+        let Some(entry) = self.remove(number) else {
             return Err(Fault::UnknownAlias(unsubscribed.alias));
         };
         let said = unsubscribed.position.map(|position| entry.position(Some(position))).transpose()?;
         let position = said.or_else(|| entry.tracker.position().cloned());
         Ok(Some(Event::Unsubscribed(Unsubscribed { channel: entry.channel, reason, position })))
+    }
+
+    /// Asks for a subscription again that the application did not end, from its position; returns whether it did.
+    fn begin_again(&mut self, number: u64) -> bool {
+        let live = self.entries.get_mut(&number).filter(|entry| entry.state == State::Live);
+        let Some(entry) = live else { return false };
+        entry.state = State::Idle;
+        if let Some(alias) = entry.alias.take() {
+            self.by_alias.remove(&alias);
+        }
+        self.unsaid.push(number);
+        true
     }
 
     fn heartbeat(&mut self, heartbeat: &v1::Heartbeat) -> Event {
@@ -166,7 +182,9 @@ impl Resume {
             return Ok(Event::Unsubscribed(Unsubscribed { channel, reason, position }));
         }
         refused.channel = Some(Arc::clone(&entry.channel));
+        let moved = code == ErrorCode::UnknownPartition && entry.tracker.key_moved();
         refused.retry_after = match error.retry_after_ms {
+            0 if moved => Some(Duration::ZERO),
             0 => (code == ErrorCode::Unavailable).then_some(AGAIN_AFTER),
             ms => Some(Duration::from_millis(ms.into())),
         };

@@ -241,3 +241,47 @@ fn a_place_that_is_none_is_a_fault() {
     let mut resume = subscribed_to(&["quotes/A"]);
     assert!(matches!(resume.observe(delivery(1, -1), Instant::now()), Err(Fault::Place { .. })));
 }
+
+fn partitions_added(alias: u32) -> Frame {
+    let reason = v1::UnsubscribeReason::PartitionsAdded.into();
+    frame(0, frame::Frame::Unsubscribed(v1::Unsubscribed { alias, reason, ..Default::default() }))
+}
+
+#[test]
+fn a_topic_that_gets_partitions_is_subscribed_again_without_a_word() {
+    let mut resume = subscribed_to(&["quotes/*"]);
+    observe(&mut resume, delivery(1, 7));
+    assert_eq!(observe(&mut resume, partitions_added(1)), None);
+    let messages = resume.due(Instant::now());
+    assert_eq!(said(&messages), "subscribe(quotes/* at 0:8)");
+    observe(&mut resume, subscribed(messages[0].id, 0, 4, "0:8,1:0"));
+    assert_eq!(resume.observe(delivery(1, 9), Instant::now()), Err(Fault::UnknownAlias(1)));
+}
+
+#[test]
+fn a_subscription_that_is_being_ended_is_not_begun_again() {
+    let mut resume = subscribed_to(&["quotes/*"]);
+    resume.unsubscribe(&channel("quotes/*"));
+    resume.due(Instant::now());
+    assert!(matches!(observe(&mut resume, partitions_added(1)), Some(Event::Unsubscribed(_))));
+    assert_eq!(said(&resume.due(Instant::now())), "");
+}
+
+#[test]
+fn a_key_that_moved_to_a_younger_partition_is_asked_for_by_what_is_still_known() {
+    let mut resume = Resume::new();
+    resume.add(Subscription::to(channel("quotes/A"))).expect("the first");
+    resume.connect(v1::Connect::default(), usize::MAX);
+    observe(&mut resume, subscribed(1, 0, 1, "ASNFZ4mrze_-3LqYdlQyEA/2@1:40"));
+    let messages = resume.connect(v1::Connect::default(), usize::MAX);
+
+    let now = Instant::now();
+    let event = resume.observe(refused(messages[0].id, 0, v1::ErrorCode::UnknownPartition, 0), now);
+    assert!(matches!(event, Ok(Some(Event::Error(refused))) if refused.retry_after == Some(Duration::ZERO)));
+    let messages = resume.due(now);
+    assert_eq!(said(&messages), "subscribe(quotes/A at ASNFZ4mrze_-3LqYdlQyEA/2@)");
+
+    // The second refusal cannot be mended.
+    let event = resume.observe(refused(messages[0].id, 0, v1::ErrorCode::UnknownPartition, 0), now);
+    assert!(matches!(event, Ok(Some(Event::Error(refused))) if refused.retry_after.is_none()));
+}

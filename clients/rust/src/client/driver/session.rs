@@ -126,7 +126,9 @@ impl<'a> Session<'a> {
             }
             Step::Received(Ok(received)) => {
                 self.heard();
-                received.message.frames.into_iter().try_for_each(|frame| self.frame(frame))
+                received.message.frames.into_iter().try_for_each(|frame| self.frame(frame))?;
+                // A frame may be a reason to ask again.
+                self.send_due().await
             }
             Step::Received(Err(error)) => Err(self.ended(error)),
             Step::Tick => self.tick().await,
