@@ -81,14 +81,14 @@ async fn a_draining_ingest_node_answers_what_it_accepted_and_takes_no_more(broke
     let node = &cluster.ingest[0];
     cluster.publisher().publish(&quotes, "AAPL", ["before"]).await;
 
-    // Without Kafka the batch waits, and so is surely accepted when the drain begins.
-    broker.go_down();
+    // Without an answer of Kafka the batch waits, and so is surely accepted when the drain begins.
+    broker.stall();
     let publishing = cluster.publisher().publish(&quotes, "AAPL", 0..500);
     let draining = async {
         let in_flight = async || node.metric("tailcast_ingest_in_flight_messages");
         let _messages = eventually("the batch is in flight", in_flight, |messages| *messages >= 500.0).await;
         node.drain();
-        broker.come_back();
+        broker.go_on();
     };
     tokio::join!(publishing, draining);
     node.drained().await;

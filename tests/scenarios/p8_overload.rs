@@ -22,7 +22,7 @@ async fn at_the_bound_of_messages_in_flight_a_call_is_refused_with_when_to_retry
     let cluster = plan.start().await;
     let quotes = broker.create_topic("quotes", 1).await;
     cluster.publisher().publish(&quotes, "AAPL", ["before"]).await;
-    broker.go_down();
+    broker.stall();
 
     let publisher = cluster.publisher();
     let filling =
@@ -37,7 +37,7 @@ async fn at_the_bound_of_messages_in_flight_a_call_is_refused_with_when_to_retry
     let status = refused.expect_err("it was refused");
     let retry = status.get_details_retry_info().unwrap_or_else(|| panic!("RetryInfo is missing: {status:?}"));
     assert!(retry.retry_delay.is_some_and(|delay| !delay.is_zero()), "{retry:?}");
-    broker.come_back();
+    broker.go_on();
     let publish = async || cluster.publisher().try_publish(vec![message(&quotes, "AAPL", "after")]).await;
     let _outcomes = eventually("the bound is free again", publish, Result::is_ok).await;
 }

@@ -103,6 +103,24 @@ impl Broker {
         }
     }
 
+    /// Lets Kafka answer nothing, without forgetting anything. Only with a broker of the scenario's own.
+    pub fn stall(&self) {
+        match self {
+            Self::InProcess(_) => self.go_down(),
+            Self::Own(kafka) => kafka.node(Verb::Pause, 1),
+            Self::Shared(_) => panic!("this Kafka is shared; ask for one `of_its_own`"),
+        }
+    }
+
+    /// Lets Kafka answer again. Only after [`stall`](Self::stall).
+    pub fn go_on(&self) {
+        match self {
+            Self::InProcess(_) => self.come_back(),
+            Self::Own(kafka) => kafka.node(Verb::Resume, 1),
+            Self::Shared(_) => panic!("this Kafka is shared; ask for one `of_its_own`"),
+        }
+    }
+
     /// Kills the broker that leads a partition. Only with Apache Kafka of the scenario's own.
     ///
     /// # Panics
@@ -168,16 +186,7 @@ impl Broker {
             |created| matches!(created.as_deref(), Ok([Ok(_)])),
         )
         .await;
-        self.await_leaders(topic).await;
-    }
-
-    pub(crate) async fn await_leaders(&self, topic: &Topic) {
-        eventually(
-            "every partition of the topic has a leader",
-            async || self.leaders(topic),
-            |leaders| leaders.len() == topic.partitions() as usize,
-        )
-        .await;
+        topic.available().await;
     }
 
     /// Returns which node leads each partition that is led.

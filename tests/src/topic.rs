@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use rdkafka::admin::{AdminOptions, NewPartitions};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::KafkaResult;
 use rdkafka::message::Message as _;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::topic_partition_list::TopicPartitionList;
@@ -16,7 +17,7 @@ use rdkafka::{ClientConfig, Offset as RawOffset};
 use tailcast_proto::{Channel, Key, Keys, Offset, PartitionId, Position, TopicName, partition_of_key};
 
 use crate::broker::Broker;
-use crate::deadline::PATIENCE;
+use crate::deadline::{PATIENCE, eventually};
 
 /// A topic that one scenario has to itself.
 #[derive(Clone)]
@@ -122,7 +123,7 @@ impl Topic {
     }
 
     fn read(&self, consumer: &BaseConsumer, partition: PartitionId) -> Vec<Record> {
-        let (low, high) = watermarks(consumer, &self.name, partition);
+        let (low, high) = watermarks(consumer, &self.name, partition).expect("Kafka tells its watermarks");
         let mut assignment = TopicPartitionList::new();
         assignment
             .add_partition_offset(self.name.as_ref(), partition.kafka(), RawOffset::Offset(low))
@@ -132,10 +133,19 @@ impl Topic {
         let deadline = Instant::now() + PATIENCE;
         let mut records = Vec::new();
         let mut next = low;
+        let mut trouble = None;
         while next < high {
-            assert!(Instant::now() < deadline, "{}/{partition}: read up to {next} of {high}", self.name);
-            let Some(message) = consumer.poll(Duration::from_millis(100)) else { continue };
-            let message = message.expect("Kafka can be read");
+            let read_so_far = format_args!("{}/{partition}: {next} of {high}", self.name);
+            assert!(Instant::now() < deadline, "{read_so_far}; last trouble: {trouble:?}");
+            let message = match consumer.poll(Duration::from_millis(100)) {
+                None => continue,
+                Some(Ok(message)) => message,
+                // One broker of several may be gone: its records are on another.
+                Some(Err(error)) => {
+                    trouble = Some(error);
+                    continue;
+                }
+            };
             next = message.offset() + 1;
             records.push(Record {
                 partition,
@@ -155,8 +165,25 @@ impl Topic {
     pub fn watermarks(&self, partition: PartitionId) -> (i64, i64) {
         tokio::task::block_in_place(|| {
             let consumer: BaseConsumer = self.client().create().expect("a consumer starts");
-            watermarks(&consumer, &self.name, partition)
+            watermarks(&consumer, &self.name, partition).expect("Kafka tells its watermarks")
         })
+    }
+
+    /// Waits until every partition can be read and written: Kafka names a leader some time before the leader knows.
+    ///
+    /// # Panics
+    ///
+    /// When that does not happen.
+    pub async fn available(&self) {
+        let consumer: BaseConsumer = self.client().create().expect("a consumer starts");
+        let look = async || {
+            tokio::task::block_in_place(|| {
+                let mut partitions = (0..self.partitions).map(PartitionId::new);
+                partitions.try_for_each(|partition| watermarks(&consumer, &self.name, partition).map(drop))
+            })
+        };
+        let available = eventually(format_args!("{} is available", self.name), look, Result::is_ok).await;
+        available.expect("it was looked for");
     }
 
     /// Lets Kafka forget the records of a partition before `offset`, as retention does. Apache Kafka only.
@@ -189,7 +216,7 @@ impl Topic {
             topic.map_err(|(_, error)| error).expect("Kafka adds partitions");
         }
         self.partitions = partitions;
-        self.broker.await_leaders(self).await;
+        self.available().await;
     }
 
     /// Deletes the topic. Apache Kafka only.
@@ -221,10 +248,8 @@ impl Topic {
     }
 }
 
-fn watermarks(consumer: &BaseConsumer, topic: &TopicName, partition: PartitionId) -> (i64, i64) {
-    consumer
-        .fetch_watermarks(topic.as_ref(), partition.kafka(), PATIENCE)
-        .expect("Kafka tells its watermarks")
+fn watermarks(consumer: &BaseConsumer, topic: &TopicName, partition: PartitionId) -> KafkaResult<(i64, i64)> {
+    consumer.fetch_watermarks(topic.as_ref(), partition.kafka(), PATIENCE)
 }
 
 fn parse_key(key: &str) -> Key {
