@@ -1,0 +1,47 @@
+//! How far a run is, on standard error; silent where that is no terminal.
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::traffic::{Count, Traffic};
+
+/// Shows how far a part of the run is.
+pub(crate) struct Progress {
+    bar: ProgressBar,
+}
+
+impl Progress {
+    /// Starts a part of the run that has `length` steps.
+    pub(crate) fn new(part: &'static str, length: u64) -> Self {
+        let bar = ProgressBar::new(length).with_prefix(part);
+        if let Ok(style) =
+            ProgressStyle::with_template("{prefix:>10} [{bar:40}] {human_pos}/{human_len} {msg}")
+        {
+            bar.set_style(style.progress_chars("=> "));
+        }
+        Self { bar }
+    }
+
+    /// Shows that so many steps are done.
+    pub(crate) fn at(&self, steps: u64) {
+        self.bar.set_position(steps);
+    }
+
+    /// Shows what was received so far.
+    pub(crate) fn received(&self, traffic: &Traffic) {
+        let Count { deliveries, .. } = traffic.count();
+        self.bar.set_message(format!("{deliveries} deliveries, {:.0}/s", self.rate(deliveries)));
+    }
+
+    fn rate(&self, deliveries: u64) -> f64 {
+        let millis = u64::try_from(self.bar.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
+        #[expect(clippy::cast_precision_loss, reason = "for people")]
+        let rate = deliveries as f64 * 1000.0 / millis as f64;
+        rate
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}

@@ -1,0 +1,112 @@
+//! A lane that publishes straight to Kafka, and the creation of the topic.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::{Context as _, Result, bail};
+use hdrhistogram::Histogram;
+use rdkafka::{
+    ClientConfig, ClientContext,
+    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    client::DefaultClientContext,
+    producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer},
+    types::RDKafkaErrorCode,
+};
+
+use super::{Lane, key};
+use crate::ledger::Ledger;
+
+/// How long Kafka may take to create a topic, or to answer for what is in flight at the end.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long to wait when the producer's queue is full.
+const FULL: Duration = Duration::from_millis(2);
+
+/// The producer that all lanes share.
+pub(crate) type Producer = Arc<ThreadedProducer<Answers>>;
+
+/// Takes Kafka's answers down.
+#[derive(Debug)]
+pub(crate) struct Answers {
+    ledger: Arc<Ledger>,
+}
+
+impl ClientContext for Answers {}
+
+impl ProducerContext for Answers {
+    /// The event's number.
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, number: usize) {
+        match result {
+            Ok(_) => self.ledger.acknowledge(number as u64),
+            Err((error, _)) => {
+                let code =
+                    error.rdkafka_error_code().map_or_else(|| error.to_string(), |code| code.to_string());
+                self.ledger.unknown(&code);
+            }
+        }
+    }
+}
+
+/// Makes the producer. Kafka is asked when the first event is published.
+pub(super) fn producer(broker: &str, ledger: &Arc<Ledger>) -> Result<Producer> {
+    let producer = ClientConfig::new()
+        .set("bootstrap.servers", broker)
+        .set("client.id", "loadgen")
+        .set("acks", "all")
+        // Retries may neither repeat nor reorder: that is what is being looked for.
+        .set("enable.idempotence", "true")
+        .set("partitioner", "murmur2_random")
+        // Batches without adding more than the measurement resolves.
+        .set("linger.ms", "1")
+        .set("queue.buffering.max.messages", "200000")
+        .create_with_context(Answers { ledger: Arc::clone(ledger) })
+        .context("the Kafka producer cannot be made")?;
+    Ok(Arc::new(producer))
+}
+
+/// Publishes a lane.
+pub(super) async fn run(mut lane: Lane, producer: Producer) -> Result<Histogram<u64>> {
+    while let Some(batch) = lane.take().await {
+        for index in batch {
+            let number = lane.number(index);
+            let event = lane.publishing.plan.event(number);
+            let (key, value) = (key(event.key), lane.publishing.format.write(&event));
+            let opaque = usize::try_from(number).context("the run is too long")?;
+            let mut record =
+                BaseRecord::with_opaque_to(&lane.publishing.topic, opaque).key(&key[..]).payload(&value[..]);
+            while let Err((error, refused)) = producer.send(record) {
+                if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {
+                    return Err(error).context("Kafka's client does not take what loadgen publishes");
+                }
+                record = refused;
+                tokio::time::sleep(FULL).await;
+            }
+        }
+    }
+    // Flushing blocks this thread, when there is nothing left to publish; the producer's own thread takes the answers.
+    tokio::task::block_in_place(|| producer.flush(PATIENCE))
+        .context("Kafka did not answer for all events")?;
+    Ok(lane.lateness)
+}
+
+/// Creates a topic, unless it exists.
+pub(crate) async fn create_topic(broker: &str, topic: &str, partitions: u16) -> Result<()> {
+    let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
+        .set("bootstrap.servers", broker)
+        .create()
+        .context("the Kafka client cannot be made")?;
+    let wanted = NewTopic::new(topic, i32::from(partitions), TopicReplication::Fixed(-1));
+    let options = AdminOptions::new().operation_timeout(Some(PATIENCE)).request_timeout(Some(PATIENCE));
+    let results = admin
+        .create_topics([&wanted], &options)
+        .await
+        .with_context(|| format!("no Kafka answers at {broker}"))?;
+    for result in results {
+        match result {
+            Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+            Err((topic, code)) => bail!("Kafka does not create topic {topic}: {code}"),
+        }
+    }
+    Ok(())
+}

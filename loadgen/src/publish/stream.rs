@@ -1,0 +1,72 @@
+//! A lane that publishes through one PublishStream.
+//!
+//! Credits are not waited for: ingest stops reading at its bounds, HTTP/2 holds the stream back, and the events' latency
+//! counts from when they were due.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail};
+use hdrhistogram::Histogram;
+use tailcast_proto::ingest::v1::{
+    PublishStreamRequest, PublishStreamResponse, ingest_service_client::IngestServiceClient,
+};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Channel;
+
+use super::{Lane, Publishing};
+
+/// How many requests wait for HTTP/2 to take them.
+const QUEUE: usize = 4;
+
+/// Publishes a lane.
+pub(super) async fn run(mut lane: Lane, channel: Channel) -> Result<Histogram<u64>> {
+    let mut client = IngestServiceClient::new(channel);
+    let (requests, queue) = mpsc::channel(QUEUE);
+    let (publishing, number) = (Arc::clone(&lane.publishing), lane.number);
+    let sending = async {
+        while let Some(batch) = lane.take().await {
+            let request = PublishStreamRequest {
+                first_sequence: batch.start,
+                messages: lane.messages(batch),
+                want_positions: false,
+            };
+            // The stream has ended; the other side of this function says why.
+            if requests.send(request).await.is_err() {
+                break;
+            }
+        }
+        drop(requests);
+        lane
+    };
+    let receiving = async {
+        let mut responses = client.publish_stream(ReceiverStream::new(queue)).await?.into_inner();
+        let mut answered = 0;
+        while let Some(response) = responses.message().await? {
+            answered += note(&publishing, number, response);
+        }
+        Ok::<_, tonic::Status>(answered)
+    };
+    let (lane, answered) = tokio::join!(sending, receiving);
+    let answered = answered.context("a publish stream failed")?;
+    if answered != lane.next {
+        bail!("a publish stream ended with {answered} events answered of {}", lane.next);
+    }
+    Ok(lane.lateness)
+}
+
+/// Notes an answer, and returns of how many events it is.
+fn note(publishing: &Publishing, lane: u64, response: PublishStreamResponse) -> u64 {
+    let mut answered = 0;
+    for range in response.acks {
+        for index in range.first_sequence..=range.last_sequence {
+            publishing.ledger.acknowledge(publishing.plan.number(lane, index));
+            answered += 1;
+        }
+    }
+    for failure in response.failures {
+        publishing.note(publishing.plan.number(lane, failure.sequence), failure.outcome);
+        answered += 1;
+    }
+    answered
+}

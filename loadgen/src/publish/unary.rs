@@ -1,0 +1,42 @@
+//! A lane that publishes by Publish calls, one at a time, because two at once could change places.
+
+use anyhow::{Result, bail};
+use hdrhistogram::Histogram;
+use tailcast_proto::ingest::v1::{PublishRequest, ingest_service_client::IngestServiceClient};
+use tonic::{Code, transport::Channel};
+
+use super::Lane;
+
+/// Publishes a lane.
+pub(super) async fn run(mut lane: Lane, mut client: IngestServiceClient<Channel>) -> Result<Histogram<u64>> {
+    while let Some(batch) = lane.take().await {
+        let numbers = batch.clone().map(|index| lane.number(index));
+        match client.publish(PublishRequest { messages: lane.messages(batch.clone()) }).await {
+            Ok(response) => {
+                let outcomes = response.into_inner().outcomes;
+                if outcomes.len() as u64 != batch.end - batch.start {
+                    bail!(
+                        "{} events were published and {} answered",
+                        batch.end - batch.start,
+                        outcomes.len()
+                    );
+                }
+                for (number, outcome) in numbers.zip(outcomes) {
+                    lane.publishing.note(number, Some(outcome));
+                }
+            }
+            // The contract: nothing of it was published.
+            Err(status) if status.code() == Code::ResourceExhausted => {
+                numbers.for_each(|number| lane.publishing.ledger.refuse(number, "RESOURCE_EXHAUSTED"));
+            }
+            Err(status) if matches!(status.code(), Code::InvalidArgument | Code::Unimplemented) => {
+                bail!("ingest does not take what loadgen publishes: {status}");
+            }
+            Err(status) => {
+                let reason = format!("{:?}", status.code());
+                numbers.for_each(|_| lane.publishing.ledger.unknown(&reason));
+            }
+        }
+    }
+    Ok(lane.lateness)
+}
