@@ -73,7 +73,8 @@ impl Tracker {
         self.stage = Stage::Tracking;
         if resumed {
             // A channel that is one key may have moved: it is where the node says, and nowhere else.
-            let belongs = |partition| self.spans || self.position.offsets.contains_key(partition);
+            let belongs =
+                |partition: &PartitionId| self.spans || self.position.offsets.contains_key(partition);
             let offsets: Vec<_> = before.offsets.into_iter().filter(|(id, _)| belongs(id)).collect();
             for (partition, next) in offsets {
                 self.advance(partition, next);
