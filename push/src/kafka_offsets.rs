@@ -33,9 +33,9 @@ pub(crate) struct Bounds {
 /// Why Kafka did not say an offset.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum OffsetsError {
-    /// Kafka does not know the partition: the topic was deleted, or its metadata is still on the way.
-    #[error("Kafka does not know the partition")]
-    UnknownPartition,
+    /// The partition has no leader that knows of it: the topic was just created or deleted, or a leader is being elected.
+    #[error("the partition has no leader")]
+    NoLeader,
     /// Kafka did not answer. Trying again may help.
     #[error("Kafka did not answer: {0}")]
     Unavailable(String),
@@ -47,8 +47,8 @@ impl KafkaOffsets {
     /// How long a call waits. Long enough for a leader election, short enough that a client is told.
     const TIMEOUT: Duration = Duration::from_secs(5);
 
-    /// How often Kafka is asked about a partition that it does not know, and how long apart: half a second together.
-    const TRIES_MAX: u32 = 6;
+    /// How often a partition without a leader is asked for, and how long apart: one second together.
+    const TRIES_MAX: u32 = 11;
     const TRY_PAUSE: Duration = Duration::from_millis(100);
 
     pub(crate) fn new(consumer: BaseConsumer<Context>, lifecycle: Lifecycle) -> Self {
@@ -69,10 +69,10 @@ impl KafkaOffsets {
         loop {
             let bounds = self.bounds_once(topic, partition).await;
             tries += 1;
-            if bounds != Err(OffsetsError::UnknownPartition) || tries == Self::TRIES_MAX {
+            if bounds != Err(OffsetsError::NoLeader) || tries == Self::TRIES_MAX {
                 return bounds;
             }
-            // Brokers learn of a new partition one after the other.
+            // Brokers learn of a new partition one after the other. The usual case is over in some 100 ms.
             tokio::time::sleep(Self::TRY_PAUSE).await;
         }
     }
@@ -140,8 +140,10 @@ impl From<KafkaError> for OffsetsError {
             Some(
                 RDKafkaErrorCode::UnknownTopic
                 | RDKafkaErrorCode::UnknownPartition
-                | RDKafkaErrorCode::UnknownTopicOrPartition,
-            ) => Self::UnknownPartition,
+                | RDKafkaErrorCode::UnknownTopicOrPartition
+                | RDKafkaErrorCode::LeaderNotAvailable
+                | RDKafkaErrorCode::NotLeaderForPartition,
+            ) => Self::NoLeader,
             _ => Self::Unavailable(error.to_string()),
         }
     }
