@@ -5,8 +5,11 @@ use tailcast_proto::ingest::v1::{Header, Message};
 use tailcast_tests::broker::Broker;
 use tailcast_tests::cluster::Cluster;
 use tailcast_tests::publisher::message;
+use tailcast_tests::raw_codec::RawCodec;
 use tailcast_tests::topic::Topic;
-use tonic::{Code, Status};
+use tonic::client::Grpc;
+use tonic::transport::Channel;
+use tonic::{Code, Request, Status};
 use tonic_types::StatusExt as _;
 
 tailcast_tests::scenarios! {
@@ -15,6 +18,7 @@ tailcast_tests::scenarios! {
         a_batch_is_1_to_500_messages
         a_null_value_is_a_tombstone
         a_stream_that_jumps_ends_with_the_reason
+        a_request_that_is_not_protobuf_is_refused_and_the_connection_goes_on
     }
 }
 
@@ -87,6 +91,32 @@ async fn a_stream_that_jumps_ends_with_the_reason(broker: Broker) {
     };
 
     assert_violation(&status, "first_sequence", "2");
+}
+
+async fn a_request_that_is_not_protobuf_is_refused_and_the_connection_goes_on(broker: Broker) {
+    let cluster = Cluster::on(&broker).push(0).start().await;
+    let quotes = broker.create_topic("quotes", 1).await;
+    let channel = cluster.publisher().channel();
+
+    for method in ["Publish", "PublishStream"] {
+        let status = call_with_bytes(channel.clone(), method, Bytes::from_static(&[0xff; 16])).await;
+        let status = status.expect_err("sixteen times 0xff is no request");
+        assert!(matches!(status.code(), Code::InvalidArgument | Code::Internal), "{method}: {status:?}");
+        assert!(status.message().contains("decode"), "{method} says what was wrong: {status:?}");
+    }
+
+    cluster.publisher().publish(&quotes, "AAPL", ["goes on"]).await;
+}
+
+/// Calls a method of the ingest service with a request that is these bytes.
+async fn call_with_bytes(channel: Channel, method: &str, request: Bytes) -> Result<(), Status> {
+    let path = format!("/tailcast.ingest.v1.IngestService/{method}").parse().expect("a method has a path");
+    let mut grpc = Grpc::new(channel);
+    grpc.ready().await.expect("the node is there");
+    let answers = grpc.streaming(Request::new(tokio_stream::once(request)), path, RawCodec).await?;
+    let mut answers = answers.into_inner();
+    while let Some(_answer) = answers.message().await? {}
+    Ok(())
 }
 
 #[track_caller]

@@ -22,6 +22,8 @@ pub mod configuration;
 
 pub mod publisher;
 
+pub mod raw_codec;
+
 pub mod subscriber;
 
 pub mod start;

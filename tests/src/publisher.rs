@@ -19,19 +19,24 @@ pub const BATCH_MESSAGES_MAX: usize = 500;
 /// A gRPC client of one ingest node, cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Publisher {
-    client: IngestServiceClient<Channel>,
+    channel: Channel,
 }
 
 impl Publisher {
     /// Makes a client that connects when it is first used.
     pub fn to(node: SocketAddr) -> Self {
         let endpoint = Endpoint::from_shared(format!("http://{node}")).expect("an address makes a URI");
-        Self { client: IngestServiceClient::new(endpoint.connect_lazy()) }
+        Self { channel: endpoint.connect_lazy() }
     }
 
     /// Returns the generated client, for calls that are not a plain batch.
     pub fn client(&self) -> IngestServiceClient<Channel> {
-        self.client.clone()
+        IngestServiceClient::new(self.channel())
+    }
+
+    /// Returns the connection, for calls that the generated client cannot make.
+    pub fn channel(&self) -> Channel {
+        self.channel.clone()
     }
 
     /// Publishes values under one key and returns where Kafka has them.
