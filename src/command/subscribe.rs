@@ -9,14 +9,12 @@ mod resume;
 
 mod start;
 
-use std::{num::NonZeroU64, time::SystemTime};
+use std::{collections::HashMap, num::NonZeroU64, sync::Arc, time::SystemTime};
 
-use tailcast_client::{
-    Client, ConnectError, Delivery, Ended, Event, Options, Start, Subscribed, Subscription, Unsubscribed,
-};
+use tailcast_client::{Client, ConnectError, Delivery, Ended, Event, Options, Refused, Subscribed};
 use tailcast_proto::{
     Channel,
-    push::v1::{Outcome, UnsubscribeReason},
+    push::v1::{ErrorCode, Outcome, UnsubscribeReason},
 };
 
 use self::{line::Record, resume::Resume, start::StartOf};
@@ -65,13 +63,13 @@ struct Run {
     /// How many subscriptions there are.
     active: usize,
     refused: bool,
+    /// The refusal of each channel that was told.
+    told: HashMap<Option<Arc<Channel>>, ErrorCode>,
 }
 
-/// Whether and how a run goes on.
+/// Whether a run goes on.
 enum Next {
     Go,
-    /// With this subscription in place of one that has ended.
-    Again(Box<Subscription>),
     End,
 }
 
@@ -88,20 +86,25 @@ impl Subscribe {
         }
         let wanted = self.count.map(NonZeroU64::get);
         let output = Output::standard();
-        let mut run = Run { client, output, json: self.json, wanted, active, refused: false };
+        let mut run =
+            Run { client, output, json: self.json, wanted, active, refused: false, told: HashMap::new() };
         let ended = run.until_end().await;
         let resume = Resume::new(&self.channels, &self.url, |channel| run.client.position(channel));
         run.client.close().await;
-        if let Some(resume) = resume {
+        // Where a reader was who left early is not known here.
+        if let Some(resume) = resume
+            && !matches!(ended, Ok(Reader::Gone))
+        {
             say(format_args!("to go on: {resume}"));
         }
-        ended?;
+        let _reader = ended?;
         Ok(if run.refused { Exit::Refused } else { Exit::Done })
     }
 }
 
 impl Run {
-    async fn until_end(&mut self) -> Result<(), Failure> {
+    /// Runs until it is enough, and returns whether anybody has read it all.
+    async fn until_end(&mut self) -> Result<Reader, Failure> {
         let interrupted = signal::interrupted();
         tokio::pin!(interrupted);
         let mut unflushed = false;
@@ -109,25 +112,21 @@ impl Run {
             let event = tokio::select! {
                 // The signal first, so that a flood of records cannot keep the command from ending.
                 biased;
-                () = &mut interrupted => return Ok(()),
+                () = &mut interrupted => return self.output.flush(),
                 event = self.client.next() => event,
                 // Nothing is waiting, so what is written is shown.
                 () = std::future::ready(()), if unflushed => {
                     if self.output.flush()? == Reader::Gone {
-                        return Ok(());
+                        return Ok(Reader::Gone);
                     }
                     unflushed = false;
                     continue;
                 }
             };
             unflushed |= matches!(event, Some(Event::Delivery(_)));
-            let Some(event) = event else { return Ok(()) };
-            match self.apply(event)? {
-                Next::Go => {}
-                Next::Again(subscription) => {
-                    self.client.subscribe(*subscription).await.or_exit(Exit::Internal)?;
-                }
-                Next::End => return self.output.flush().map(|_| ()),
+            let Some(event) = event else { return self.output.flush() };
+            if let Next::End = self.apply(event)? {
+                return self.output.flush();
             }
         }
     }
@@ -135,7 +134,10 @@ impl Run {
     fn apply(&mut self, event: Event) -> Result<Next, Failure> {
         match event {
             Event::Delivery(delivery) => return self.print(&delivery),
-            Event::Subscribed(subscribed) => say(started(&subscribed)),
+            Event::Subscribed(subscribed) => {
+                self.told.remove(&Some(Arc::clone(&subscribed.channel)));
+                say(started(&subscribed));
+            }
             Event::Skipped(skipped) => say(format_args!(
                 "{}: partition {}: offsets {} to {} were skipped",
                 skipped.channel, skipped.partition, skipped.first, skipped.next
@@ -144,15 +146,10 @@ impl Run {
                 say(format_args!("{}; connecting again in {} ms", gone.cause, gone.after.as_millis()));
             }
             Event::Reconnected(again) => say(format_args!("connected again, to {}", again.node)),
-            Event::Error(error) => {
-                say(&error);
-                if error.retry_after.is_none() {
-                    return Ok(self.lost_one());
-                }
-            }
+            Event::Error(error) => return Ok(self.refused(error)),
             Event::Unsubscribed(gone) => {
                 say(format_args!("{}: the subscription has ended: {}", gone.channel, because(gone.reason)));
-                return Ok(again(&gone).map_or_else(|| self.lost_one(), Next::Again));
+                return Ok(self.lost_one());
             }
             Event::Ended(Ended::Asked) => return Ok(Next::End),
             Event::Ended(ended) => return Err(Failure::new(Exit::Refused, ended)),
@@ -169,6 +166,17 @@ impl Run {
         }
         self.wanted = self.wanted.map(|wanted| wanted - 1);
         Ok(if self.wanted == Some(0) { Next::End } else { Next::Go })
+    }
+
+    /// The client asks again for what time may mend: that is told once, and not with every attempt.
+    fn refused(&mut self, error: Refused) -> Next {
+        let goes_on = error.retry_after.is_some();
+        let line = error.to_string();
+        if self.told.insert(error.channel, error.code) != Some(error.code) {
+            let then = if goes_on { "; asking again until it succeeds" } else { "" };
+            say(format_args!("{line}{then}"));
+        }
+        if goes_on { Next::Go } else { self.lost_one() }
     }
 
     /// A subscription that the client does not begin again by itself has ended.
@@ -196,12 +204,6 @@ fn started(Subscribed { channel, position, outcome, .. }: &Subscribed) -> String
     format!("{channel}: {}", outcome.replace('_', " "))
 }
 
-/// Returns the subscription that goes on without a gap where one has ended, if there is one.
-fn again(gone: &Unsubscribed) -> Option<Box<Subscription>> {
-    let position = gone.position.clone().filter(|_| gone.reason == UnsubscribeReason::PartitionsAdded)?;
-    Some(Box::new(Subscription::to(Channel::clone(&gone.channel)).from(Start::Position(position))))
-}
-
 fn because(reason: UnsubscribeReason) -> &'static str {
     match reason {
         UnsubscribeReason::TopicDeleted => "the topic was deleted",
@@ -210,37 +212,5 @@ fn because(reason: UnsubscribeReason) -> &'static str {
         UnsubscribeReason::PartitionsAdded => "the topic has more partitions",
         UnsubscribeReason::Forbidden => "reading the channel is no longer permitted",
         UnsubscribeReason::Requested | UnsubscribeReason::Unspecified => "the node did not say why",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use super::*;
-
-    #[track_caller]
-    fn check(reason: UnsubscribeReason, position: Option<&str>, expected: Option<&str>) {
-        let channel = Arc::new("quotes/*".parse().expect("the test names a channel"));
-        let position = position.map(|position| position.parse().expect("the test writes a position"));
-        let found = again(&Unsubscribed { channel, reason, position }).map(|again| match again.start {
-            Start::Position(position) => format!("{} {position}", again.channel),
-            other => format!("{} {other:?}", again.channel),
-        });
-        assert_eq!(found.as_deref(), expected, "{reason:?}");
-    }
-
-    #[test]
-    fn a_topic_that_grew_is_subscribed_to_again_where_it_was() {
-        let at = "ASNFZ4mrze_-3LqYdlQyEA/2@0:5,1:7";
-        check(UnsubscribeReason::PartitionsAdded, Some(at), Some(&format!("quotes/* {at}")));
-        check(UnsubscribeReason::PartitionsAdded, None, None);
-    }
-
-    #[test]
-    fn a_subscription_whose_position_means_nothing_any_more_ends() {
-        for reason in [UnsubscribeReason::TopicDeleted, UnsubscribeReason::TopicRecreated] {
-            check(reason, Some("0:5"), None);
-        }
     }
 }
