@@ -117,6 +117,16 @@ mod tests {
     }
 
     #[test]
+    fn every_command_that_can_fail_documents_its_exit_codes() {
+        for name in ["dev", "ingest", "push", "pub", "sub", "config"] {
+            let mut command = Tailcast::command();
+            let command = command.find_subcommand_mut(name).expect("it is a subcommand");
+            let help = command.render_long_help().to_string();
+            assert!(help.contains(exit::HELP), "tailcast {name} --help has no exit codes");
+        }
+    }
+
+    #[test]
     fn what_the_readme_says_parses() {
         check("tailcast dev", "ok");
         check("tailcast dev --port-offset 100 --rate 2 --kafka 127.0.0.1:9092", "ok");

@@ -10,6 +10,7 @@ use crate::config::{DEFAULTS, NoFlags, Overrides, Shown};
 
 /// Checks the configuration, shows what results, or prints the defaults.
 #[derive(Debug, clap::Args)]
+#[command(after_help = super::exit::HELP)]
 pub(super) struct Config {
     #[command(subcommand)]
     action: Action,

@@ -21,16 +21,18 @@ use super::{
 };
 use crate::publisher::{ConnectError, Publisher};
 
+const EXAMPLES: &str = "\
+Examples:
+  tailcast pub chat lobby 'hello'
+  seq 1 1000 | tailcast pub counters a
+  printf 'AAPL=1\\nMSFT=2\\n' | tailcast pub quotes --key-separator =";
+
 /// Publishes one event, or one per line of standard input.
 ///
 /// Prints topic/partition/offset for every message that Kafka has acknowledged, in order. What was not acknowledged is
 /// named on standard error, and the exit code is 1.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "\
-Examples:
-  tailcast pub chat lobby 'hello'
-  seq 1 1000 | tailcast pub counters a
-  printf 'AAPL=1\\nMSFT=2\\n' | tailcast pub quotes --key-separator =")]
+#[command(after_help = format!("{EXAMPLES}\n\n{}", super::exit::HELP))]
 pub(super) struct Publish {
     /// The topic.
     topic: TopicName,

@@ -24,16 +24,18 @@ use super::{
     signal,
 };
 
+const EXAMPLES: &str = "\
+Examples:
+  tailcast sub quotes/AAPL chat/lobby
+  tailcast sub 'quotes/*' --from 5m --json | jq .value
+  tailcast sub 'quotes/A*' --count 10";
+
 /// Prints the records of channels as they come.
 ///
 /// One line per record: channel, partition, offset and value, with tabs between. The channel is the record's own, so that
 /// its key is seen under a subscription to many. Ends at --count, at Ctrl-C, or when nobody reads the output any more.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "\
-Examples:
-  tailcast sub quotes/AAPL chat/lobby
-  tailcast sub 'quotes/*' --from 5m --json | jq .value
-  tailcast sub 'quotes/A*' --count 10")]
+#[command(after_help = format!("{EXAMPLES}\n\n{}", super::exit::HELP))]
 pub(super) struct Subscribe {
     /// What to subscribe to: topic/key, topic/prefix* or topic/*.
     #[arg(required = true, value_name = "CHANNEL")]
