@@ -16,11 +16,17 @@ mod publish;
 
 mod ledger;
 
+mod fleet;
+
 mod subscribe;
 
 mod verify;
 
+mod verdict;
+
 mod traffic;
+
+mod stretch;
 
 mod server_process;
 

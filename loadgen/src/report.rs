@@ -1,13 +1,13 @@
-//! What a run found, for people and for programs.
+//! What a run found, as programs read it.
 
-use std::{
-    collections::BTreeMap,
-    fmt::{self, Write as _},
-    time::Duration,
-};
+mod text;
+
+use std::{collections::BTreeMap, time::Duration};
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
+
+use crate::traffic::Count;
 
 /// Above this, in microseconds, what loadgen measures is partly itself: its 99th percentile of being late.
 const LATENESS_MAX_US: u64 = 5_000;
@@ -78,7 +78,7 @@ pub(crate) struct Violations {
 }
 
 /// What happened between the end of the warm-up and the last event.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize)]
 pub(crate) struct Measured {
     pub(crate) seconds: f64,
     pub(crate) deliveries: u64,
@@ -95,7 +95,7 @@ pub(crate) struct Measured {
 }
 
 /// The memory of the servers, in bytes.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize)]
 pub(crate) struct Memory {
     pub(crate) before: u64,
     pub(crate) idle: u64,
@@ -127,12 +127,7 @@ impl Violations {
 
 impl Measured {
     /// Returns per-delivery and per-second numbers of a stretch.
-    pub(crate) fn new(
-        took: Duration,
-        count: crate::traffic::Count,
-        servers: Option<Duration>,
-        own: Duration,
-    ) -> Self {
+    pub(crate) fn new(took: Duration, count: Count, servers: Option<Duration>, own: Duration) -> Self {
         let seconds = took.as_secs_f64();
         Self {
             seconds,
@@ -168,102 +163,6 @@ impl From<&Histogram<u64>> for Percentiles {
     fn from(histogram: &Histogram<u64>) -> Self {
         let at = |quantile| histogram.value_at_quantile(quantile);
         Self { p50: at(0.5), p90: at(0.9), p99: at(0.99), p99_9: at(0.999), max: histogram.max() }
-    }
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let asked = &self.asked;
-        writeln!(
-            f,
-            "{} connections × {} channels of {} keys, {} events/s of {} bytes, {}",
-            asked.connections,
-            asked.channels_per_connection,
-            asked.keys,
-            asked.rate,
-            asked.payload_bytes,
-            asked.way_in
-        )?;
-        let events = &self.events;
-        writeln!(f, "events         {} published, {} acknowledged", events.published, events.acknowledged)?;
-        for (reason, times) in &events.reasons {
-            writeln!(f, "               {times} not acknowledged: {reason}")?;
-        }
-        let measured = &self.measured;
-        writeln!(f, "deliveries     {} in all, {} measured", self.deliveries, measured.deliveries)?;
-        writeln!(
-            f,
-            "               {:.0}/s over {:.1} s, {:.2} per WebSocket message, {:.1} MB",
-            measured.deliveries_per_second,
-            measured.seconds,
-            measured.deliveries_per_message,
-            float(measured.bytes) / 1e6
-        )?;
-        writeln!(f, "latency        {}", self.latency_us)?;
-        if let (Some(each), Some(cpus)) = (measured.server_cpu_us_per_delivery, measured.server_cpus) {
-            writeln!(f, "server CPU     {each:.2} µs per delivery, {cpus:.2} CPUs")?;
-        }
-        if let Some(memory) = &self.memory {
-            writeln!(
-                f,
-                "server memory  {} bytes per idle connection, {} at the end ({:.1}, {:.1}, {:.1} MB)",
-                memory.per_idle_connection,
-                memory.per_connection_at_end,
-                float(memory.before) / 1e6,
-                float(memory.idle) / 1e6,
-                float(memory.end) / 1e6
-            )?;
-        }
-        writeln!(f, "loadgen        {:.2} CPUs, late by {}", measured.own_cpus, self.lateness_us)?;
-        if self.other_runs > 0 {
-            writeln!(f, "               {} deliveries of other runs were left out", self.other_runs)?;
-        }
-        if self.saturated {
-            writeln!(
-                f,
-                "LOADGEN WAS SATURATED: it was itself more than {} ms late at p99, so latencies are partly its own",
-                LATENESS_MAX_US / 1000
-            )?;
-        }
-        write!(f, "{}{}", self.violations, if self.clean { "clean" } else { "NOT CLEAN" })
-    }
-}
-
-impl fmt::Display for Violations {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "violations     {} lost, {} repeated, {} out of order, {} corrupt",
-            self.lost, self.repeated, self.out_of_order, self.corrupt
-        )?;
-        if self.refused_but_delivered > 0 {
-            writeln!(
-                f,
-                "               {} refused by ingest and delivered all the same",
-                self.refused_but_delivered
-            )?;
-        }
-        for (ending, connections) in &self.endings {
-            writeln!(f, "               {connections} connections ended: {ending}")?;
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Display for Percentiles {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut line = String::new();
-        let all = [
-            ("p50", self.p50),
-            ("p90", self.p90),
-            ("p99", self.p99),
-            ("p99.9", self.p99_9),
-            ("max", self.max),
-        ];
-        for (name, us) in all {
-            write!(line, "{name} {:.2}  ", float(us) / 1000.0)?;
-        }
-        write!(f, "{}  (ms)", line.trim_end())
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -50,7 +50,7 @@ pub(crate) struct Subscribing {
     /// Events that were due earlier are verified and not measured.
     pub(crate) measured_from_ns: u64,
     /// When the schedule starts; set before the first event.
-    pub(crate) start: std::sync::OnceLock<Instant>,
+    pub(crate) start: OnceLock<Instant>,
     /// Says that the run is over.
     pub(crate) stop: CancellationToken,
 }
