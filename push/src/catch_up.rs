@@ -25,7 +25,10 @@ use self::{
     reader::Reader,
     shelf::{Job, Shelf},
 };
-use crate::{metrics::CatchUpMetrics, partition::Partition};
+use crate::{
+    metrics::{CatchUpMetrics, Counted},
+    partition::Partition,
+};
 
 /// Gives out pages.
 #[derive(Clone)]
@@ -50,9 +53,12 @@ pub(crate) enum PageError {
         /// The first offset that is left.
         low: Offset,
     },
-    /// The topic is gone, or the log ends before the offset.
-    #[error("the topic or this part of it is gone")]
-    Gone,
+    /// The log ends before the offset: it was cut back.
+    #[error("the log ends before the offset")]
+    Truncated,
+    /// The subscription ends for another reason.
+    #[error("the partition is closed")]
+    Closed,
     /// The topic was deleted and created again.
     #[error("the topic was recreated")]
     Recreated,
@@ -110,20 +116,27 @@ impl CatchUp {
             answer
         };
         self.shared.wished.notify_one();
-        self.shared.metrics.waiting.inc();
+        let _waiting = Counted::new(&self.shared.metrics.waiting);
         let answer = answer.await;
-        self.shared.metrics.waiting.dec();
         // Readers answer every wish before they end; they end after the sessions.
-        answer.unwrap_or(Err(PageError::Gone))
+        answer.unwrap_or(Err(PageError::Closed))
     }
 
     /// Takes the next wish, waiting for one at most so long.
     fn next_job(&self, wait: Duration) -> Option<Job> {
-        let mut shelf = self.shared.shelf.lock();
-        shelf.next_job(oneshot::Sender::is_closed).or_else(|| {
-            self.shared.wished.wait_for(&mut shelf, wait);
-            shelf.next_job(oneshot::Sender::is_closed)
-        })
+        let job = {
+            let mut shelf = self.shared.shelf.lock();
+            shelf.next_job(oneshot::Sender::is_closed).or_else(|| {
+                self.shared.wished.wait_for(&mut shelf, wait);
+                shelf.next_job(oneshot::Sender::is_closed)
+            })
+        }?;
+        if job.partition.closed().is_some() {
+            // Whoever waits learns the reason from the partition.
+            self.fail(&job, PageError::Closed);
+            return None;
+        }
+        Some(job)
     }
 
     /// Whether anybody still waits for what a job reads.
@@ -151,7 +164,7 @@ impl CatchUp {
     fn fail(&self, job: &Job, error: PageError) {
         let until = match error {
             PageError::Expired { low } => Some(low),
-            PageError::Gone | PageError::Recreated => None,
+            PageError::Truncated | PageError::Closed | PageError::Recreated => None,
         };
         let waiters = self.shared.shelf.lock().fail(job, until);
         for waiter in waiters {
@@ -162,5 +175,6 @@ impl CatchUp {
     /// Gives a job up; who still waits is served by another one.
     fn abandon(&self, job: &Job) {
         self.shared.shelf.lock().abandon(job);
+        self.shared.wished.notify_one();
     }
 }

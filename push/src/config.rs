@@ -32,6 +32,44 @@ pub struct Config {
     pub topics: TopicsConfig,
 }
 
+/// A value that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("push.{key} is 0; it has to be more")]
+pub struct ConfigError {
+    /// The key, within `[push]`.
+    key: &'static str,
+}
+
+impl Config {
+    /// Checks what the types of the values do not say.
+    ///
+    /// # Errors
+    ///
+    /// When a value is 0 with which no client could be served.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let sessions = &self.sessions;
+        let zero = [
+            ("sessions.count_max", sessions.count_max == 0),
+            ("sessions.handshakes_max", sessions.handshakes_max == 0),
+            ("sessions.subscriptions_max", sessions.subscriptions_max == 0),
+            ("sessions.message_bytes_max", sessions.message_bytes_max == 0),
+            ("sessions.batch_bytes_max", sessions.batch_bytes_max == 0),
+            ("sessions.replies_bytes_max", sessions.replies_bytes_max == 0),
+            ("sessions.send_buffer_bytes", sessions.send_buffer_bytes == 0),
+            ("sessions.connect_deadline", sessions.connect_deadline.is_zero()),
+            ("sessions.ping_interval", sessions.ping_interval.is_zero()),
+            ("sessions.pong_deadline", sessions.pong_deadline.is_zero()),
+            ("sessions.heartbeat_interval", sessions.heartbeat_interval.is_zero()),
+            ("sessions.write_deadline", sessions.write_deadline.is_zero()),
+            ("catch_up.readers", self.catch_up.readers == 0),
+        ];
+        match zero.into_iter().find(|(_, is_zero)| *is_zero) {
+            Some((key, _)) => Err(ConfigError { key }),
+            None => Ok(()),
+        }
+    }
+}
+
 /// What sessions may do, and how they are kept alive.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -62,7 +100,7 @@ pub struct Sessions {
     /// Between heartbeats.
     #[serde(with = "humantime_serde")]
     pub heartbeat_interval: Duration,
-    /// From the first byte of a message to its last while the client takes nothing. Then the session is closed with 4508.
+    /// How long the client may take nothing while something waits. Then the session is closed with 4508.
     #[serde(with = "humantime_serde")]
     pub write_deadline: Duration,
 }

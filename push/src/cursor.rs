@@ -6,7 +6,7 @@
 //! Invariants: `next` only grows. Everything of the channel before `next` was handed out or said to be lost, and nothing
 //! at or after `next` was handed out yet. So handing over from pages to the log can neither repeat nor leave out.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use tailcast_proto::Offset;
@@ -38,8 +38,9 @@ enum Source {
     Log,
     /// Kafka: a page was asked for.
     Awaited,
-    /// A page that was read from Kafka.
-    Page(Arc<Page>),
+    /// A page that was read from Kafka. Weak: pages are kept by the shelf, within its bound, and not by a client that does
+    /// not read. One that is gone by then is asked for again.
+    Page(Weak<Page>),
 }
 
 /// What a cursor handed out.
@@ -105,10 +106,10 @@ impl Cursor {
     pub(crate) fn gather(&mut self, budget: usize, out: &mut Vec<Bytes>) -> Gathered {
         match &self.source {
             Source::Awaited => Gathered::default(),
-            Source::Page(page) => {
-                let page = Arc::clone(page);
-                self.gather_from_page(&page, budget, out)
-            }
+            Source::Page(page) => match page.upgrade() {
+                Some(page) => self.gather_from_page(&page, budget, out),
+                None => self.ask(),
+            },
             Source::Log => self.gather_from_log(budget, out),
         }
     }
@@ -120,11 +121,11 @@ impl Cursor {
     /// When the partition is gone: the subscription ends.
     pub(crate) fn take_page(
         &mut self,
-        page: Result<Arc<Page>, PageError>,
+        page: Result<&Arc<Page>, PageError>,
     ) -> Result<Option<Lost>, PageError> {
         self.source = Source::Log;
         match page {
-            Ok(page) => self.source = Source::Page(page),
+            Ok(page) => self.source = Source::Page(Arc::downgrade(page)),
             Err(PageError::Expired { low }) if low > self.next => {
                 let lost = Lost { first: self.next, next: low };
                 self.next = low;
@@ -132,7 +133,9 @@ impl Cursor {
             }
             // The page was asked for again: what was below the answer is not any more.
             Err(PageError::Expired { .. }) => {}
-            Err(gone @ (PageError::Gone | PageError::Recreated)) => return Err(gone),
+            Err(gone @ (PageError::Truncated | PageError::Closed | PageError::Recreated)) => {
+                return Err(gone);
+            }
         }
         Ok(None)
     }
@@ -161,12 +164,14 @@ impl Cursor {
                 Read::Behind if self.next >= self.lease.partition.tail() => {
                     self.lease.partition.extend_back(&self.log, self.next);
                 }
-                Read::Behind => {
-                    self.source = Source::Awaited;
-                    return Gathered { then: Then::Page(self.next), ..Gathered::default() };
-                }
+                Read::Behind => return self.ask(),
             }
         }
+    }
+
+    fn ask(&mut self) -> Gathered {
+        self.source = Source::Awaited;
+        Gathered { then: Then::Page(self.next), ..Gathered::default() }
     }
 
     fn gather_from_page(&mut self, page: &Page, budget: usize, out: &mut Vec<Bytes>) -> Gathered {

@@ -51,7 +51,8 @@ impl Doorbell {
         let news = mem::take(&mut *self.news.lock());
         for cursor in &news {
             if let Some(ringer) = ringer_of(*cursor) {
-                ringer.noted.store(false, Ordering::SeqCst);
+                // A swap, not a store: what the cursor reads next must not be read before this.
+                ringer.noted.swap(false, Ordering::SeqCst);
             }
         }
         news

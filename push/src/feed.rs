@@ -11,9 +11,10 @@ use std::{
 use bytes::BytesMut;
 use rdkafka::{
     error::{KafkaError, RDKafkaErrorCode},
-    message::{BorrowedMessage, Headers as _, Message as _},
+    message::{BorrowedMessage, Message as _},
 };
 use tailcast_proto::{Offset, delivery::encode_header};
+use tailcast_record_headers::record_headers;
 use tokio::sync::Notify;
 
 use crate::{
@@ -91,8 +92,8 @@ impl Feed {
     /// Notes a record for its partition.
     fn take(&mut self, message: &BorrowedMessage<'_>) {
         self.headers.clear();
-        for header in message.headers().into_iter().flat_map(|headers| headers.iter()) {
-            encode_header(header.key, header.value, &mut self.headers);
+        for header in record_headers(message) {
+            encode_header(&header.name, header.value, &mut self.headers);
         }
         let Some(offset) = Offset::new(message.offset()) else { return };
         let Some(at) = self.open_for(message) else { return };
@@ -142,11 +143,10 @@ impl Feed {
             Arrived::Appended => {}
             Arrived::Held => self.signals.held.notify_one(),
             Arrived::Overflow => {
-                tracing::warn!(topic = %partition.topic, partition = %partition.id, "held too long, read again");
+                tracing::warn!(topic = %partition.topic, partition = %partition.id, "held too much, read again later");
+                // Assigned again when Kafka has answered: reading on would only fill the fence again.
                 self.tail.release(partition);
-                if let Err(error) = self.tail.assign(partition) {
-                    tracing::error!(topic = %partition.topic, partition = %partition.id, %error, "not tailed again");
-                }
+                self.signals.held.notify_one();
             }
         }
     }
@@ -177,7 +177,8 @@ impl Feed {
             }
             _ => {}
         }
-        tracing::warn!(%error, "the tail met an error");
+        // What a person should know of it, the client's context has logged, at a rate that can be read.
+        tracing::debug!(%error, "the tail met an error");
         Ok(())
     }
 }

@@ -23,8 +23,20 @@ pub(crate) struct Fence {
     trusted_at: Option<Instant>,
     held: VecDeque<(Instant, RecordBatch)>,
     held_bytes: usize,
+    /// What was held was given up, and has to be read again.
+    has_overflowed: bool,
     /// Kafka is being asked.
     is_asking: bool,
+}
+
+/// What the fence needs after an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Needs {
+    Nothing,
+    /// Something is held, and has to be asked for.
+    Answer,
+    /// The partition has to be read again from its head.
+    Reading,
 }
 
 /// What to do with a batch that arrived.
@@ -40,8 +52,8 @@ pub(crate) enum Arrival {
 
 /// A silence that a recreation cannot hide in, at half of librdkafka's pause.
 const SILENCE: Duration = Duration::from_millis(250);
-/// What one partition may hold, in bytes.
-const HELD_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// What one partition may hold, in bytes: some milliseconds of a busy one.
+const HELD_BYTES_MAX: usize = 1024 * 1024;
 
 impl Fence {
     /// Takes a batch that arrived at `now`.
@@ -52,6 +64,7 @@ impl Fence {
         }
         if self.held_bytes + batch.memory() > HELD_BYTES_MAX && !self.held.is_empty() {
             self.give_up();
+            self.has_overflowed = true;
             return Arrival::Overflow;
         }
         self.held_bytes += batch.memory();
@@ -61,7 +74,7 @@ impl Fence {
 
     /// Begins to ask Kafka. Returns whether there is something to ask for, and nobody asks yet.
     pub(crate) fn ask(&mut self) -> bool {
-        let asks = !self.held.is_empty() && !self.is_asking;
+        let asks = (self.is_holding() || self.has_overflowed) && !self.is_asking;
         self.is_asking |= asks;
         asks
     }
@@ -83,18 +96,31 @@ impl Fence {
         trusted
     }
 
-    /// Whether something is held, and has to be asked for.
+    /// Whether something is held.
     pub(crate) fn is_holding(&self) -> bool {
         !self.held.is_empty()
     }
 
+    /// Returns what is needed after an answer.
+    pub(crate) fn needs(&mut self) -> Needs {
+        if self.is_holding() {
+            Needs::Answer
+        } else if !self.is_asking && std::mem::take(&mut self.has_overflowed) {
+            Needs::Reading
+        } else {
+            Needs::Nothing
+        }
+    }
+
     /// There was no answer: it has to be asked again.
-    pub(crate) fn unanswered(&mut self) {
+    pub(crate) fn unanswered(&mut self) -> Needs {
         self.is_asking = false;
+        Needs::Answer
     }
 
     /// Drops what is held.
     pub(crate) fn give_up(&mut self) {
+        self.is_asking = false;
         self.held.clear();
         self.held_bytes = 0;
     }
@@ -163,6 +189,8 @@ mod tests {
         let mut arrivals = (0..).map(|offset| fence.arrive(batch(&[(offset, "a")]), start));
         let held = arrivals.by_ref().take_while(|arrival| matches!(arrival, Arrival::Held)).count();
         assert!(held > 1_000, "a small record is held by the thousand, found {held}");
-        assert!(!fence.ask(), "what was given up is not asked for");
+        assert!(fence.ask(), "it is read again only once Kafka answers");
+        assert!(fence.confirmed(start).is_empty());
+        assert_eq!((fence.needs(), fence.needs()), (Needs::Reading, Needs::Nothing));
     }
 }

@@ -17,13 +17,14 @@ use std::{
 
 use dashmap::DashMap;
 use parking_lot::Mutex;
-use tailcast_proto::{Channel, Offset, PartitionId, TopicName, push::v1::UnsubscribeReason};
+use tailcast_proto::{Channel, Epoch, Offset, PartitionId, TopicName, push::v1::UnsubscribeReason};
 use tailcast_services::topics::Topic;
 use tokio::sync::OnceCell;
 
 use crate::{
     channel_log::NodeChannel,
     kafka_offsets::{Bounds, KafkaOffsets, OffsetsError},
+    metrics::wall_clock_ms,
     partition::{Budget, Partition},
     tail::{AssignError, Tail},
 };
@@ -70,6 +71,12 @@ pub(crate) enum LeaseError {
     /// librdkafka did not take the partition.
     #[error(transparent)]
     Assign(#[from] AssignError),
+    /// This node tails the partition of an earlier or a later incarnation: one of the two is outdated.
+    #[error("the topic is being recreated")]
+    OtherEpoch {
+        /// The incarnation that is tailed.
+        found: Epoch,
+    },
 }
 
 impl fmt::Debug for Hub {
@@ -98,17 +105,13 @@ impl Hub {
     ///
     /// # Errors
     ///
-    /// When Kafka cannot be asked. Cancel safe.
+    /// When Kafka cannot be asked, or when the partition is tailed as that of another incarnation of the topic. Cancel safe.
     pub(crate) async fn lease(&self, topic: &Topic, id: PartitionId) -> Result<Lease, LeaseError> {
         let held = self.hold(&topic.name, id);
         let partition = held.0.partition.get_or_try_init(|| self.open(topic, id)).await?;
-        if partition.epoch == topic.epoch {
-            return Ok(Lease { partition: Arc::clone(partition), held });
+        if partition.epoch != topic.epoch {
+            return Err(LeaseError::OtherEpoch { found: partition.epoch });
         }
-        // This node has just learnt that the topic was recreated, and its subscriptions do not know yet.
-        self.close_topic(&topic.name, UnsubscribeReason::TopicRecreated);
-        let held = self.hold(&topic.name, id);
-        let partition = held.0.partition.get_or_try_init(|| self.open(topic, id)).await?;
         Ok(Lease { partition: Arc::clone(partition), held })
     }
 
@@ -187,44 +190,68 @@ impl Hub {
         self.channels.retain(|_, channel| channel.strong_count() > 0);
     }
 
-    /// Ends every subscription to a topic, and forgets its partitions.
-    pub(crate) fn close_topic(&self, topic: &TopicName, reason: UnsubscribeReason) {
+    /// Ends every subscription to an incarnation of a topic, and forgets its partitions.
+    pub(crate) fn close_topic(&self, topic: &TopicName, epoch: Epoch, reason: UnsubscribeReason) {
         self.slots.retain(|(name, _), slot| {
-            let gone = name == topic;
-            if gone && let Some(partition) = slot.partition.get() {
+            // A slot that is being opened stays: whoever waits for it has to find it here.
+            let partition =
+                slot.partition.get().filter(|partition| name == topic && partition.epoch == epoch);
+            if let Some(partition) = partition {
                 self.tail.release(partition);
                 partition.close(reason);
             }
-            !gone
+            partition.is_none()
         });
     }
 
-    /// Goes on where Kafka's log begins, or closes the subscriptions when it ends before what this node has read: for
-    /// each partition that is outside of what Kafka has. Called after Kafka refused an offset without saying whose.
-    pub(crate) async fn mend(&self) {
-        for partition in self.partitions() {
-            let Ok(bounds) = self.offsets.bounds(&partition.topic, partition.id).await else { continue };
-            let (topic, id, head) = (&partition.topic, partition.id, partition.head());
-            if head < bounds.low {
-                tracing::warn!(%topic, partition = %id, %head, low = %bounds.low, "retention passed the tail");
-                self.tail.release(&partition);
-                partition.restart(bounds.low);
-                if let Err(error) = self.tail.assign(&partition) {
-                    tracing::error!(%topic, partition = %id, %error, "the partition cannot be tailed again");
-                    self.close_topic(topic, UnsubscribeReason::LogTruncated);
-                }
-            } else if head > bounds.high {
-                tracing::error!(%topic, partition = %id, %head, high = %bounds.high, "the log was cut back");
-                self.close_topic(topic, UnsubscribeReason::LogTruncated);
-            }
+    /// Reads a partition again from its head on, if it is still wanted.
+    pub(crate) fn reassign(&self, partition: &Arc<Partition>) {
+        let Some(slot) = self.slots.get(&(partition.topic.clone(), partition.id)) else { return };
+        // Under the entry's lock, where slots are forgotten.
+        if !slot.partition.get().is_some_and(|known| Arc::ptr_eq(known, partition)) {
+            return;
         }
+        partition.give_up_held();
+        if let Err(error) = self.tail.reassign(partition) {
+            // Said at the next look: the partition does not move, and its lag shows it.
+            tracing::error!(topic = %partition.topic, partition = %partition.id, %error, "not tailed again");
+        }
+    }
+
+    /// Looks after partitions whose offset Kafka refused: goes on where Kafka's log begins, or closes the subscriptions when
+    /// it ends before what this node has read. Kafka refuses without saying whose offset, and stops that partition, so all
+    /// are looked at and read again. Returns whether Kafka answered for all of them.
+    pub(crate) async fn mend(&self) -> bool {
+        let mut is_answered = true;
+        for partition in self.partitions() {
+            is_answered &= self.mend_one(&partition).await.is_ok();
+        }
+        is_answered
+    }
+
+    async fn mend_one(&self, partition: &Arc<Partition>) -> Result<(), OffsetsError> {
+        let (topic, id) = (&partition.topic, partition.id);
+        // Before Kafka is asked: a partition that grows meanwhile must not look as if it ended before its head.
+        let head = partition.head();
+        let bounds = self.offsets.bounds(topic, id).await?;
+        if head > bounds.high {
+            tracing::error!(%topic, partition = %id, %head, high = %bounds.high, "the log was cut back");
+            self.close_topic(topic, partition.epoch, UnsubscribeReason::LogTruncated);
+            return Ok(());
+        }
+        if head < bounds.low {
+            tracing::warn!(%topic, partition = %id, %head, low = %bounds.low, "retention passed the tail");
+            partition.restart(bounds.low);
+        }
+        self.reassign(partition);
+        Ok(())
     }
 
     async fn open(&self, topic: &Topic, id: PartitionId) -> Result<Arc<Partition>, LeaseError> {
         let bounds = self.offsets.bounds(&topic.name, id).await?;
         let budget = Arc::clone(&self.budget);
         let partition = Partition::new(topic.name.clone(), topic.epoch, id, bounds.high, budget);
-        partition.set_high_watermark(bounds.high);
+        partition.set_high_watermark(bounds.high, wall_clock_ms());
         self.tail.assign(&partition)?;
         tracing::debug!(topic = %topic.name, partition = %id, at = %bounds.high, "tailing");
         Ok(partition)

@@ -60,6 +60,23 @@ pub(crate) struct CatchUpMetrics {
     pub(crate) memory: Gauge,
 }
 
+/// Counts one in a gauge for as long as it lives, however that ends.
+#[derive(Debug)]
+pub(crate) struct Counted(Gauge);
+
+impl Counted {
+    pub(crate) fn new(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 /// What is read from the hub when Prometheus asks.
 #[derive(Debug)]
 struct HubFigures(Weak<Hub>);

@@ -3,8 +3,8 @@
 //! The window is behind a lock that the feed and those who attach take. Sessions that read take only the lock of their
 //! channel's log; where the window begins and ends they learn from two atomics.
 //!
-//! Invariant: `head` moves after the logs have what is before it, and `tail` moves before the logs lose it. A session
-//! that loads `head`, then reads its log to the end, has seen everything before that head.
+//! Invariant: `head` moves after the logs have what is before it: a session that loads `head`, then reads its log to the
+//! end, has seen everything before that head. A log that lost what a cursor needs says so itself, whatever `tail` says.
 
 use std::{
     sync::{
@@ -20,7 +20,7 @@ use tailcast_proto::{Epoch, Offset, PartitionId, TopicName, push::v1::Unsubscrib
 use crate::{
     channel_log::{ChannelLog, Encoding, NodeChannel},
     doorbell::Ringer,
-    fence::{Arrival, Fence},
+    fence::{Arrival, Fence, Needs},
     record_batch::RecordBatch,
     window::Window,
 };
@@ -49,6 +49,8 @@ pub(crate) struct Partition {
     high_watermark: AtomicI64,
     /// The timestamp of the last record read, in milliseconds since the Unix epoch; -1 before the first.
     last_timestamp_ms: AtomicI64,
+    /// Since when Kafka's end is known to be past the head, in milliseconds since the Unix epoch; -1 while it is not.
+    behind_since_ms: AtomicI64,
     /// An `UnsubscribeReason`, once the topic is gone.
     closed: AtomicU8,
     budget: Arc<Budget>,
@@ -106,6 +108,7 @@ impl Partition {
             memory: AtomicUsize::new(0),
             high_watermark: AtomicI64::new(-1),
             last_timestamp_ms: AtomicI64::new(-1),
+            behind_since_ms: AtomicI64::new(-1),
             closed: AtomicU8::new(0),
             budget,
         })
@@ -146,15 +149,25 @@ impl Partition {
     }
 
     /// Takes the answer to a question asked at `asked_at`: whether the topic's id is that of this partition. `None`: there
-    /// was no answer. Returns whether something is still held, and has to be asked for.
-    pub(crate) fn answered(&self, asked_at: Instant, is_same: Option<bool>) -> bool {
+    /// was no answer. Returns what is needed then.
+    pub(crate) fn answered(&self, asked_at: Instant, is_same: Option<bool>) -> Needs {
         let mut fence = self.fence.lock();
         match is_same {
             Some(true) => fence.confirmed(asked_at).into_iter().for_each(|batch| self.append(batch)),
             Some(false) => fence.give_up(),
-            None => fence.unanswered(),
+            None => return fence.unanswered(),
         }
-        fence.is_holding()
+        fence.needs()
+    }
+
+    /// Drops what is held: it is going to be read again.
+    pub(crate) fn give_up_held(&self) {
+        self.fence.lock().give_up();
+    }
+
+    /// Whether something is held until Kafka confirms the topic's id.
+    pub(crate) fn is_holding(&self) -> bool {
+        self.fence.lock().is_holding()
     }
 
     /// Appends records that Kafka has after the head, and rings whom they concern.
@@ -178,6 +191,10 @@ impl Partition {
             let log = window.attach(channel, encoding, from);
             // Under the window's lock: a log without subscribers may be forgotten.
             log.join(Arc::clone(ringer));
+            if self.closed().is_some() {
+                // Who joins after the others were told is told too.
+                ringer.ring();
+            }
             log
         })
     }
@@ -204,6 +221,7 @@ impl Partition {
     /// Goes on at `head`, which is not where the last record was: what lies between is gone from Kafka. The cursors
     /// before it find their log behind them and ask Kafka, which says what is lost.
     pub(crate) fn restart(&self, head: Offset) {
+        self.fence.lock().give_up();
         self.window(|window| window.restart(head));
         self.ring_all();
     }
@@ -223,21 +241,30 @@ impl Partition {
         }
     }
 
-    /// Takes over where Kafka's end was at the last fetch.
-    pub(crate) fn set_high_watermark(&self, offset: Offset) {
+    /// Takes over where Kafka's end was at the last fetch; `now_ms` is the time in milliseconds since the Unix epoch.
+    pub(crate) fn set_high_watermark(&self, offset: Offset, now_ms: i64) {
         self.high_watermark.store(offset.get(), Ordering::Relaxed);
+        let since = self.behind_since_ms.load(Ordering::Relaxed);
+        if offset <= self.head() {
+            self.behind_since_ms.store(-1, Ordering::Relaxed);
+        } else if since < 0 {
+            self.behind_since_ms.store(now_ms, Ordering::Relaxed);
+        }
     }
 
     /// Returns how far this node is behind Kafka; `now_ms` is the time in milliseconds since the Unix epoch.
     pub(crate) fn lag(&self, now_ms: i64) -> Lag {
         let end = Offset::new(self.high_watermark.load(Ordering::Relaxed)).unwrap_or(Offset::ZERO);
         let records = end.since(self.head());
-        let last = self.last_timestamp_ms.load(Ordering::Relaxed);
-        if records == 0 || last < 0 {
+        // What is not read yet is younger than the last record read, and than the moment when all was read. The first
+        // grows old in a busy partition that falls behind, the second in a quiet one.
+        let (last, behind_since) =
+            (self.last_timestamp_ms.load(Ordering::Relaxed), self.behind_since_ms.load(Ordering::Relaxed));
+        let since = last.max(behind_since);
+        if records == 0 || behind_since < 0 {
             return Lag { ms: 0, records };
         }
-        // What is not read yet is younger than the last record read: an upper bound, and 0 once all is read.
-        Lag { ms: u64::try_from(now_ms - last).unwrap_or(0), records }
+        Lag { ms: u64::try_from(now_ms - since).unwrap_or(0), records }
     }
 
     fn ring_all(&self) {

@@ -16,7 +16,7 @@ use tailcast_services::{
     kafka::{Context, PropertyError, Settings},
     lifecycle::Lifecycle,
     readiness::Readiness,
-    topics::{self, Epochs, Topic, TopicChange, Topics},
+    topics::{self, Epochs, LookupError, Obstacle, Topic, TopicChange, Topics},
 };
 use tokio::{
     net::TcpListener,
@@ -26,8 +26,9 @@ use tokio::{
 
 use crate::{
     catch_up::{self, CatchUp},
-    config::Config,
+    config::{Config, ConfigError},
     feed::{Feed, Signals},
+    fence::Needs,
     hub::Hub,
     kafka_offsets::KafkaOffsets,
     metrics::{self, CatchUpMetrics, FeedMetrics, SessionMetrics},
@@ -67,6 +68,9 @@ pub enum BindError {
         /// The address.
         listen: SocketAddr,
     },
+    /// A value cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// A Kafka property cannot be used.
     #[error(transparent)]
     Property(#[from] PropertyError),
@@ -83,6 +87,8 @@ pub enum BindError {
 
 /// How often idle partitions are looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// How often it is looked whether the last session has ended, while the process drains.
+const STOP_LOOK: Duration = Duration::from_millis(100);
 /// Between two questions for a topic's id while Kafka does not answer.
 const ASK_PAUSE: Duration = Duration::from_millis(200);
 /// Between two looks for partitions whose offset Kafka refused: librdkafka says it once for each, in a burst.
@@ -102,6 +108,7 @@ impl Push {
         readiness: &Readiness,
         registry: &mut Registry,
     ) -> Result<Self, BindError> {
+        config.check()?;
         let listen = config.listen;
         if !config.insecure && !listen.ip().is_loopback() {
             return Err(BindError::Insecure { listen });
@@ -110,7 +117,7 @@ impl Push {
             TcpListener::bind(listen).await.map_err(|source| BindError::Listen { listen, source })?;
         let local_addr = listener.local_addr()?;
 
-        let condition = readiness.condition("push-kafka", "Kafka has not answered yet");
+        let condition = readiness.condition("push.kafka", "Kafka has not answered yet");
         let topic_registry = registry.sub_registry_with_prefix("tailcast_push");
         let topics = Topics::start(
             lifecycle,
@@ -189,7 +196,7 @@ impl Push {
         })?;
         lifecycle.spawn("sweep", sweep(Arc::clone(&hub), config.windows.linger, lifecycle.clone()));
         lifecycle.spawn("mend", mend(Arc::clone(&hub), signals.refused, lifecycle.clone()));
-        let confirming = confirm(Arc::clone(&hub), topics.clone(), signals.held, lifecycle.clone());
+        let confirming = confirm(Arc::clone(&hub), topics.clone(), signals.held, stopped.clone());
         lifecycle.spawn("confirm", confirming);
         lifecycle.spawn("topic-changes", follow(Arc::clone(&hub), topics.clone(), lifecycle.clone()));
         Ok((hub, stopped))
@@ -228,18 +235,22 @@ async fn mend(hub: Arc<Hub>, refused: Arc<Notify>, lifecycle: Lifecycle) {
     loop {
         tokio::select! {
             () = lifecycle.draining() => return,
-            () = refused.notified() => hub.mend().await,
+            () = refused.notified() => {}
         }
+        let is_answered = hub.mend().await;
         tokio::time::sleep(MEND_PAUSE).await;
+        if !is_answered {
+            refused.notify_one();
+        }
     }
 }
 
 /// Asks Kafka whether topics are still what they were, for partitions that hold what arrived after a silence.
-async fn confirm(hub: Arc<Hub>, topics: Topics, held: Arc<Notify>, lifecycle: Lifecycle) {
-    loop {
-        tokio::select! {
-            () = lifecycle.draining() => return,
-            () = held.notified() => {}
+async fn confirm(hub: Arc<Hub>, topics: Topics, held: Arc<Notify>, stopped: impl Fn() -> bool) {
+    while !stopped() {
+        // Sessions are served while the process drains: the look at the clock is how this ends after the last of them.
+        if tokio::time::timeout(STOP_LOOK, held.notified()).await.is_err() {
+            continue;
         }
         let asking: Vec<_> = hub.partitions().into_iter().filter(|partition| partition.ask()).collect();
         let names: BTreeSet<_> = asking.iter().map(|partition| partition.topic.clone()).collect();
@@ -247,23 +258,28 @@ async fn confirm(hub: Arc<Hub>, topics: Topics, held: Arc<Notify>, lifecycle: Li
         // All questions of a moment go to Kafka as one request.
         let answers = join_all(names.iter().map(|name| topics.ask(name))).await;
         let answers: BTreeMap<_, _> = names.iter().zip(answers).collect();
-        let (mut is_answered, mut is_holding) = (true, false);
+        let mut again = false;
         for partition in asking {
             let is_same = match &answers[&partition.topic] {
                 Ok(topic) => Some(topic.epoch == partition.epoch),
+                // Nobody is asked while the process drains. For these seconds what arrives is believed: holding it would
+                // make every quiet channel wait for its client's next node.
+                Err(LookupError::Unavailable { reason: Obstacle::Draining, .. }) => Some(true),
                 // Kafka does not answer, or does not know the topic: if it is gone, `follow` will be told.
                 Err(_) => None,
             };
-            is_holding |= partition.answered(asked_at, is_same);
-            is_answered &= is_same.is_some();
+            let needs = partition.answered(asked_at, is_same);
             if is_same == Some(false) {
-                hub.close_topic(&partition.topic, UnsubscribeReason::TopicRecreated);
+                hub.close_topic(&partition.topic, partition.epoch, UnsubscribeReason::TopicRecreated);
+            } else if needs == Needs::Reading {
+                hub.reassign(&partition);
+            }
+            again |= needs == Needs::Answer;
+            if is_same.is_none() {
+                tokio::time::sleep(ASK_PAUSE).await;
             }
         }
-        if !is_answered {
-            tokio::time::sleep(ASK_PAUSE).await;
-        }
-        if is_holding {
+        if again {
             held.notify_one();
         }
     }
@@ -282,13 +298,17 @@ async fn follow(hub: Arc<Hub>, topics: Topics, lifecycle: Lifecycle) {
             Ok(TopicChange::Recreated { old, .. }) => (old, UnsubscribeReason::TopicRecreated),
             Ok(TopicChange::Grown { from, .. }) => (from, UnsubscribeReason::PartitionsAdded),
             Err(broadcast::error::RecvError::Lagged(missed)) => {
-                tracing::error!(missed, "changes of topics were missed");
+                // Every client subscribes again with its position, and is told what has become of its topic.
+                tracing::error!(missed, "changes of topics were missed: all subscriptions start over");
+                for partition in hub.partitions() {
+                    hub.close_topic(&partition.topic, partition.epoch, UnsubscribeReason::PartitionsAdded);
+                }
                 continue;
             }
             Err(broadcast::error::RecvError::Closed) => return,
         };
         tracing::warn!(topic = %topic.name, ?reason, "the topic changed");
-        hub.close_topic(&topic.name, reason);
+        hub.close_topic(&topic.name, topic.epoch, reason);
     }
 }
 

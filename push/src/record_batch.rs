@@ -61,6 +61,16 @@ impl RecordBatch {
         self.index[first..].iter().map(|entry| self.record(entry))
     }
 
+    /// Returns the batch without the records before `offset`; `None` when nothing is left.
+    pub(crate) fn without_before(self, offset: Offset) -> Option<Self> {
+        if self.first_offset() >= offset {
+            return Some(self);
+        }
+        let mut rest = RecordBatchBuilder::default();
+        self.starting_at(offset).for_each(|record| rest.push(&record));
+        rest.build()
+    }
+
     /// Returns all records.
     pub(crate) fn records(&self) -> impl Iterator<Item = Record<'_>> {
         self.index.iter().map(|entry| self.record(entry))

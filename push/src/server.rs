@@ -23,13 +23,14 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tailcast_proto::delivery::Format;
 use tokio::{
-    io::AsyncReadExt as _,
-    net::{TcpListener, TcpStream},
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream, tcp::OwnedWriteHalf},
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 
 use self::upgrade::{Refusal, negotiate};
 use crate::{
+    metrics::Counted,
     pages::Pages,
     session::{CloseReason, Session, Shared, websocket},
 };
@@ -50,6 +51,8 @@ pub(crate) const PATH: &str = "/v1/connect";
 const HTTP_DEADLINE: Duration = Duration::from_secs(10);
 /// The longest head of a request. Browsers send a kilobyte or two.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// How long the client may take for its half of the closing handshake.
+const LINGER: Duration = Duration::from_secs(2);
 /// How long the listener waits when the process has no file descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -142,6 +145,9 @@ impl Server {
             return Ok(self.refuse(Refusal::Handshake));
         };
         let id = self.next_session.fetch_add(1, Ordering::Relaxed);
+        // From here on, however it ends: what feeds sessions goes on until none is counted.
+        let counted = Counted::new(&self.shared.metrics.sessions);
+        let session = (session, counted);
         self.shared.lifecycle.spawn("session", self.clone().serve_session(id, format, upgraded, session));
 
         let mut response = switching.map(|_| Full::default());
@@ -157,7 +163,7 @@ impl Server {
         id: u64,
         format: Option<Format>,
         upgraded: UpgradeFut,
-        permit: OwnedSemaphorePermit,
+        held: (OwnedSemaphorePermit, Counted),
     ) {
         let Ok(upgraded) = upgraded.await else { return };
         let upgraded = upgraded.into_inner().into_inner();
@@ -172,15 +178,16 @@ impl Server {
         let reader = prefix.chain(reader);
 
         let metrics = &self.shared.metrics;
-        metrics.sessions.inc();
-        let reason = match format {
+        let (reason, writer) = match format {
             Some(format) => Session::new(Arc::clone(&self.shared), id, format, writer).run(reader).await,
             None => refuse_subprotocol(writer).await,
         };
-        metrics.sessions.dec();
+        if reason != CloseReason::Lost {
+            linger(&writer).await;
+        }
         metrics.closes.get_or_create(&[("code", reason.label())]).inc();
         tracing::debug!(session = id, ?reason, "closed");
-        drop(permit);
+        drop(held);
     }
 
     fn refuse(&self, refusal: Refusal) -> Response<Full<Bytes>> {
@@ -190,15 +197,31 @@ impl Server {
 }
 
 /// Closes a WebSocket whose client offered no subprotocol of ours. RFC 6455 has no way to say why in the handshake.
-async fn refuse_subprotocol(mut writer: tokio::net::tcp::OwnedWriteHalf) -> CloseReason {
-    use tokio::io::AsyncWriteExt as _;
-
+async fn refuse_subprotocol(mut writer: OwnedWriteHalf) -> (CloseReason, OwnedWriteHalf) {
     let reason = CloseReason::Subprotocol;
     let frame = websocket::close(reason.code(), &reason.text());
     // A client that does not take these few bytes has gone.
-    drop(tokio::time::timeout(HTTP_DEADLINE, writer.write_all(&frame)).await);
+    drop(tokio::time::timeout(LINGER, writer.write_all(&frame)).await);
     drop(writer.shutdown().await);
-    reason
+    (reason, writer)
+}
+
+/// Reads to the client's end, and forgets what it reads. Closing a socket with something unread resets the connection, and
+/// the reset can overtake the close frame.
+async fn linger(writer: &OwnedWriteHalf) {
+    let stream = writer.as_ref();
+    let to_the_end = async {
+        let mut ignored = [0; 512];
+        while stream.readable().await.is_ok() {
+            match stream.try_read(&mut ignored) {
+                Ok(0) => return,
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return,
+            }
+        }
+    };
+    drop(tokio::time::timeout(LINGER, to_the_end).await);
 }
 
 fn text(status: StatusCode, text: impl Into<String>) -> Response<Full<Bytes>> {

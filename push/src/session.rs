@@ -108,13 +108,14 @@ impl<W: AsyncWrite + Unpin> Session<W> {
         }
     }
 
-    /// Serves the client until one of the two ends it, and closes the connection.
-    pub(crate) async fn run(mut self, reader: impl AsyncRead + Unpin) -> CloseReason {
+    /// Serves the client until one of the two ends it, and sends the close frame. Gives the writer back, whose connection
+    /// is still to be read to its end.
+    pub(crate) async fn run(mut self, reader: impl AsyncRead + Unpin) -> (CloseReason, W) {
         let mut reader = InboundReader::new(reader, self.shared.config.sessions.message_bytes_max);
         let reason = self.serve(&mut reader).await;
         self.shared.metrics.subscriptions.dec_by(i64::try_from(self.subscriptions.len()).unwrap_or(i64::MAX));
-        self.close(&reason, reader).await;
-        reason
+        self.close(&reason).await;
+        (reason, self.writer)
     }
 
     async fn serve(&mut self, reader: &mut InboundReader<impl AsyncRead + Unpin>) -> CloseReason {
@@ -128,8 +129,8 @@ impl<W: AsyncWrite + Unpin> Session<W> {
                 timer.as_mut().reset(self.liveness.next().into());
             }
             let event = tokio::select! {
-                // Draining and the client's own words first: data, of which there may be no end, holds neither up.
-                biased;
+                // Not biased: there may be no end of data, and no end of what a client says, and neither may hold up the
+                // other, the deadlines or the drain.
                 () = &mut draining, if !self.is_draining => Event::Drain,
                 (reader, message) = &mut inbound, if self.outbox.has_room() => {
                     inbound.set(read_next(reader));
@@ -157,7 +158,8 @@ impl<W: AsyncWrite + Unpin> Session<W> {
             Event::Written(Err(_)) => return Err(CloseReason::Lost),
             Event::Started(started) => self.started(*started),
             Event::Page((cursor, serial, page)) => {
-                let event = self.subscriptions.take_page(cursor, serial, page);
+                let event =
+                    self.subscriptions.take_page(cursor, serial, page.as_ref().map_err(|error| *error));
                 self.tell(event);
             }
             Event::News => {
@@ -170,6 +172,7 @@ impl<W: AsyncWrite + Unpin> Session<W> {
 
     /// Gathers the next message once the last one is written, and asks for the pages that cursors need.
     fn fill_outbox(&mut self) {
+        let now = Instant::now();
         if self.outbox.wants_message() {
             self.gather();
             if self.heartbeat_due {
@@ -183,8 +186,11 @@ impl<W: AsyncWrite + Unpin> Session<W> {
                 async move { (wish.cursor, wish.serial, catch_up.page(wish.partition, wish.offset).await) };
             self.pages.push(Box::pin(answer));
         }
+        if self.outbox.take_progress() {
+            self.liveness.progressed(now);
+        }
         if !self.outbox.is_empty() {
-            self.liveness.blocked(Instant::now());
+            self.liveness.blocked(now);
         }
     }
 
@@ -198,7 +204,7 @@ impl<W: AsyncWrite + Unpin> Session<W> {
         metrics.deliveries.inc_by(batch.deliveries);
         metrics.messages.inc();
         metrics.bytes.inc_by(batch.bytes as u64);
-        if let Some(timestamp_ms) = batch.timestamp_ms {
+        if let Some(timestamp_ms) = batch.timestamp_ms.filter(|timestamp_ms| *timestamp_ms >= 0) {
             metrics.latency.observe(seconds_since(timestamp_ms));
         }
         if self.format == Format::Json {

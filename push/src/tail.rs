@@ -4,7 +4,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use rdkafka::{
     ClientConfig, Offset as KafkaOffset, Statistics, TopicPartitionList,
     consumer::{BaseConsumer, Consumer as _},
@@ -13,11 +13,14 @@ use rdkafka::{
 use tailcast_proto::{Offset, TopicName};
 use tailcast_services::kafka::Context;
 
-use crate::partition::Partition;
+use crate::{metrics::wall_clock_ms, partition::Partition};
 
 /// The tail consumer and its partitions.
 pub(crate) struct Tail {
     consumer: BaseConsumer<Context>,
+    /// Held while the consumer and `assigned` are changed together: librdkafka knows partitions by name, and a partition
+    /// may be another one with the name of one that was released.
+    changes: Mutex<()>,
     assigned: Arc<Assigned>,
 }
 
@@ -45,7 +48,7 @@ impl Tail {
             move |statistics| assigned.take_ends(&statistics)
         });
         let consumer = config.create_with_context(context)?;
-        Ok(Arc::new(Self { consumer, assigned }))
+        Ok(Arc::new(Self { consumer, changes: Mutex::new(()), assigned }))
     }
 
     pub(crate) fn consumer(&self) -> &BaseConsumer<Context> {
@@ -58,17 +61,36 @@ impl Tail {
 
     /// Tails a partition from its head on. Takes some 100 µs, and does not disturb the other partitions.
     pub(crate) fn assign(&self, partition: &Arc<Partition>) -> Result<(), AssignError> {
+        let _changes = self.changes.lock();
+        self.assigned.insert(partition);
+        self.assign_by_name(partition).inspect_err(|_| {
+            self.assigned.remove(partition);
+        })
+    }
+
+    /// Stops tailing a partition. Does nothing when it is not tailed, also when another one of its name is.
+    pub(crate) fn release(&self, partition: &Arc<Partition>) {
+        let _changes = self.changes.lock();
+        if self.assigned.remove(partition) {
+            self.unassign_by_name(partition);
+        }
+    }
+
+    /// Reads a partition again from its head on, whether or not it is tailed. The caller knows that no other one of its
+    /// name is wanted.
+    pub(crate) fn reassign(&self, partition: &Arc<Partition>) -> Result<(), AssignError> {
+        self.release(partition);
+        self.assign(partition)
+    }
+
+    fn assign_by_name(&self, partition: &Partition) -> Result<(), AssignError> {
         let mut list = TopicPartitionList::new();
         let at = KafkaOffset::Offset(partition.head().get());
         list.add_partition_offset(partition.topic.as_str(), partition.id.kafka(), at)?;
-        self.assigned.insert(partition);
-        self.consumer.incremental_assign(&list).inspect_err(|_| self.assigned.remove(partition))?;
-        Ok(())
+        Ok(self.consumer.incremental_assign(&list)?)
     }
 
-    /// Stops tailing a partition.
-    pub(crate) fn release(&self, partition: &Arc<Partition>) {
-        self.assigned.remove(partition);
+    fn unassign_by_name(&self, partition: &Partition) {
         let mut list = TopicPartitionList::new();
         list.add_partition(partition.topic.as_str(), partition.id.kafka());
         if let Err(error) = self.consumer.incremental_unassign(&list) {
@@ -95,15 +117,18 @@ impl Assigned {
         topic.insert(partition.id.kafka(), Arc::clone(partition));
     }
 
-    fn remove(&self, partition: &Arc<Partition>) {
+    /// Returns whether it was there.
+    fn remove(&self, partition: &Arc<Partition>) -> bool {
         let mut topics = self.topics.write();
-        let Some(topic) = topics.get_mut(&partition.topic) else { return };
-        if topic.get(&partition.id.kafka()).is_some_and(|found| Arc::ptr_eq(found, partition)) {
+        let Some(topic) = topics.get_mut(&partition.topic) else { return false };
+        let is_there = topic.get(&partition.id.kafka()).is_some_and(|found| Arc::ptr_eq(found, partition));
+        if is_there {
             topic.remove(&partition.id.kafka());
         }
         if topic.is_empty() {
             topics.remove(&partition.topic);
         }
+        is_there
     }
 
     /// Takes over where Kafka's partitions end.
@@ -117,10 +142,10 @@ impl Assigned {
                 let end =
                     if seen.ls_offset >= 0 { seen.ls_offset.min(seen.hi_offset) } else { seen.hi_offset };
                 // Transaction markers and compacted records are passed without a record to deliver.
-                let all_read = seen.fetchq_cnt == 0 && seen.next_offset >= end;
+                let all_read = seen.fetchq_cnt == 0 && seen.next_offset >= end && !partition.is_holding();
                 let end = if all_read { Some(partition.head()) } else { Offset::new(end) };
                 if let Some(end) = end {
-                    partition.set_high_watermark(end);
+                    partition.set_high_watermark(end, wall_clock_ms());
                 }
             }
         }

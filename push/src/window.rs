@@ -68,9 +68,9 @@ impl Window {
 
     /// Appends records and encodes them for the channels that they belong to. Returns the logs that grew.
     ///
-    /// The batch begins at or after the head: who reads from Kafka leaves out what it has read before.
+    /// Records before the head were read twice, after a reassignment, and are left out.
     pub(crate) fn append(&mut self, batch: RecordBatch) -> Vec<Arc<ChannelLog>> {
-        debug_assert!(batch.first_offset() >= self.head, "records are appended once, in order");
+        let Some(batch) = batch.without_before(self.head) else { return Vec::new() };
         let grown = self.encode(&batch);
         self.head = batch.last_offset().next();
         self.memory += batch.memory() + grown.len() * size_of::<Weak<ChannelLog>>();

@@ -3,19 +3,25 @@
 //! Its consumer stays where the last page ended, so that a cursor that reads on is served from what librdkafka has fetched
 //! ahead already.
 
-use std::{collections::HashSet, convert::Infallible, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    convert::Infallible,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::BytesMut;
 use rdkafka::{
     ClientConfig, Offset as KafkaOffset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer as _},
     error::{KafkaError, RDKafkaErrorCode},
-    message::{BorrowedMessage, Headers as _, Message as _},
+    message::{BorrowedMessage, Message as _},
 };
 use tailcast_proto::{Offset, TopicName, delivery::encode_header};
+use tailcast_record_headers::record_headers;
 use tailcast_services::{
     kafka::Context,
-    topics::{LookupError, Topics},
+    topics::{LookupError, Obstacle, Topics},
 };
 
 use super::{CatchUp, Job, Page, PageError};
@@ -56,6 +62,8 @@ struct Reading<'a> {
 impl Reader {
     /// How long a poll waits before the reader looks whether anybody still waits.
     const POLL: Duration = Duration::from_millis(100);
+    /// How long a reader waits for a partition that says nothing.
+    const PATIENCE: Duration = Duration::from_secs(5);
     /// How long a reader without a job keeps its partition, and what was fetched ahead.
     const IDLE: Duration = Duration::from_secs(1);
     /// How long Kafka is asked for metadata or bounds before the job is tried again.
@@ -97,8 +105,12 @@ impl Reader {
         match futures_executor::block_on(self.topics.ask(&job.partition.topic)) {
             Ok(topic) if topic.epoch == job.partition.epoch => self.catch_up.finish(job, page),
             Ok(_) => self.catch_up.fail(job, PageError::Recreated),
-            Err(LookupError::Unknown { .. }) => self.catch_up.fail(job, PageError::Gone),
-            Err(LookupError::Unavailable { .. }) => {
+            // Nobody is asked while the process drains; for these seconds what is read is believed.
+            Err(LookupError::Unavailable { reason: Obstacle::Draining, .. }) => {
+                self.catch_up.finish(job, page);
+            }
+            // If the topic is gone, its subscriptions are ended by who is told for sure.
+            Err(LookupError::Unknown { .. } | LookupError::Unavailable { .. }) => {
                 // The page is read again: it cannot be told of which topic it is.
                 self.at = None;
                 self.catch_up.abandon(job);
@@ -114,9 +126,11 @@ impl Reader {
             headers: BytesMut::new(),
             floor: job.partition.tail(),
         };
+        let give_up_at = Instant::now() + Self::PATIENCE;
         loop {
             match self.consumer.poll(Self::POLL) {
-                None if stopped() || !self.catch_up.is_wanted(job) => {
+                // A partition that does not answer goes to the end of the line: others wait too.
+                None if stopped() || !self.catch_up.is_wanted(job) || Instant::now() >= give_up_at => {
                     self.at = None;
                     return Ok(Outcome::Abandoned);
                 }
@@ -174,16 +188,17 @@ impl Reader {
         match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
                 let (topic, partition) = (job.partition.topic.as_str(), job.partition.id.kafka());
-                let (low, _) = self.consumer.fetch_watermarks(topic, partition, Self::TIMEOUT)?;
+                let (low, high) = self.consumer.fetch_watermarks(topic, partition, Self::TIMEOUT)?;
                 let low = Offset::new(low).unwrap_or(Offset::ZERO);
-                let error = if job.from < low { PageError::Expired { low } } else { PageError::Gone };
-                Ok(Some(Outcome::Failed(error)))
+                Ok(Some(if job.from < low {
+                    Outcome::Failed(PageError::Expired { low })
+                } else if job.from.get() > high {
+                    Outcome::Failed(PageError::Truncated)
+                } else {
+                    // The refusal was of an earlier job, and is no answer to this one.
+                    Outcome::Abandoned
+                }))
             }
-            Some(
-                RDKafkaErrorCode::UnknownTopic
-                | RDKafkaErrorCode::UnknownPartition
-                | RDKafkaErrorCode::UnknownTopicOrPartition,
-            ) => Ok(Some(Outcome::Failed(PageError::Gone))),
             _ => {
                 tracing::warn!(%error, "catch-up met an error");
                 Ok(None)
@@ -205,8 +220,8 @@ impl Reading<'_> {
             return Some(Page::new(job.from, until, self.builder.build()));
         }
         self.headers.clear();
-        for header in message.headers().into_iter().flat_map(|headers| headers.iter()) {
-            encode_header(header.key, header.value, &mut self.headers);
+        for header in record_headers(message) {
+            encode_header(&header.name, header.value, &mut self.headers);
         }
         self.builder.push(&Record {
             offset,

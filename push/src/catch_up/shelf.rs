@@ -96,10 +96,14 @@ impl<W> Shelf<W> {
                 waiters.retain(|waiter| !gave_up(waiter));
                 !waiters.is_empty()
             });
-            let Some((from, _)) = shelf.wishes.first_key_value() else { continue };
             // Whoever waits for a page keeps its partition.
-            let Some(partition) = shelf.partition.upgrade() else { continue };
-            let from = *from;
+            let wanted = shelf.wishes.first_key_value().map(|(from, _)| *from).zip(shelf.partition.upgrade());
+            let Some((from, partition)) = wanted else {
+                if shelf.pages.is_empty() {
+                    self.partitions.remove(&key);
+                }
+                continue;
+            };
             let until = shelf.pages.range(from..).next().map(|(until, _)| *until);
             shelf.is_read = true;
             return Some(Job { partition, from, until });

@@ -53,6 +53,8 @@ pub(crate) struct Refusal {
     pub(crate) retry_after_ms: u32,
 }
 
+/// The most commands in one message, each of which may be answered at more length than it was asked.
+const LINES_MAX: usize = 128;
 /// The longest name and version of a client, in bytes.
 const CLIENT_TEXT_BYTES_MAX: usize = 128;
 
@@ -70,6 +72,9 @@ pub(crate) fn decode(format: Format, message: &Bytes) -> Result<Vec<v1::ClientMe
         Format::Json => {
             let text = str::from_utf8(message).map_err(|error| format!("not UTF-8: {error}"))?;
             let lines = text.lines().filter(|line| !line.trim().is_empty());
+            if lines.clone().nth(LINES_MAX).is_some() {
+                return Err(format!("a message has more than {LINES_MAX} lines"));
+            }
             let messages: Result<Vec<_>, _> = lines.map(serde_json::from_str).collect();
             messages.map_err(|error| format!("not a ClientMessage in ProtoJSON: {error}"))
         }
@@ -81,7 +86,13 @@ pub(crate) fn decode(format: Format, message: &Bytes) -> Result<Vec<v1::ClientMe
 /// # Errors
 ///
 /// When a field is wrong.
-pub(crate) fn check_connect(connect: &v1::Connect) -> Result<(), Refusal> {
+pub(crate) fn check_connect(connect: &v1::Connect, subscriptions_max: usize) -> Result<(), Refusal> {
+    if connect.subscriptions.len() > subscriptions_max {
+        // One answer, not one for each: they would be many times as long as the question.
+        let detail = format!("a session has at most {subscriptions_max} subscriptions here; open several");
+        let refusal = Refusal::new(ErrorCode::TooManySubscriptions, detail);
+        return Err(Refusal { field: "subscriptions".to_owned(), ..refusal });
+    }
     let fields = [("client_name", &connect.client_name), ("client_version", &connect.client_version)];
     match fields.iter().find(|(_, text)| text.len() > CLIENT_TEXT_BYTES_MAX) {
         Some((field, text)) => {
@@ -149,7 +160,7 @@ pub(crate) fn parse_unsubscribe(unsubscribe: v1::Unsubscribe) -> Result<Target, 
     })
 }
 
-/// Names a command, for the error that says it does not belong here.
+/// Whether a command is the one that has to come first.
 pub(crate) fn is_connect(command: &client_message::Command) -> bool {
     matches!(command, client_message::Command::Connect(_))
 }
@@ -228,7 +239,7 @@ mod tests {
                 parse_unsubscribe(unsubscribe).map(|target| format!("{target:?}"))
             }
             Some(client_message::Command::Connect(connect)) => {
-                check_connect(&connect).map(|()| "connect".to_owned())
+                check_connect(&connect, 2).map(|()| "connect".to_owned())
             }
             other => Ok(format!("{other:?}")),
         }
@@ -264,12 +275,15 @@ mod tests {
             r#"{"subscribe":{"name":"q/a","start":{"position":{"offsets":[{"partition":1,"offset":-7}]}}}}"#;
         check(position, r#"field: "start.position.offsets[0].offset""#);
         check(r#"{"unsubscribe":{}}"#, r#"field: "target""#);
+        let three = r#"{"connect":{"subscriptions":[{"name":"q/a"},{"name":"q/b"},{"name":"q/c"}]}}"#;
+        check(three, r#"field: "subscriptions""#);
         check(&format!(r#"{{"connect":{{"clientName":"{}"}}}}"#, "n".repeat(129)), r#"field: "client_name""#);
     }
 
     #[test]
     fn what_is_not_a_message_closes_with_the_reason() {
         check("hello", "close: not a ClientMessage in ProtoJSON: expected value");
+        check(&"{}\n".repeat(LINES_MAX + 1), "close: a message has more than 128 lines");
         check(r#"{"subcribe":{}}"#, "close: not a ClientMessage in ProtoJSON: unknown field `subcribe`");
         let error =
             decode(Format::Proto, &Bytes::from_static(b"\x00\x01garbage")).expect_err("it is no message");

@@ -39,6 +39,9 @@ impl<W: AsyncWrite + Unpin> Session<W> {
     fn take_command(&mut self, message: v1::ClientMessage) -> Result<(), CloseReason> {
         let id = message.id;
         let Some(command) = message.command else {
+            if !self.is_connected {
+                return Err(CloseReason::State("the first command has to be connect"));
+            }
             self.refuse(id, 0, Refusal::unsupported("command", "this node knows no such command"));
             return Ok(());
         };
@@ -58,7 +61,8 @@ impl<W: AsyncWrite + Unpin> Session<W> {
     }
 
     fn connect(&mut self, id: u32, connect: v1::Connect) {
-        if let Err(refusal) = command::check_connect(&connect) {
+        let most = self.shared.config.sessions.subscriptions_max;
+        if let Err(refusal) = command::check_connect(&connect, most) {
             return self.refuse(id, 0, refusal);
         }
         self.is_connected = true;

@@ -3,23 +3,25 @@
 use std::time::{Duration, Instant};
 
 use tailcast_proto::push::v1;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 
 use super::{
     CloseReason, Session,
-    inbound::{Inbound, InboundReader},
     liveness::Due,
     reply,
     websocket::{self, OpCode},
 };
 use crate::metrics::wall_clock_ms;
 
-/// How long a session waits for the client's half of the closing handshake.
+/// How long the socket may take for what waits and the close frame.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
 
 impl<W: AsyncWrite + Unpin> Session<W> {
     pub(super) fn tick(&mut self) -> Result<(), CloseReason> {
         let now = Instant::now();
+        if self.outbox.take_progress() {
+            self.liveness.progressed(now);
+        }
         while let Some(due) = self.liveness.due(now, fastrand::f64()) {
             match due {
                 Due::Ping => self.outbox.push_control(websocket::frame(OpCode::Ping, &[])),
@@ -55,30 +57,24 @@ impl<W: AsyncWrite + Unpin> Session<W> {
         self.is_draining = true;
         let spread = self.shared.config.drain.spread;
         let retry_after = spread.mul_f64(fastrand::f64());
-        let leave_after = spread + spread / 10;
+        // Some time to leave by itself after it was told to; and not all at the same moment.
+        let leave_after = retry_after + spread / 10;
         self.liveness.leave_by(Instant::now() + leave_after);
         let goaway = reply::goaway(retry_after, leave_after);
         self.reply(0, v1::frame::Frame::Goaway(goaway));
     }
 
-    /// Sends the close frame behind what waits, and waits a little for the client's.
-    pub(super) async fn close(
-        &mut self,
-        reason: &CloseReason,
-        mut reader: InboundReader<impl AsyncRead + Unpin>,
-    ) {
+    /// Sends the close frame behind what waits, and nothing after it.
+    pub(super) async fn close(&mut self, reason: &CloseReason) {
         if *reason == CloseReason::Lost {
             return;
         }
         self.outbox.push_control(websocket::close(reason.code(), &reason.text()));
         let closing = async {
-            if self.outbox.flush(&mut self.writer).await.is_err() || self.writer.shutdown().await.is_err() {
-                return;
+            if self.outbox.flush(&mut self.writer).await.is_ok() {
+                // The connection ends either way.
+                drop(self.writer.shutdown().await);
             }
-            // Until the client's close frame or its end: closing earlier could lose what it has not read yet.
-            while let Ok(inbound) = reader.next().await
-                && !matches!(inbound, Inbound::Close(_) | Inbound::End)
-            {}
         };
         // A client that does not take its close frame is left behind.
         drop(tokio::time::timeout(CLOSE_WAIT, closing).await);

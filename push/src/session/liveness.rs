@@ -78,6 +78,13 @@ impl Liveness {
     /// Something came from the client: it lives.
     pub(crate) fn heard(&mut self) {
         self.pong_by = None;
+        self.ping_waits = false;
+    }
+
+    /// The client made room for something: it lives, however slowly it takes.
+    pub(crate) fn progressed(&mut self, now: Instant) {
+        self.blocked_since = self.blocked_since.map(|_| now);
+        self.pong_by = self.pong_by.map(|_| now + self.timing.pong_deadline);
     }
 
     /// Something waits to be written, and the socket takes nothing.
@@ -212,9 +219,9 @@ mod tests {
         let (mut liveness, start) = started();
         liveness.connected(start);
         liveness.blocked(start);
-        liveness.written(start + SECOND);
-        liveness.blocked(start + 10 * SECOND);
+        liveness.progressed(start + 10 * SECOND);
         assert_eq!(run(&mut liveness, start, 24).last(), Some(&(21, Due::Heartbeat)));
+        assert_eq!(run(&mut liveness, start, 60).last(), Some(&(25, Due::SlowConsumer)));
     }
 
     #[test]

@@ -29,6 +29,10 @@ pub(crate) struct Outbox {
     control_bytes_max: usize,
     /// The answer to the last ping. RFC 6455 lets a pong answer the most recent of several pings.
     pong: Option<Bytes>,
+    /// The socket took nothing at the last try.
+    is_blocked: bool,
+    /// The socket took something after it had taken nothing.
+    has_progressed: bool,
 }
 
 /// How many parts go to the kernel in one call. Linux takes 1,024; beyond some dozens nothing is gained.
@@ -44,6 +48,8 @@ impl Outbox {
             control_bytes: 0,
             control_bytes_max,
             pong: None,
+            is_blocked: false,
+            has_progressed: false,
         }
     }
 
@@ -87,6 +93,11 @@ impl Outbox {
         self.control_bytes < self.control_bytes_max
     }
 
+    /// Whether the client has made room for something since this was last asked: it lives, however slowly it takes.
+    pub(crate) fn take_progress(&mut self) -> bool {
+        std::mem::take(&mut self.has_progressed)
+    }
+
     /// Writes until everything is written. Cancel safe: what is written is remembered.
     pub(crate) async fn flush(&mut self, writer: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
         std::future::poll_fn(|context| self.poll_flush(context, writer)).await
@@ -110,7 +121,11 @@ impl Outbox {
             let mut slices = [IoSlice::new(&[]); PARTS_MAX];
             let filled =
                 self.wire.iter().zip(&mut slices).map(|(part, slice)| *slice = IoSlice::new(part)).count();
-            let written = ready!(Pin::new(&mut *writer).poll_write_vectored(context, &slices[..filled]))?;
+            let polled = Pin::new(&mut *writer).poll_write_vectored(context, &slices[..filled]);
+            // A socket that takes all at once tells nothing of the client: the kernel does.
+            self.has_progressed |= self.is_blocked && polled.is_ready();
+            self.is_blocked = polled.is_pending();
+            let written = ready!(polled)?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }

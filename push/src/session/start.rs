@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tailcast_proto::{
     Epoch, Offset, PartitionId, Position,
-    push::v1::{self, ErrorCode, Outcome},
+    push::v1::{self, ErrorCode, Outcome, UnsubscribeReason},
 };
 use tailcast_services::topics::{LookupError, Topic, Topics};
 
@@ -43,6 +43,18 @@ struct PartitionStart {
     lost: Option<v1::LostRange>,
 }
 
+/// Why a start was not found.
+enum Obstacle {
+    Refused(Refusal),
+    /// This node tails the topic as another incarnation.
+    OtherEpoch {
+        found: Epoch,
+    },
+}
+
+/// How often a start is looked for while the topic changes.
+const TRIES_MAX: u32 = 3;
+
 impl Starter {
     /// Finds where a subscription starts. Waits for Kafka where it has to; cancel safe.
     ///
@@ -55,31 +67,38 @@ impl Starter {
     }
 
     async fn find(&self, request: &Request) -> Result<Started, Refusal> {
-        let topic = self.topic(request).await?;
+        let mut topic = self.topic(request).await?;
+        for _ in 0..TRIES_MAX {
+            let found = self.find_in(&topic, request).await;
+            // What Kafka said may have been of a topic that was created in between, under the same name.
+            let is_certain = found.as_ref().is_ok_and(|started| started.lost.is_empty());
+            let now = if is_certain { self.topics.cached(&topic.name) } else { self.ask(request).await.ok() };
+            let now = now.unwrap_or_else(|| topic.clone());
+            match found {
+                Err(Obstacle::OtherEpoch { found }) if found != now.epoch => {
+                    // This node has just learnt that the topic was recreated, and its subscriptions do not know yet.
+                    self.hub.close_topic(&topic.name, found, UnsubscribeReason::TopicRecreated);
+                }
+                Ok(started) if now == topic => return Ok(started),
+                Err(Obstacle::Refused(refusal)) if now == topic => return Err(refusal),
+                _ => {}
+            }
+            topic = check_epoch(now, request)?;
+        }
+        Err(Refusal::unavailable(format!("topic {} is changing", topic.name)))
+    }
+
+    async fn find_in(&self, topic: &Topic, request: &Request) -> Result<Started, Obstacle> {
         if let Start::Position(position) = &request.start {
-            check_partitions(position, &topic, request)?;
+            check_partitions(position, topic, request)?;
         }
         let partitions: Vec<_> = match request.channel.partition(topic.partitions) {
             Some(partition) => vec![partition],
             None => (0..topic.partitions).map(PartitionId::new).collect(),
         };
         let starts =
-            partitions.into_iter().map(|partition| self.start_partition(&topic, partition, &request.start));
-        let starts = match futures_util::future::try_join_all(starts).await {
-            Ok(starts) if starts.iter().all(|start| start.lost.is_none()) => starts,
-            // What Kafka said may have been of a topic that was created in between, under the same name.
-            uncertain => {
-                let now = self
-                    .topics
-                    .ask(&topic.name)
-                    .await
-                    .map_err(|error| not_found(&error, request.topic_field))?;
-                if now.epoch != topic.epoch {
-                    return Err(other_epoch(&topic, &now));
-                }
-                uncertain?
-            }
-        };
+            partitions.into_iter().map(|partition| self.start_partition(topic, partition, &request.start));
+        let starts = futures_util::future::try_join_all(starts).await?;
 
         let outcome = starts.iter().map(|start| start.outcome).max_by_key(|outcome| severity(*outcome));
         let lost = starts.iter().filter_map(|start| start.lost).collect();
@@ -93,20 +112,20 @@ impl Starter {
         })
     }
 
+    /// Looks the topic up, and asks Kafka when the position is of another incarnation: the client may know of a recreation
+    /// that this node has not heard of yet.
     async fn topic(&self, request: &Request) -> Result<Topic, Refusal> {
-        let name = &request.channel.topic;
-        let refuse = |error| not_found(&error, request.topic_field);
-        let topic = self.topics.lookup(name).await.map_err(refuse)?;
-        let Start::Position(Position { epoch: Some(epoch), .. }) = &request.start else { return Ok(topic) };
-        if topic.epoch == *epoch {
-            return Ok(topic);
+        let found = self.topics.lookup(&request.channel.topic).await;
+        let topic = found.map_err(|error| not_found(&error, request.topic_field))?;
+        match check_epoch(topic, request) {
+            Ok(topic) => Ok(topic),
+            Err(_) => check_epoch(self.ask(request).await?, request),
         }
-        // The client may know of a recreation that this node has not heard of yet.
-        let topic = self.topics.ask(name).await.map_err(refuse)?;
-        if topic.epoch == *epoch {
-            return Ok(topic);
-        }
-        Err(other_epoch(&Topic { epoch: *epoch, ..topic.clone() }, &topic))
+    }
+
+    async fn ask(&self, request: &Request) -> Result<Topic, Refusal> {
+        let answer = self.topics.ask(&request.channel.topic).await;
+        answer.map_err(|error| not_found(&error, request.topic_field))
     }
 
     async fn start_partition(
@@ -114,7 +133,7 @@ impl Starter {
         topic: &Topic,
         id: PartitionId,
         start: &Start,
-    ) -> Result<PartitionStart, Refusal> {
+    ) -> Result<PartitionStart, Obstacle> {
         let lease = self.hub.lease(topic, id).await?;
         // The node's head is a few milliseconds behind Kafka's end at most, and a record in between is delivered: a live
         // subscription may get a record that was appended just before it, and never misses one appended after it.
@@ -131,17 +150,19 @@ impl Starter {
             }
             Start::Position(position) => match position.offsets.get(&id) {
                 Some(next) => self.resume(lease, *next).await,
-                // A partition that is younger than the position has nothing that the client has seen.
-                None if position.partition_count.is_some_and(|count| id.get() >= count) => {
+                // A partition that is younger than the position has nothing that the client has seen, and neither has one
+                // that the channel's only key moved to since.
+                None if position.partition_count.is_some_and(|count| count < topic.partitions) => {
                     let low = self.hub.bounds(&lease, false).await?.low;
                     Ok(PartitionStart::at(lease, low))
                 }
+                // The position is complete or was written by a person: `check_partitions` has seen to that.
                 None => Ok(PartitionStart { lease, next: head, outcome: Outcome::Live, lost: None }),
             },
         }
     }
 
-    async fn resume(&self, lease: Lease, next: Offset) -> Result<PartitionStart, Refusal> {
+    async fn resume(&self, lease: Lease, next: Offset) -> Result<PartitionStart, Obstacle> {
         let partition = &lease.partition;
         if next > partition.head() {
             let high = self.hub.bounds(&lease, true).await?.high;
@@ -149,7 +170,7 @@ impl Starter {
                 let id = partition.id;
                 let detail = format!("offset {next} of partition {id} is beyond its end, which is {high}");
                 let field = "start.position.offsets".to_owned();
-                return Err(Refusal { field, ..Refusal::new(ErrorCode::PositionBeyondEnd, detail) });
+                return Err(Refusal { field, ..Refusal::new(ErrorCode::PositionBeyondEnd, detail) }.into());
             }
         } else if next < partition.tail() {
             let low = self.hub.bounds(&lease, false).await?.low;
@@ -197,6 +218,18 @@ fn check_partitions(position: &Position, topic: &Topic, request: &Request) -> Re
         Err(Refusal { field, ..Refusal::new(ErrorCode::UnknownPartition, detail) })
     };
     let own = request.channel.partition(topic.partitions);
+    if let Some(count) = position.partition_count {
+        let is_missing = |id: &u32| !position.offsets.contains_key(&PartitionId::new(*id));
+        let missing = match own {
+            // A key may have moved when partitions were added; otherwise its partition has to be there.
+            Some(own) => (count >= topic.partitions && is_missing(&own.get())).then_some(own.get()),
+            None => (0..count.min(topic.partitions)).find(is_missing),
+        };
+        if let Some(missing) = missing {
+            let detail = format!("the position has no offset for partition {missing} of {count}");
+            return Err(Refusal::invalid("start.position.offsets", detail));
+        }
+    }
     for (index, partition) in position.offsets.keys().enumerate() {
         if partition.get() >= topic.partitions {
             let (name, count) = (&topic.name, topic.partitions);
@@ -213,15 +246,6 @@ fn check_partitions(position: &Position, topic: &Topic, request: &Request) -> Re
     Ok(())
 }
 
-/// The answer to a position of an earlier incarnation of a topic.
-fn other_epoch(old: &Topic, new: &Topic) -> Refusal {
-    let detail = format!(
-        "the position is of topic id {}; topic {} has id {} now: it was deleted and created again",
-        old.epoch, new.name, new.epoch
-    );
-    Refusal { field: "start.position.epoch".to_owned(), ..Refusal::new(ErrorCode::OtherEpoch, detail) }
-}
-
 /// The answer when a topic was not found; `field` named it.
 fn not_found(error: &LookupError, field: &str) -> Refusal {
     match error {
@@ -233,14 +257,38 @@ fn not_found(error: &LookupError, field: &str) -> Refusal {
     }
 }
 
-impl From<OffsetsError> for Refusal {
-    fn from(error: OffsetsError) -> Self {
-        Self::unavailable(error.to_string())
+/// Takes a topic if it is the incarnation that a position is of.
+fn check_epoch(topic: Topic, request: &Request) -> Result<Topic, Refusal> {
+    let Start::Position(Position { epoch: Some(epoch), .. }) = &request.start else { return Ok(topic) };
+    if *epoch == topic.epoch {
+        return Ok(topic);
+    }
+    let detail = format!(
+        "the position is of topic id {epoch}; topic {} has id {} now: it was deleted and created again",
+        topic.name, topic.epoch
+    );
+    Err(Refusal { field: "start.position.epoch".to_owned(), ..Refusal::new(ErrorCode::OtherEpoch, detail) })
+}
+
+impl From<Refusal> for Obstacle {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
     }
 }
 
-impl From<LeaseError> for Refusal {
+impl From<OffsetsError> for Obstacle {
+    fn from(error: OffsetsError) -> Self {
+        Self::Refused(Refusal::unavailable(error.to_string()))
+    }
+}
+
+impl From<LeaseError> for Obstacle {
     fn from(error: LeaseError) -> Self {
-        Self::unavailable(error.to_string())
+        match error {
+            LeaseError::OtherEpoch { found } => Self::OtherEpoch { found },
+            LeaseError::Offsets(_) | LeaseError::Assign(_) => {
+                Self::Refused(Refusal::unavailable(error.to_string()))
+            }
+        }
     }
 }

@@ -183,7 +183,7 @@ impl Subscriptions {
             batch.bytes += batch.parts[first..].iter().map(Bytes::len).sum::<usize>();
             batch.deliveries += gathered.deliveries;
             batch.timestamp_ms = batch.timestamp_ms.max(gathered.timestamp_ms);
-            if held.is_paging && !held.cursor.is_catching_up() {
+            if held.is_paging && (!held.cursor.is_catching_up() || matches!(gathered.then, Then::Page(_))) {
                 held.is_paging = false;
                 self.paging -= 1;
             }
@@ -214,7 +214,7 @@ impl Subscriptions {
         &mut self,
         id: CursorId,
         serial: u64,
-        page: Result<Arc<Page>, PageError>,
+        page: Result<&Arc<Page>, PageError>,
     ) -> Option<Event> {
         let held = self.cursors.get_mut(id.0).filter(|held| held.serial == serial)?;
         let alias = held.alias;
@@ -231,7 +231,8 @@ impl Subscriptions {
             Err(gone) => {
                 let found = match gone {
                     PageError::Recreated => UnsubscribeReason::TopicRecreated,
-                    PageError::Gone | PageError::Expired { .. } => UnsubscribeReason::TopicDeleted,
+                    PageError::Truncated => UnsubscribeReason::LogTruncated,
+                    PageError::Closed | PageError::Expired { .. } => UnsubscribeReason::TopicDeleted,
                 };
                 let reason = held.cursor.partition().closed().unwrap_or(found);
                 self.remove(alias, reason).map(Event::Ended)
