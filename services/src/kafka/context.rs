@@ -58,6 +58,10 @@ impl ClientLog {
 
     /// For `ClientContext::error`. These are conditions of the client as a whole; librdkafka goes on trying.
     pub fn error(&self, error: &KafkaError, reason: &str) {
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
+            // Not an error: a reader that asked to be told has reached the end.
+            return;
+        }
         let facility =
             error.rdkafka_error_code().map_or_else(|| "ERROR".to_owned(), |code| format!("{code:?}"));
         self.line(RDKafkaLogLevel::Warning, &facility, reason);
