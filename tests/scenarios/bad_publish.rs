@@ -16,6 +16,7 @@ tailcast_tests::scenarios! {
     everywhere {
         a_bad_message_fails_its_batch_naming_the_index_and_the_field
         a_batch_is_1_to_500_messages
+        a_request_larger_than_the_limit_is_refused_with_the_limit
         a_null_value_is_a_tombstone
         a_stream_that_jumps_ends_with_the_reason
         a_request_that_is_not_protobuf_is_refused_and_the_connection_goes_on
@@ -57,6 +58,18 @@ async fn a_batch_is_1_to_500_messages(broker: Broker) {
     assert_nothing_was_published(&quotes);
     let batch = vec![message(&quotes, "AAPL", "value"); 500];
     cluster.publisher().publish_all(batch).await;
+}
+
+async fn a_request_larger_than_the_limit_is_refused_with_the_limit(broker: Broker) {
+    let cluster = Cluster::on(&broker).push(0).start().await;
+    let quotes = broker.create_topic("quotes", 1).await;
+
+    let batch = vec![message(&quotes, "AAPL", "x".repeat(100_000)); 50];
+    let status = cluster.publisher().try_publish(batch).await.expect_err("5 MB are too much for one request");
+
+    assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
+    assert!(status.message().contains("4194304"), "{status:?}");
+    assert_nothing_was_published(&quotes);
 }
 
 async fn a_null_value_is_a_tombstone(broker: Broker) {

@@ -16,6 +16,7 @@ tailcast_tests::scenarios! {
         a_frame_against_the_rfc_closes_with_its_code
         a_message_against_the_protocol_closes_with_its_code
         a_client_that_never_connects_is_closed
+        a_client_that_answers_no_ping_is_closed
         an_upgrade_that_is_none_is_refused_in_http
         an_unknown_subprotocol_is_closed_as_unsupported
     }
@@ -68,7 +69,6 @@ async fn a_frame_against_the_rfc_closes_with_its_code(broker: Broker) {
 async fn a_message_against_the_protocol_closes_with_its_code(broker: Broker) {
     let cluster = Cluster::on(&broker).start().await;
     let node = cluster.push[0].address();
-    let encode = |command| ClientMessage { id: 1, command: Some(command) }.encode_to_vec();
     let connect = || whole(Binary, encode(Command::Connect(Connect::default())));
     let subscribe = || whole(Binary, encode(Command::Subscribe(Subscribe::default())));
 
@@ -87,6 +87,16 @@ async fn a_client_that_never_connects_is_closed(broker: Broker) {
     let mut silent = RawSocket::open(cluster.push[0].address(), Wire::Proto).await;
 
     assert_eq!(silent.closed().await.code, Some(4408));
+}
+
+async fn a_client_that_answers_no_ping_is_closed(broker: Broker) {
+    let plan = Cluster::on(&broker).set("push.sessions.ping_interval", "200ms");
+    let cluster = plan.set("push.sessions.pong_deadline", "300ms").start().await;
+
+    let mut deaf = RawSocket::open(cluster.push[0].address(), Wire::Proto).await;
+    deaf.send(&whole(Binary, encode(Command::Connect(Connect::default()))).encode()).await;
+
+    assert_eq!(deaf.closed().await.code, Some(4510));
 }
 
 async fn an_upgrade_that_is_none_is_refused_in_http(broker: Broker) {
@@ -132,4 +142,8 @@ async fn an_unknown_subprotocol_is_closed_as_unsupported(broker: Broker) {
             "the reason says what would be right: {closed:?}"
         );
     }
+}
+
+fn encode(command: Command) -> Vec<u8> {
+    ClientMessage { id: 1, command: Some(command) }.encode_to_vec()
 }

@@ -2,6 +2,7 @@
 
 use tailcast_tests::broker::Broker;
 use tailcast_tests::cluster::Cluster;
+use tailcast_tests::deadline::eventually;
 use tailcast_tests::raw_socket::RawSocket;
 use tailcast_tests::socket::Wire;
 use tailcast_tests::start::live;
@@ -9,12 +10,14 @@ use tailcast_tests::start::live;
 tailcast_tests::scenarios! {
     everywhere {
         a_client_that_does_not_read_holds_nobody_up_and_misses_nothing
+        a_client_that_falls_out_of_the_window_catches_up_from_kafka
+        a_client_that_takes_nothing_for_too_long_is_closed_as_slow
         a_client_that_breaks_the_protocol_ends_alone
     }
 }
 
 async fn a_client_that_does_not_read_holds_nobody_up_and_misses_nothing(broker: Broker) {
-    let cluster = Cluster::on(&broker).start().await;
+    let cluster = Cluster::on(&broker).set("push.sessions.write_deadline", "5m").start().await;
     let quotes = broker.create_topic("quotes", 1).await;
     let channel = quotes.channel("AAPL");
     let mut stalled = cluster.subscriber(0).await;
@@ -27,6 +30,39 @@ async fn a_client_that_does_not_read_holds_nobody_up_and_misses_nothing(broker: 
     tokio::join!(cluster.publisher().publish(&quotes, "AAPL", &values), quick.expect(&values));
 
     stalled.expect(&values).await;
+}
+
+async fn a_client_that_falls_out_of_the_window_catches_up_from_kafka(broker: Broker) {
+    let bytes_max = 1_000_000;
+    let plan = Cluster::on(&broker).set("push.windows.bytes_max", bytes_max);
+    let cluster = plan.set("push.sessions.write_deadline", "5m").start().await;
+    let quotes = broker.create_topic("quotes", 1).await;
+    let channel = quotes.channel("AAPL");
+    let mut stalled = cluster.subscriber(0).await;
+    stalled.subscribe(&channel, live()).await;
+    let mut quick = cluster.subscriber(0).await;
+    quick.subscribe(&channel, live()).await;
+
+    let values: Vec<_> = (0..400).map(|value| format!("{value} {}", "x".repeat(10_000))).collect();
+    tokio::join!(cluster.publisher().publish(&quotes, "AAPL", &values), quick.expect(&values));
+
+    let held = cluster.push[0].metric("tailcast_push_windows_bytes");
+    assert!(held > 0.0 && held <= f64::from(bytes_max), "{held} bytes are held, of {bytes_max}");
+    stalled.expect(&values).await;
+}
+
+async fn a_client_that_takes_nothing_for_too_long_is_closed_as_slow(broker: Broker) {
+    let cluster = Cluster::on(&broker).set("push.sessions.write_deadline", "500ms").start().await;
+    let quotes = broker.create_topic("quotes", 1).await;
+    let mut stalled = cluster.subscriber(0).await;
+    stalled.subscribe(&quotes.channel("AAPL"), live()).await;
+
+    // 20 MB: more than the kernel holds for a client that reads nothing.
+    let values: Vec<_> = (0..400).map(|value| format!("{value} {}", "x".repeat(50_000))).collect();
+    quotes.append(values.iter().map(|value| ("AAPL", value))).await;
+
+    let closes = async || cluster.push[0].metric_with("tailcast_push_closes_total", "code=\"4508\"");
+    let _closes = eventually("the session is closed as slow", closes, |closes| *closes >= 1.0).await;
 }
 
 async fn a_client_that_breaks_the_protocol_ends_alone(broker: Broker) {

@@ -128,10 +128,16 @@ impl Node {
 
     /// Returns the sum of a metric over its labels; 0 when there is none.
     pub fn metric(&self, name: &str) -> f64 {
+        self.metric_with(name, "")
+    }
+
+    /// Returns the sum of a metric over its labels, as far as they contain `label`.
+    pub fn metric_with(&self, name: &str, label: &str) -> f64 {
         let value = |line: &str| {
             let (metric, value) = line.rsplit_once(' ')?;
             let of = metric.split('{').next()?;
-            (of == name).then(|| value.parse::<f64>().expect("a metric is a number"))
+            (of == name && metric.contains(label))
+                .then(|| value.parse::<f64>().expect("a metric is a number"))
         };
         self.metrics().lines().filter_map(value).sum()
     }
