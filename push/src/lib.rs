@@ -35,6 +35,8 @@ mod hub;
 
 mod feed;
 
+mod upkeep;
+
 mod tail;
 
 mod catch_up;

@@ -1,34 +1,21 @@
 //! How the push service is put together: `bind` may fail, `serve` cannot.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    io,
-    net::SocketAddr,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{io, net::SocketAddr, sync::Arc};
 
-use futures_util::future::join_all;
 use prometheus_client::registry::Registry;
 use rdkafka::{consumer::BaseConsumer, error::KafkaError};
-use tailcast_proto::push::v1::UnsubscribeReason;
 use tailcast_services::{
     kafka::{Context, PropertyError, Settings},
     lifecycle::Lifecycle,
     readiness::Readiness,
-    topics::{self, Epochs, LookupError, Obstacle, Topic, TopicChange, Topics},
+    topics::{self, Epochs, Topics},
 };
-use tokio::{
-    net::TcpListener,
-    sync::{Notify, broadcast},
-    time::MissedTickBehavior,
-};
+use tokio::net::TcpListener;
 
 use crate::{
     catch_up::{self, CatchUp},
     config::{Config, ConfigError},
     feed::{Feed, Signals},
-    fence::Needs,
     hub::Hub,
     kafka_offsets::KafkaOffsets,
     metrics::{self, CatchUpMetrics, FeedMetrics, SessionMetrics},
@@ -37,6 +24,7 @@ use crate::{
     server::Server,
     session::{Shared, Starter},
     tail::Tail,
+    upkeep,
 };
 
 /// A push service that listens, and does not accept yet.
@@ -84,15 +72,6 @@ pub enum BindError {
     #[error("a thread cannot be started: {0}")]
     Thread(#[from] io::Error),
 }
-
-/// How often idle partitions are looked for.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
-/// How often it is looked whether the last session has ended, while the process drains.
-const STOP_LOOK: Duration = Duration::from_millis(100);
-/// Between two questions for a topic's id while Kafka does not answer.
-const ASK_PAUSE: Duration = Duration::from_millis(200);
-/// Between two looks for partitions whose offset Kafka refused: librdkafka says it once for each, in a burst.
-const MEND_PAUSE: Duration = Duration::from_millis(200);
 
 impl Push {
     /// Opens the listener and starts to follow Kafka. Does not wait for Kafka: the `kafka` condition does.
@@ -194,11 +173,11 @@ impl Push {
             let stopped = stopped.clone();
             move || feed.run(stopped)
         })?;
-        lifecycle.spawn("sweep", sweep(Arc::clone(&hub), config.windows.linger, lifecycle.clone()));
-        lifecycle.spawn("mend", mend(Arc::clone(&hub), signals.refused, lifecycle.clone()));
-        let confirming = confirm(Arc::clone(&hub), topics.clone(), signals.held, stopped.clone());
+        lifecycle.spawn("sweep", upkeep::sweep(Arc::clone(&hub), config.windows.linger, lifecycle.clone()));
+        lifecycle.spawn("mend", upkeep::mend(Arc::clone(&hub), signals.refused, lifecycle.clone()));
+        let confirming = upkeep::confirm(Arc::clone(&hub), topics.clone(), signals.held, stopped.clone());
         lifecycle.spawn("confirm", confirming);
-        lifecycle.spawn("topic-changes", follow(Arc::clone(&hub), topics.clone(), lifecycle.clone()));
+        lifecycle.spawn("topic-changes", upkeep::follow(Arc::clone(&hub), topics.clone(), lifecycle.clone()));
         Ok((hub, stopped))
     }
 }
@@ -215,100 +194,6 @@ impl From<catch_up::StartError> for BindError {
 impl std::fmt::Debug for Push {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Push").field("local_addr", &self.local_addr).finish_non_exhaustive()
-    }
-}
-
-/// Releases partitions that nobody watches.
-async fn sweep(hub: Arc<Hub>, linger: Duration, lifecycle: Lifecycle) {
-    let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            () = lifecycle.draining() => return,
-            now = ticks.tick() => hub.release_idle(now.into_std(), linger),
-        }
-    }
-}
-
-/// Looks after partitions whose offset Kafka refused.
-async fn mend(hub: Arc<Hub>, refused: Arc<Notify>, lifecycle: Lifecycle) {
-    loop {
-        tokio::select! {
-            () = lifecycle.draining() => return,
-            () = refused.notified() => {}
-        }
-        let is_answered = hub.mend().await;
-        tokio::time::sleep(MEND_PAUSE).await;
-        if !is_answered {
-            refused.notify_one();
-        }
-    }
-}
-
-/// Asks Kafka whether topics are still what they were, for partitions that hold what arrived after a silence.
-async fn confirm(hub: Arc<Hub>, topics: Topics, held: Arc<Notify>, stopped: impl Fn() -> bool) {
-    while !stopped() {
-        // Sessions are served while the process drains: the look at the clock is how this ends after the last of them.
-        if tokio::time::timeout(STOP_LOOK, held.notified()).await.is_err() {
-            continue;
-        }
-        let asking: Vec<_> = hub.partitions().into_iter().filter(|partition| partition.ask()).collect();
-        let names: BTreeSet<_> = asking.iter().map(|partition| partition.topic.clone()).collect();
-        let asked_at = Instant::now();
-        // All questions of a moment go to Kafka as one request.
-        let answers = join_all(names.iter().map(|name| topics.ask(name))).await;
-        let answers: BTreeMap<_, _> = names.iter().zip(answers).collect();
-        let mut again = false;
-        for partition in asking {
-            let is_same = match &answers[&partition.topic] {
-                Ok(topic) => Some(topic.epoch == partition.epoch),
-                // Nobody is asked while the process drains. For these seconds what arrives is believed: holding it would
-                // make every quiet channel wait for its client's next node.
-                Err(LookupError::Unavailable { reason: Obstacle::Draining, .. }) => Some(true),
-                // Kafka does not answer, or does not know the topic: if it is gone, `follow` will be told.
-                Err(_) => None,
-            };
-            let needs = partition.answered(asked_at, is_same);
-            if is_same == Some(false) {
-                hub.close_topic(&partition.topic, partition.epoch, UnsubscribeReason::TopicRecreated);
-            } else if needs == Needs::Reading {
-                hub.reassign(&partition);
-            }
-            again |= needs == Needs::Answer;
-            if is_same.is_none() {
-                tokio::time::sleep(ASK_PAUSE).await;
-            }
-        }
-        if again {
-            held.notify_one();
-        }
-    }
-}
-
-/// Ends the subscriptions to topics that are no longer what they were.
-async fn follow(hub: Arc<Hub>, topics: Topics, lifecycle: Lifecycle) {
-    let mut changes = topics.changes();
-    loop {
-        let change = tokio::select! {
-            () = lifecycle.draining() => return,
-            change = changes.recv() => change,
-        };
-        let (topic, reason): (Topic, _) = match change {
-            Ok(TopicChange::Deleted { topic }) => (topic, UnsubscribeReason::TopicDeleted),
-            Ok(TopicChange::Recreated { old, .. }) => (old, UnsubscribeReason::TopicRecreated),
-            Ok(TopicChange::Grown { from, .. }) => (from, UnsubscribeReason::PartitionsAdded),
-            Err(broadcast::error::RecvError::Lagged(missed)) => {
-                // Every client subscribes again with its position, and is told what has become of its topic.
-                tracing::error!(missed, "changes of topics were missed: all subscriptions start over");
-                for partition in hub.partitions() {
-                    hub.close_topic(&partition.topic, partition.epoch, UnsubscribeReason::PartitionsAdded);
-                }
-                continue;
-            }
-            Err(broadcast::error::RecvError::Closed) => return,
-        };
-        tracing::warn!(topic = %topic.name, ?reason, "the topic changed");
-        hub.close_topic(&topic.name, topic.epoch, reason);
     }
 }
 
