@@ -1,6 +1,6 @@
 //! The command line: one subcommand per file, and what they share.
 //!
-//! stdout is data and stderr is talk, in every subcommand. A command ends with one of the [exit codes](exit::Exit).
+//! stdout is data and stderr is talk, in every subcommand. A command ends with one of the exit codes of `exit::Exit`.
 
 mod completions;
 
