@@ -248,6 +248,8 @@ impl Hub {
     }
 
     async fn open(&self, topic: &Topic, id: PartitionId) -> Result<Arc<Partition>, LeaseError> {
+        let (tail, name) = (Arc::clone(&self.tail), topic.name.clone());
+        self.offsets.wait_for(move || tail.learn(&name)).await?;
         let bounds = self.offsets.bounds(&topic.name, id).await?;
         let budget = Arc::clone(&self.budget);
         let partition = Partition::new(topic.name.clone(), topic.epoch, id, bounds.high, budget);

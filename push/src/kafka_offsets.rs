@@ -123,10 +123,22 @@ impl KafkaOffsets {
         &self,
         ask: impl FnOnce(&BaseConsumer<Context>) -> Result<T, KafkaError> + Send + 'static,
     ) -> Result<T, OffsetsError> {
-        let permit = Arc::clone(&self.permits).acquire_owned().await.expect("the semaphore is never closed");
         let consumer = Arc::clone(&self.consumer);
+        self.wait_for(move || ask(&consumer)).await
+    }
+
+    /// Waits for a call of librdkafka that blocks, as one of the bounded number. Cancel safe: the call goes on.
+    ///
+    /// # Errors
+    ///
+    /// See [`OffsetsError`].
+    pub(crate) async fn wait_for<T: Send + 'static>(
+        &self,
+        call: impl FnOnce() -> Result<T, KafkaError> + Send + 'static,
+    ) -> Result<T, OffsetsError> {
+        let permit = Arc::clone(&self.permits).acquire_owned().await.expect("the semaphore is never closed");
         let answer = self.lifecycle.blocking(move || {
-            let answer = ask(&consumer);
+            let answer = call();
             drop(permit);
             answer
         });

@@ -2,7 +2,11 @@
 //!
 //! Partitions are assigned by hand, never through a consumer group: there is no rebalance in the delivery path.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use parking_lot::{Mutex, RwLock};
 use rdkafka::{
@@ -21,6 +25,8 @@ pub(crate) struct Tail {
     /// Held while the consumer and `assigned` are changed together: librdkafka knows partitions by name, and a partition
     /// may be another one with the name of one that was released.
     changes: Mutex<()>,
+    /// The topics whose metadata the consumer has been given.
+    known: Mutex<HashSet<TopicName>>,
     assigned: Arc<Assigned>,
 }
 
@@ -36,6 +42,9 @@ pub(crate) struct Assigned {
 pub(crate) struct AssignError(#[from] KafkaError);
 
 impl Tail {
+    /// How long Kafka may take to tell of a topic.
+    const TIMEOUT: Duration = Duration::from_secs(5);
+
     /// Makes the consumer.
     ///
     /// # Errors
@@ -48,7 +57,7 @@ impl Tail {
             move |statistics| assigned.take_ends(&statistics)
         });
         let consumer = config.create_with_context(context)?;
-        Ok(Arc::new(Self { consumer, changes: Mutex::new(()), assigned }))
+        Ok(Arc::new(Self { consumer, changes: Mutex::new(()), known: Mutex::default(), assigned }))
     }
 
     pub(crate) fn consumer(&self) -> &BaseConsumer<Context> {
@@ -57,6 +66,16 @@ impl Tail {
 
     pub(crate) fn assigned(&self) -> &Assigned {
         &self.assigned
+    }
+
+    /// Makes the consumer know a topic before its first partition is assigned: assigning would otherwise take half a second
+    /// until the first record. Blocks while Kafka answers.
+    pub(crate) fn learn(&self, topic: &TopicName) -> Result<(), KafkaError> {
+        if !self.known.lock().contains(topic) {
+            self.consumer.fetch_metadata(Some(topic.as_str()), Self::TIMEOUT)?;
+            self.known.lock().insert(topic.clone());
+        }
+        Ok(())
     }
 
     /// Tails a partition from its head on. Takes some 100 µs, and does not disturb the other partitions.

@@ -1,7 +1,7 @@
 //! One message of a request, taken apart into what a Kafka record is made of.
 
 use bytes::Bytes;
-use tailcast_proto::{Key, TopicName, ingest::v1};
+use tailcast_proto::{Key, KeyError, TopicName, ingest::v1};
 
 use super::{Limits, Violation};
 
@@ -82,11 +82,14 @@ impl Limits {
 }
 
 fn key(key: Option<Bytes>) -> Result<Option<Key>, Violation> {
-    key.map(Key::new).transpose().map_err(|_| {
-        Violation::new(
+    key.map(Key::new).transpose().map_err(|error| match error {
+        KeyError::Empty => Violation::new(
             "key",
             "is empty; a key has 1 byte or more, and a message without a key leaves the field out",
-        )
+        ),
+        KeyError::TooLong { len } => {
+            Violation::new("key", format!("has {len} bytes; at most {} are allowed", Key::LEN_MAX))
+        }
     })
 }
 

@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use prost::Message as _;
 use tailcast_proto::{
-    Channel, ChannelError, Position, PositionError,
+    Channel, ChannelError, PartitionId, Position, PositionError,
     delivery::Format,
     push::v1::{self, ErrorCode, client_message},
 };
@@ -22,6 +22,8 @@ pub(crate) struct Request {
     /// The field that named the topic, for errors that come later.
     pub(crate) topic_field: &'static str,
     pub(crate) start: Start,
+    /// The partitions that the position names, in the client's order: errors say which of them is wrong.
+    pub(crate) named: Vec<PartitionId>,
     /// Whether deliveries carry headers.
     pub(crate) headers: bool,
 }
@@ -127,10 +129,14 @@ pub(crate) fn parse_subscribe(id: u32, index: u32, subscribe: v1::Subscribe) -> 
             "a rate limit goes with CONFLATED, which this version has not",
         ));
     }
+    let mut named = Vec::new();
     let start = match subscribe.start.unwrap_or_default().at {
         None | Some(v1::start::At::Live(v1::Live {})) => Start::Live,
         Some(v1::start::At::Earliest(v1::Earliest {})) => Start::Earliest,
-        Some(v1::start::At::Position(position)) => Start::Position(Position::try_from(position)?),
+        Some(v1::start::At::Position(position)) => {
+            named.extend(position.offsets.iter().filter_map(|at| PartitionId::try_from(at.partition).ok()));
+            Start::Position(Position::try_from(position)?)
+        }
         Some(v1::start::At::TimestampMs(timestamp)) if timestamp >= 0 => Start::Timestamp(timestamp),
         Some(v1::start::At::TimestampMs(timestamp)) => {
             let detail =
@@ -141,7 +147,7 @@ pub(crate) fn parse_subscribe(id: u32, index: u32, subscribe: v1::Subscribe) -> 
             return Err(Refusal::unsupported("start.snapshot", "no topic of this node keeps last values"));
         }
     };
-    Ok(Request { id, index, channel, topic_field, start, headers: subscribe.headers })
+    Ok(Request { id, index, channel, topic_field, start, named, headers: subscribe.headers })
 }
 
 /// Parses what an `Unsubscribe` names.

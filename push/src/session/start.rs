@@ -218,19 +218,7 @@ fn check_partitions(position: &Position, topic: &Topic, request: &Request) -> Re
         Err(Refusal { field, ..Refusal::new(ErrorCode::UnknownPartition, detail) })
     };
     let own = request.channel.partition(topic.partitions);
-    if let Some(count) = position.partition_count {
-        let is_missing = |id: &u32| !position.offsets.contains_key(&PartitionId::new(*id));
-        let missing = match own {
-            // A key may have moved when partitions were added; otherwise its partition has to be there.
-            Some(own) => (count >= topic.partitions && is_missing(&own.get())).then_some(own.get()),
-            None => (0..count.min(topic.partitions)).find(is_missing),
-        };
-        if let Some(missing) = missing {
-            let detail = format!("the position has no offset for partition {missing} of {count}");
-            return Err(Refusal::invalid("start.position.offsets", detail));
-        }
-    }
-    for (index, partition) in position.offsets.keys().enumerate() {
+    for (index, partition) in request.named.iter().enumerate() {
         if partition.get() >= topic.partitions {
             let (name, count) = (&topic.name, topic.partitions);
             return refuse(
@@ -243,7 +231,20 @@ fn check_partitions(position: &Position, topic: &Topic, request: &Request) -> Re
             return refuse(index, format!("the records of {} are in partition {own}", request.channel));
         }
     }
-    Ok(())
+    let Some(count) = position.partition_count else { return Ok(()) };
+    let is_missing = |id: &u32| !position.offsets.contains_key(&PartitionId::new(*id));
+    let missing = match own {
+        // A key may have moved when partitions were added; otherwise its partition has to be there.
+        Some(own) => (count >= topic.partitions && is_missing(&own.get())).then_some(own.get()),
+        None => (0..count.min(topic.partitions)).find(is_missing),
+    };
+    match missing {
+        Some(missing) => {
+            let detail = format!("the position has no offset for partition {missing} of {count}");
+            Err(Refusal::invalid("start.position.offsets", detail))
+        }
+        None => Ok(()),
+    }
 }
 
 /// The answer when a topic was not found; `field` named it.
