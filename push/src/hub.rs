@@ -18,7 +18,7 @@ use std::{
 use dashmap::DashMap;
 use parking_lot::Mutex;
 use tailcast_proto::{Channel, Epoch, Offset, PartitionId, TopicName, push::v1::UnsubscribeReason};
-use tailcast_services::topics::Topic;
+use tailcast_services::topics::{LookupError, Topic, Topics};
 use tokio::sync::OnceCell;
 
 use crate::{
@@ -77,6 +77,15 @@ pub(crate) enum LeaseError {
         /// The incarnation that is tailed.
         found: Epoch,
     },
+}
+
+/// Why a partition could not be looked after: Kafka has to be asked again.
+#[derive(Debug, thiserror::Error)]
+enum MendError {
+    #[error(transparent)]
+    Offsets(#[from] OffsetsError),
+    #[error(transparent)]
+    Topic(#[from] LookupError),
 }
 
 impl fmt::Debug for Hub {
@@ -221,19 +230,27 @@ impl Hub {
     /// Looks after partitions whose offset Kafka refused: goes on where Kafka's log begins, or closes the subscriptions when
     /// it ends before what this node has read. Kafka refuses without saying whose offset, and stops that partition, so all
     /// are looked at and read again. Returns whether Kafka answered for all of them.
-    pub(crate) async fn mend(&self) -> bool {
+    pub(crate) async fn mend(&self, topics: &Topics) -> bool {
         let mut is_answered = true;
         for partition in self.partitions() {
-            is_answered &= self.mend_one(&partition).await.is_ok();
+            is_answered &= self.mend_one(&partition, topics).await.is_ok();
         }
         is_answered
     }
 
-    async fn mend_one(&self, partition: &Arc<Partition>) -> Result<(), OffsetsError> {
+    async fn mend_one(&self, partition: &Arc<Partition>, topics: &Topics) -> Result<(), MendError> {
         let (topic, id) = (&partition.topic, partition.id);
         // Before Kafka is asked: a partition that grows meanwhile must not look as if it ended before its head.
         let head = partition.head();
         let bounds = self.offsets.bounds(topic, id).await?;
+        if head < bounds.low || head > bounds.high {
+            // The bounds may be those of a topic that was created since, under the same name: a log that seems cut back is
+            // most often that.
+            if topics.ask(topic).await?.epoch != partition.epoch {
+                self.close_topic(topic, partition.epoch, UnsubscribeReason::TopicRecreated);
+                return Ok(());
+            }
+        }
         if head > bounds.high {
             tracing::error!(%topic, partition = %id, %head, high = %bounds.high, "the log was cut back");
             self.close_topic(topic, partition.epoch, UnsubscribeReason::LogTruncated);

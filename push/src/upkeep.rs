@@ -44,13 +44,13 @@ pub(crate) async fn sweep(hub: Arc<Hub>, linger: Duration, lifecycle: Lifecycle)
 }
 
 /// Looks after partitions whose offset Kafka refused.
-pub(crate) async fn mend(hub: Arc<Hub>, refused: Arc<Notify>, lifecycle: Lifecycle) {
+pub(crate) async fn mend(hub: Arc<Hub>, topics: Topics, refused: Arc<Notify>, lifecycle: Lifecycle) {
     loop {
         tokio::select! {
             () = lifecycle.draining() => return,
             () = refused.notified() => {}
         }
-        let is_answered = hub.mend().await;
+        let is_answered = hub.mend(&topics).await;
         tokio::time::sleep(MEND_PAUSE).await;
         if !is_answered {
             refused.notify_one();

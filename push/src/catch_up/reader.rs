@@ -82,8 +82,8 @@ impl Reader {
                 continue;
             };
             match self.read(&job, &stopped) {
-                Ok(Outcome::Page(page)) => self.confirm(&job, page),
-                Ok(Outcome::Failed(error)) => self.catch_up.fail(&job, error),
+                Ok(Outcome::Page(page)) => self.confirm(&job, Ok(page)),
+                Ok(Outcome::Failed(error)) => self.confirm(&job, Err(error)),
                 Ok(Outcome::Abandoned) => self.catch_up.abandon(&job),
                 Err(error) => {
                     // Kafka is away. Whoever waits goes on waiting, and this or another reader tries again; polling
@@ -98,23 +98,27 @@ impl Reader {
         Ok(())
     }
 
-    /// Gives a page out if it is of the topic that its offsets belong to: librdkafka reads a topic that was recreated as if
-    /// it were the old one, so the id is asked for after the page was read.
-    fn confirm(&mut self, job: &Job, page: Page) {
+    /// Gives out what was found if it is of the topic that the offsets belong to: librdkafka reads a topic that was recreated
+    /// as if it were the old one, and its bounds say nothing of the old one's, so the id is asked for after the reading.
+    fn confirm(&mut self, job: &Job, found: Result<Page, PageError>) {
         // The reader's thread has nothing else to do meanwhile.
-        match futures_executor::block_on(self.topics.ask(&job.partition.topic)) {
-            Ok(topic) if topic.epoch == job.partition.epoch => self.catch_up.finish(job, page),
-            Ok(_) => self.catch_up.fail(job, PageError::Recreated),
+        let found = match futures_executor::block_on(self.topics.ask(&job.partition.topic)) {
+            Ok(topic) if topic.epoch != job.partition.epoch => Err(PageError::Recreated),
             // Nobody is asked while the process drains; for these seconds what is read is believed.
-            Err(LookupError::Unavailable { reason: Obstacle::Draining, .. }) => {
-                self.catch_up.finish(job, page);
-            }
-            // If the topic is gone, its subscriptions are ended by who is told for sure.
+            Ok(_) | Err(LookupError::Unavailable { reason: Obstacle::Draining, .. }) => found,
+            // It cannot be told of which topic it is, and is read again. If the topic is gone, its subscriptions are ended
+            // by who is told for sure.
             Err(LookupError::Unknown { .. } | LookupError::Unavailable { .. }) => {
-                // The page is read again: it cannot be told of which topic it is.
                 self.at = None;
+                // Keeps the pace; what it may give out is read again too.
+                drop(self.consumer.poll(Self::POLL));
                 self.catch_up.abandon(job);
+                return;
             }
+        };
+        match found {
+            Ok(page) => self.catch_up.finish(job, page),
+            Err(error) => self.catch_up.fail(job, error),
         }
     }
 
