@@ -7,7 +7,6 @@
 //! The encoder writes from borrowed slices, straight into the log. The generated encoder would want every field as an
 //! owned value first. A property test holds the two against each other.
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::{BufMut as _, Bytes, BytesMut};
 use prost::{
     Message as _,
@@ -138,12 +137,6 @@ pub fn encode_header(name: &str, value: Option<&[u8]>, out: &mut BytesMut) {
     let header = v1::Header { name: name.to_owned(), value: value.map(Bytes::copy_from_slice) };
     encode_key(HEADERS, WireType::LengthDelimited, out);
     header.encode_length_delimited(out).expect("BytesMut grows as needed");
-}
-
-/// Returns the JSON text of a value that is not UTF-8, as ProtoJSON has it: for tools that print values.
-#[must_use]
-pub fn base64(bytes: &[u8]) -> String {
-    STANDARD.encode(bytes)
 }
 
 fn decode_headers(encoded: &[u8]) -> Vec<v1::Header> {
