@@ -80,7 +80,7 @@ impl Process {
         let bound = Push::bind(own, kafka, epochs, &self.lifecycle, &self.readiness, registry).await;
         bound.map_err(|error| match error {
             tailcast_push::BindError::Listen { .. } => unavailable(error, remedies.service),
-            tailcast_push::BindError::Insecure { .. } | tailcast_push::BindError::Property(_) => {
+            tailcast_push::BindError::Config(_) | tailcast_push::BindError::Property(_) => {
                 Failure::new(Exit::Usage, error)
             }
             error => Failure::new(Exit::Internal, error),

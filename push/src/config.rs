@@ -32,12 +32,24 @@ pub struct Config {
     pub topics: TopicsConfig,
 }
 
-/// A value that cannot be used.
+/// Why a configuration cannot be used, although each of its values is valid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("push.{key} is 0; it has to be more")]
-pub struct ConfigError {
-    /// The key, within `[push]`.
-    key: &'static str,
+pub enum ConfigError {
+    /// Everybody could connect, and nobody said that this is meant.
+    #[error(
+        "push.listen is {listen}, which other machines can reach, and there is no authentication: listen on a loopback \
+         address, or set push.insecure = true if everybody who reaches this address may read every topic"
+    )]
+    Open {
+        /// The address.
+        listen: SocketAddr,
+    },
+    /// With 0 no client could be served.
+    #[error("push.{key} is 0; it has to be more")]
+    Zero {
+        /// The key, within `[push]`.
+        key: &'static str,
+    },
 }
 
 impl Config {
@@ -45,8 +57,11 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// When a value is 0 with which no client could be served.
+    /// When an open address lacks `insecure`, or when a value is 0 with which no client could be served.
     pub fn check(&self) -> Result<(), ConfigError> {
+        if !self.listen.ip().is_loopback() && !self.insecure {
+            return Err(ConfigError::Open { listen: self.listen });
+        }
         let sessions = &self.sessions;
         let zero = [
             ("sessions.count_max", sessions.count_max == 0),
@@ -64,7 +79,7 @@ impl Config {
             ("catch_up.readers", self.catch_up.readers == 0),
         ];
         match zero.into_iter().find(|(_, is_zero)| *is_zero) {
-            Some((key, _)) => Err(ConfigError { key }),
+            Some((key, _)) => Err(ConfigError::Zero { key }),
             None => Ok(()),
         }
     }
@@ -135,4 +150,55 @@ pub struct Drain {
     /// Over how long the clients' reconnects are spread.
     #[serde(with = "humantime_serde")]
     pub spread: Duration,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The part of the command's defaults that is ours.
+    #[derive(Deserialize)]
+    struct Defaults {
+        push: Config,
+    }
+
+    #[track_caller]
+    fn check(change: impl FnOnce(&mut Config), expected: Result<(), &str>) {
+        let defaults = include_str!("../../src/default.toml");
+        let Defaults { push: mut config } =
+            tailcast_services::config::load(defaults, None, [], &[]).expect("they parse");
+        change(&mut config);
+        let found = config.check().map_err(|error| error.to_string());
+        match (&found, expected) {
+            (Ok(()), Ok(())) => {}
+            (Err(found), Err(expected)) if found.contains(expected) => {}
+            _ => panic!("{found:?}, expected {expected:?}"),
+        }
+    }
+
+    #[test]
+    fn the_defaults_can_be_used() {
+        check(|_| {}, Ok(()));
+    }
+
+    #[test]
+    fn an_open_address_needs_insecure() {
+        // `bind` and the command each had this rule of their own, and this check had not.
+        let open: SocketAddr = "0.0.0.0:8080".parse().expect("an address");
+        check(|c| c.listen = open, Err("set push.insecure = true"));
+        check(
+            |c| {
+                c.listen = open;
+                c.insecure = true;
+            },
+            Ok(()),
+        );
+        check(|c| c.listen = "[::1]:8080".parse().expect("an address"), Ok(()));
+    }
+
+    #[test]
+    fn a_bound_of_nothing_is_refused_with_its_key() {
+        check(|c| c.sessions.count_max = 0, Err("push.sessions.count_max is 0"));
+        check(|c| c.sessions.connect_deadline = Duration::ZERO, Err("push.sessions.connect_deadline is 0"));
+    }
 }

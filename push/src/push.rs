@@ -47,16 +47,7 @@ pub enum BindError {
         /// What the operating system says.
         source: io::Error,
     },
-    /// Everybody could connect, and nobody said that this is meant.
-    #[error(
-        "push.listen = {listen} is not a loopback address, and there is no authentication: listen on 127.0.0.1, or set \
-         push.insecure = true if everybody who reaches this address may read every topic"
-    )]
-    Insecure {
-        /// The address.
-        listen: SocketAddr,
-    },
-    /// A value cannot be used.
+    /// The configuration contradicts itself.
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// A Kafka property cannot be used.
@@ -89,9 +80,6 @@ impl Push {
     ) -> Result<Self, BindError> {
         config.check()?;
         let listen = config.listen;
-        if !config.insecure && !listen.ip().is_loopback() {
-            return Err(BindError::Insecure { listen });
-        }
         let listener =
             TcpListener::bind(listen).await.map_err(|source| BindError::Listen { listen, source })?;
         let local_addr = listener.local_addr()?;

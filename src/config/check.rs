@@ -17,7 +17,7 @@ pub enum CheckError {
     Ingest(#[from] ingest::ConfigError),
     /// Push cannot use it.
     #[error(transparent)]
-    Push(push::BindError),
+    Push(#[from] push::config::ConfigError),
 }
 
 impl Config {
@@ -39,10 +39,7 @@ impl Config {
     ///
     /// See [`CheckError`].
     pub fn check_push(&self) -> Result<(), CheckError> {
-        let listen = self.push.listen;
-        if !self.push.insecure && !listen.ip().is_loopback() {
-            return Err(CheckError::Push(push::BindError::Insecure { listen }));
-        }
+        self.push.check()?;
         self.kafka.tail()?;
         self.kafka.reader()?;
         self.kafka.directory()?;
@@ -77,6 +74,7 @@ mod tests {
     fn what_cannot_be_used_is_refused_with_its_key() {
         check("ingest.listen", "0.0.0.0:9090", "ingest.insecure = true");
         check("push.listen", "0.0.0.0:8080", "push.insecure = true");
+        check("push.sessions.count_max", "0", "push.sessions.count_max is 0");
         check("kafka.properties.acks", "1", "\"acks\" belongs to Tailcast");
         check("kafka.properties.no.such", "1", "\"no.such\"");
         check("kafka.brokers", "", "kafka.brokers");
