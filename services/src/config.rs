@@ -5,8 +5,8 @@
 //! is empty in the defaults, such as `[kafka.properties]`, takes any names; these may hold dots, in every layer:
 //! `linger.ms = 2`, `TAILCAST__KAFKA__PROPERTIES__LINGER_MS=2`, `--set kafka.properties.linger.ms=2`.
 //!
-//! Invariant: an error names the key and where its value came from, and says what would be right. A value under a secret's
-//! name is not repeated.
+//! Invariant: an error names the key and where its value came from, and says what would be right. A value that
+//! may be a secret is not repeated.
 
 mod explain;
 mod file;

@@ -4,12 +4,14 @@
 //! preset that may be changed there; the few that a promise depends on are owned, and setting them is refused with the
 //! reason. [`properties`] is the one table of both; documentation and `config show` are made from it.
 //!
-//! Invariant: a secret is never printed. `Debug`, errors and [`Settings::shown`] say [`REDACTED`] in its place.
+//! Invariant: a secret is never printed, nor what may be one. `Debug`, errors and [`Settings::shown`] say [`REDACTED`] in
+//! its place.
 
 mod context;
 mod line_limit;
 mod names;
 mod property;
+mod secrets;
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -19,8 +21,8 @@ use rdkafka::error::KafkaError;
 use serde::Deserialize;
 
 pub use context::{ClientLog, Context};
-pub use names::{REDACTED, is_secret};
 pub use property::{Property, Role, Standing, properties};
+pub use secrets::{REDACTED, is_secret_at};
 
 /// Section `[kafka]`.
 #[derive(Clone, Deserialize)]
@@ -65,7 +67,7 @@ pub enum PropertyError {
     Refused {
         /// The property.
         name: String,
-        /// Its value, redacted if secret.
+        /// Its value, redacted unless it is known to be harmless.
         value: String,
         /// librdkafka's own words.
         reason: String,
@@ -113,9 +115,9 @@ impl Settings {
         self.client(Role::Directory)
     }
 
-    /// The properties as a person may see them: secrets redacted.
+    /// The properties as a person may see them: what is not known to be harmless is redacted.
     pub fn shown(&self) -> BTreeMap<&str, &str> {
-        self.properties.iter().map(|(name, value)| (name.as_str(), names::shown(name, value))).collect()
+        self.properties.iter().map(|(name, value)| (name.as_str(), secrets::shown(name, value))).collect()
     }
 
     fn client(&self, role: Role) -> Result<ClientConfig, PropertyError> {
@@ -167,11 +169,9 @@ impl fmt::Debug for Settings {
 
 fn refused(error: KafkaError) -> PropertyError {
     match error {
-        KafkaError::ClientConfig(_, reason, name, value) => {
-            let value = names::shown(&name, &value).to_owned();
-            // librdkafka's sentence may quote the value.
-            let reason =
-                if is_secret(&name) { "librdkafka does not take this value".to_owned() } else { reason };
+        KafkaError::ClientConfig(refusal, sentence, name, value) => {
+            let value = secrets::shown(&name, &value).to_owned();
+            let reason = secrets::complaint(&name, refusal, sentence);
             PropertyError::Refused { name, value, reason }
         }
         other => PropertyError::Refused {

@@ -20,7 +20,7 @@ pub(super) struct Config {
 enum Action {
     /// Says whether the configuration is valid; exit code 64 if not.
     Check(Overrides<NoFlags>),
-    /// Prints what results from defaults, file, environment and --set; secrets are redacted.
+    /// Prints what results from defaults, file, environment and --set; what may be a secret is redacted.
     Show(Overrides<NoFlags>),
     /// Prints every key with its default and what it means.
     Default,
@@ -37,7 +37,7 @@ impl Config {
             }
             Action::Show(overrides) => {
                 let layers = overrides.layers();
-                // What is shown is a configuration that a service would start with.
+                // What is shown has every key with a value of its type; whether they can be used, `check` says.
                 layers.load().or_exit(Exit::Usage)?;
                 output::print(Shown::new(&layers).or_exit(Exit::Usage)?)?;
             }

@@ -1,4 +1,4 @@
-//! The configuration that results, as TOML: each value with where it came from, secrets redacted.
+//! The configuration that results, as TOML: each value with where it came from, what may be a secret redacted.
 
 use std::fmt;
 
@@ -52,8 +52,9 @@ impl Shown {
         }
         let (tables, values): (Vec<_>, Vec<_>) = table.iter().partition(|(_, value)| value.is_object());
         for (key, value) in values {
-            let shown = if kafka::is_secret(key) { Value::from(kafka::REDACTED) } else { value.clone() };
-            let source = self.source(&[path, &[key.as_str()]].concat(), value);
+            let path = [path, &[key.as_str()]].concat();
+            let shown = if kafka::is_secret_at(&path) { kafka::REDACTED.into() } else { value.clone() };
+            let source = self.source(&path, value);
             let source = source.map(|source| format!("  # from {source}")).unwrap_or_default();
             text.push_str(&format!("{} = {shown}{source}\n", bare_or_quoted(key)));
         }
@@ -86,7 +87,7 @@ fn preset(f: &mut fmt::Formatter<'_>, property: &Property) -> fmt::Result {
         Standing::Preset => "preset",
         Standing::Owned => "owned",
     };
-    let roles: Vec<_> = property.roles.iter().map(|role| format!("{role:?}").to_lowercase()).collect();
+    let roles: Vec<_> = property.roles.iter().map(ToString::to_string).collect();
     let roles = if roles.is_empty() { "never set".to_owned() } else { roles.join(", ") };
     let value = property.value.map(|value| format!(" = {value}")).unwrap_or_default();
     writeln!(f, "#   {}{value}  ({standing}; {}): {}", property.name, roles, property.reason)
@@ -134,6 +135,22 @@ mod tests {
     fn a_secret_is_never_shown() {
         let secret = ("TAILCAST__KAFKA__PROPERTIES__sasl.password", "hunter2");
         check(&layers(&[secret], &[]), r#""sasl.password" = "[redacted]"  # from the environment"#);
+    }
+
+    #[test]
+    fn what_may_be_a_secret_is_not_shown() {
+        // Whatever did not look like a secret's name was shown, a misspelt password among it.
+        let layers = layers(
+            &[],
+            &[
+                ("--set", "kafka.properties.sasl.pasword", "hunter2"),
+                ("--set", "kafka.properties.sasl.jaas.config", "password=hunter2"),
+                ("--set", "kafka.properties.sasl.username", "tailcast"),
+            ],
+        );
+        check(&layers, r#""sasl.pasword" = "[redacted]"  # from a flag"#);
+        check(&layers, r#""sasl.jaas.config" = "[redacted]"  # from a flag"#);
+        check(&layers, r#""sasl.username" = "tailcast"  # from a flag"#);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use figment::value::Value;
 
 use super::layer::Layer;
 use super::{ConfigError, Hint, Origin, Source, suggest};
-use crate::kafka::is_secret;
+use crate::kafka::is_secret_at;
 
 pub(super) fn explain(error: Error, figment: &Figment, layers: &[Layer]) -> ConfigError {
     let layer = error.metadata.as_ref().and_then(|metadata| layers.get(metadata.name.parse::<usize>().ok()?));
@@ -31,9 +31,10 @@ pub(super) fn explain(error: Error, figment: &Figment, layers: &[Layer]) -> Conf
 }
 
 fn problem(kind: &Kind, path: &[String], figment: &Figment, layers: &[Layer]) -> String {
-    let (found, example) = match path.last() {
-        Some(name) if is_secret(name) => (None, None),
-        _ => (at(&figment.extract::<Value>().ok(), path), default_at(layers, path)),
+    let (found, example) = if is_secret_at(path) {
+        (None, None)
+    } else {
+        (at(&figment.extract::<Value>().ok(), path), default_at(layers, path))
     };
     let what = match kind {
         Kind::InvalidType(_, expected) | Kind::InvalidValue(_, expected) => format!("expected {expected}"),

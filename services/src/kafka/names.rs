@@ -1,13 +1,5 @@
-//! What the name of a librdkafka property tells: whether its value is secret, which other name it has, and whether
-//! producers or consumers have it (librdkafka complains about each property that its kind of client does not have).
-
-/// What is shown in place of a secret.
-pub const REDACTED: &str = "[redacted]";
-
-/// Names that librdkafka itself keeps secret although their ending does not tell.
-const SECRETS: &[&str] =
-    &["sasl.oauthbearer.config", "ssl.key.pem", "sasl.oauthbearer.assertion.private.key.pem"];
-const SECRET_ENDINGS: &[&str] = &[".password", ".secret", ".passphrase", ".pem", "_key"];
+//! What the name of a librdkafka property tells: which other name it has, and whether producers or consumers have it
+//! (librdkafka complains about each property that its kind of client does not have).
 
 /// Alias and the name that librdkafka prefers.
 const ALIASES: &[(&str, &str)] = &[
@@ -81,16 +73,6 @@ const OF_CONSUMERS: &[&str] = &[
     "session.timeout.ms",
 ];
 
-/// Whether the value of this property must not be shown. Errs on the side of redacting: a certificate in PEM is no secret,
-/// but its name ends like a key's.
-pub fn is_secret(name: &str) -> bool {
-    SECRETS.contains(&name) || SECRET_ENDINGS.iter().any(|ending| name.ends_with(ending))
-}
-
-pub(super) fn shown<'a>(name: &str, value: &'a str) -> &'a str {
-    if is_secret(name) { REDACTED } else { value }
-}
-
 /// The name that librdkafka prefers. Setting a property under both names would let the order of a hash map decide.
 pub(super) fn canonical(name: &str) -> &str {
     ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name, |(_, preferred)| preferred)
@@ -104,29 +86,14 @@ pub(super) fn of_consumers(canonical: &str) -> bool {
     !OF_PRODUCERS.contains(&canonical)
 }
 
+/// Whether librdkafka has this property, and only one kind of client does.
+pub(super) fn of_one_kind(canonical: &str) -> bool {
+    OF_PRODUCERS.contains(&canonical) || OF_CONSUMERS.contains(&canonical)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn passwords_and_keys_are_secret_and_places_are_not() {
-        for name in [
-            "sasl.password",
-            "ssl.key.password",
-            "ssl.keystore.password",
-            "ssl.key.pem",
-            "sasl.oauthbearer.client.secret",
-            "sasl.oauthbearer.client.credentials.client.secret",
-            "sasl.oauthbearer.config",
-            "sasl.oauthbearer.assertion.private.key.passphrase",
-        ] {
-            assert!(is_secret(name), "{name} is shown");
-        }
-        for name in ["ssl.ca.location", "ssl.key.location", "sasl.username", "security.protocol", "linger.ms"]
-        {
-            assert!(!is_secret(name), "{name} is hidden");
-        }
-    }
 
     #[test]
     fn an_alias_stands_for_its_preferred_name() {

@@ -1,5 +1,7 @@
 //! The table of every librdkafka property that Tailcast sets or keeps for itself.
 
+use std::fmt;
+
 use super::names;
 
 /// One property and why it is as it is.
@@ -46,6 +48,17 @@ impl Role {
             Self::Producer => names::of_producers(canonical),
             Self::Tail | Self::Reader | Self::Directory => names::of_consumers(canonical),
         }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Producer => "producer",
+            Self::Tail => "tail",
+            Self::Reader => "reader",
+            Self::Directory => "directory",
+        })
     }
 }
 

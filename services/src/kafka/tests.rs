@@ -70,10 +70,25 @@ fn an_owned_property_is_refused_with_its_reason() {
 fn librdkafka_says_what_is_wrong_with_a_property_that_it_does_not_take() {
     refused(
         &[("linger.msec", "1")],
-        "kafka.properties: \"linger.msec\" = \"1\": No such configuration property: \"linger.msec\"",
+        "kafka.properties: \"linger.msec\" = \"[redacted]\": No such configuration property: \"linger.msec\"",
     );
     let error = settings(&[("linger.ms", "soon")]).producer().expect_err("it is no number");
     assert!(error.to_string().starts_with("kafka.properties: \"linger.ms\" = \"soon\": "), "{error}");
+}
+
+#[test]
+fn what_is_wrong_is_said_without_what_may_be_a_secret() {
+    // The value was repeated under every name that did not look like a secret's.
+    refused(
+        &[("sasl.pasword", "hunter2")],
+        "kafka.properties: \"sasl.pasword\" = \"[redacted]\": No such configuration property: \"sasl.pasword\"",
+    );
+    let jaas = settings(&[("sasl.jaas.config", "PlainLoginModule required password=hunter2;")]);
+    let error = jaas.producer().expect_err("librdkafka is not Java").to_string();
+    assert!(
+        error.contains("Java JAAS configuration is not supported") && !error.contains("hunter2"),
+        "{error}"
+    );
 }
 
 #[test]
