@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use tailcast_proto::{
     Channel, Offset, PartitionId, Position,
-    push::v1::{Compression, ErrorCode, LostRange, Outcome, SkipReason, UnsubscribeReason},
+    push::v1::{Compression, DeliveryMode, ErrorCode, LostRange, Outcome, SkipReason, UnsubscribeReason},
 };
 
 use crate::{Close, resume::Fault};
@@ -48,6 +48,10 @@ pub struct Subscribed {
     pub outcome: Outcome,
     /// What Kafka no longer has.
     pub lost: Vec<LostRange>,
+    /// The mode in force.
+    pub mode: DeliveryMode,
+    /// The most deliveries per key and second. `None`: no limit is in force.
+    pub max_rate: Option<f64>,
 }
 
 /// A record.
@@ -84,7 +88,7 @@ pub struct Header {
     pub value: Option<Bytes>,
 }
 
-/// Records that will not come.
+/// Records that will not come: those of the channel in a range of offsets, but for what was delivered before.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Skipped {
     /// The channel.
@@ -97,7 +101,7 @@ pub struct Skipped {
     pub next: Offset,
     /// Why.
     pub reason: SkipReason,
-    /// How many records of the channel they are, where the node knows.
+    /// How many records of the channel they are, where the node knows; for conflation it does.
     pub records: Option<u64>,
 }
 

@@ -63,6 +63,6 @@ pub use self::{
     options::Options,
     positions::Positions,
     resume::{AlreadySubscribed, Fault, Resume},
-    subscription::{Mode, Start, Subscription},
+    subscription::{MaxRate, MaxRateError, Mode, Start, Subscription},
     tracker::{OrderError, Tracker},
 };

@@ -176,7 +176,7 @@ impl Resume {
         self.next_id = 0;
         for entry in self.entries.values_mut() {
             entry.alias = None;
-            entry.only = None;
+            entry.home = None;
             if entry.state != State::Leaving {
                 entry.state = State::Idle;
             }

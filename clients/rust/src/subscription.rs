@@ -1,5 +1,7 @@
 //! What an application asks for: a channel, where to start, and what to do when it is behind.
 
+use std::str::FromStr;
+
 use tailcast_proto::{Channel, Position, push::v1};
 
 /// A subscription to ask for.
@@ -23,10 +25,19 @@ pub enum Mode {
     Lossless,
     /// The latest record of each key, and how many were skipped.
     Conflated {
-        /// At most this many deliveries per key and second. `None`: as many as the client keeps up with.
-        max_rate: Option<f64>,
+        /// At most this many deliveries per key. `None`: as many as the client keeps up with.
+        max_rate: Option<MaxRate>,
     },
 }
+
+/// How often the latest record of a key is delivered at most: 0.001 to 1,000 times a second.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+pub struct MaxRate(f64);
+
+/// Why a number is not a rate that a subscription can have.
+#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
+#[error("{0} is not a rate; one is from 0.001 to 1000 per second")]
+pub struct MaxRateError(f64);
 
 /// Where a subscription starts.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -63,17 +74,35 @@ impl Subscription {
         Self { mode, ..self }
     }
 
+    /// Asks for the latest record of each key where the subscription is behind, instead of every record.
+    #[must_use]
+    pub fn conflated(self) -> Self {
+        self.mode(Mode::Conflated { max_rate: None })
+    }
+
+    /// Asks for the latest record of each key, at most this often.
+    #[must_use]
+    pub fn conflated_to(self, max_rate: MaxRate) -> Self {
+        self.mode(Mode::Conflated { max_rate: Some(max_rate) })
+    }
+
+    /// Asks for the latest record of each key first, then for what is appended.
+    #[must_use]
+    pub fn with_snapshot(self) -> Self {
+        self.from(Start::Snapshot)
+    }
+
     /// Asks for the records' headers.
     #[must_use]
     pub fn with_headers(self) -> Self {
         Self { headers: true, ..self }
     }
 
-    /// Returns the command's content, starting at `position` where there is one.
+    /// Returns the command's content: in the subscription's mode whatever the start, starting at `position` where there is one.
     pub(crate) fn command(&self, position: Option<&Position>) -> v1::Subscribe {
         let (mode, max_rate) = match self.mode {
             Mode::Lossless => (v1::DeliveryMode::Lossless, 0.0),
-            Mode::Conflated { max_rate } => (v1::DeliveryMode::Conflated, max_rate.unwrap_or_default()),
+            Mode::Conflated { max_rate } => (v1::DeliveryMode::Conflated, max_rate.map_or(0.0, MaxRate::get)),
         };
         let at = match (position, &self.start) {
             (Some(position), _) | (None, Start::Position(position)) => {
@@ -91,5 +120,48 @@ impl Subscription {
             start: Some(v1::Start { at: Some(at) }),
             headers: self.headers,
         }
+    }
+}
+
+impl MaxRate {
+    /// Reads a rate in deliveries per second.
+    ///
+    /// # Errors
+    ///
+    /// When it is below 0.001, above 1,000 or no number.
+    pub fn per_second(rate: f64) -> Result<Self, MaxRateError> {
+        if (0.001..=1000.0).contains(&rate) { Ok(Self(rate)) } else { Err(MaxRateError(rate)) }
+    }
+
+    /// Returns the rate in deliveries per second.
+    #[must_use]
+    pub fn get(self) -> f64 {
+        self.0
+    }
+}
+
+impl FromStr for MaxRate {
+    type Err = MaxRateError;
+
+    fn from_str(text: &str) -> Result<Self, MaxRateError> {
+        Self::per_second(text.parse().unwrap_or(f64::NAN))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_is_a_number_that_a_node_takes() {
+        for rate in [0.001, 2.5, 1000.0] {
+            assert_eq!(MaxRate::per_second(rate).map(MaxRate::get), Ok(rate));
+        }
+        // JSON has no way to write the last two.
+        for rate in [0.0, -1.0, 1000.5, f64::NAN, f64::INFINITY] {
+            assert!(MaxRate::per_second(rate).is_err(), "{rate}");
+        }
+        assert_eq!("2.5".parse(), MaxRate::per_second(2.5));
+        assert!("often".parse::<MaxRate>().is_err());
     }
 }

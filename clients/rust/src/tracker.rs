@@ -135,6 +135,15 @@ impl Tracker {
         }
     }
 
+    /// Takes a node's last word before it closes: everything before this position was delivered or skipped.
+    pub fn closing(&mut self, position: &Position) {
+        if self.stage == Stage::Tracking && self.position.epoch == position.epoch {
+            for (partition, next) in &position.offsets {
+                self.advance(*partition, *next);
+            }
+        }
+    }
+
     fn advance(&mut self, partition: PartitionId, next: Offset) -> bool {
         let at = self.position.offsets.entry(partition).or_insert(Offset::ZERO);
         let moved = next > *at;

@@ -29,7 +29,7 @@ impl Subprotocol {
     ///
     /// # Panics
     ///
-    /// Never: a client message has no map, and no float that JSON lacks once `max_rate` is finite.
+    /// Never: a client message has no map.
     #[must_use]
     pub fn encode(self, message: &ClientMessage) -> Payload {
         match self {

@@ -17,8 +17,8 @@ pub(super) struct Entry {
     pub(super) state: State,
     /// The channel's number on this connection.
     pub(super) alias: Option<u32>,
-    /// The one partition of the channel, for deliveries that do not say theirs.
-    pub(super) only: Option<PartitionId>,
+    /// The partition of deliveries that do not say theirs.
+    pub(super) home: Option<PartitionId>,
 }
 
 /// What this connection knows of a subscription.
@@ -40,14 +40,14 @@ impl Entry {
     pub(super) fn new(subscription: Subscription) -> Self {
         let channel = Arc::new(subscription.channel.clone());
         let tracker = Tracker::new(&channel);
-        Self { subscription, channel, tracker, state: State::Idle, alias: None, only: None }
+        Self { subscription, channel, tracker, state: State::Idle, alias: None, home: None }
     }
 
     /// Reads a place in Kafka that a frame names.
     pub(super) fn place(&self, partition: Option<u32>, offset: i64) -> Result<(PartitionId, Offset), Fault> {
         let named = match partition {
             Some(partition) => PartitionId::try_from(partition).ok(),
-            None => self.only,
+            None => self.home,
         };
         named.zip(Offset::new(offset)).ok_or_else(|| Fault::Place {
             channel: Arc::clone(&self.channel),

@@ -6,8 +6,8 @@ use std::{
 };
 
 use tailcast_proto::{
-    Channel, Keys, Offset, PartitionId,
-    push::v1::{self, ErrorCode, Frame, UnsubscribeReason, delivery, frame},
+    Channel, Keys, Offset, PartitionId, Position,
+    push::v1::{self, DeliveryMode, ErrorCode, Frame, SkipReason, UnsubscribeReason, delivery, frame},
 };
 
 use super::{
@@ -86,17 +86,28 @@ impl Resume {
             return Err(Fault::UnexpectedReply { id, index });
         };
         let outcome = subscribed.outcome();
+        let mode = match subscribed.mode() {
+            DeliveryMode::Conflated => DeliveryMode::Conflated,
+            DeliveryMode::Lossless | DeliveryMode::Unspecified => DeliveryMode::Lossless,
+        };
         let position = entry.position(subscribed.position)?;
         if entry.state == State::Asked {
             entry.state = State::Live;
         }
         entry.alias = Some(subscribed.alias);
-        let mut partitions = position.offsets.keys();
-        entry.only = partitions.next().copied().filter(|_| partitions.next().is_none());
+        entry.home = home(subscribed.home_partition, &position);
         entry.tracker.subscribed(position.clone(), outcome);
         let channel = Arc::clone(&entry.channel);
         self.by_alias.insert(subscribed.alias, number);
-        Ok(Event::Subscribed(Subscribed { channel, position, outcome, lost: subscribed.lost }))
+        let max_rate = (subscribed.max_rate > 0.0).then_some(subscribed.max_rate);
+        Ok(Event::Subscribed(Subscribed {
+            channel,
+            position,
+            outcome,
+            lost: subscribed.lost,
+            mode,
+            max_rate,
+        }))
     }
 
     fn skipped(&mut self, skipped: &v1::Skipped) -> Result<Option<Event>, Fault> {
@@ -106,7 +117,8 @@ impl Resume {
         let reason = skipped.reason();
         entry.tracker.skipped(partition, first, next, reason);
         let channel = Arc::clone(&entry.channel);
-        let records = (skipped.records > 0).then_some(skipped.records);
+        let known = skipped.records > 0 || reason == SkipReason::Conflated;
+        let records = known.then_some(skipped.records);
         Ok(Some(Event::Skipped(Skipped { channel, partition, first, next, reason, records })))
     }
 
@@ -126,6 +138,9 @@ impl Resume {
         if reason == UnsubscribeReason::PartitionsAdded && self.begin_again(number) {
             return Ok(None);
         }
+        if reason == UnsubscribeReason::Closing {
+            return self.closing(number, unsubscribed).map(|()| None);
+        }
         let Some(entry) = self.remove(number) else {
             return Err(Fault::UnknownAlias(unsubscribed.alias));
         };
@@ -144,6 +159,21 @@ impl Resume {
         }
         self.unsaid.push(number);
         true
+    }
+
+    /// Takes that the node is about to close the session. The subscription has not ended for the application: the next
+    /// connection resumes it.
+    fn closing(&mut self, number: u64, unsubscribed: v1::Unsubscribed) -> Result<(), Fault> {
+        let Some(entry) = self.entries.get_mut(&number) else { return Ok(()) };
+        let position = entry.position(unsubscribed.position)?;
+        entry.tracker.closing(&position);
+        if entry.state != State::Leaving {
+            entry.state = State::Idle;
+        }
+        if let Some(alias) = entry.alias.take() {
+            self.by_alias.remove(&alias);
+        }
+        Ok(())
     }
 
     fn heartbeat(&mut self, heartbeat: &v1::Heartbeat) -> Event {
@@ -214,6 +244,13 @@ impl Resume {
         let number = self.by_alias.get(&alias).ok_or(Fault::UnknownAlias(alias))?;
         self.entries.get_mut(number).ok_or(Fault::UnknownAlias(alias))
     }
+}
+
+/// Returns the partition of deliveries that name none: what the node says, or the only one of the position.
+fn home(said: Option<u32>, position: &Position) -> Option<PartitionId> {
+    let mut partitions = position.offsets.keys().copied();
+    let only = partitions.next().filter(|_| partitions.next().is_none());
+    said.and_then(|said| PartitionId::try_from(said).ok()).or(only)
 }
 
 /// Returns the key of a channel that is one key: its deliveries do not repeat it.

@@ -8,7 +8,7 @@ use tailcast_proto::{
 };
 
 use super::*;
-use crate::{Event, Start};
+use crate::{Event, MaxRate, Start};
 
 fn channel(name: &str) -> Channel {
     name.parse().expect("a channel")
@@ -65,6 +65,10 @@ fn said(messages: &[ClientMessage]) -> String {
             Some(v1::start::At::Snapshot(_)) => format!("{channel} with snapshot"),
             _ => format!("{channel}"),
         }
+    };
+    let one = |subscribe: &v1::Subscribe| match subscribe.mode() {
+        v1::DeliveryMode::Conflated => format!("{} conflated to {}", one(subscribe), subscribe.max_rate),
+        _ => one(subscribe),
     };
     let message = |message: &ClientMessage| match &message.command {
         Some(Command::Connect(connect)) => {
@@ -284,4 +288,95 @@ fn a_key_that_moved_to_a_younger_partition_is_asked_for_by_what_is_still_known()
     // The second refusal cannot be mended.
     let event = resume.observe(refused(messages[0].id, 0, v1::ErrorCode::UnknownPartition, 0), now);
     assert!(matches!(event, Ok(Some(Event::Error(refused))) if refused.retry_after.is_none()));
+}
+
+#[test]
+fn a_conflated_subscription_stays_conflated() {
+    let mut resume = Resume::new();
+    let rate = MaxRate::per_second(2.5).expect("a rate");
+    resume.add(Subscription::to(channel("quotes/*")).conflated_to(rate)).expect("the first");
+    let messages = resume.connect(v1::Connect::default(), usize::MAX);
+    assert_eq!(said(&messages), "connect(quotes/* conflated to 2.5)");
+    let mut start = subscribed(1, 0, 1, "0:5");
+    if let Some(frame::Frame::Subscribed(subscribed)) = &mut start.frame {
+        subscribed.set_mode(v1::DeliveryMode::Conflated);
+        subscribed.max_rate = 2.5;
+    }
+    let Some(Event::Subscribed(started)) = observe(&mut resume, start) else { panic!("it starts") };
+    assert_eq!((started.mode, started.max_rate), (v1::DeliveryMode::Conflated, Some(2.5)));
+
+    let messages = resume.connect(v1::Connect::default(), usize::MAX);
+    assert_eq!(said(&messages), "connect(quotes/* at 0:5 conflated to 2.5)");
+}
+
+fn conflated(alias: u32, first_offset: i64, next_offset: i64, records: u64) -> Frame {
+    let reason = v1::SkipReason::Conflated.into();
+    let skipped = v1::Skipped { alias, first_offset, next_offset, reason, records, ..Default::default() };
+    frame(0, frame::Frame::Skipped(skipped))
+}
+
+#[test]
+fn what_conflation_skipped_is_counted_in_deliveries_and_in_ranges() {
+    let mut resume = subscribed_to(&["quotes/A"]);
+    let record = v1::Delivery { alias: 1, offset: 9, skipped: 3, ..Default::default() };
+    let Some(Event::Delivery(delivery)) = observe(&mut resume, frame(0, frame::Frame::Delivery(record)))
+    else {
+        panic!("a delivery is an event");
+    };
+    assert_eq!(delivery.skipped, 3);
+
+    // A range may reach over what was delivered before it, and moves the position forward only.
+    let Some(Event::Skipped(skipped)) = observe(&mut resume, conflated(1, 5, 8, 0)) else {
+        panic!("a skip is an event");
+    };
+    assert_eq!((skipped.first.get(), skipped.next.get(), skipped.records), (5, 8, Some(0)));
+    assert_eq!(resume.position(&channel("quotes/A")).map(ToString::to_string).as_deref(), Some("0:10"));
+    observe(&mut resume, conflated(1, 5, 20, 2));
+    assert_eq!(resume.position(&channel("quotes/A")).map(ToString::to_string).as_deref(), Some("0:20"));
+}
+
+#[test]
+fn a_complete_snapshot_is_resumed_by_position() {
+    let mut resume = Resume::new();
+    resume.add(Subscription::to(channel("quotes/A")).with_snapshot()).expect("the first");
+    resume.connect(v1::Connect::default(), usize::MAX);
+    let mut start = subscribed(1, 0, 1, "0:5");
+    if let Some(frame::Frame::Subscribed(subscribed)) = &mut start.frame {
+        subscribed.outcome = v1::Outcome::Snapshot.into();
+    }
+    observe(&mut resume, start);
+    observe(&mut resume, delivery(1, 2));
+    let position: Position = "0:5".parse().expect("a position");
+    let end = v1::SnapshotEnd { alias: 1, position: Some((&position).into()), values: 1 };
+    let Some(Event::SnapshotEnd(end)) = observe(&mut resume, frame(0, frame::Frame::SnapshotEnd(end))) else {
+        panic!("the end of a snapshot is an event");
+    };
+    assert_eq!((end.position, end.values), (position, 1));
+    assert_eq!(said(&resume.connect(v1::Connect::default(), usize::MAX)), "connect(quotes/A at 0:5)");
+}
+
+#[test]
+fn a_subscription_of_a_session_that_closes_is_resumed() {
+    let mut resume = subscribed_to(&["quotes/A"]);
+    let position: Position = "0:9".parse().expect("a position");
+    let reason = v1::UnsubscribeReason::Closing.into();
+    let closing =
+        v1::Unsubscribed { alias: 1, reason, position: Some((&position).into()), ..Default::default() };
+    assert_eq!(observe(&mut resume, frame(0, frame::Frame::Unsubscribed(closing))), None);
+    assert_eq!(said(&resume.due(Instant::now())), "", "the session closes: asking it again is of no use");
+    assert_eq!(said(&resume.connect(v1::Connect::default(), usize::MAX)), "connect(quotes/A at 0:9)");
+}
+
+#[test]
+fn a_key_of_a_topic_that_grew_has_a_home_partition_and_an_earlier_one() {
+    let mut resume = Resume::new();
+    resume.add(Subscription::to(channel("quotes/A"))).expect("the first");
+    resume.connect(v1::Connect::default(), usize::MAX);
+    let mut start = subscribed(1, 0, 1, "1:40,3:0");
+    if let Some(frame::Frame::Subscribed(subscribed)) = &mut start.frame {
+        subscribed.home_partition = Some(3);
+    }
+    observe(&mut resume, start);
+    observe(&mut resume, delivery(1, 0));
+    assert_eq!(resume.position(&channel("quotes/A")).map(ToString::to_string).as_deref(), Some("1:40,3:1"));
 }

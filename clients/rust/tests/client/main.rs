@@ -1,5 +1,7 @@
 //! What a client does when its node does what nodes do: drain, die, fall silent, refuse, err.
 
+mod modes;
+
 mod node;
 
 use std::time::Duration;

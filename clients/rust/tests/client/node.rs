@@ -124,15 +124,7 @@ impl Session {
 
     /// Answers subscription `index` of command `id`.
     pub(crate) async fn subscribed(&mut self, id: u32, index: u32, alias: u32, position: &str) {
-        let position: Position = position.parse().expect("a position");
-        let subscribed = v1::Subscribed {
-            index,
-            alias,
-            position: Some((&position).into()),
-            outcome: v1::Outcome::Resumed.into(),
-            ..Default::default()
-        };
-        self.say([Frame { id, frame: Some(frame::Frame::Subscribed(subscribed)) }]).await;
+        self.say([subscribed(id, index, alias, position, v1::Outcome::Resumed)]).await;
     }
 
     pub(crate) async fn deliver(&mut self, alias: u32, offset: i64) {
@@ -197,4 +189,17 @@ pub(crate) fn delivery(alias: u32, offset: i64) -> Frame {
     let value = Some(v1::delivery::ValueForm::Value(offset.to_string().into()));
     let delivery = v1::Delivery { alias, offset, value_form: value, ..Default::default() };
     Frame { id: 0, frame: Some(frame::Frame::Delivery(delivery)) }
+}
+
+/// The answer to subscription `index` of command `id`.
+pub(crate) fn subscribed(id: u32, index: u32, alias: u32, position: &str, outcome: v1::Outcome) -> Frame {
+    let position: Position = position.parse().expect("a position");
+    let subscribed = v1::Subscribed {
+        index,
+        alias,
+        position: Some((&position).into()),
+        outcome: outcome.into(),
+        ..Default::default()
+    };
+    Frame { id, frame: Some(frame::Frame::Subscribed(subscribed)) }
 }
