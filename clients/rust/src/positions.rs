@@ -2,28 +2,41 @@
 //!
 //! The task of a client is ahead of its application by what waits in the queue between them. A position that is kept for the
 //! next start must not be: so the application's side follows the events it takes.
+//!
+//! Invariant: a tracker lives as long as its subscription. The next one to the channel may start anywhere, also earlier.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
 
 use tailcast_proto::{Channel, Position};
 
 use crate::{Event, Tracker};
 
+/// How many ended subscriptions are remembered; the one that ended first is forgotten first. More than an application ends
+/// before it looks, and far from filling memory where one subscribes to another channel every second.
+const ENDED_MAX: usize = 1024;
+
 /// The position of each subscription, by the events seen.
 #[derive(Debug, Clone, Default)]
 pub struct Positions {
     trackers: HashMap<Arc<Channel>, Tracker>,
+    /// Where subscriptions ended, and no other to the channel has started.
+    ended: VecDeque<(Arc<Channel>, Position)>,
 }
 
 impl Positions {
     /// Takes an event.
     pub fn apply(&mut self, event: &Event) {
         match event {
-            Event::Subscribed(subscribed) => self
-                .trackers
-                .entry(Arc::clone(&subscribed.channel))
-                .or_insert_with(|| Tracker::new(&subscribed.channel))
-                .subscribed(subscribed.position.clone(), subscribed.outcome),
+            Event::Subscribed(subscribed) => {
+                self.ended.retain(|(channel, _)| *channel != subscribed.channel);
+                self.trackers
+                    .entry(Arc::clone(&subscribed.channel))
+                    .or_insert_with(|| Tracker::new(&subscribed.channel))
+                    .subscribed(subscribed.position.clone(), subscribed.outcome);
+            }
             Event::Delivery(delivery) => {
                 if let Some(tracker) = self.trackers.get_mut(&delivery.channel) {
                     // The client's own tracker has refused what is out of order before it became an event.
@@ -47,18 +60,121 @@ impl Positions {
                     }
                 }
             }
-            Event::Unsubscribed(_)
-            | Event::Reconnecting(_)
-            | Event::Reconnected(_)
-            | Event::Error(_)
-            | Event::Ended(_) => {}
+            Event::Unsubscribed(unsubscribed) => self.end(&unsubscribed.channel),
+            Event::Error(refused) => {
+                // One that is asked for again by itself goes on where it is.
+                if let (Some(channel), None) = (&refused.channel, refused.retry_after) {
+                    self.end(channel);
+                }
+            }
+            Event::Reconnecting(_) | Event::Reconnected(_) | Event::Ended(_) => {}
         }
     }
 
-    /// Returns where the subscription to a channel is, also after it ended. `None`: it has not started, or its snapshot is
-    /// incomplete.
+    /// Returns where the subscription to a channel is, or where the last one ended that is remembered. `None`: it has not
+    /// started, or its snapshot is incomplete.
     #[must_use]
     pub fn of(&self, channel: &Channel) -> Option<&Position> {
-        self.trackers.get(channel)?.position()
+        match self.trackers.get(channel) {
+            Some(tracker) => tracker.position(),
+            None => self.ended.iter().find(|(ended, _)| **ended == *channel).map(|(_, position)| position),
+        }
+    }
+
+    fn end(&mut self, channel: &Arc<Channel>) {
+        let Some(tracker) = self.trackers.remove(channel) else { return };
+        let Some(position) = tracker.position() else { return };
+        if self.ended.len() >= ENDED_MAX {
+            self.ended.pop_front();
+        }
+        self.ended.push_back((Arc::clone(channel), position.clone()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tailcast_proto::{
+        Offset, PartitionId,
+        push::v1::{DeliveryMode, ErrorCode, Outcome, SkipReason, UnsubscribeReason},
+    };
+
+    use super::*;
+    use crate::{Refused, Skipped, Subscribed, Unsubscribed};
+
+    fn channel(name: &str) -> Arc<Channel> {
+        Arc::new(name.parse().expect("a channel"))
+    }
+
+    fn subscribed(name: &str, position: &str) -> Event {
+        Event::Subscribed(Subscribed {
+            channel: channel(name),
+            position: position.parse().expect("a position"),
+            outcome: Outcome::Resumed,
+            lost: Vec::new(),
+            mode: DeliveryMode::Lossless,
+            max_rate: None,
+        })
+    }
+
+    fn unsubscribed(name: &str) -> Event {
+        let reason = UnsubscribeReason::Requested;
+        Event::Unsubscribed(Unsubscribed { channel: channel(name), reason, position: None })
+    }
+
+    fn refused(name: &str, retry_after: Option<std::time::Duration>) -> Event {
+        let (code, channel) = (ErrorCode::Unavailable, Some(channel(name)));
+        Event::Error(Refused { channel, code, detail: String::new(), field: String::new(), retry_after })
+    }
+
+    /// Moves the position of partition 0 to `next`.
+    fn moved(name: &str, next: i64) -> Event {
+        Event::Skipped(Skipped {
+            channel: channel(name),
+            partition: PartitionId::new(0),
+            first: Offset::ZERO,
+            next: Offset::new(next).expect("it is not negative"),
+            reason: SkipReason::Retention,
+            records: None,
+        })
+    }
+
+    #[track_caller]
+    fn check(events: &[Event], name: &str, expected: Option<&str>) {
+        let mut positions = Positions::default();
+        events.iter().for_each(|event| positions.apply(event));
+        assert_eq!(positions.of(&channel(name)).map(ToString::to_string).as_deref(), expected);
+    }
+
+    #[test]
+    fn a_subscription_that_starts_earlier_than_the_last_one_is_where_it_starts() {
+        // The tracker of the one that had ended went on, and kept its larger offset: whoever resumed from the position that
+        // was told missed what lay between.
+        let end = unsubscribed("quotes/A");
+        check(&[subscribed("quotes/A", "0:5"), moved("quotes/A", 50), end], "quotes/A", Some("0:50"));
+        let end = unsubscribed("quotes/A");
+        let again = subscribed("quotes/A", "0:5");
+        check(&[subscribed("quotes/A", "0:50"), end, again], "quotes/A", Some("0:5"));
+        let again = subscribed("quotes/A", "0:5");
+        check(&[subscribed("quotes/A", "0:50"), refused("quotes/A", None), again], "quotes/A", Some("0:5"));
+    }
+
+    #[test]
+    fn a_subscription_that_is_asked_for_again_by_itself_keeps_its_position() {
+        let later = refused("quotes/A", Some(std::time::Duration::ZERO));
+        let again = subscribed("quotes/A", "0:5");
+        check(&[subscribed("quotes/A", "0:50"), later, again], "quotes/A", Some("0:50"));
+    }
+
+    #[test]
+    fn positions_of_ended_subscriptions_are_kept_up_to_a_bound() {
+        let mut positions = Positions::default();
+        for number in 0..=ENDED_MAX {
+            positions.apply(&subscribed(&format!("quotes/{number}"), "0:5"));
+            positions.apply(&unsubscribed(&format!("quotes/{number}")));
+        }
+        assert_eq!(positions.of(&channel("quotes/0")), None);
+        assert!(positions.of(&channel("quotes/1")).is_some());
+        assert!(positions.of(&channel(&format!("quotes/{ENDED_MAX}"))).is_some());
+        assert_eq!((positions.trackers.len(), positions.ended.len()), (0, ENDED_MAX));
     }
 }
