@@ -1,6 +1,6 @@
 //! What the end of a WebSocket asks of a client.
 //!
-//! 44xx: reconnecting would meet the same refusal. 45xx, and the codes of a restart or a broken network: resume elsewhere.
+//! 44xx: reconnecting would meet the same refusal, but for 4408, which says that something took too long. 45xx, and the codes of a restart or a broken network: resume elsewhere.
 
 use std::fmt;
 
@@ -27,6 +27,8 @@ impl Close {
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         match self.code {
+            // `Connect` came too late: the node or the network was slow, and need not be the next time.
+            4408 => Verdict::Resume,
             // The node takes what this client sent for malformed, unsupported, forbidden or too large. It would be again.
             1002 | 1003 | 1007..=1010 | 4400..=4499 => Verdict::End,
             // 1000, 1001, 1005, 1006, 1011 to 1014, 45xx, and codes that this version does not know.
@@ -61,8 +63,14 @@ mod tests {
     }
 
     #[test]
+    fn a_client_comes_back_after_it_was_late() {
+        // It ended, so that one slow handshake was the end of a client that had been subscribed for days.
+        check(&[4408], Verdict::Resume);
+    }
+
+    #[test]
     fn a_client_ends_when_something_must_change_first() {
-        check(&[4401, 4403, 4406, 4408, 4409, 4413, 4429], Verdict::End);
+        check(&[4401, 4403, 4406, 4409, 4413, 4429], Verdict::End);
         check(&[1002, 1003, 1007, 1008, 1009, 1010], Verdict::End);
     }
 }

@@ -35,6 +35,13 @@ impl Endpoint {
     pub fn port(&self) -> u16 {
         self.port
     }
+
+    /// Returns host and port as a URL and the `Host` header have them: with brackets around an IPv6 address.
+    #[must_use]
+    pub fn authority(&self) -> String {
+        let Self { host, port, .. } = self;
+        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+    }
 }
 
 impl FromStr for Endpoint {
@@ -63,11 +70,7 @@ impl FromStr for Endpoint {
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') {
-            write!(f, "ws://[{}]:{}{}", self.host, self.port, self.path)
-        } else {
-            write!(f, "ws://{}:{}{}", self.host, self.port, self.path)
-        }
+        write!(f, "ws://{}{}", self.authority(), self.path)
     }
 }
 

@@ -115,7 +115,13 @@ impl OpenError {
         match self {
             Self::Unreachable { .. } | Self::Timeout { .. } | Self::Handshake { .. } => true,
             Self::Refused { status, .. } => {
-                status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS
+                let later = [
+                    StatusCode::REQUEST_TIMEOUT,
+                    // 425: a proxy was offered early data that it does not want to answer twice.
+                    StatusCode::TOO_EARLY,
+                    StatusCode::TOO_MANY_REQUESTS,
+                ];
+                status.is_server_error() || later.contains(status)
             }
             Self::Subprotocol { .. } | Self::Token => false,
         }
@@ -164,7 +170,7 @@ impl Connection {
 fn request(endpoint: &Endpoint, options: &ConnectionOptions) -> Result<Request<()>, OpenError> {
     let mut request = Request::builder()
         .uri(endpoint.to_string())
-        .header(HOST, format!("{}:{}", endpoint.host(), endpoint.port()))
+        .header(HOST, endpoint.authority())
         .header(CONNECTION, "Upgrade")
         .header(UPGRADE, "websocket")
         .header(SEC_WEBSOCKET_VERSION, "13")
@@ -224,5 +230,41 @@ fn refused(endpoint: &Endpoint, options: &ConnectionOptions, error: tungstenite:
             OpenError::Subprotocol { endpoint, subprotocol: options.subprotocol.name() }
         }
         error => OpenError::Handshake { endpoint, source: Box::new(error) },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(url: &str, host: &str) {
+        let endpoint = url.parse().expect("an endpoint");
+        let request = request(&endpoint, &ConnectionOptions::default()).expect("a request");
+        assert_eq!(request.headers()[HOST], host);
+    }
+
+    #[test]
+    fn the_host_of_an_ipv6_endpoint_is_in_brackets() {
+        // It was `::1:8080`, which is another address and no port.
+        check("ws://[::1]:8080/v1/connect", "[::1]:8080");
+        check("ws://127.0.0.1:8080", "127.0.0.1:8080");
+        check("ws://push.example", "push.example:80");
+    }
+
+    #[test]
+    fn a_status_that_time_may_mend_is_a_reason_to_try_again() {
+        let is_temporary = |status: u16| {
+            let status = StatusCode::from_u16(status).expect("a status");
+            let (endpoint, body) = (String::new(), String::new());
+            OpenError::Refused { endpoint, status, retry_after: None, body }.is_temporary()
+        };
+        // 408 and 425 ended the client.
+        for status in [408, 425, 429, 500, 502, 503, 504] {
+            assert!(is_temporary(status), "{status}");
+        }
+        for status in [200, 301, 400, 401, 403, 404, 426] {
+            assert!(!is_temporary(status), "{status}");
+        }
     }
 }
