@@ -1,9 +1,13 @@
 //! How long to wait before the next attempt.
 //!
 //! Full jitter: any time between nothing and a bound that doubles, so that the clients of a node that died do not come back
-//! together. The random number is an argument.
+//! together. What a server asks for goes before that, within reason. The random number is an argument.
 
 use std::time::Duration;
+
+/// The longest wait that a server can ask for. A node's drain takes seconds, a restart minutes; whoever asks for more is
+/// mistaken, or wants this client gone.
+pub(crate) const HINT_MAX: Duration = Duration::from_secs(300);
 
 /// How long to wait before the next attempt.
 #[derive(Debug, Clone)]
@@ -20,16 +24,16 @@ impl Backoff {
         Self { first: first.min(max), max, attempt: 0 }
     }
 
-    /// Returns how long to wait before the next attempt; `random` is in `0.0..1.0`.
-    pub fn next(&mut self, random: f64) -> Duration {
+    /// Returns how long to wait before the next attempt, and counts it. `hint` is what the server asked for; `random` is in
+    /// `0.0..1.0`.
+    ///
+    /// A hint goes before the back-off and is cut to 5 minutes. From the second attempt on one that is shorter than the
+    /// first wait's bound does not count: else a server that says 0 each time would be hammered.
+    pub fn next(&mut self, hint: Option<Duration>, random: f64) -> Duration {
         let bound = self.first.saturating_mul(2_u32.saturating_pow(self.attempt)).min(self.max);
+        let hint = hint.filter(|hint| self.attempt == 0 || *hint >= self.first.max(Duration::from_nanos(1)));
         self.attempt = self.attempt.saturating_add(1);
-        bound.mul_f64(random.clamp(0.0, 1.0))
-    }
-
-    /// Takes that an attempt is made at another's word, and counts it.
-    pub fn overridden(&mut self) {
-        self.attempt = self.attempt.saturating_add(1);
+        hint.map_or_else(|| bound.mul_f64(random.clamp(0.0, 1.0)), |hint| hint.min(HINT_MAX))
     }
 
     /// Returns how many attempts were made since the last session that lasted.
@@ -49,7 +53,7 @@ impl Backoff {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::proptest;
+    use proptest::prelude::{ProptestConfig, proptest};
 
     use super::*;
 
@@ -59,27 +63,65 @@ mod tests {
     #[test]
     fn the_bound_doubles_up_to_the_maximum() {
         let mut backoff = Backoff::new(FIRST, MAX);
-        let bounds: Vec<_> = (0..8).map(|_| backoff.next(1.0).as_millis()).collect();
+        let bounds: Vec<_> = (0..8).map(|_| backoff.next(None, 1.0).as_millis()).collect();
         assert_eq!(bounds, [500, 1000, 2000, 4000, 8000, 16_000, 20_000, 20_000]);
     }
 
     #[test]
     fn only_a_session_that_lasted_starts_the_count_afresh() {
         let mut backoff = Backoff::new(FIRST, MAX);
-        backoff.next(1.0);
+        backoff.next(None, 1.0);
         backoff.lasted(Duration::from_secs(1));
-        assert_eq!(backoff.next(1.0), FIRST * 2);
+        assert_eq!(backoff.next(None, 1.0), FIRST * 2);
         backoff.lasted(MAX);
-        assert_eq!(backoff.next(1.0), FIRST);
+        assert_eq!(backoff.next(None, 1.0), FIRST);
+    }
+
+    #[test]
+    fn what_the_server_asks_for_goes_before_the_back_off() {
+        let mut backoff = Backoff::new(FIRST, MAX);
+        let mut next = |hint| backoff.next(hint, 1.0);
+        assert_eq!(next(Some(Duration::ZERO)), Duration::ZERO, "the first time at its word");
+        let three = Duration::from_secs(3);
+        assert_eq!([next(Some(three)), next(Some(FIRST)), next(None)], [three, FIRST, FIRST * 8]);
+    }
+
+    #[test]
+    fn a_server_that_asks_for_no_wait_each_time_is_not_hammered() {
+        // A hint of 0 replaced every wait: a node that took the client and sent it away at once was asked as fast as it
+        // could answer.
+        let mut backoff = Backoff::new(FIRST, MAX);
+        let bounds: Vec<_> = (0..7).map(|_| backoff.next(Some(Duration::ZERO), 1.0).as_millis()).collect();
+        assert_eq!(bounds, [0, 1000, 2000, 4000, 8000, 16_000, 20_000]);
+    }
+
+    #[test]
+    fn nobody_can_send_a_client_away_for_a_day() {
+        // `Retry-After: 86400` did.
+        let mut backoff = Backoff::new(FIRST, MAX);
+        assert_eq!(backoff.next(Some(Duration::MAX), 0.5), HINT_MAX);
+        assert_eq!(backoff.next(Some(Duration::from_secs(86_400)), 0.5), HINT_MAX);
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(10_000))]
+
         #[test]
-        fn no_wait_is_longer_than_the_maximum(attempts in 1..100_usize, random in 0.0..1.0) {
-            let mut backoff = Backoff::new(FIRST, MAX);
-            for _ in 0..attempts {
-                assert!(backoff.next(random) <= MAX);
+        fn a_wait_is_anything_up_to_a_bound_that_doubles_from_half_a_second_to_twenty(
+            before in proptest::collection::vec(proptest::option::of(0..600_u64), 0..40),
+            random in 0.0..1.0,
+        ) {
+            let mut backoff = crate::Options::default().backoff();
+            for hint in &before {
+                let wait = backoff.next(hint.map(Duration::from_secs), random);
+                assert!(wait <= hint.map_or(MAX, |_| HINT_MAX), "{wait:?}");
             }
+            let doubled = 500 * 2_u64.pow(u32::try_from(before.len().min(6)).expect("it is small"));
+            let bound = Duration::from_millis(doubled.min(20_000));
+            assert_eq!(backoff.clone().next(None, 0.0), Duration::ZERO);
+            assert_eq!(backoff.clone().next(None, 1.0), bound);
+            // Anything between is as likely: the wait is the random number's share of the bound.
+            assert_eq!(backoff.next(None, random), bound.mul_f64(random));
         }
     }
 }

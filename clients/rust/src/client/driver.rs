@@ -106,6 +106,8 @@ impl Driver {
                 Ok(again) => again,
                 Err(ended) => break ended,
             };
+            // Whatever was wrong with this node, another one may not have it.
+            self.turn = self.turn.wrapping_add(1);
             let waited = self.pause(cause, after);
             if let Err(Asked) = Box::pin(waited).await {
                 break Ended::Asked;
@@ -161,12 +163,7 @@ impl Driver {
     /// Waits before the next attempt, and until the application has taken what there is: attempts that nobody looks at
     /// must not pile up.
     async fn pause(&mut self, cause: Cause, after: Option<Duration>) -> Result<(), Asked> {
-        let after = if let Some(after) = after {
-            self.backoff.overridden();
-            after
-        } else {
-            self.backoff.next(fastrand::f64())
-        };
+        let after = self.backoff.next(after, fastrand::f64());
         let attempt = self.backoff.attempt();
         tracing::debug!(%cause, attempt, ?after, "reconnecting");
         self.emit(Event::Reconnecting(Reconnecting { cause, attempt, after }));
@@ -186,10 +183,7 @@ impl Driver {
         let opened = self.meanwhile(establish(&endpoint, &options, messages)).await;
         match opened {
             Ok(Ok(established)) => Ok(established),
-            Ok(Err(error)) => {
-                self.turn = self.turn.wrapping_add(1);
-                Err(Leave::Failed(error))
-            }
+            Ok(Err(error)) => Err(Leave::Failed(error)),
             Err(Asked) => Err(Leave::Asked),
         }
     }

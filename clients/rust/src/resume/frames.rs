@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     Delivery, Event, Header, Heartbeat, Progress, Refused, Skipped, SnapshotEnd, Subscribed, Unsubscribed,
+    backoff::HINT_MAX,
 };
 
 /// How long to wait before a subscription that Kafka's absence refused is asked for again, where the node does not say.
@@ -216,7 +217,7 @@ impl Resume {
         refused.retry_after = match error.retry_after_ms {
             0 if moved => Some(Duration::ZERO),
             0 => (code == ErrorCode::Unavailable).then_some(AGAIN_AFTER),
-            ms => Some(Duration::from_millis(ms.into())),
+            ms => Some(Duration::from_millis(ms.into()).min(HINT_MAX)),
         };
         match refused.retry_after {
             Some(after) => {

@@ -230,6 +230,29 @@ async fn a_client_tries_its_other_endpoints_when_a_node_is_gone() {
 }
 
 #[tokio::test]
+async fn a_client_that_leaves_a_node_turns_to_the_next_one() {
+    // It came back to the node that had sent it away, and tried another one only after that had failed.
+    let (first, second) = (Node::start().await, Node::start().await);
+    let other = second.url().parse().expect("an endpoint");
+    let (mut client, session) = subscribed(&first, Options { other_endpoints: vec![other], ..hasty() }).await;
+    session.close(4529, "full").await;
+    cause(next(&mut client).await);
+    let session = resumes(&mut client, &second, "0:5").await;
+    drop(session);
+    cause(next(&mut client).await);
+    resumes(&mut client, &first, "0:5").await;
+}
+
+#[tokio::test]
+async fn a_client_that_was_late_comes_back() {
+    let node = Node::start().await;
+    let (mut client, session) = subscribed(&node, hasty()).await;
+    session.close(4408, "no connect in time").await;
+    cause(next(&mut client).await);
+    resumes(&mut client, &node, "0:5").await;
+}
+
+#[tokio::test]
 async fn closing_a_client_says_so_to_the_node() {
     let node = Node::start().await;
     let (client, session) = subscribed(&node, hasty()).await;
