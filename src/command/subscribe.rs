@@ -11,10 +11,12 @@ mod start;
 
 use std::{collections::HashMap, num::NonZeroU64, sync::Arc, time::SystemTime};
 
-use tailcast_client::{Client, ConnectError, Delivery, Ended, Event, Options, Refused, Subscribed};
+use tailcast_client::{
+    Client, ConnectError, Delivery, Ended, Event, MaxRate, Mode, Options, Refused, Subscribed,
+};
 use tailcast_proto::{
     Channel,
-    push::v1::{ErrorCode, Outcome, UnsubscribeReason},
+    push::v1::{ErrorCode, Outcome, SkipReason, UnsubscribeReason},
 };
 
 use self::{line::Record, resume::Resume, start::StartOf};
@@ -46,7 +48,13 @@ pub(super) struct Subscribe {
     /// End after this many records.
     #[arg(long, value_name = "N")]
     count: Option<NonZeroU64>,
-    /// Where to start: live, earliest, a position, a time (RFC 3339), or how long ago (5m). CHANNEL=START for one channel;
+    /// Print the latest record of each key where the output is behind, instead of every record.
+    #[arg(long)]
+    conflated: bool,
+    /// Print at most this many records per key and second, always the latest.
+    #[arg(long, value_name = "N", requires = "conflated")]
+    max_rate: Option<MaxRate>,
+    /// Where to start: live, earliest, snapshot (the latest record of each key, then live), a position, a time (RFC 3339), or how long ago (5m). CHANNEL=START for one channel;
     /// may be repeated.
     #[arg(long = "from", value_name = "START")]
     starts: Vec<StartOf>,
@@ -80,11 +88,12 @@ impl Subscribe {
     pub(super) async fn run(self) -> Result<Exit, Failure> {
         let subscriptions = start::subscriptions(&self.channels, &self.starts, SystemTime::now());
         let subscriptions = subscriptions.or_exit(Exit::Usage)?;
+        let mode = if self.conflated { Mode::Conflated { max_rate: self.max_rate } } else { Mode::Lossless };
         let options = Options { client_name: "tailcast-sub".to_owned(), ..Options::default() };
         let client = Client::connect(&self.url, options).await.map_err(unconnected)?;
         let active = subscriptions.len();
         for subscription in subscriptions {
-            client.subscribe(subscription).await.or_exit(Exit::Internal)?;
+            client.subscribe(subscription.mode(mode)).await.or_exit(Exit::Internal)?;
         }
         let wanted = self.count.map(NonZeroU64::get);
         let output = Output::standard();
@@ -140,10 +149,19 @@ impl Run {
                 self.told.remove(&Some(Arc::clone(&subscribed.channel)));
                 say(started(&subscribed));
             }
+            // Who asked for conflation is not told each time.
+            Event::Skipped(skipped) if skipped.reason == SkipReason::Conflated => {}
             Event::Skipped(skipped) => say(format_args!(
-                "{}: partition {}: offsets {} to {} were skipped",
-                skipped.channel, skipped.partition, skipped.first, skipped.next
+                "{}: partition {}: offsets {} to {} were skipped: {}",
+                skipped.channel,
+                skipped.partition,
+                skipped.first,
+                skipped.next,
+                skipped_because(skipped.reason)
             )),
+            Event::SnapshotEnd(end) => {
+                say(format_args!("{}: live after {} latest values", end.channel, end.values));
+            }
             Event::Reconnecting(gone) => {
                 say(format_args!("{}; connecting again in {} ms", gone.cause, gone.after.as_millis()));
             }
@@ -155,7 +173,7 @@ impl Run {
             }
             Event::Ended(Ended::Asked) => return Ok(Next::End),
             Event::Ended(ended) => return Err(Failure::new(Exit::Refused, ended)),
-            Event::SnapshotEnd(_) | Event::Heartbeat(_) => {}
+            Event::Heartbeat(_) => {}
         }
         Ok(Next::Go)
     }
@@ -213,6 +231,16 @@ fn because(reason: UnsubscribeReason) -> &'static str {
         UnsubscribeReason::LogTruncated => "Kafka's log was cut back behind the position",
         UnsubscribeReason::PartitionsAdded => "the topic has more partitions",
         UnsubscribeReason::Forbidden => "reading the channel is no longer permitted",
+        UnsubscribeReason::Closing => "the node closes the session",
         UnsubscribeReason::Requested | UnsubscribeReason::Unspecified => "the node did not say why",
+    }
+}
+
+fn skipped_because(reason: SkipReason) -> &'static str {
+    match reason {
+        SkipReason::Retention => "Kafka has deleted them",
+        SkipReason::Conflated => "newer records of their keys follow",
+        SkipReason::Truncated => "Kafka's log was cut back",
+        SkipReason::Unspecified => "the node did not say why",
     }
 }

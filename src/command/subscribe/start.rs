@@ -16,6 +16,8 @@ pub(super) enum Start {
     Live,
     /// With the oldest record that there is.
     Earliest,
+    /// With the latest record of each key.
+    Snapshot,
     /// At a position.
     Position(Position),
     /// With the first record at or after a time.
@@ -38,8 +40,8 @@ pub(super) struct StartOf {
 pub(super) enum StartError {
     /// It is none of the forms.
     #[error(
-        "{found:?} is not a start; a start is `live`, `earliest`, a position (0:123 or EPOCH/4@0:123,3:77), a time \
-         (2026-11-21T08:00:00Z), or how long ago (5m)"
+        "{found:?} is not a start; a start is `live`, `earliest`, `snapshot`, a position (0:123 or EPOCH/4@0:123,3:77), \
+         a time (2026-11-21T08:00:00Z), or how long ago (5m)"
     )]
     Form {
         /// What was found.
@@ -106,6 +108,7 @@ impl Start {
         match self {
             Self::Live => tailcast_client::Start::Live,
             Self::Earliest => tailcast_client::Start::Earliest,
+            Self::Snapshot => tailcast_client::Start::Snapshot,
             Self::Position(position) => tailcast_client::Start::Position(position.clone()),
             Self::At(time) => tailcast_client::Start::Timestamp(timestamp_ms(*time)),
             Self::Ago(ago) => {
@@ -129,6 +132,7 @@ impl FromStr for Start {
         match text {
             "live" => return Ok(Self::Live),
             "earliest" => return Ok(Self::Earliest),
+            "snapshot" => return Ok(Self::Snapshot),
             _ => {}
         }
         // A time has colons too, so it is tried first; no position is a time.
@@ -180,6 +184,7 @@ mod tests {
     fn a_start_is_a_word_a_position_a_time_or_how_long_ago() {
         check("live", "Live");
         check("earliest", "Earliest");
+        check("snapshot", "Snapshot");
         check("0:123,3:77", "position 0:123,3:77");
         check("ASNFZ4mrze_-3LqYdlQyEA/8@0:123", "position ASNFZ4mrze_-3LqYdlQyEA/8@0:123");
         check("2026-11-21T08:00:00Z", "at 2026-11-21T08:00:00Z");
