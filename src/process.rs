@@ -5,10 +5,15 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use tailcast_ingest::Ingest;
-use tailcast_push::Push;
+use tailcast_ingest::{self as ingest, Ingest, ProducerError};
+use tailcast_push::{self as push, Push};
 use tailcast_services::{
-    admin::Admin, lifecycle::Lifecycle, log, metrics::Metrics, readiness::Readiness, topics::Epochs,
+    admin::Admin,
+    lifecycle::Lifecycle,
+    log,
+    metrics::Metrics,
+    readiness::Readiness,
+    topics::{Epochs, StartError},
 };
 
 use crate::{
@@ -59,13 +64,7 @@ impl Process {
         let (own, kafka) = (config.ingest.clone(), config.kafka.clone());
         let registry = &mut self.metrics.registry;
         let bound = Ingest::bind(own, kafka, epochs, &self.lifecycle, &self.readiness, registry).await;
-        bound.map_err(|error| match error {
-            tailcast_ingest::BindError::Listen { .. } => unavailable(error, remedies.service),
-            tailcast_ingest::BindError::Config(_) | tailcast_ingest::BindError::Kafka(_) => {
-                Failure::new(Exit::Usage, error)
-            }
-            error => Failure::new(Exit::Internal, error),
-        })
+        bound.map_err(|error| of_ingest(error, remedies))
     }
 
     /// Binds the way out.
@@ -78,13 +77,7 @@ impl Process {
         let (own, kafka) = (config.push.clone(), config.kafka.clone());
         let registry = &mut self.metrics.registry;
         let bound = Push::bind(own, kafka, epochs, &self.lifecycle, &self.readiness, registry).await;
-        bound.map_err(|error| match error {
-            tailcast_push::BindError::Listen { .. } => unavailable(error, remedies.service),
-            tailcast_push::BindError::Config(_) | tailcast_push::BindError::Property(_) => {
-                Failure::new(Exit::Usage, error)
-            }
-            error => Failure::new(Exit::Internal, error),
-        })
+        bound.map_err(|error| of_push(error, remedies))
     }
 
     /// Returns what tasks are started on.
@@ -113,8 +106,75 @@ impl Process {
     }
 }
 
+/// Why ingest does not start. A client that librdkafka does not make is a configuration that it does not take.
+fn of_ingest(error: ingest::BindError, remedies: Remedies) -> Failure {
+    match error {
+        ingest::BindError::Listen { .. } => unavailable(error, remedies.service),
+        ingest::BindError::Config(_)
+        | ingest::BindError::Kafka(_)
+        | ingest::BindError::Producer(ProducerError::Configuration(_))
+        | ingest::BindError::Topics(StartError::Client(_)) => Failure::new(Exit::Usage, error),
+        ingest::BindError::Producer(ProducerError::Thread(_))
+        | ingest::BindError::Topics(StartError::Thread(_))
+        | ingest::BindError::Reflection(_) => Failure::new(Exit::Internal, error),
+    }
+}
+
+/// Why push does not start, likewise.
+fn of_push(error: push::BindError, remedies: Remedies) -> Failure {
+    match error {
+        push::BindError::Listen { .. } => unavailable(error, remedies.service),
+        push::BindError::Config(_)
+        | push::BindError::Property(_)
+        | push::BindError::Kafka(_)
+        | push::BindError::Topics(StartError::Client(_)) => Failure::new(Exit::Usage, error),
+        error => Failure::new(Exit::Internal, error),
+    }
+}
+
 /// An address cannot be listened on; `remedy` says what can be done.
 fn unavailable(error: impl Into<anyhow::Error>, remedy: &str) -> Failure {
     let cause = Failure::new(Exit::Unavailable, error);
     Failure::say(Exit::Unavailable, format_args!("{cause}; {remedy}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use rdkafka::error::KafkaError;
+
+    use super::*;
+
+    const REMEDIES: Remedies = Remedies { admin: "a", service: "choose another" };
+
+    fn no_client() -> KafkaError {
+        KafkaError::ClientCreation("Property `sasl.username` must be set".to_owned())
+    }
+
+    #[test]
+    fn a_client_that_librdkafka_does_not_make_is_a_wrong_configuration() {
+        // Each of these ended with 70, which says "internal error" and lets a supervisor start it again and again.
+        let exit = |error| of_ingest(error, REMEDIES).exit();
+        assert_eq!(exit(ProducerError::Configuration(no_client()).into()), Exit::Usage);
+        assert_eq!(exit(StartError::Client(no_client()).into()), Exit::Usage);
+        assert_eq!(exit(StartError::Thread(io::ErrorKind::WouldBlock.into()).into()), Exit::Internal);
+        let exit = |error| of_push(error, REMEDIES).exit();
+        assert_eq!(exit(no_client().into()), Exit::Usage);
+        assert_eq!(exit(StartError::Client(no_client()).into()), Exit::Usage);
+        assert_eq!(exit(StartError::Thread(io::ErrorKind::WouldBlock.into()).into()), Exit::Internal);
+    }
+
+    #[test]
+    fn an_address_that_is_taken_is_answered_with_what_chooses_another() {
+        let taken = || io::ErrorKind::AddrInUse.into();
+        let listen = SocketAddr::from(([127, 0, 0, 1], 8080));
+        for failure in [
+            of_ingest(ingest::BindError::Listen { address: listen, source: taken() }, REMEDIES),
+            of_push(push::BindError::Listen { listen, source: taken() }, REMEDIES),
+        ] {
+            assert_eq!(failure.exit(), Exit::Unavailable);
+            assert!(failure.to_string().ends_with("; choose another"), "{failure}");
+        }
+    }
 }

@@ -12,6 +12,7 @@ mod line_limit;
 mod names;
 mod property;
 mod secrets;
+mod trial;
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -71,6 +72,14 @@ pub enum PropertyError {
         value: String,
         /// librdkafka's own words.
         reason: String,
+    },
+    /// Each property is right, and together they are not.
+    #[error("kafka.properties: librdkafka makes no client of them for the {role}: {source}")]
+    Together {
+        /// What the client would be for.
+        role: Role,
+        /// librdkafka's own words.
+        source: KafkaError,
     },
 }
 

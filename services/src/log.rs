@@ -49,13 +49,27 @@ pub enum LogError {
     Begun,
 }
 
+impl Config {
+    /// Checks the filter, without beginning to log.
+    ///
+    /// # Errors
+    /// [`LogError::Filter`].
+    pub fn check(&self) -> Result<(), LogError> {
+        self.parsed_filter().map(drop)
+    }
+
+    fn parsed_filter(&self) -> Result<EnvFilter, LogError> {
+        EnvFilter::try_new(&self.filter)
+            .map_err(|source| LogError::Filter { filter: self.filter.clone(), source })
+    }
+}
+
 /// Begins to log. Panics are logged from here on, in the same form, with their place.
 ///
 /// # Errors
 /// See [`LogError`].
 pub fn init(config: &Config) -> Result<(), LogError> {
-    let filter = EnvFilter::try_new(&config.filter)
-        .map_err(|source| LogError::Filter { filter: config.filter.clone(), source })?;
+    let filter = config.parsed_filter()?;
     let terminal = std::io::stderr().is_terminal();
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let begun = if config.format.is_json(terminal) {
@@ -105,7 +119,9 @@ mod tests {
     #[test]
     fn a_wrong_filter_is_refused_with_an_example() {
         let config = Config { filter: "tailcast=loud".into(), format: Format::Json };
-        let error = init(&config).expect_err("`loud` is no level");
-        assert!(error.to_string().contains("info,tailcast_push=debug"), "{error}");
+        for refused in [config.check(), init(&config)] {
+            let error = refused.expect_err("`loud` is no level");
+            assert!(error.to_string().contains("info,tailcast_push=debug"), "{error}");
+        }
     }
 }

@@ -1,14 +1,25 @@
 //! What is checked before any socket is opened, beyond the type of each value.
 
+use std::time::Duration;
+
 use tailcast_ingest as ingest;
 use tailcast_push as push;
-use tailcast_services::kafka::PropertyError;
+use tailcast_services::{
+    kafka::{PropertyError, Role},
+    log::LogError,
+};
 
 use super::Config;
+
+/// What a process may need to end besides what its parts are given: to tell the last outcomes, and to close.
+const DRAIN_MARGIN: Duration = Duration::from_secs(2);
 
 /// Why a configuration cannot be used, although each of its values is valid.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckError {
+    /// The log cannot begin.
+    #[error(transparent)]
+    Log(#[from] LogError),
     /// Kafka's settings cannot be used.
     #[error(transparent)]
     Kafka(#[from] PropertyError),
@@ -18,6 +29,24 @@ pub enum CheckError {
     /// Push cannot use it.
     #[error(transparent)]
     Push(#[from] push::config::ConfigError),
+    /// The process would be cut off, with exit code 70, before one of its parts has drained.
+    #[error(
+        "drain.within is {within} and {key} is {value}: drain.within has to be at least {least}, or what has not ended by \
+         then is cut off",
+        within = humantime::format_duration(*within),
+        value = humantime::format_duration(*value),
+        least = humantime::format_duration(*least),
+    )]
+    Drain {
+        /// What a part may take.
+        key: &'static str,
+        /// Its value.
+        value: Duration,
+        /// What the process may take.
+        within: Duration,
+        /// The least that it has to be allowed.
+        least: Duration,
+    },
 }
 
 impl Config {
@@ -27,9 +56,10 @@ impl Config {
     ///
     /// See [`CheckError`].
     pub fn check_ingest(&self) -> Result<(), CheckError> {
+        self.log.check()?;
         self.ingest.check()?;
-        self.kafka.producer()?;
-        self.kafka.directory()?;
+        self.check_drain("ingest.drain_within", self.ingest.drain_within, self.ingest.drain_within)?;
+        self.kafka.check(&[Role::Producer, Role::Directory])?;
         Ok(())
     }
 
@@ -39,16 +69,26 @@ impl Config {
     ///
     /// See [`CheckError`].
     pub fn check_push(&self) -> Result<(), CheckError> {
+        self.log.check()?;
         self.push.check()?;
-        self.kafka.tail()?;
-        self.kafka.reader()?;
-        self.kafka.directory()?;
+        let spread = self.push.drain.spread;
+        // A client that has not left a tenth of the spread after it was told to is closed.
+        self.check_drain("push.drain.spread", spread, spread.saturating_add(spread / 10))?;
+        self.kafka.check(&[Role::Tail, Role::Reader, Role::Directory])?;
         Ok(())
+    }
+
+    /// Checks that a part which takes `takes` because of `key` has drained when the process has to end.
+    fn check_drain(&self, key: &'static str, value: Duration, takes: Duration) -> Result<(), CheckError> {
+        let (within, least) = (self.drain.within, takes.saturating_add(DRAIN_MARGIN));
+        if within < least { Err(CheckError::Drain { key, value, within, least }) } else { Ok(()) }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use tailcast_services::config::FlagValue;
 
     use crate::config::{Layers, defaults};
@@ -78,5 +118,21 @@ mod tests {
         check("kafka.properties.acks", "1", "\"acks\" belongs to Tailcast");
         check("kafka.properties.no.such", "1", "\"no.such\"");
         check("kafka.brokers", "", "kafka.brokers");
+        // These two were found by the start of a service, the second with the exit code of an internal error.
+        check("log.filter", "tailcast=loud", "log.filter");
+        check("kafka.properties.security.protocol", "sasl_ssl", "kafka.properties");
+    }
+
+    #[test]
+    fn a_process_has_time_to_drain_its_parts() {
+        // Nothing compared them: a process with less time than its parts was cut off while it did what it was told.
+        check("ingest.drain_within", "24s", "drain.within is 25s and ingest.drain_within is 24s");
+        check("push.drain.spread", "21s", "drain.within is 25s and push.drain.spread is 21s");
+        check("drain.within", "16999ms", "drain.within has to be at least 17s");
+        let mut config = defaults();
+        config.drain.within = Duration::from_secs(17);
+        config.check_ingest().expect("15 s and the margin fit");
+        config.drain.within = Duration::from_secs(13);
+        config.check_push().expect("10 s, a tenth of it and the margin fit");
     }
 }

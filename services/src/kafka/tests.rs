@@ -1,6 +1,6 @@
 //! Settings as data: what goes in, what comes out.
 
-use super::{Settings, Standing, properties};
+use super::{Role, Settings, Standing, properties};
 
 fn settings(lines: &[(&str, &str)]) -> Settings {
     let mut settings = Settings::at("127.0.0.1:9092");
@@ -92,6 +92,20 @@ fn what_is_wrong_is_said_without_what_may_be_a_secret() {
 }
 
 #[test]
+fn properties_that_do_not_fit_together_are_found_without_a_broker() {
+    // Each of them is taken alone, so only the start of a service found out, with exit code 70.
+    let check = |lines: &[(&str, &str)], role, expected: &str| {
+        let error = settings(lines).check(&[role]).expect_err("these do not fit together").to_string();
+        assert!(error.contains(expected), "{error}");
+    };
+    let encrypted = ("security.protocol", "sasl_ssl");
+    check(&[encrypted], Role::Directory, "for the directory");
+    check(&[encrypted, ("sasl.mechanisms", "PLAIN")], Role::Tail, "sasl.username");
+    check(&[("message.timeout.ms", "5"), ("linger.ms", "1000")], Role::Producer, "linger.ms");
+    settings(&[]).check(&[Role::Producer, Role::Tail, Role::Reader, Role::Directory]).expect("presets fit");
+}
+
+#[test]
 fn two_names_of_one_property_cannot_both_be_set() {
     refused(
         &[("linger.ms", "1"), ("queue.buffering.max.ms", "2")],
@@ -127,7 +141,8 @@ fn compression_encryption_and_authentication_are_built_in() {
     }
     for mechanism in ["PLAIN", "SCRAM-SHA-512"] {
         let secure = [("security.protocol", "sasl_ssl"), ("sasl.mechanism", mechanism)];
-        settings(&secure).tail().expect(mechanism);
+        let credentials = [("sasl.username", "tailcast"), ("sasl.password", "hunter2")];
+        settings(&[secure, credentials].concat()).check(&[Role::Tail]).expect(mechanism);
     }
 }
 
