@@ -57,10 +57,19 @@ const REMEDIES: Remedies = Remedies { admin: REMEDY, service: REMEDY };
 pub(crate) struct Options {
     /// What is added to the three ports.
     pub(crate) port_offset: u16,
-    /// A Kafka to use instead of the in-process broker: `HOST:PORT`, several with commas.
-    pub(crate) kafka: Option<String>,
+    /// Which Kafka is used.
+    pub(crate) kafka: Kafka,
     /// How often each symbol trades, per second.
     pub(crate) rate: f64,
+}
+
+/// Which Kafka is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kafka {
+    /// The one whose brokers the configuration names.
+    Configured,
+    /// A broker in this process.
+    InProcess,
 }
 
 /// Everything, started.
@@ -84,15 +93,14 @@ impl Dev {
     /// Starts everything.
     pub(crate) async fn start(config: Config, options: &Options) -> Result<Self, Failure> {
         let mut config = configure(config, options)?;
-        let mut process = Process::begin(&config, REMEDIES).await?;
         config.check_ingest().and_then(|()| config.check_push()).or_exit(Exit::Usage)?;
-        let in_process = match &options.kafka {
-            Some(brokers) => {
-                config.kafka.brokers = kafka::Settings::at(brokers).brokers;
+        let mut process = Process::begin(&config, REMEDIES).await?;
+        let in_process = match options.kafka {
+            Kafka::Configured => {
                 topics::create_missing(&config.kafka).await.or_exit(Exit::Unavailable)?;
                 None
             }
-            None => Some(start_broker(&mut config.kafka).or_exit(Exit::Internal)?),
+            Kafka::InProcess => Some(start_broker(&mut config.kafka).or_exit(Exit::Internal)?),
         };
         let epochs = in_process.as_ref().map_or(Epochs::Kafka, InProcess::epochs);
         let brokers = config.kafka.brokers.join(",");
@@ -170,7 +178,7 @@ mod tests {
     use super::*;
 
     fn options(port_offset: u16) -> Options {
-        Options { port_offset, kafka: None, rate: 6.0 }
+        Options { port_offset, kafka: Kafka::InProcess, rate: 6.0 }
     }
 
     #[test]

@@ -133,6 +133,39 @@ pub fn load<T: DeserializeOwned>(
     environment: impl IntoIterator<Item = (String, String)>,
     flags: &[FlagValue],
 ) -> Result<T, ConfigError> {
+    let layers = layers(defaults, file, environment, flags)?;
+    let mut figment = Figment::new();
+    for (index, layer) in layers.iter().enumerate() {
+        figment = figment.merge(layer.provider(index));
+    }
+    figment.extract().map_err(|error| explain::explain(error, &figment, &layers))
+}
+
+/// Returns what sets `key`, such as `kafka.brokers`; [`Source::Defaults`] when nothing is laid over its default, even the
+/// same value.
+///
+/// # Errors
+/// See [`ConfigError`]: when a layer cannot be read. Whether its values are valid is for [`load`] to say.
+pub fn source_of(
+    key: &str,
+    defaults: &'static str,
+    file: Option<&Path>,
+    environment: impl IntoIterator<Item = (String, String)>,
+    flags: &[FlagValue],
+) -> Result<Source, ConfigError> {
+    let path: Vec<String> = key.split('.').map(str::to_owned).collect();
+    let layers = layers(defaults, file, environment, flags)?;
+    let sets = layers.iter().rev().find(|layer| text::value_at(&layer.values, &path).is_some());
+    Ok(sets.map_or(Source::Defaults, |layer| layer.source.clone()))
+}
+
+/// The defaults, and what is laid over them, in order.
+fn layers(
+    defaults: &'static str,
+    file: Option<&Path>,
+    environment: impl IntoIterator<Item = (String, String)>,
+    flags: &[FlagValue],
+) -> Result<Vec<Layer>, ConfigError> {
     let base = Layer::of_text(Source::Defaults, defaults)?;
     let mut over = Vec::new();
     if let Some(path) = file {
@@ -153,12 +186,7 @@ pub fn load<T: DeserializeOwned>(
     for layer in &mut over {
         layer.flatten_free_sections_of(&base);
     }
-    let layers: Vec<Layer> = std::iter::once(base).chain(over).collect();
-    let mut figment = Figment::new();
-    for (index, layer) in layers.iter().enumerate() {
-        figment = figment.merge(layer.provider(index));
-    }
-    figment.extract().map_err(|error| explain::explain(error, &figment, &layers))
+    Ok(std::iter::once(base).chain(over).collect())
 }
 
 impl fmt::Display for Origin {

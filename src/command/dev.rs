@@ -2,14 +2,19 @@
 
 use std::env;
 
+use tailcast_services::config::FlagValue;
+
 use super::{
     exit::{Exit, Failure, OrExit},
     output::say,
 };
 use crate::{
-    config::{NoFlags, Overrides},
-    dev,
+    config::{Layers, LoadError, NoFlags, Overrides},
+    dev::{self, Kafka},
 };
+
+/// The key that names a Kafka.
+const BROKERS: &str = "kafka.brokers";
 
 /// The most trades per second and symbol: 20 symbols at this rate are 2,000 records per second.
 const RATE_MAX: f64 = 100.0;
@@ -23,7 +28,8 @@ pub(super) struct Dev {
     /// Add N to the three ports.
     #[arg(long, value_name = "N", default_value_t = 0)]
     port_offset: u16,
-    /// Use this Kafka instead of a broker in this process; the topics quotes and chat are created where they do not exist.
+    /// Use this Kafka instead of a broker in this process, as kafka.brokers in a configuration does; the topics quotes and
+    /// chat are created where they do not exist.
     #[arg(long, value_name = "HOST:PORT,…")]
     kafka: Option<String>,
     /// Trades per second of each of the 20 symbols; 0 closes the market.
@@ -36,8 +42,10 @@ pub(super) struct Dev {
 impl Dev {
     /// Runs until a signal comes.
     pub(super) async fn run(self) -> Result<Exit, Failure> {
-        let config = self.overrides.layers().load().or_exit(Exit::Usage)?;
-        let options = dev::Options { port_offset: self.port_offset, kafka: self.kafka, rate: self.rate };
+        let layers = layers(self.overrides.layers(), self.kafka);
+        let config = layers.load().or_exit(Exit::Usage)?;
+        let kafka = kafka(&layers).or_exit(Exit::Usage)?;
+        let options = dev::Options { port_offset: self.port_offset, kafka, rate: self.rate };
         let dev = dev::Dev::start(config, &options).await?;
         let command = env::args_os().next().unwrap_or_default();
         say(dev.welcome(&command.to_string_lossy()));
@@ -45,10 +53,50 @@ impl Dev {
     }
 }
 
+/// Lays `--kafka` over what is configured.
+fn layers(mut layers: Layers, brokers: Option<String>) -> Layers {
+    let flag = |value| FlagValue { flag: "--kafka", key: BROKERS.to_owned(), value };
+    layers.flags.extend(brokers.map(flag));
+    layers
+}
+
+/// Returns which Kafka is used: the one that somebody names, wherever.
+fn kafka(layers: &Layers) -> Result<Kafka, LoadError> {
+    Ok(if layers.set(BROKERS)? { Kafka::Configured } else { Kafka::InProcess })
+}
+
 /// Parses a rate.
 fn rate(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(rate) if (0.0..=RATE_MAX).contains(&rate) => Ok(rate),
         _ => Err(format!("a rate is a number from 0 to {RATE_MAX}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(variable: Option<&str>, flag: Option<&str>, expected: Option<&[&str]>) {
+        let variable = variable.map(|brokers| ("TAILCAST__KAFKA__BROKERS".to_owned(), brokers.to_owned()));
+        let environment = variable.into_iter().collect();
+        let layers = layers(Layers { environment, ..Layers::default() }, flag.map(str::to_owned));
+        let found = kafka(&layers).map_err(|error| error.to_string()).expect("these are brokers");
+        assert_eq!(found == Kafka::Configured, expected.is_some());
+        if let Some(brokers) = expected {
+            let config = layers.load().map_err(|error| error.to_string()).expect("these are brokers");
+            assert_eq!(config.kafka.brokers, brokers);
+        }
+    }
+
+    #[test]
+    fn a_kafka_that_is_named_anywhere_is_used() {
+        // What the configuration named was overwritten in silence by the broker in this process.
+        check(Some("a:9092,b:9092"), None, Some(&["a:9092", "b:9092"]));
+        check(Some("127.0.0.1:9092"), None, Some(&["127.0.0.1:9092"]));
+        check(None, Some("c:9092"), Some(&["c:9092"]));
+        check(Some("a:9092"), Some("c:9092"), Some(&["c:9092"]));
+        check(None, None, None);
     }
 }

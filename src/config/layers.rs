@@ -4,7 +4,7 @@ use std::{env, path::PathBuf};
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tailcast_services::config::{self, FlagValue, PREFIX};
+use tailcast_services::config::{self, FlagValue, PREFIX, Source};
 
 use super::{Config, DEFAULTS};
 
@@ -40,6 +40,13 @@ impl Layers {
     /// When a key is unknown or its value is not valid; the error names the key and where its value came from.
     pub fn load(&self) -> Result<Config, LoadError> {
         self.load_as()
+    }
+
+    /// Returns whether anything sets `key`, be it to its default.
+    pub(crate) fn set(&self, key: &str) -> Result<bool, LoadError> {
+        let environment = self.environment.iter().cloned();
+        let source = config::source_of(key, DEFAULTS, self.file.as_deref(), environment, &self.flags)?;
+        Ok(source != Source::Defaults)
     }
 
     /// Lays everything over the defaults, and returns the keys and values as they are.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{ConfigError, FlagValue, load};
+use super::{ConfigError, FlagValue, Source, load, source_of};
 
 const DEFAULTS: &str = r#"
 [push]
@@ -87,6 +87,13 @@ impl Given {
     fn load(&self) -> Result<Config, ConfigError> {
         let path = self.file.as_ref().map(|(_, path)| path.as_path());
         load(DEFAULTS, path, self.environment.clone(), &self.flags)
+    }
+
+    #[track_caller]
+    fn source_of(&self, key: &str) -> Source {
+        let path = self.file.as_ref().map(|(_, path)| path.as_path());
+        let source = source_of(key, DEFAULTS, path, self.environment.clone(), &self.flags);
+        source.map_err(|error| error.to_string()).expect("these layers can be read")
     }
 
     #[track_caller]
@@ -240,4 +247,15 @@ fn a_secret_is_not_repeated_in_an_error() {
         .expect_err("a list is no password")
         .to_string();
     assert!(error.contains("kafka.properties.sasl.password") && !error.contains("hunter2"), "{error}");
+}
+
+#[test]
+fn who_sets_a_key_is_known_even_where_the_value_is_its_default() {
+    let same = "[kafka]\nbrokers = ['127.0.0.1:9092']";
+    let file = given().file(same);
+    assert!(matches!(file.source_of("kafka.brokers"), Source::File(_)));
+    assert_eq!(file.source_of("push.listen"), Source::Defaults);
+    let flag = file.variable("TAILCAST__KAFKA__BROKERS", "a:1").flag("--kafka", "kafka.brokers", "b:1");
+    assert_eq!(flag.source_of("kafka.brokers"), Source::Flag("--kafka"));
+    assert_eq!(given().source_of("kafka.brokers"), Source::Defaults);
 }

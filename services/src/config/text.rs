@@ -67,7 +67,8 @@ pub(super) fn flattened(section: &Dict) -> Dict {
     flat
 }
 
-fn value_at<'a>(values: &'a Dict, path: &[String]) -> Option<&'a Value> {
+/// The value at `path`, if it is there.
+pub(super) fn value_at<'a>(values: &'a Dict, path: &[String]) -> Option<&'a Value> {
     let (last, sections) = path.split_last()?;
     let mut values = values;
     for name in sections {
