@@ -71,6 +71,7 @@ impl Config {
             ("sessions.batch_bytes_max", sessions.batch_bytes_max == 0),
             ("sessions.replies_bytes_max", sessions.replies_bytes_max == 0),
             ("sessions.send_buffer_bytes", sessions.send_buffer_bytes == 0),
+            ("sessions.unsent_bytes_max", sessions.unsent_bytes_max == 0),
             ("sessions.connect_deadline", sessions.connect_deadline.is_zero()),
             ("sessions.ping_interval", sessions.ping_interval.is_zero()),
             ("sessions.pong_deadline", sessions.pong_deadline.is_zero()),
@@ -103,6 +104,8 @@ pub struct Sessions {
     pub replies_bytes_max: usize,
     /// The kernel's send buffer of a connection, in bytes.
     pub send_buffer_bytes: usize,
+    /// What the kernel may hold of a connection and not have sent yet, in bytes. At the bound it takes no more.
+    pub unsent_bytes_max: usize,
     /// From the upgrade to `Connect`. Then the session is closed with 4408.
     #[serde(with = "humantime_serde")]
     pub connect_deadline: Duration,
@@ -153,7 +156,7 @@ pub struct Drain {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// The part of the command's defaults that is ours.
@@ -162,11 +165,16 @@ mod tests {
         push: Config,
     }
 
+    /// Returns what a node is started with when nobody sets anything.
+    pub(crate) fn defaults() -> Config {
+        let defaults = include_str!("../../src/default.toml");
+        let Defaults { push } = tailcast_services::config::load(defaults, None, [], &[]).expect("they parse");
+        push
+    }
+
     #[track_caller]
     fn check(change: impl FnOnce(&mut Config), expected: Result<(), &str>) {
-        let defaults = include_str!("../../src/default.toml");
-        let Defaults { push: mut config } =
-            tailcast_services::config::load(defaults, None, [], &[]).expect("they parse");
+        let mut config = defaults();
         change(&mut config);
         let found = config.check().map_err(|error| error.to_string());
         match (&found, expected) {

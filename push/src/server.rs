@@ -3,6 +3,7 @@
 //! A connection is bounded twice: by the number of handshakes under way while it is HTTP, by the number of sessions once
 //! it is a WebSocket. At the first bound the listener accepts no more; at the second an upgrade is answered 503.
 
+mod kernel_queue;
 mod upgrade;
 
 use std::{
@@ -97,15 +98,8 @@ impl Server {
         let handshake =
             Arc::clone(&self.handshakes).acquire_owned().await.expect("the semaphore is never closed");
         let (stream, _) = listener.accept().await?;
-        self.tune(&stream)?;
+        kernel_queue::shorten(&stream, &self.shared.config.sessions)?;
         Ok((stream, handshake))
-    }
-
-    /// Keeps the kernel's queue short, so that a slow client is noticed early and what waits for it waits in the log.
-    fn tune(&self, stream: &TcpStream) -> io::Result<()> {
-        stream.set_nodelay(true)?;
-        let send_buffer = self.shared.config.sessions.send_buffer_bytes;
-        socket2::SockRef::from(stream).set_send_buffer_size(send_buffer)
     }
 
     async fn serve_http(self, stream: TcpStream, handshake: OwnedSemaphorePermit) {
