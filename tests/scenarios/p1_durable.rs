@@ -3,8 +3,11 @@
 use tailcast_proto::ingest::v1::Acknowledged;
 use tailcast_tests::broker::Broker;
 use tailcast_tests::cluster::Cluster;
+use tailcast_tests::deadline::eventually;
 use tailcast_tests::node::Node;
+use tailcast_tests::publisher::message;
 use tailcast_tests::topic::{Record, Topic};
+use tonic::Code;
 
 tailcast_tests::scenarios! {
     everywhere {
@@ -15,6 +18,8 @@ tailcast_tests::scenarios! {
     apache_kafka {
         // The in-process broker has no replicas.
         an_acknowledged_publish_survives_the_crash_of_any_one_broker
+        // The in-process broker cannot delete a topic.
+        a_deleted_topic_is_not_created_again_by_publishing_to_it
     }
 }
 
@@ -59,6 +64,24 @@ async fn an_acknowledged_publish_survives_the_crash_of_any_one_broker(_shared: B
     acknowledged.extend(cluster.publisher().publish(&quotes, "AAPL", 501..=1000).await);
 
     assert_readable(&quotes, &acknowledged, 1..=1000);
+}
+
+async fn a_deleted_topic_is_not_created_again_by_publishing_to_it(_shared: Broker) {
+    // librdkafka's producers let the broker create what they ask for, unless they are told otherwise: ingest acknowledged
+    // into a topic that nobody had created, with the partitions and the retention of none.
+    let broker = Broker::that_creates_topics();
+    // Ingest does not look by itself whether the topic is there: what happens is up to the producer.
+    let cluster = Cluster::on(&broker).push(0).set("ingest.topics.refresh", "1h").start().await;
+    let quotes = broker.create_topic("quotes", 3).await;
+    cluster.publisher().publish(&quotes, "AAPL", [1]).await;
+
+    quotes.delete().await;
+    eventually("the topic is gone", async || quotes.exists(), |exists| !exists).await;
+    let published = cluster.publisher().try_publish(vec![message(&quotes, "AAPL", 2)]).await;
+
+    let refused = published.expect_err("there is no such topic");
+    assert_eq!(refused.code(), Code::NotFound, "{refused:?}");
+    assert!(!quotes.exists(), "the topic was created again");
 }
 
 /// Every acknowledged value is in Kafka, where its acknowledgement says.

@@ -57,21 +57,23 @@ impl ApacheKafka {
     /// When it does not start, or is missing and `TAILCAST_TEST_KAFKA=required`.
     pub fn shared() -> Option<&'static Self> {
         static SHARED: LazyLock<anyhow::Result<Option<ApacheKafka>>> =
-            LazyLock::new(|| if is_present()? { ApacheKafka::start(1).map(Some) } else { Ok(None) });
+            LazyLock::new(|| if is_present()? { ApacheKafka::start(1, &[]).map(Some) } else { Ok(None) });
         match &*SHARED {
             Ok(kafka) => kafka.as_ref(),
             Err(error) => panic!("{error:#}"),
         }
     }
 
-    /// Starts a cluster of 1 or 3 nodes with clean data and waits until it is up. Blocks for seconds.
+    /// Starts a cluster of 1 or 3 nodes with clean data, and with options of the script, and waits until it is up. Blocks
+    /// for seconds.
     ///
     /// # Errors
     ///
     /// When the script cannot be run or a node does not come up; with the end of its log.
-    pub fn start(nodes: u32) -> anyhow::Result<Self> {
+    pub fn start(nodes: u32, options: &[&str]) -> anyhow::Result<Self> {
         let mut script = Command::new(SCRIPT)
             .args(["run", "--nodes", &nodes.to_string()])
+            .args(options)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -51,7 +51,21 @@ impl Broker {
     ///
     /// When it does not start.
     pub fn of_nodes(nodes: u32) -> Self {
-        let kafka = tokio::task::block_in_place(|| ApacheKafka::start(nodes));
+        Self::start(nodes, &[])
+    }
+
+    /// Starts an Apache Kafka of one node that nobody else uses, and that creates the topics that clients ask for, as Kafka
+    /// does unless it is told otherwise.
+    ///
+    /// # Panics
+    ///
+    /// When it does not start.
+    pub fn that_creates_topics() -> Self {
+        Self::start(1, &["--creates-topics"])
+    }
+
+    fn start(nodes: u32, options: &[&str]) -> Self {
+        let kafka = tokio::task::block_in_place(|| ApacheKafka::start(nodes, options));
         Self::Own(Arc::new(kafka.expect("Apache Kafka starts")))
     }
 

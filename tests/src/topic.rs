@@ -169,6 +169,18 @@ impl Topic {
         })
     }
 
+    /// Whether Kafka has a topic of this name. Asks for all topics: asking for one may create it.
+    ///
+    /// # Panics
+    ///
+    /// When Kafka does not answer.
+    pub fn exists(&self) -> bool {
+        let consumer: BaseConsumer = self.client().create().expect("a consumer starts");
+        let metadata = tokio::task::block_in_place(|| consumer.fetch_metadata(None, PATIENCE));
+        let metadata = metadata.expect("Kafka tells its metadata");
+        metadata.topics().iter().any(|topic| topic.name() == self.name.as_ref())
+    }
+
     /// Waits until every partition can be read and written: Kafka names a leader some time before the leader knows.
     ///
     /// # Panics

@@ -21,6 +21,8 @@ fn every_role_gets_properties_that_librdkafka_takes() {
     assert_eq!(producer.get("acks"), Some("all"));
     assert_eq!(producer.get("partitioner"), Some("murmur2_random"));
     assert_eq!(producer.get("group.id"), None);
+    // Only consumers had it, and librdkafka's producers create topics unless told otherwise.
+    assert_eq!(producer.get("allow.auto.create.topics"), Some("false"));
     let tail = settings.tail().expect("it is taken");
     assert_eq!(tail.get("auto.offset.reset"), Some("error"));
     assert_eq!(tail.get("queued.max.messages.kbytes"), Some("32768"));
