@@ -8,18 +8,25 @@
 //! window itself: evicting records of other channels takes nothing from this log.
 
 mod chunk;
+mod key_hash;
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, Weak, atomic::Ordering},
 };
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tailcast_proto::Offset;
 
-pub(crate) use self::chunk::{Chunk, ChunkBuilder, Encoding, NodeChannel};
-use crate::doorbell::Ringer;
+pub(crate) use self::{
+    chunk::{Chunk, ChunkBuilder, Encoding, NodeChannel},
+    key_hash::KeyHash,
+};
+use crate::{
+    conflation::{Survey, SurveyKeys},
+    doorbell::Ringer,
+};
 
 /// The log of one channel in one partition, in one encoding.
 #[derive(Debug)]
@@ -29,6 +36,8 @@ pub(crate) struct ChannelLog {
     chunks: Mutex<Chunks>,
     /// Apart from the chunks: a thousand rings must not keep the readers that they woke waiting.
     subscribers: Mutex<Vec<Arc<Ringer>>>,
+    /// What is known of the stretch before the log, while a conflated subscriber is there.
+    survey: Mutex<Weak<Mutex<Survey>>>,
 }
 
 /// The chunks of a log: plain data.
@@ -87,6 +96,14 @@ impl Chunks {
         freed
     }
 
+    /// Returns handles on the chunks that have something at or after `next`; `None` when the log no longer has, or never
+    /// had, what is next.
+    pub(crate) fn unread(&self, next: Offset) -> Option<Vec<Chunk>> {
+        let unread = self.chunks.iter().rev().take_while(|chunk| chunk.last_offset() >= next).count();
+        (next >= self.complete_from)
+            .then(|| self.chunks.range(self.chunks.len() - unread..).cloned().collect())
+    }
+
     pub(crate) fn complete_from(&self) -> Offset {
         self.complete_from
     }
@@ -128,12 +145,23 @@ impl ChannelLog {
             encoding,
             chunks: Mutex::new(Chunks::new(complete_from)),
             subscribers: Mutex::new(Vec::new()),
+            survey: Mutex::default(),
         })
     }
 
     /// Runs `with` on the chunks, under their lock. Short: readers wait.
     pub(crate) fn chunks<T>(&self, with: impl FnOnce(&mut Chunks) -> T) -> T {
         with(&mut self.chunks.lock())
+    }
+
+    /// Returns the survey that conflated subscribers share which are behind this log. Makes it for the first of them.
+    pub(crate) fn survey(&self, keys: &Arc<SurveyKeys>) -> Arc<Mutex<Survey>> {
+        let mut known = self.survey.lock();
+        known.upgrade().unwrap_or_else(|| {
+            let survey = Arc::new(Mutex::new(Survey::new(Arc::clone(keys))));
+            *known = Arc::downgrade(&survey);
+            survey
+        })
     }
 
     /// Tells every subscriber that there is something new.

@@ -1,16 +1,24 @@
-//! Where a subscription is in one partition, and what it takes next: from the channel log, or from a page of Kafka when
-//! the log no longer has it.
+//! Where a subscription is in one partition, and what it takes next: from the channel log, from the last values that the
+//! partition keeps, or from a page of Kafka when the log no longer has it.
 //!
-//! No IO: a cursor that needs a page says so, and is given it later.
+//! No IO: a cursor that needs a page says so, and is given it later. Time is an argument.
 //!
-//! Invariants: `next` only grows. Everything of the channel before `next` was handed out or said to be lost, and nothing
-//! at or after `next` was handed out yet. So handing over from pages to the log can neither repeat nor leave out.
+//! Invariants: `next` only grows. Everything of the channel before `next` was handed out, or was said to be skipped or
+//! lost, and nothing at or after `next` was handed out yet. So handing over from one source to another can neither repeat
+//! nor leave out.
 
-use std::sync::{Arc, Weak};
+mod conflated;
+mod pace;
+
+use std::{
+    sync::{Arc, Weak},
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use tailcast_proto::Offset;
 
+use self::{conflated::Behind, pace::Pace};
 use crate::{
     catch_up::{Page, PageError},
     channel_log::{ChannelLog, Encoding, NodeChannel, Read},
@@ -25,15 +33,52 @@ pub(crate) struct Cursor {
     lease: Lease,
     log: Arc<ChannelLog>,
     ringer: Arc<Ringer>,
+    mode: CursorMode,
     next: Offset,
     source: Source,
+    /// Where the snapshot ends with which the subscription started, until it is there.
+    snapshot_until: Option<Offset>,
     /// The `next` that the client was last told without a delivery.
     reported: Offset,
+}
+
+/// What is delivered when a subscription is behind, and how often.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Mode {
+    /// Every record.
+    Lossless,
+    /// The latest record of each key.
+    Conflated {
+        /// The shortest time between two deliveries of a key; `None` for no limit.
+        interval: Option<Duration>,
+    },
+}
+
+/// A mode with what it has to remember.
+#[derive(Debug)]
+enum CursorMode {
+    Lossless,
+    Conflated {
+        pace: Option<Pace>,
+        /// What is known of the stretch that has left the log, while the cursor is in it.
+        behind: Option<Behind>,
+    },
+}
+
+/// Where a cursor starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum From {
+    /// At an offset.
+    Offset(Offset),
+    /// With the last values that the partition keeps.
+    LastValues,
 }
 
 /// Where the next record comes from.
 #[derive(Debug)]
 enum Source {
+    /// The last values that the partition keeps.
+    LastValues,
     /// The channel log, if it still has it.
     Log,
     /// Kafka: a page was asked for.
@@ -43,12 +88,23 @@ enum Source {
     Page(Weak<Page>),
 }
 
+/// What a cursor is asked to hand out.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Turn {
+    /// How many bytes, but at least one delivery if there is one.
+    pub(crate) budget: usize,
+    /// Whether the client has not kept up with what it was sent before.
+    pub(crate) is_behind: bool,
+    pub(crate) now: Instant,
+}
+
 /// What a cursor handed out.
 #[derive(Debug, Default)]
 pub(crate) struct Gathered {
     pub(crate) deliveries: u64,
     /// The timestamp of the newest delivery, when it came from the log: what is caught up says nothing about latency.
     pub(crate) timestamp_ms: Option<i64>,
+    pub(crate) conflated: Option<Conflated>,
     pub(crate) then: Then,
 }
 
@@ -60,6 +116,8 @@ pub(crate) enum Then {
     Rest,
     /// To be gathered from again: there is more than fitted.
     More,
+    /// To be gathered from again at this time.
+    Later(Instant),
     /// A page that has this offset.
     Page(Offset),
 }
@@ -71,17 +129,38 @@ pub(crate) struct Lost {
     pub(crate) next: Offset,
 }
 
+/// Records in `first` ≤ offset < `next` that were left out for newer ones of their keys; the others were handed out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Conflated {
+    pub(crate) first: Offset,
+    pub(crate) next: Offset,
+    pub(crate) records: u64,
+}
+
 impl Cursor {
-    /// Starts at `next` of a leased partition.
+    /// Starts in a leased partition.
     pub(crate) fn new(
         lease: Lease,
         channel: &Arc<NodeChannel>,
         encoding: Encoding,
-        next: Offset,
+        (from, mode): (From, Mode),
         ringer: Arc<Ringer>,
     ) -> Self {
-        let log = lease.partition.attach(channel, encoding, next, &ringer);
-        Self { lease, log, ringer, next, source: Source::Log, reported: next }
+        let head = lease.partition.head();
+        let (next, source, snapshot_until) = match from {
+            From::Offset(offset) => (offset, Source::Log, None),
+            From::LastValues => (Offset::ZERO, Source::LastValues, Some(head)),
+        };
+        // What the log has now is read by who reads on from the last values: it joins where it is.
+        let attach_at = if snapshot_until.is_some() { head } else { next };
+        let log = lease.partition.attach(channel, encoding, attach_at, &ringer);
+        let mode = match mode {
+            Mode::Lossless => CursorMode::Lossless,
+            Mode::Conflated { interval } => {
+                CursorMode::Conflated { pace: interval.map(Pace::new), behind: None }
+            }
+        };
+        Self { lease, log, ringer, mode, next, source, snapshot_until, reported: next }
     }
 
     pub(crate) fn partition(&self) -> &Arc<Partition> {
@@ -97,20 +176,50 @@ impl Cursor {
         self.next
     }
 
-    /// Whether the cursor reads from Kafka, because the log no longer has what is next.
+    /// The offset that the page has to have that is asked for.
+    pub(crate) fn wanted(&self) -> Offset {
+        match &self.mode {
+            CursorMode::Conflated { behind: Some(behind), .. } => behind.surveying().unwrap_or(self.next),
+            CursorMode::Conflated { behind: None, .. } | CursorMode::Lossless => self.next,
+        }
+    }
+
+    /// Whether the cursor reads from elsewhere, because the log does not have what is next.
     pub(crate) fn is_catching_up(&self) -> bool {
         !matches!(self.source, Source::Log)
     }
 
-    /// Hands out what is next, up to `budget` bytes but at least one delivery if there is one, appended to `out`.
-    pub(crate) fn gather(&mut self, budget: usize, out: &mut Vec<Bytes>) -> Gathered {
+    /// Whether a page was asked for, or is being read.
+    pub(crate) fn is_paging(&self) -> bool {
+        matches!(self.source, Source::Awaited | Source::Page(_))
+    }
+
+    /// Returns whether the cursor has passed the end of its snapshot; true once.
+    pub(crate) fn take_snapshot_end(&mut self) -> bool {
+        self.snapshot_until.take_if(|until| self.next >= *until).is_some()
+    }
+
+    /// Whether the cursor has not passed the end of its snapshot yet.
+    pub(crate) fn is_in_snapshot(&self) -> bool {
+        self.snapshot_until.is_some()
+    }
+
+    /// Hands out what is next, appended to `out`.
+    pub(crate) fn gather(&mut self, turn: Turn, out: &mut Vec<Bytes>) -> Gathered {
         match &self.source {
             Source::Awaited => Gathered::default(),
+            Source::LastValues => {
+                self.source = Source::Log;
+                Gathered { then: Then::More, ..Gathered::default() }
+            }
             Source::Page(page) => match page.upgrade() {
-                Some(page) => self.gather_from_page(&page, budget, out),
+                Some(page) => self.gather_from_page(&page, turn.budget, out),
                 None => self.ask(),
             },
-            Source::Log => self.gather_from_log(budget, out),
+            Source::Log => match self.mode {
+                CursorMode::Lossless => self.gather_from_log(turn.budget, out),
+                CursorMode::Conflated { .. } => self.gather_conflated(turn, out),
+            },
         }
     }
 
@@ -129,6 +238,7 @@ impl Cursor {
             Err(PageError::Expired { low }) if low > self.next => {
                 let lost = Lost { first: self.next, next: low };
                 self.next = low;
+                self.forget_before(low);
                 return Ok(Some(lost));
             }
             // The page was asked for again: what was below the answer is not any more.
@@ -159,7 +269,7 @@ impl Cursor {
                     // A quiet channel moves on with its partition.
                     self.next = if more { next } else { next.max(head) };
                     let then = if more { Then::More } else { Then::Rest };
-                    return Gathered { deliveries, timestamp_ms, then };
+                    return Gathered { deliveries, timestamp_ms, then, conflated: None };
                 }
                 Read::Behind if self.next >= self.lease.partition.tail() => {
                     self.lease.partition.extend_back(&self.log, self.next);
@@ -170,19 +280,38 @@ impl Cursor {
     }
 
     fn ask(&mut self) -> Gathered {
+        self.look_ahead();
         self.source = Source::Awaited;
-        Gathered { then: Then::Page(self.next), ..Gathered::default() }
+        Gathered { then: Then::Page(self.wanted()), ..Gathered::default() }
     }
 
     fn gather_from_page(&mut self, page: &Page, budget: usize, out: &mut Vec<Bytes>) -> Gathered {
+        if self.survey(page) {
+            return self.ask();
+        }
+        let from = self.next;
         let channel = (&*self.log.channel, self.log.encoding, self.lease.partition.id);
-        let read = page.read(self.next, budget, channel, out);
+        let read = match &self.mode {
+            CursorMode::Conflated { behind: Some(behind), .. } => {
+                let survey = behind.survey();
+                page.read(from, budget, channel, |key, offset| survey.is_latest(key, offset), out)
+            }
+            CursorMode::Conflated { behind: None, .. } | CursorMode::Lossless => {
+                page.read(from, budget, channel, |_, _| true, out)
+            }
+        };
         self.next = self.next.max(read.next);
         if !read.more {
             self.source = Source::Log;
         }
-        // The log may have the rest, or another page is needed: both are found out at the next call.
-        Gathered { deliveries: read.deliveries, timestamp_ms: None, then: Then::More }
+        let conflated = Conflated { first: from, next: self.next, records: read.skipped };
+        Gathered {
+            deliveries: read.deliveries,
+            timestamp_ms: None,
+            conflated: (read.skipped > 0).then_some(conflated),
+            // The log may have the rest, or another page is needed: both are found out at the next call.
+            then: Then::More,
+        }
     }
 }
 

@@ -46,13 +46,13 @@ impl Doorbell {
         std::future::poll_fn(|context| self.poll_rung(context)).await;
     }
 
-    /// Takes the cursors that have news. Whatever is appended to a log after this rings again.
+    /// Takes the cursors that have news. Whatever is appended to a log after this rings again, but for cursors that
+    /// `ringer_of` has none for: their ringers are silent until they [listen](Ringer::listen).
     pub(crate) fn take_news(&self, ringer_of: impl Fn(CursorId) -> Option<Arc<Ringer>>) -> Vec<CursorId> {
         let news = mem::take(&mut *self.news.lock());
         for cursor in &news {
             if let Some(ringer) = ringer_of(*cursor) {
-                // A swap, not a store: what the cursor reads next must not be read before this.
-                ringer.noted.swap(false, Ordering::SeqCst);
+                ringer.listen();
             }
         }
         news
@@ -68,6 +68,12 @@ impl Doorbell {
 impl Ringer {
     pub(crate) fn new(doorbell: Arc<Doorbell>, cursor: CursorId) -> Arc<Self> {
         Arc::new(Self { doorbell, cursor, noted: AtomicBool::new(false), slot: AtomicUsize::new(usize::MAX) })
+    }
+
+    /// Makes the next ring heard. Called before the cursor reads.
+    pub(crate) fn listen(&self) {
+        // A swap, not a store: what the cursor reads next must not be read before this.
+        self.noted.swap(false, Ordering::SeqCst);
     }
 
     /// Tells the session that this cursor has news. A session that already knows is not woken again.

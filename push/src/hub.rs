@@ -7,6 +7,7 @@
 //! Kafka's end before the first lease is given out, and is never sought.
 
 use std::{
+    collections::BTreeSet,
     fmt,
     sync::{
         Arc, Weak,
@@ -33,6 +34,9 @@ use crate::{
 pub(crate) struct Hub {
     slots: DashMap<(TopicName, PartitionId), Arc<Slot>>,
     channels: DashMap<Channel, Weak<NodeChannel>>,
+    /// How many partitions topics had before some were added, as far as this node has seen it: by name, the incarnation and
+    /// the counts.
+    grown: DashMap<TopicName, (Epoch, BTreeSet<u32>)>,
     next_alias: AtomicU32,
     tail: Arc<Tail>,
     offsets: KafkaOffsets,
@@ -102,6 +106,7 @@ impl Hub {
         Arc::new(Self {
             slots: DashMap::new(),
             channels: DashMap::new(),
+            grown: DashMap::new(),
             // 0 is what an absent field decodes to.
             next_alias: AtomicU32::new(1),
             tail,
@@ -164,15 +169,33 @@ impl Hub {
         self.offsets.at_time(&lease.partition.topic, lease.partition.id, timestamp_ms).await
     }
 
-    /// Returns a channel with its number, the same for everybody who holds it at the same time.
-    pub(crate) fn channel(&self, channel: &Channel) -> Arc<NodeChannel> {
+    /// Returns a channel with its number, the same for everybody who holds it at the same time. `home` is the partition that
+    /// the key of an exact channel belongs to; when partitions are added it may be another one, and so is the number.
+    pub(crate) fn channel(&self, channel: &Channel, home: Option<PartitionId>) -> Arc<NodeChannel> {
         let mut known = self.channels.entry(channel.clone()).or_default();
-        known.upgrade().unwrap_or_else(|| {
+        known.upgrade().filter(|known| known.home == home).unwrap_or_else(|| {
             let alias = self.next_alias.fetch_add(1, Ordering::Relaxed);
-            let new = Arc::new(NodeChannel { channel: channel.clone(), alias });
+            let new = Arc::new(NodeChannel { channel: channel.clone(), alias, home });
             *known = Arc::downgrade(&new);
             new
         })
+    }
+
+    /// Notes that partitions were added to a topic, and ends its subscriptions: their channels span more now.
+    pub(crate) fn grow_topic(&self, from: &Topic) {
+        let mut grown = self.grown.entry(from.name.clone()).or_insert((from.epoch, BTreeSet::new()));
+        if grown.0 != from.epoch {
+            *grown = (from.epoch, BTreeSet::new());
+        }
+        grown.1.insert(from.partitions);
+        drop(grown);
+        self.close_topic(&from.name, from.epoch, UnsubscribeReason::PartitionsAdded);
+    }
+
+    /// Returns how many partitions a topic had before some were added, as far as this node has seen it.
+    pub(crate) fn earlier_counts(&self, topic: &Topic) -> BTreeSet<u32> {
+        let grown = self.grown.get(&topic.name);
+        grown.filter(|grown| grown.0 == topic.epoch).map(|grown| grown.1.clone()).unwrap_or_default()
     }
 
     /// Returns every partition that is tailed.
@@ -183,6 +206,11 @@ impl Hub {
     /// Returns what all windows hold of the node's memory and what they may hold, in bytes.
     pub(crate) fn memory(&self) -> (usize, usize) {
         (self.budget.used(), self.budget.max())
+    }
+
+    /// Returns how many keys are known of stretches that conflated subscribers catch up on.
+    pub(crate) fn surveyed_keys(&self) -> usize {
+        self.budget.survey_keys().used()
     }
 
     /// Releases what nobody has watched for `linger`, and forgets the channels that nobody holds.

@@ -17,6 +17,8 @@ mod session;
 
 mod cursor;
 
+mod conflation;
+
 mod channel_log;
 
 mod doorbell;

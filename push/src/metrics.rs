@@ -32,6 +32,8 @@ pub(crate) struct SessionMetrics {
     pub(crate) sessions: Gauge,
     pub(crate) subscriptions: Gauge,
     pub(crate) deliveries: ShardedCounter,
+    /// Records left out of conflated subscriptions for newer ones.
+    pub(crate) conflated: ShardedCounter,
     pub(crate) bytes: ShardedCounter,
     pub(crate) messages: ShardedCounter,
     /// From the record's timestamp to the moment at which it is handed to the kernel, once for each WebSocket message.
@@ -90,6 +92,7 @@ impl SessionMetrics {
             sessions: Gauge::default(),
             subscriptions: Gauge::default(),
             deliveries: ShardedCounter::default(),
+            conflated: ShardedCounter::default(),
             bytes: ShardedCounter::default(),
             messages: ShardedCounter::default(),
             latency,
@@ -101,6 +104,11 @@ impl SessionMetrics {
         registry.register("sessions", "Sessions that are open", all.sessions.clone());
         registry.register("subscriptions", "Subscriptions of all sessions", all.subscriptions.clone());
         registry.register("deliveries", "Records handed to clients' sockets", all.deliveries.clone());
+        registry.register(
+            "conflated",
+            "Records left out of conflated subscriptions for newer ones of their keys",
+            all.conflated.clone(),
+        );
         registry.register_with_unit(
             "sent",
             "Bytes handed to clients' sockets",
@@ -196,6 +204,8 @@ impl Collector for HubFigures {
         };
         let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         gauge("tailcast_push_partitions", "Partitions that are tailed", None, count(partitions.len()))?;
+        let help = "Keys known of what conflated subscriptions have to catch up on";
+        gauge("tailcast_push_surveyed_keys", help, None, count(hub.surveyed_keys()))?;
         let (used, max) = hub.memory();
         gauge(
             "tailcast_push_windows",

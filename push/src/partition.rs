@@ -19,6 +19,7 @@ use tailcast_proto::{Epoch, Offset, PartitionId, TopicName, push::v1::Unsubscrib
 
 use crate::{
     channel_log::{ChannelLog, Encoding, NodeChannel},
+    conflation::SurveyKeys,
     doorbell::Ringer,
     fence::{Arrival, Fence, Needs},
     record_batch::RecordBatch,
@@ -30,6 +31,7 @@ use crate::{
 pub(crate) struct Budget {
     used: AtomicUsize,
     max: usize,
+    survey_keys: Arc<SurveyKeys>,
 }
 
 /// One partition that this node tails.
@@ -76,8 +78,17 @@ pub(crate) struct Lag {
 }
 
 impl Budget {
+    /// How many keys the surveys of all channels may have: some 40 bytes each.
+    const SURVEY_KEYS_MAX: usize = 1_000_000;
+
     pub(crate) fn new(max: usize) -> Arc<Self> {
-        Arc::new(Self { used: AtomicUsize::new(0), max })
+        let survey_keys = SurveyKeys::new(Self::SURVEY_KEYS_MAX);
+        Arc::new(Self { used: AtomicUsize::new(0), max, survey_keys })
+    }
+
+    /// How many keys are known of stretches that conflated subscribers have to catch up on.
+    pub(crate) fn survey_keys(&self) -> &Arc<SurveyKeys> {
+        &self.survey_keys
     }
 
     pub(crate) fn used(&self) -> usize {
@@ -211,6 +222,11 @@ impl Partition {
                 window.detach(log);
             }
         });
+    }
+
+    /// What bounds the surveys of conflated subscribers that are behind.
+    pub(crate) fn survey_keys(&self) -> &Arc<SurveyKeys> {
+        self.budget.survey_keys()
     }
 
     /// Drops the oldest records. Returns whether there were any.

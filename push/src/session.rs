@@ -38,6 +38,7 @@ use self::{
 use crate::{
     catch_up::{CatchUp, Page, PageError},
     config::Config,
+    cursor::Turn,
     doorbell::{CursorId, Doorbell},
     metrics::{SessionMetrics, wall_clock_ms},
 };
@@ -125,8 +126,9 @@ impl<W: AsyncWrite + Unpin> Session<W> {
         let mut inbound = pin!(read_next(reader));
         loop {
             self.fill_outbox();
-            if timer.deadline() != self.liveness.next().into() {
-                timer.as_mut().reset(self.liveness.next().into());
+            let next = self.next_tick();
+            if timer.deadline() != next.into() {
+                timer.as_mut().reset(next.into());
             }
             let event = tokio::select! {
                 // Not biased: there may be no end of data, and no end of what a client says, and neither may hold up the
@@ -170,6 +172,12 @@ impl<W: AsyncWrite + Unpin> Session<W> {
         Ok(())
     }
 
+    /// When there is something to do without being told.
+    fn next_tick(&self) -> Instant {
+        let liveness = self.liveness.next();
+        self.subscriptions.next_due().map_or(liveness, |due| due.min(liveness))
+    }
+
     /// Gathers the next message once the last one is written, and asks for the pages that cursors need.
     fn fill_outbox(&mut self) {
         let now = Instant::now();
@@ -196,12 +204,16 @@ impl<W: AsyncWrite + Unpin> Session<W> {
 
     /// Makes one message of what the cursors have not handed out.
     fn gather(&mut self) {
-        let mut batch = self.subscriptions.gather(self.shared.config.sessions.batch_bytes_max);
-        if batch.deliveries == 0 {
+        let budget = self.shared.config.sessions.batch_bytes_max;
+        let turn = Turn { budget, is_behind: self.outbox.was_blocked(), now: Instant::now() };
+        let mut batch = self.subscriptions.gather(turn);
+        if batch.bytes == 0 {
+            self.outbox.has_caught_up();
             return;
         }
         let metrics = &self.shared.metrics;
         metrics.deliveries.inc_by(batch.deliveries);
+        metrics.conflated.inc_by(batch.conflated);
         metrics.messages.inc();
         metrics.bytes.inc_by(batch.bytes as u64);
         if let Some(timestamp_ms) = batch.timestamp_ms.filter(|timestamp_ms| *timestamp_ms >= 0) {

@@ -110,7 +110,11 @@ pub(crate) async fn follow(hub: Arc<Hub>, topics: Topics, lifecycle: Lifecycle) 
         let (topic, reason): (Topic, _) = match change {
             Ok(TopicChange::Deleted { topic }) => (topic, UnsubscribeReason::TopicDeleted),
             Ok(TopicChange::Recreated { old, .. }) => (old, UnsubscribeReason::TopicRecreated),
-            Ok(TopicChange::Grown { from, .. }) => (from, UnsubscribeReason::PartitionsAdded),
+            Ok(TopicChange::Grown { from, to }) => {
+                tracing::warn!(topic = %from.name, from = from.partitions, to = to.partitions, "partitions were added");
+                hub.grow_topic(&from);
+                continue;
+            }
             Err(broadcast::error::RecvError::Lagged(missed)) => {
                 // Every client subscribes again with its position, and is told what has become of its topic.
                 tracing::error!(missed, "changes of topics were missed: all subscriptions start over");

@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 use tailcast_proto::{Offset, PartitionId};
 
 use crate::{
-    channel_log::{Encoding, NodeChannel},
+    channel_log::{Encoding, KeyHash, NodeChannel},
     record_batch::RecordBatch,
 };
 
@@ -21,6 +21,8 @@ pub(crate) struct Page {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct PageRead {
     pub(crate) deliveries: u64,
+    /// How many records before `next` were left out.
+    pub(crate) skipped: u64,
     /// Up to where the cursor has seen the partition.
     pub(crate) next: Offset,
     /// Whether the budget ended before the page did.
@@ -38,16 +40,18 @@ impl Page {
         size_of::<Self>() + self.batch.as_ref().map_or(0, RecordBatch::memory)
     }
 
-    /// Encodes what a channel has from `next` on, up to `budget` bytes but at least one record, and appends it to `out`.
+    /// Encodes what a channel has from `next` on and `is_wanted`, up to `budget` bytes but at least one record, and appends
+    /// it to `out`.
     pub(crate) fn read(
         &self,
         next: Offset,
         budget: usize,
         (channel, encoding, partition): (&NodeChannel, Encoding, PartitionId),
+        is_wanted: impl Fn(KeyHash, Offset) -> bool,
         out: &mut Vec<Bytes>,
     ) -> PageRead {
         let mut encoded = BytesMut::new();
-        let mut read = PageRead { deliveries: 0, next: self.to, more: false };
+        let mut read = PageRead { deliveries: 0, skipped: 0, next: self.to, more: false };
         let records = self.batch.iter().flat_map(|batch| batch.starting_at(next));
         for record in records.filter(|record| channel.channel.matches(record.key)) {
             if encoded.len() >= budget {
@@ -55,12 +59,24 @@ impl Page {
                 read.more = true;
                 break;
             }
-            channel.encode(&record, partition, encoding, &mut encoded);
-            read.deliveries += 1;
+            if is_wanted(channel.key_hash(&record), record.offset) {
+                channel.encode(&record, partition, encoding, &mut encoded);
+                read.deliveries += 1;
+            } else {
+                read.skipped += 1;
+            }
         }
         if !encoded.is_empty() {
             out.push(encoded.freeze());
         }
         read
+    }
+
+    /// Calls `note` with the key and the offset of each record of a channel from `next` on.
+    pub(crate) fn survey(&self, next: Offset, channel: &NodeChannel, mut note: impl FnMut(KeyHash, Offset)) {
+        let records = self.batch.iter().flat_map(|batch| batch.starting_at(next));
+        for record in records.filter(|record| channel.channel.matches(record.key)) {
+            note(channel.key_hash(&record), record.offset);
+        }
     }
 }

@@ -1,5 +1,8 @@
 //! A cursor against the plainest model there is: a vector of records. Whatever the feed, the budget, retention and the
-//! socket do meanwhile, it hands out exactly what the model has from its start on, once, in order.
+//! socket do meanwhile, a lossless one hands out exactly what the model has from its start on, once, in order, and a
+//! conflated one ends with the latest record of each key and has counted all others.
+
+use std::collections::BTreeMap;
 
 use proptest::{
     collection::vec,
@@ -27,10 +30,11 @@ fn partition(head: i64) -> Arc<Partition> {
     Partition::new(topic, Epoch::from_bits(1, 2), PartitionId::new(0), offset(head), Budget::new(usize::MAX))
 }
 
-fn cursor(partition: &Arc<Partition>, name: &str, next: i64) -> Cursor {
-    let channel = Arc::new(NodeChannel { channel: name.parse().expect("tests name channels"), alias: 3 });
+fn cursor(partition: &Arc<Partition>, name: &str, next: i64, mode: Mode) -> Cursor {
+    let channel = name.parse().expect("tests name channels");
+    let channel = Arc::new(NodeChannel { channel, alias: 3, home: None });
     let ringer = Ringer::new(Arc::new(Doorbell::default()), CursorId(0));
-    Cursor::new(Lease::of(partition), &channel, PROTO, offset(next), ringer)
+    Cursor::new(Lease::of(partition), &channel, PROTO, (From::Offset(offset(next)), mode), ringer)
 }
 
 fn offsets(encoded: &[Bytes]) -> Vec<i64> {
@@ -83,7 +87,10 @@ enum Step {
     Expire(usize),
     Gather {
         budget: usize,
+        is_behind: bool,
     },
+    /// So many milliseconds pass.
+    Wait(u64),
     /// The page that was asked for comes.
     Answer {
         length: usize,
@@ -96,28 +103,49 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         4 => vec(record, 1..6).prop_map(Step::Append),
         3 => proptest::strategy::Just(Step::Evict),
         1 => (0..4_usize).prop_map(Step::Expire),
-        4 => (1..100_usize).prop_map(|budget| Step::Gather { budget }),
+        4 => (1..100_usize, any::<bool>()).prop_map(|(budget, is_behind)| Step::Gather { budget, is_behind }),
+        1 => (1..200_u64).prop_map(Step::Wait),
         4 => (1..5_usize).prop_map(|length| Step::Answer { length }),
     ];
     vec(step, 1..60)
 }
 
-/// What a cursor handed out and said to be lost.
+/// What a cursor handed out, and what it said of the rest.
 #[derive(Default)]
 struct Outcome {
     delivered: Vec<i64>,
+    /// When each of them was.
+    at: Vec<Instant>,
     lost: Vec<Lost>,
+    conflated: Vec<Conflated>,
     asked: Option<Offset>,
     shelf: Vec<Arc<Page>>,
 }
 
+/// A cursor, its partition, and Kafka behind them.
+struct World {
+    kafka: Kafka,
+    partition: Arc<Partition>,
+    cursor: Cursor,
+    channel: tailcast_proto::Channel,
+    start: i64,
+    now: Instant,
+    outcome: Outcome,
+}
+
 impl Outcome {
-    fn gather(&mut self, cursor: &mut Cursor, budget: usize) -> Then {
-        let mut out = Vec::new();
-        let gathered = cursor.gather(budget, &mut out);
+    fn gather(&mut self, cursor: &mut Cursor, turn: Turn) -> Then {
+        let (mut out, from) = (Vec::new(), cursor.next());
+        let gathered = cursor.gather(turn, &mut out);
         let found = offsets(&out);
         assert_eq!(gathered.deliveries, found.len() as u64);
+        assert!(found.iter().all(|at| (from.get()..cursor.next().get()).contains(at)), "{found:?}");
+        self.at.extend(found.iter().map(|_| turn.now));
         self.delivered.extend(found);
+        if let Some(conflated) = gathered.conflated {
+            assert_eq!((conflated.first, conflated.next), (from, cursor.next()), "it speaks of this turn");
+            self.conflated.push(conflated);
+        }
         if let Then::Page(at) = gathered.then {
             assert_eq!(self.asked.replace(at), None, "a page is asked for once");
         }
@@ -135,6 +163,88 @@ impl Outcome {
             }
         }
     }
+
+    fn is_lost(&self, at: i64) -> bool {
+        self.lost.iter().any(|lost| lost.first.get() <= at && at < lost.next.get())
+    }
+}
+
+impl World {
+    /// A partition that had some records before anybody watched: they are in Kafka, and in no window.
+    fn new(
+        before: Vec<(i64, &'static str)>,
+        back: impl Fn(usize) -> usize,
+        (name, mode): (&str, Mode),
+    ) -> Self {
+        let mut kafka = Kafka::default();
+        let mut end = 0;
+        for (jump, key) in before {
+            kafka.records.push((end + jump - 1, key));
+            end += jump;
+        }
+        let partition = partition(end);
+        let start = i64::try_from(back(usize::try_from(end).expect("it grows") + 1)).expect("it is small");
+        let cursor = cursor(&partition, name, start, mode);
+        let channel = name.parse().expect("tests name channels");
+        let (now, outcome) = (Instant::now(), Outcome::default());
+        Self { kafka, partition, cursor, channel, start, now, outcome }
+    }
+
+    fn step(&mut self, step: Step) {
+        let seen = self.cursor.next();
+        match step {
+            Step::Append(records) => {
+                let mut at = self.partition.head().get() - 1;
+                let records: Vec<_> = records
+                    .into_iter()
+                    .map(|(jump, key)| {
+                        at += jump;
+                        (at, key)
+                    })
+                    .collect();
+                self.kafka.records.extend(&records);
+                self.partition.append(batch(&records));
+            }
+            Step::Evict => drop(self.partition.evict_oldest()),
+            Step::Expire(count) => {
+                // Retention may remove what a cursor still needs, but never what the tail has not read.
+                let remaining = self.kafka.records.iter().filter(|(at, _)| *at >= self.kafka.low);
+                let low = remaining.map(|(at, _)| *at + 1).take(count).last().unwrap_or(self.kafka.low);
+                self.kafka.low = low.min(self.partition.head().get());
+            }
+            Step::Gather { budget, is_behind } => {
+                let turn = Turn { budget, is_behind, now: self.now };
+                self.outcome.gather(&mut self.cursor, turn);
+            }
+            Step::Wait(ms) => self.now += Duration::from_millis(ms),
+            Step::Answer { length } => self.outcome.answer(&mut self.cursor, &self.kafka, length),
+        }
+        assert!(self.cursor.next() >= seen, "a cursor goes forward");
+    }
+
+    /// In the end everything is quiet, and the cursor arrives.
+    fn settle(&mut self) {
+        for _ in 0..1_000 {
+            self.outcome.answer(&mut self.cursor, &self.kafka, 4);
+            let turn = Turn { budget: 50, is_behind: false, now: self.now };
+            match self.outcome.gather(&mut self.cursor, turn) {
+                Then::Rest if self.outcome.asked.is_none() => break,
+                Then::Later(due) => self.now = due,
+                Then::Rest | Then::More | Then::Page(_) => {}
+            }
+        }
+        let end = self.partition.head().max(offset(self.start));
+        assert_eq!(self.cursor.next(), end, "the cursor arrived");
+        assert!(!self.cursor.is_catching_up());
+    }
+
+    /// What the subscription is about, but for what it was told is lost.
+    fn expected(&self) -> impl Iterator<Item = (i64, &'static str)> {
+        let own = |(at, key): &&(i64, &'static str)| {
+            *at >= self.start && self.channel.matches(Some(key.as_bytes()))
+        };
+        self.kafka.records.iter().filter(own).copied().filter(|(at, _)| !self.outcome.is_lost(*at))
+    }
 }
 
 proptest! {
@@ -147,71 +257,108 @@ proptest! {
         name in select(vec!["t/a", "t/a*", "t/*"]),
         steps in steps(),
     ) {
-        // What was appended before anybody watched is in Kafka, and in no window.
-        let mut kafka = Kafka::default();
-        let mut end = 0;
-        for (jump, key) in before {
-            kafka.records.push((end + jump - 1, key));
-            end += jump;
-        }
-        let partition = partition(end);
-        let start = i64::try_from(back.index(usize::try_from(end).expect("it grows") + 1)).expect("it is small");
-        let mut cursor = cursor(&partition, name, start);
-        let mut outcome = Outcome::default();
+        let mut world = World::new(before, |count| back.index(count), (name, Mode::Lossless));
+        steps.into_iter().for_each(|step| world.step(step));
+        world.settle();
 
-        for step in steps {
-            let seen = cursor.next();
-            match step {
-                Step::Append(records) => {
-                    let mut at = partition.head().get() - 1;
-                    let records: Vec<_> = records.into_iter().map(|(jump, key)| { at += jump; (at, key) }).collect();
-                    kafka.records.extend(&records);
-                    partition.append(batch(&records));
-                }
-                Step::Evict => drop(partition.evict_oldest()),
-                Step::Expire(count) => {
-                    // Retention may remove what a cursor still needs, but never what the tail has not read.
-                    let remaining = kafka.records.iter().filter(|(at, _)| *at >= kafka.low);
-                    let low = remaining.map(|(at, _)| *at + 1).take(count).last().unwrap_or(kafka.low);
-                    kafka.low = low.min(partition.head().get());
-                }
-                Step::Gather { budget } => drop(outcome.gather(&mut cursor, budget)),
-                Step::Answer { length } => outcome.answer(&mut cursor, &kafka, length),
-            }
-            assert!(cursor.next() >= seen, "a cursor goes forward");
-        }
-        // In the end everything is quiet, and the cursor arrives.
-        for _ in 0..1_000 {
-            outcome.answer(&mut cursor, &kafka, 4);
-            if outcome.gather(&mut cursor, 50) == Then::Rest && outcome.asked.is_none() {
-                break;
-            }
-        }
-
-        assert_eq!(cursor.next(), partition.head().max(offset(start)), "the cursor arrived");
-        assert!(!cursor.is_catching_up());
-        let channel: tailcast_proto::Channel = name.parse().expect("tests name channels");
-        let is_lost = |at: i64| outcome.lost.iter().any(|lost| lost.first.get() <= at && at < lost.next.get());
-        let expected: Vec<_> = kafka
-            .records
-            .iter()
-            .filter(|(at, key)| *at >= start && channel.matches(Some(key.as_bytes())))
-            .map(|(at, _)| *at)
-            .filter(|at| !is_lost(*at))
-            .collect();
-        assert_eq!(outcome.delivered, expected);
+        let expected: Vec<_> = world.expected().map(|(at, _)| at).collect();
+        assert_eq!(world.outcome.delivered, expected);
+        assert_eq!(world.outcome.conflated, []);
     }
+
+    #[test]
+    fn a_conflated_cursor_ends_with_the_latest_record_of_each_key_and_has_counted_all_others(
+        before in vec((1..4_i64, select(vec!["a", "b", "ab"])), 0..20),
+        back in any::<proptest::sample::Index>(),
+        name in select(vec!["t/a", "t/a*", "t/*"]),
+        interval_ms in proptest::option::of(1..300_u64),
+        steps in steps(),
+    ) {
+        let interval = interval_ms.map(Duration::from_millis);
+        let mut world = World::new(before, |count| back.index(count), (name, Mode::Conflated { interval }));
+        steps.into_iter().for_each(|step| world.step(step));
+        world.settle();
+
+        let (outcome, expected) = (&world.outcome, world.expected().collect::<Vec<_>>());
+        assert!(outcome.delivered.is_sorted_by(|one, next| one < next), "{:?}", outcome.delivered);
+        let latest: BTreeMap<_, _> = expected.iter().map(|(at, key)| (*key, *at)).collect();
+        for (key, at) in latest {
+            assert!(outcome.delivered.contains(&at), "{key}@{at} is not in {:?}", outcome.delivered);
+        }
+        // Range by range: what was not handed out was counted, and nothing else was.
+        for range in &outcome.conflated {
+            let own = |at: &&(i64, &str)| (range.first.get()..range.next.get()).contains(&at.0);
+            let records = expected.iter().filter(own).count();
+            let delivered = expected.iter().filter(own).filter(|(at, _)| outcome.delivered.contains(at)).count();
+            assert_eq!(records as u64, delivered as u64 + range.records, "{range:?}");
+        }
+        let skipped: u64 = outcome.conflated.iter().map(|range| range.records).sum();
+        assert_eq!(expected.len() as u64, outcome.delivered.len() as u64 + skipped);
+    }
+
+    #[test]
+    fn no_key_comes_more_often_than_the_limit_allows(
+        interval_ms in 1..300_u64,
+        name in select(vec!["t/a", "t/a*", "t/*"]),
+        steps in steps(),
+    ) {
+        // All that is asked for is in the window: what is caught up is the past, and has no pace.
+        let interval = Duration::from_millis(interval_ms);
+        let start = (name, Mode::Conflated { interval: Some(interval) });
+        let mut world = World::new(Vec::new(), |_| 0, start);
+        steps.into_iter().filter(|step| !matches!(step, Step::Evict | Step::Expire(_))).for_each(|step| world.step(step));
+        world.settle();
+
+        let mut last = BTreeMap::new();
+        for (at, when) in world.outcome.delivered.iter().zip(&world.outcome.at) {
+            let key = world.kafka.records.iter().find(|(offset, _)| offset == at).map(|(_, key)| *key);
+            if let Some(before) = last.insert(key, *when) {
+                assert!(*when >= before + interval, "{key:?} came after {:?}", *when - before);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_conflated_subscriber_that_keeps_up_gets_every_record() {
+    let partition = partition(0);
+    let mut cursor = cursor(&partition, "t/*", 0, Mode::Conflated { interval: None });
+    let (mut outcome, turn) =
+        (Outcome::default(), Turn { budget: 1_000, is_behind: false, now: Instant::now() });
+    partition.append(batch(&[(0, "a"), (1, "a"), (2, "b")]));
+    assert_eq!(outcome.gather(&mut cursor, turn), Then::Rest);
+    assert_eq!((&*outcome.delivered, &*outcome.conflated), (&[0, 1, 2][..], &[][..]));
+
+    partition.append(batch(&[(3, "a"), (4, "b"), (5, "a"), (6, "a")]));
+    outcome.gather(&mut cursor, Turn { is_behind: true, ..turn });
+    assert_eq!(outcome.delivered, [0, 1, 2, 4, 6]);
+    assert_eq!(outcome.conflated, [Conflated { first: offset(3), next: offset(7), records: 2 }]);
+}
+
+#[test]
+fn a_conflated_subscriber_that_resumes_gets_the_latest_of_each_key_and_not_the_history() {
+    let kafka =
+        Kafka { records: (0..100).map(|at| (at, if at % 2 == 0 { "a" } else { "b" })).collect(), low: 0 };
+    let partition = partition(100);
+    let mut cursor = cursor(&partition, "t/*", 10, Mode::Conflated { interval: None });
+    let (mut outcome, turn) =
+        (Outcome::default(), Turn { budget: 1_000, is_behind: false, now: Instant::now() });
+    while outcome.gather(&mut cursor, turn) != Then::Rest {
+        outcome.answer(&mut cursor, &kafka, 8);
+    }
+    assert_eq!(outcome.delivered, [98, 99]);
+    assert_eq!(outcome.conflated.iter().map(|range| range.records).sum::<u64>(), 88);
 }
 
 #[test]
 fn a_quiet_channel_moves_on_with_its_partition() {
     let partition = partition(0);
-    let mut cursor = cursor(&partition, "t/quiet", 0);
+    let mut cursor = cursor(&partition, "t/quiet", 0, Mode::Lossless);
     partition.append(batch(&[(0, "busy"), (1, "busy")]));
     while partition.evict_oldest() {}
     let mut outcome = Outcome::default();
     assert_eq!(
-        outcome.gather(&mut cursor, 100),
+        outcome.gather(&mut cursor, Turn { budget: 100, is_behind: false, now: Instant::now() }),
         Then::Rest,
         "it missed nothing, so it needs nothing of Kafka"
     );

@@ -3,6 +3,8 @@
 //! A command that is malformed as a message ends the session: nothing that follows can be trusted. A command whose fields
 //! are wrong is answered with an error, and the session goes on.
 
+use std::{ops::RangeInclusive, time::Duration};
+
 use bytes::Bytes;
 use prost::Message as _;
 use tailcast_proto::{
@@ -10,6 +12,8 @@ use tailcast_proto::{
     delivery::Format,
     push::v1::{self, ErrorCode, client_message},
 };
+
+use crate::cursor::Mode;
 
 /// A subscription as a client asks for it.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,6 +26,7 @@ pub(crate) struct Request {
     /// The field that named the topic, for errors that come later.
     pub(crate) topic_field: &'static str,
     pub(crate) start: Start,
+    pub(crate) mode: Mode,
     /// The partitions that the position names, in the client's order: errors say which of them is wrong.
     pub(crate) named: Vec<PartitionId>,
     /// Whether deliveries carry headers.
@@ -36,6 +41,8 @@ pub(crate) enum Start {
     Position(Position),
     /// Milliseconds since the Unix epoch.
     Timestamp(i64),
+    /// With the last values of the topic.
+    Snapshot,
 }
 
 /// What an `Unsubscribe` names.
@@ -57,6 +64,9 @@ pub(crate) struct Refusal {
 
 /// The most commands in one message, each of which may be answered at more length than it was asked.
 const LINES_MAX: usize = 128;
+/// The rates that a conflated subscription may be limited to, in deliveries per key and second. Above a thousand there is
+/// nothing to be limited, and below one in a quarter of an hour it is no stream.
+const MAX_RATES: RangeInclusive<f64> = 0.001..=1_000.0;
 /// The longest name and version of a client, in bytes.
 const CLIENT_TEXT_BYTES_MAX: usize = 128;
 
@@ -111,24 +121,12 @@ pub(crate) fn check_connect(connect: &v1::Connect, subscriptions_max: usize) -> 
 ///
 /// When a field is wrong, or asks for what this node does not offer.
 pub(crate) fn parse_subscribe(id: u32, index: u32, subscribe: v1::Subscribe) -> Result<Request, Refusal> {
+    let mode = parse_mode(&subscribe)?;
     let (channel, topic_field) = match subscribe.target {
         None => return Err(Refusal::invalid("channel", ChannelError::Missing.to_string())),
         Some(v1::subscribe::Target::Channel(channel)) => (parse_channel(channel)?, "channel.topic"),
         Some(v1::subscribe::Target::Name(name)) => (parse_name(&name)?, "name"),
     };
-    match v1::DeliveryMode::try_from(subscribe.mode) {
-        Ok(v1::DeliveryMode::Unspecified | v1::DeliveryMode::Lossless) => {}
-        Ok(v1::DeliveryMode::Conflated) => {
-            return Err(Refusal::unsupported("mode", "this version delivers LOSSLESS only"));
-        }
-        Err(_) => return Err(Refusal::invalid("mode", format!("{} is not a delivery mode", subscribe.mode))),
-    }
-    if subscribe.max_rate != 0.0 {
-        return Err(Refusal::unsupported(
-            "max_rate",
-            "a rate limit goes with CONFLATED, which this version has not",
-        ));
-    }
     let mut named = Vec::new();
     let start = match subscribe.start.unwrap_or_default().at {
         None | Some(v1::start::At::Live(v1::Live {})) => Start::Live,
@@ -143,11 +141,34 @@ pub(crate) fn parse_subscribe(id: u32, index: u32, subscribe: v1::Subscribe) -> 
                 format!("{timestamp} is not a time; it is milliseconds since the Unix epoch, 0 or more");
             return Err(Refusal::invalid("start.timestamp_ms", detail));
         }
-        Some(v1::start::At::Snapshot(v1::Snapshot {})) => {
-            return Err(Refusal::unsupported("start.snapshot", "no topic of this node keeps last values"));
-        }
+        Some(v1::start::At::Snapshot(v1::Snapshot {})) => Start::Snapshot,
     };
-    Ok(Request { id, index, channel, topic_field, start, named, headers: subscribe.headers })
+    Ok(Request { id, index, channel, topic_field, start, mode, named, headers: subscribe.headers })
+}
+
+/// Parses what is to happen when the subscription is behind, and how often it may be delivered to.
+fn parse_mode(subscribe: &v1::Subscribe) -> Result<Mode, Refusal> {
+    let mode = v1::DeliveryMode::try_from(subscribe.mode)
+        .map_err(|_| Refusal::invalid("mode", format!("{} is not a delivery mode", subscribe.mode)))?;
+    let rate = subscribe.max_rate;
+    match mode {
+        v1::DeliveryMode::Unspecified | v1::DeliveryMode::Lossless if rate == 0.0 => Ok(Mode::Lossless),
+        v1::DeliveryMode::Unspecified | v1::DeliveryMode::Lossless => {
+            let detail = "a rate limit leaves records out: it goes with mode CONFLATED only";
+            Err(Refusal::invalid("max_rate", detail))
+        }
+        v1::DeliveryMode::Conflated if rate == 0.0 => Ok(Mode::Conflated { interval: None }),
+        v1::DeliveryMode::Conflated if MAX_RATES.contains(&rate) => {
+            Ok(Mode::Conflated { interval: Some(Duration::from_secs_f64(1.0 / rate)) })
+        }
+        v1::DeliveryMode::Conflated => {
+            let (least, most) = MAX_RATES.into_inner();
+            let detail = format!(
+                "{rate} is not a rate; it is {least} to {most} deliveries per key and second, or 0 for no limit"
+            );
+            Err(Refusal::invalid("max_rate", detail))
+        }
+    }
 }
 
 /// Parses what an `Unsubscribe` names.
@@ -240,7 +261,7 @@ mod tests {
     fn parse(message: v1::ClientMessage) -> Result<String, Refusal> {
         match message.command {
             Some(client_message::Command::Subscribe(subscribe)) => parse_subscribe(message.id, 0, subscribe)
-                .map(|request| format!("{} {:?}", request.channel, request.start)),
+                .map(|request| format!("{} {:?} {:?}", request.channel, request.start, request.mode)),
             Some(client_message::Command::Unsubscribe(unsubscribe)) => {
                 parse_unsubscribe(unsubscribe).map(|target| format!("{target:?}"))
             }
@@ -257,6 +278,15 @@ mod tests {
         check(r#"{"subscribe":{"channel":{"topic":"quotes","key":"QUFQTA=="}}}"#, "quotes/AAPL Live");
         check(r#"{"subscribe":{"name":"quotes/*","start":{"earliest":{}}}}"#, "quotes/* Earliest");
         check(r#"{"subscribe":{"name":"q/a","start":{"timestampMs":"5"}}}"#, "q/a Timestamp(5)");
+        check(r#"{"subscribe":{"name":"q/a","start":{"snapshot":{}}}}"#, "q/a Snapshot Lossless");
+        check(
+            r#"{"subscribe":{"name":"q/a","mode":"DELIVERY_MODE_CONFLATED"}}"#,
+            "Live Conflated { interval: None }",
+        );
+        check(
+            r#"{"subscribe":{"name":"q/a","mode":"DELIVERY_MODE_CONFLATED","maxRate":4}}"#,
+            "Conflated { interval: Some(250ms) }",
+        );
         let position =
             r#"{"subscribe":{"name":"q/a","start":{"position":{"offsets":[{"partition":1,"offset":"7"}]}}}}"#;
         check(position, "PartitionId(1): Offset(7)");
@@ -273,9 +303,13 @@ mod tests {
         check(r#"{"subscribe":{"channel":{"topic":"__a","key":"YQ=="}}}"#, r#"field: "channel.topic""#);
         check(r#"{"subscribe":{"channel":{"topic":"q","prefix":""}}}"#, r#"field: "channel.prefix""#);
         check(r#"{"subscribe":{"channel":{"topic":"q"}}}"#, r#"field: "channel.keys""#);
-        check(r#"{"subscribe":{"name":"q/a","mode":"DELIVERY_MODE_CONFLATED"}}"#, r#"code: Unsupported"#);
         check(r#"{"subscribe":{"name":"q/a","maxRate":2}}"#, r#"field: "max_rate""#);
-        check(r#"{"subscribe":{"name":"q/a","start":{"snapshot":{}}}}"#, r#"field: "start.snapshot""#);
+        for rate in ["-1", "1e-9", "1001", r#""NaN""#, r#""Infinity""#] {
+            let conflated = format!(
+                r#"{{"subscribe":{{"name":"q/a","mode":"DELIVERY_MODE_CONFLATED","maxRate":{rate}}}}}"#
+            );
+            check(&conflated, r#"field: "max_rate""#);
+        }
         check(r#"{"subscribe":{"name":"q/a","start":{"timestampMs":-1}}}"#, r#"field: "start.timestamp_ms""#);
         let position =
             r#"{"subscribe":{"name":"q/a","start":{"position":{"offsets":[{"partition":1,"offset":-7}]}}}}"#;

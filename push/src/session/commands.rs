@@ -1,6 +1,6 @@
 //! What a session does with each command.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use tailcast_proto::{
     delivery::Format,
@@ -113,8 +113,10 @@ impl<W: AsyncWrite + Unpin> Session<W> {
         let encoding = Encoding { format: self.format, headers: request.headers };
         let (outcome, lost) = (started.outcome, started.lost.clone());
         self.shared.metrics.retention_losses.inc_by(lost.len() as u64);
-        let (alias, position) = self.subscriptions.add(started, encoding);
-        let subscribed = reply::subscribed(&request, alias, &position, outcome, lost);
+        let channel = Arc::clone(&started.channel);
+        let (alias, position) = self.subscriptions.add(started, encoding, request.mode);
+        let start = reply::Start { channel: &channel, position: &position, outcome, lost };
+        let subscribed = reply::subscribed(&request, start);
         self.reply(request.id, v1::frame::Frame::Subscribed(subscribed));
         if let Some(unsubscribe) = overtaken {
             self.end(unsubscribe, alias);

@@ -19,6 +19,7 @@ const CLOSE_WAIT: Duration = Duration::from_secs(2);
 impl<W: AsyncWrite + Unpin> Session<W> {
     pub(super) fn tick(&mut self) -> Result<(), CloseReason> {
         let now = Instant::now();
+        self.subscriptions.wake_due(now);
         if self.outbox.take_progress() {
             self.liveness.progressed(now);
         }

@@ -31,6 +31,8 @@ pub(crate) struct Outbox {
     pong: Option<Bytes>,
     /// The socket took nothing at the last try.
     is_blocked: bool,
+    /// The socket did not take the last message at once.
+    was_blocked: bool,
     /// The socket took something after it had taken nothing.
     has_progressed: bool,
 }
@@ -49,6 +51,7 @@ impl Outbox {
             control_bytes_max,
             pong: None,
             is_blocked: false,
+            was_blocked: false,
             has_progressed: false,
         }
     }
@@ -67,6 +70,7 @@ impl Outbox {
     /// Begins a message of data, made of shared parts that are together `bytes` long. Nothing may be on the wire.
     pub(crate) fn push_message(&mut self, opcode: OpCode, bytes: usize, parts: Vec<Bytes>) {
         debug_assert!(self.wire.is_empty(), "messages are gathered one at a time");
+        self.was_blocked = false;
         if parts.len() > PARTS_SHARED_MAX {
             let mut whole = BytesMut::with_capacity(bytes + 10);
             whole.extend_from_slice(&websocket::header(opcode, bytes));
@@ -86,6 +90,16 @@ impl Outbox {
     /// Whether nothing has begun, so that a message may be gathered once the replies are written.
     pub(crate) fn wants_message(&self) -> bool {
         self.wire.is_empty() && self.control.is_empty()
+    }
+
+    /// Whether the client had no room for all of the last message at once: it is behind.
+    pub(crate) fn was_blocked(&self) -> bool {
+        self.was_blocked
+    }
+
+    /// Nothing waits for the client any more: it has caught up.
+    pub(crate) fn has_caught_up(&mut self) {
+        self.was_blocked = false;
     }
 
     /// Whether there is room for the replies to more commands.
@@ -125,6 +139,7 @@ impl Outbox {
             // A socket that takes all at once tells nothing of the client: the kernel does.
             self.has_progressed |= self.is_blocked && polled.is_ready();
             self.is_blocked = polled.is_pending();
+            self.was_blocked |= self.is_blocked;
             let written = ready!(polled)?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use tailcast_proto::{
-    Key, Position,
+    Key, PartitionId, Position,
     delivery::{Format, encode_message},
     push::v1::{self, Outcome},
 };
 
 use super::command::{Refusal, Request};
-use crate::{config::Sessions, metrics::wall_clock_ms};
+use crate::{channel_log::NodeChannel, config::Sessions, cursor::Mode, metrics::wall_clock_ms};
 
 /// Encodes a frame as a message of its own.
 pub(crate) fn encode(id: u32, frame: v1::frame::Frame, format: Format) -> BytesMut {
@@ -40,22 +40,31 @@ pub(crate) fn connected(node: &str, session: u64, sessions: &Sessions) -> v1::Co
     }
 }
 
-pub(crate) fn subscribed(
-    request: &Request,
-    alias: u32,
-    position: &Position,
-    outcome: Outcome,
-    lost: Vec<v1::LostRange>,
-) -> v1::Subscribed {
+/// How a subscription starts.
+#[derive(Debug)]
+pub(crate) struct Start<'a> {
+    pub(crate) channel: &'a NodeChannel,
+    pub(crate) position: &'a Position,
+    pub(crate) outcome: Outcome,
+    pub(crate) lost: Vec<v1::LostRange>,
+}
+
+pub(crate) fn subscribed(request: &Request, start: Start<'_>) -> v1::Subscribed {
+    let (mode, interval) = match request.mode {
+        Mode::Lossless => (v1::DeliveryMode::Lossless, None),
+        Mode::Conflated { interval } => (v1::DeliveryMode::Conflated, interval),
+    };
     v1::Subscribed {
         index: request.index,
-        alias,
+        alias: start.channel.alias,
         name: request.channel.to_string(),
-        position: Some(position.into()),
-        outcome: outcome.into(),
-        lost,
-        mode: v1::DeliveryMode::Lossless.into(),
+        position: Some(start.position.into()),
+        outcome: start.outcome.into(),
+        lost: start.lost,
+        mode: mode.into(),
         keys: request.channel.spans_keys(),
+        home_partition: start.channel.home.map(PartitionId::get),
+        max_rate: interval.map_or(0.0, |interval| interval.as_secs_f64().recip()),
     }
 }
 

@@ -1,9 +1,9 @@
 //! How a subscription finds where it starts: what has to be asked of Kafka before its first record.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use tailcast_proto::{
-    Epoch, Offset, PartitionId, Position,
+    Epoch, Offset, PartitionId, Position, TopicName,
     push::v1::{self, ErrorCode, Outcome, UnsubscribeReason},
 };
 use tailcast_services::topics::{LookupError, Topic, Topics};
@@ -11,6 +11,7 @@ use tailcast_services::topics::{LookupError, Topic, Topics};
 use super::command::{Refusal, Request, Start};
 use crate::{
     channel_log::NodeChannel,
+    cursor::From,
     hub::{Hub, Lease, LeaseError},
     kafka_offsets::OffsetsError,
 };
@@ -29,8 +30,8 @@ pub(crate) struct Started {
     pub(crate) epoch: Epoch,
     /// How many partitions the topic has.
     pub(crate) partition_count: u32,
-    /// Each partition of the channel, with the next offset to deliver.
-    pub(crate) partitions: Vec<(Lease, Offset)>,
+    /// Each partition of the channel, with where it starts.
+    pub(crate) partitions: Vec<(Lease, From)>,
     pub(crate) outcome: Outcome,
     pub(crate) lost: Vec<v1::LostRange>,
 }
@@ -38,7 +39,7 @@ pub(crate) struct Started {
 /// Where one partition starts, and how it got there.
 struct PartitionStart {
     lease: Lease,
-    next: Offset,
+    from: From,
     outcome: Outcome,
     lost: Option<v1::LostRange>,
 }
@@ -92,24 +93,36 @@ impl Starter {
         if let Start::Position(position) = &request.start {
             check_partitions(position, topic, request)?;
         }
-        let partitions: Vec<_> = match request.channel.partition(topic.partitions) {
-            Some(partition) => vec![partition],
-            None => (0..topic.partitions).map(PartitionId::new).collect(),
-        };
-        let starts =
-            partitions.into_iter().map(|partition| self.start_partition(topic, partition, &request.start));
+        let home = request.channel.partition(topic.partitions);
+        let starts = self
+            .partitions(topic, request, home)
+            .into_iter()
+            .map(|partition| self.start_partition(topic, (partition, home), &request.start));
         let starts = futures_util::future::try_join_all(starts).await?;
 
         let outcome = starts.iter().map(|start| start.outcome).max_by_key(|outcome| severity(*outcome));
         let lost = starts.iter().filter_map(|start| start.lost).collect();
         Ok(Started {
-            channel: self.hub.channel(&request.channel),
+            channel: self.hub.channel(&request.channel, home),
             epoch: topic.epoch,
             partition_count: topic.partitions,
-            partitions: starts.into_iter().map(|start| (start.lease, start.next)).collect(),
+            partitions: starts.into_iter().map(|start| (start.lease, start.from)).collect(),
             outcome: outcome.unwrap_or(Outcome::Live),
             lost,
         })
+    }
+
+    /// Returns the partitions that a channel spans. For one key: the one that it belongs to, and those that it belonged to
+    /// before partitions were added, as far as this node has seen that or the position says so. Producers that have not
+    /// heard of the new partitions still write there.
+    fn partitions(&self, topic: &Topic, request: &Request, home: Option<PartitionId>) -> Vec<PartitionId> {
+        let Some(home) = home else { return (0..topic.partitions).map(PartitionId::new).collect() };
+        let seen = self.hub.earlier_counts(topic).into_iter();
+        let seen = seen.filter_map(|count| request.channel.partition(count));
+        let earlier: BTreeSet<_> =
+            seen.chain(request.named.iter().copied()).filter(|id| *id != home).collect();
+        // The one that the key belongs to comes last, so that of two last values the newer one most likely does.
+        earlier.into_iter().chain([home]).collect()
     }
 
     /// Looks the topic up, and asks Kafka when the position is of another incarnation: the client may know of a recreation
@@ -131,7 +144,7 @@ impl Starter {
     async fn start_partition(
         &self,
         topic: &Topic,
-        id: PartitionId,
+        (id, home): (PartitionId, Option<PartitionId>),
         start: &Start,
     ) -> Result<PartitionStart, Obstacle> {
         let lease = self.hub.lease(topic, id).await?;
@@ -139,7 +152,7 @@ impl Starter {
         // subscription may get a record that was appended just before it, and never misses one appended after it.
         let head = lease.partition.head();
         match start {
-            Start::Live => Ok(PartitionStart { lease, next: head, outcome: Outcome::Live, lost: None }),
+            Start::Live => Ok(PartitionStart::live(lease, head)),
             Start::Earliest => {
                 let low = self.hub.bounds(&lease, false).await?.low;
                 Ok(PartitionStart::at(lease, low))
@@ -148,16 +161,23 @@ impl Starter {
                 let found = self.hub.at_time(&lease, *timestamp).await?;
                 Ok(PartitionStart::at(lease, found.unwrap_or(head)))
             }
+            Start::Snapshot => {
+                last_values(&lease, &topic.name)?;
+                Ok(PartitionStart { lease, from: From::LastValues, outcome: Outcome::Snapshot, lost: None })
+            }
             Start::Position(position) => match position.offsets.get(&id) {
                 Some(next) => self.resume(lease, *next).await,
                 // A partition that is younger than the position has nothing that the client has seen, and neither has one
                 // that the channel's only key moved to since.
-                None if position.partition_count.is_some_and(|count| count < topic.partitions) => {
+                None if position.partition_count.is_some_and(|count| count < topic.partitions)
+                    && home.is_none_or(|home| home == id) =>
+                {
                     let low = self.hub.bounds(&lease, false).await?.low;
                     Ok(PartitionStart::at(lease, low))
                 }
-                // The position is complete or was written by a person: `check_partitions` has seen to that.
-                None => Ok(PartitionStart { lease, next: head, outcome: Outcome::Live, lost: None }),
+                // The position is complete or was written by a person, which `check_partitions` has seen to; or the key
+                // belonged to this partition before the position was taken.
+                None => Ok(PartitionStart::live(lease, head)),
             },
         }
     }
@@ -192,19 +212,24 @@ impl Starter {
 }
 
 impl PartitionStart {
+    /// Starts at the end.
+    fn live(lease: Lease, head: Offset) -> Self {
+        Self { lease, from: From::Offset(head), outcome: Outcome::Live, lost: None }
+    }
+
     /// Starts at an offset that Kafka has.
     fn at(lease: Lease, next: Offset) -> Self {
         let is_in_window = next >= lease.partition.tail();
         let outcome = if is_in_window { Outcome::Resumed } else { Outcome::CatchingUp };
-        Self { lease, next, outcome, lost: None }
+        Self { lease, from: From::Offset(next), outcome, lost: None }
     }
 }
 
 /// Which outcome speaks for a channel whose partitions had different ones: the one that the client must know of.
 fn severity(outcome: Outcome) -> u8 {
     match outcome {
-        Outcome::Unspecified | Outcome::Snapshot => 0,
-        Outcome::Live => 1,
+        Outcome::Unspecified => 0,
+        Outcome::Live | Outcome::Snapshot => 1,
         Outcome::Resumed => 2,
         Outcome::CatchingUp => 3,
         Outcome::Lost => 4,
@@ -226,8 +251,11 @@ fn check_partitions(position: &Position, topic: &Topic, request: &Request) -> Re
                 format!("topic {name} has {count} partitions, and no partition {partition}"),
             );
         }
-        if own.is_some_and(|own| own != *partition) {
-            let own = own.expect("it was just compared");
+        // A key belongs to another partition for every number of partitions that the topic may have had.
+        let was_own = |count: u32| request.channel.partition(count) == Some(*partition);
+        if let Some(own) = own
+            && !(1..=topic.partitions).any(was_own)
+        {
             return refuse(index, format!("the records of {} are in partition {own}", request.channel));
         }
     }
@@ -245,6 +273,13 @@ fn check_partitions(position: &Position, topic: &Topic, request: &Request) -> Re
         }
         None => Ok(()),
     }
+}
+
+/// Waits until a partition's last values are there.
+fn last_values(lease: &Lease, topic: &TopicName) -> Result<(), Refusal> {
+    let detail = format!("this node keeps no last values of topic {topic}, partition {}", lease.partition.id);
+    let field = "start.snapshot".to_owned();
+    Err(Refusal { field, ..Refusal::new(ErrorCode::NoLastValues, detail) })
 }
 
 /// The answer when a topic was not found; `field` named it.
@@ -271,19 +306,19 @@ fn check_epoch(topic: Topic, request: &Request) -> Result<Topic, Refusal> {
     Err(Refusal { field: "start.position.epoch".to_owned(), ..Refusal::new(ErrorCode::OtherEpoch, detail) })
 }
 
-impl From<Refusal> for Obstacle {
+impl std::convert::From<Refusal> for Obstacle {
     fn from(refusal: Refusal) -> Self {
         Self::Refused(refusal)
     }
 }
 
-impl From<OffsetsError> for Obstacle {
+impl std::convert::From<OffsetsError> for Obstacle {
     fn from(error: OffsetsError) -> Self {
         Self::Refused(Refusal::unavailable(error.to_string()))
     }
 }
 
-impl From<LeaseError> for Obstacle {
+impl std::convert::From<LeaseError> for Obstacle {
     fn from(error: LeaseError) -> Self {
         match error {
             LeaseError::OtherEpoch { found } => Self::OtherEpoch { found },

@@ -1,26 +1,33 @@
-//! A session's subscriptions and their cursors: who has news, who wants a page, and what goes into the next message.
+//! A session's subscriptions and their cursors: who has news, who wants a page, who waits for its next turn, and what goes
+//! into the next message.
 //!
-//! No IO. The session asks for pages and brings them; the feed rings.
+//! No IO. The session asks for pages and brings them; the feed rings; time is an argument.
+
+mod gathering;
+mod standing;
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeSet, HashMap, VecDeque},
     sync::Arc,
+    time::Instant,
 };
 
-use bytes::Bytes;
 use slab::Slab;
 use tailcast_proto::{
-    Channel, Epoch, Offset, PartitionId, Position, TopicName,
+    Channel, Epoch, Offset, Position,
+    delivery::Format,
     push::v1::{self, UnsubscribeReason},
 };
 
+pub(crate) use self::gathering::Batch;
+use self::gathering::skipped;
 use super::start::Started;
 use crate::{
     catch_up::{Page, PageError},
     channel_log::{Encoding, NodeChannel},
-    cursor::{Cursor, Lost, Then},
+    cursor::{Cursor, Mode},
     doorbell::{CursorId, Doorbell, Ringer},
-    partition::{Lag, Partition},
+    partition::Partition,
 };
 
 /// A session's subscriptions.
@@ -32,6 +39,8 @@ pub(crate) struct Subscriptions {
     next_serial: u64,
     /// The cursors that have something to hand out, each once.
     ready: VecDeque<CursorId>,
+    /// The cursors that may not deliver again before a time.
+    delayed: BTreeSet<(Instant, CursorId)>,
     /// The cursors that wait for a page to be asked for.
     wishing: VecDeque<CursorId>,
     /// The cursors that a page was asked for, or that have one.
@@ -44,6 +53,17 @@ struct Subscription {
     epoch: Epoch,
     partition_count: u32,
     cursors: Vec<CursorId>,
+    format: Format,
+    /// The snapshot with which it started, until its end was said.
+    snapshot: Option<Snapshot>,
+}
+
+/// A snapshot that is being delivered.
+#[derive(Debug)]
+struct Snapshot {
+    /// How many of the subscription's partitions have not passed its end.
+    partitions_left: usize,
+    values: u64,
 }
 
 #[derive(Debug)]
@@ -53,6 +73,8 @@ struct Held {
     /// Tells this cursor from an earlier one with the same id.
     serial: u64,
     is_ready: bool,
+    /// Until when it may not deliver.
+    delayed_until: Option<Instant>,
     is_paging: bool,
 }
 
@@ -63,16 +85,6 @@ pub(crate) struct Wish {
     pub(crate) serial: u64,
     pub(crate) partition: Arc<Partition>,
     pub(crate) offset: Offset,
-}
-
-/// What goes into one WebSocket message.
-#[derive(Debug, Default)]
-pub(crate) struct Batch {
-    pub(crate) parts: Vec<Bytes>,
-    pub(crate) bytes: usize,
-    pub(crate) deliveries: u64,
-    /// The timestamp of the newest live delivery, in milliseconds since the Unix epoch.
-    pub(crate) timestamp_ms: Option<i64>,
 }
 
 /// Something that happened to a subscription and that the client is told.
@@ -93,6 +105,7 @@ impl Subscriptions {
             cursors: Slab::new(),
             next_serial: 0,
             ready: VecDeque::new(),
+            delayed: BTreeSet::new(),
             wishing: VecDeque::new(),
             paging: 0,
         }
@@ -108,22 +121,32 @@ impl Subscriptions {
     }
 
     /// Adds a subscription. Returns its position.
-    pub(crate) fn add(&mut self, started: Started, encoding: Encoding) -> (u32, Position) {
+    pub(crate) fn add(&mut self, started: Started, encoding: Encoding, mode: Mode) -> (u32, Position) {
         let Started { channel, epoch, partition_count, partitions, .. } = started;
         let alias = channel.alias;
         let mut cursors = Vec::with_capacity(partitions.len());
-        for (lease, next) in partitions {
+        for (lease, from) in partitions {
             let entry = self.cursors.vacant_entry();
             let id = CursorId(entry.key());
             let ringer = Ringer::new(Arc::clone(&self.doorbell), id);
-            let cursor = Cursor::new(lease, &channel, encoding, next, ringer);
+            let cursor = Cursor::new(lease, &channel, encoding, (from, mode), ringer);
             self.next_serial += 1;
-            entry.insert(Held { cursor, alias, serial: self.next_serial, is_ready: false, is_paging: false });
+            entry.insert(Held {
+                cursor,
+                alias,
+                serial: self.next_serial,
+                is_ready: false,
+                delayed_until: None,
+                is_paging: false,
+            });
             cursors.push(id);
         }
         // What was appended before the cursors joined the log rang nobody.
         cursors.iter().for_each(|id| self.make_ready(*id));
-        let subscription = Subscription { channel, epoch, partition_count, cursors };
+        let in_snapshot = cursors.iter().filter(|id| self.cursors[id.0].cursor.is_in_snapshot()).count();
+        let snapshot = (in_snapshot > 0).then_some(Snapshot { partitions_left: in_snapshot, values: 0 });
+        let format = encoding.format;
+        let subscription = Subscription { channel, epoch, partition_count, cursors, format, snapshot };
         let position = self.position(&subscription);
         self.by_alias.insert(alias, subscription);
         (alias, position)
@@ -136,6 +159,9 @@ impl Subscriptions {
         for id in &subscription.cursors {
             let held = self.cursors.remove(id.0);
             self.paging -= usize::from(held.is_paging);
+            if let Some(until) = held.delayed_until {
+                self.delayed.remove(&(until, *id));
+            }
         }
         self.ready.retain(|id| !subscription.cursors.contains(id));
         self.wishing.retain(|id| !subscription.cursors.contains(id));
@@ -157,7 +183,11 @@ impl Subscriptions {
 
     /// Takes the news that rang. Returns the subscriptions that ended, because their topic did.
     pub(crate) fn take_news(&mut self) -> Vec<Event> {
-        let ringer_of = |id: CursorId| self.cursors.get(id.0).map(|held| Arc::clone(held.cursor.ringer()));
+        // Who may not deliver yet need not hear of more: it looks when its time has come.
+        let ringer_of = |id: CursorId| {
+            let held = self.cursors.get(id.0).filter(|held| held.delayed_until.is_none());
+            held.map(|held| Arc::clone(held.cursor.ringer()))
+        };
         let news = self.doorbell.take_news(ringer_of);
         let mut ended = Vec::new();
         for id in news {
@@ -170,30 +200,22 @@ impl Subscriptions {
         ended
     }
 
-    /// Hands out what the cursors have not handed out, in turn, up to `budget` bytes but at least one delivery.
-    pub(crate) fn gather(&mut self, budget: usize) -> Batch {
-        let mut batch = Batch::default();
-        while batch.bytes < budget
-            && let Some(id) = self.ready.pop_front()
+    /// Returns when a cursor may deliver again that waits for it.
+    pub(crate) fn next_due(&self) -> Option<Instant> {
+        self.delayed.first().map(|(due, _)| *due)
+    }
+
+    /// Lets the cursors deliver whose time has come.
+    pub(crate) fn wake_due(&mut self, now: Instant) {
+        while let Some((due, id)) = self.delayed.first().copied()
+            && due <= now
         {
+            self.delayed.pop_first();
             let held = &mut self.cursors[id.0];
-            held.is_ready = false;
-            let first = batch.parts.len();
-            let gathered = held.cursor.gather(budget - batch.bytes, &mut batch.parts);
-            batch.bytes += batch.parts[first..].iter().map(Bytes::len).sum::<usize>();
-            batch.deliveries += gathered.deliveries;
-            batch.timestamp_ms = batch.timestamp_ms.max(gathered.timestamp_ms);
-            if held.is_paging && (!held.cursor.is_catching_up() || matches!(gathered.then, Then::Page(_))) {
-                held.is_paging = false;
-                self.paging -= 1;
-            }
-            match gathered.then {
-                Then::Rest => {}
-                Then::More => self.make_ready(id),
-                Then::Page(_) => self.wishing.push_back(id),
-            }
+            held.delayed_until = None;
+            held.cursor.ringer().listen();
+            self.make_ready(id);
         }
-        batch
     }
 
     /// Takes a page that is to be asked for, if the session may hold another one.
@@ -206,7 +228,7 @@ impl Subscriptions {
         held.is_paging = true;
         self.paging += 1;
         let partition = Arc::clone(held.cursor.partition());
-        Some(Wish { cursor: id, serial: held.serial, partition, offset: held.cursor.next() })
+        Some(Wish { cursor: id, serial: held.serial, partition, offset: held.cursor.wanted() })
     }
 
     /// Takes a page that was asked for, or why there is none.
@@ -221,7 +243,7 @@ impl Subscriptions {
         match held.cursor.take_page(page) {
             Ok(lost) => {
                 let partition = held.cursor.partition().id;
-                if !held.cursor.is_catching_up() {
+                if !held.cursor.is_paging() {
                     held.is_paging = false;
                     self.paging -= 1;
                 }
@@ -240,58 +262,10 @@ impl Subscriptions {
         }
     }
 
-    /// Returns the partitions that moved since this was last asked, and up to where everything was handed out.
-    ///
-    /// True once what was gathered before has arrived: it has to be written behind that.
-    pub(crate) fn progress(&mut self) -> Vec<v1::Progress> {
-        struct Partition {
-            next: Option<Offset>,
-            has_moved: bool,
-            behind: Vec<u32>,
-        }
-        let mut partitions: BTreeMap<(TopicName, PartitionId), Partition> = BTreeMap::new();
-        for (_, held) in &mut self.cursors {
-            let partition = held.cursor.partition();
-            let key = (partition.topic.clone(), partition.id);
-            let entry = partitions.entry(key).or_insert(Partition {
-                next: None,
-                has_moved: false,
-                behind: Vec::new(),
-            });
-            if held.cursor.is_catching_up() || held.is_ready {
-                entry.behind.push(held.alias);
-                continue;
-            }
-            entry.has_moved |= held.cursor.progress().is_some();
-            let next = held.cursor.next();
-            entry.next = Some(entry.next.map_or(next, |least| least.min(next)));
-        }
-        let moved = partitions.into_iter().filter(|(_, partition)| partition.has_moved);
-        moved
-            .filter_map(|((topic, id), partition)| {
-                Some(v1::Progress {
-                    topic: topic.to_string(),
-                    partition: id.get(),
-                    next_offset: partition.next?.get(),
-                    except_aliases: partition.behind,
-                })
-            })
-            .collect()
-    }
-
     /// Looks at every cursor again, also at those that nothing rang for: their partition may have moved on.
     pub(crate) fn look_at_all(&mut self) {
         let all: Vec<_> = self.cursors.iter().map(|(id, _)| CursorId(id)).collect();
         all.into_iter().for_each(|id| self.make_ready(id));
-    }
-
-    /// Returns the greatest lag among the partitions.
-    pub(crate) fn lag(&self, now_ms: i64) -> Lag {
-        let lags = self.cursors.iter().map(|(_, held)| held.cursor.partition().lag(now_ms));
-        lags.fold(Lag::default(), |worst, lag| Lag {
-            ms: worst.ms.max(lag.ms),
-            records: worst.records.max(lag.records),
-        })
     }
 
     fn position(&self, subscription: &Subscription) -> Position {
@@ -308,19 +282,8 @@ impl Subscriptions {
 
     fn make_ready(&mut self, id: CursorId) {
         let held = &mut self.cursors[id.0];
-        if !std::mem::replace(&mut held.is_ready, true) {
+        if held.delayed_until.is_none() && !std::mem::replace(&mut held.is_ready, true) {
             self.ready.push_back(id);
         }
-    }
-}
-
-fn skipped(alias: u32, partition: PartitionId, lost: Lost) -> v1::Skipped {
-    v1::Skipped {
-        alias,
-        partition: partition.get(),
-        first_offset: lost.first.get(),
-        next_offset: lost.next.get(),
-        reason: v1::SkipReason::Retention.into(),
-        records: 0,
     }
 }

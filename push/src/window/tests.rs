@@ -19,7 +19,9 @@ fn offset(offset: i64) -> Offset {
 }
 
 fn channel(name: &str) -> Arc<NodeChannel> {
-    Arc::new(NodeChannel { channel: name.parse().expect("tests name channels"), alias: 7 })
+    let channel: tailcast_proto::Channel = name.parse().expect("tests name channels");
+    let home = (!channel.spans_keys()).then(|| PartitionId::new(0));
+    Arc::new(NodeChannel { channel, alias: 7, home })
 }
 
 fn offsets(encoded: &[Bytes]) -> Vec<i64> {

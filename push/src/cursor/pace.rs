@@ -1,0 +1,73 @@
+//! How often a conflated subscription is delivered to, when it asked for a limit.
+//!
+//! Deliveries come in rounds: a round hands out the latest record of each key up to where the partition was when the round
+//! began, and the next one begins an interval later. So no key comes more often than the limit allows, offsets only grow, and
+//! after a pause the first record comes at once.
+
+use std::time::{Duration, Instant};
+
+use tailcast_proto::Offset;
+
+/// How often a subscription is delivered to in one partition.
+#[derive(Debug)]
+pub(crate) struct Pace {
+    interval: Duration,
+    /// When the next round may begin; `None` before the first delivery.
+    due: Option<Instant>,
+    /// Where the round that has begun ends.
+    until: Option<Offset>,
+}
+
+impl Pace {
+    pub(crate) fn new(interval: Duration) -> Self {
+        Self { interval, due: None, until: None }
+    }
+
+    /// Begins a round up to `head`, or goes on with the one that has begun. Returns where it ends.
+    ///
+    /// # Errors
+    ///
+    /// When the next round begins later: then.
+    pub(crate) fn round(&mut self, now: Instant, head: Offset) -> Result<Offset, Instant> {
+        if let Some(until) = self.until {
+            return Ok(until);
+        }
+        if let Some(due) = self.due.filter(|due| *due > now) {
+            return Err(due);
+        }
+        Ok(*self.until.insert(head))
+    }
+
+    /// Notes how far the round has got, and whether it delivered anything on the way.
+    pub(crate) fn reached(&mut self, next: Offset, has_delivered: bool, now: Instant) {
+        self.until = self.until.filter(|until| next < *until);
+        if has_delivered {
+            self.due = Some(now + self.interval);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_round_begins_at_once_after_a_pause_and_an_interval_after_the_last_delivery() {
+        let (mut pace, start) = (Pace::new(Duration::from_millis(100)), Instant::now());
+        let offset = |offset| Offset::new(offset).expect("it is an offset");
+        let at = |ms| start + Duration::from_millis(ms);
+
+        assert_eq!(pace.round(at(0), offset(5)), Ok(offset(5)), "the first record comes at once");
+        pace.reached(offset(3), true, at(0));
+        assert_eq!(pace.round(at(1), offset(9)), Ok(offset(5)), "a round ends where it was to end");
+        pace.reached(offset(5), true, at(1));
+        assert_eq!(pace.round(at(2), offset(9)), Err(at(101)));
+        assert_eq!(pace.round(at(101), offset(9)), Ok(offset(9)));
+        pace.reached(offset(9), false, at(101));
+        assert_eq!(
+            pace.round(at(102), offset(10)),
+            Ok(offset(10)),
+            "nothing was delivered, so nothing is owed"
+        );
+    }
+}

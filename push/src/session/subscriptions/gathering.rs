@@ -1,0 +1,132 @@
+//! What goes into the next message: deliveries, and between them what the client has to know of those that are left out.
+
+use bytes::{Bytes, BytesMut};
+use tailcast_proto::{
+    Offset, PartitionId,
+    delivery::{Format, encode_message},
+    push::v1,
+};
+
+use super::Subscriptions;
+use crate::{
+    cursor::{Conflated, Lost, Then, Turn},
+    doorbell::CursorId,
+};
+
+/// What goes into one WebSocket message.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    pub(crate) parts: Vec<Bytes>,
+    pub(crate) bytes: usize,
+    pub(crate) deliveries: u64,
+    /// How many records were left out for newer ones.
+    pub(crate) conflated: u64,
+    /// The timestamp of the newest live delivery, in milliseconds since the Unix epoch.
+    pub(crate) timestamp_ms: Option<i64>,
+}
+
+impl Subscriptions {
+    /// Hands out what the cursors have not handed out, in turn, up to the turn's budget but at least one delivery.
+    pub(crate) fn gather(&mut self, turn: Turn) -> Batch {
+        let mut batch = Batch::default();
+        while batch.bytes < turn.budget
+            && let Some(id) = self.ready.pop_front()
+        {
+            self.gather_one(id, Turn { budget: turn.budget - batch.bytes, ..turn }, &mut batch);
+        }
+        batch
+    }
+
+    fn gather_one(&mut self, id: CursorId, turn: Turn, batch: &mut Batch) {
+        let held = &mut self.cursors[id.0];
+        held.is_ready = false;
+        let (first, was_in_snapshot) = (batch.parts.len(), held.cursor.is_in_snapshot());
+        let gathered = held.cursor.gather(turn, &mut batch.parts);
+        let has_ended_snapshot = held.cursor.take_snapshot_end();
+        let (alias, partition) = (held.alias, held.cursor.partition().id);
+        if held.is_paging && (!held.cursor.is_paging() || matches!(gathered.then, Then::Page(_))) {
+            held.is_paging = false;
+            self.paging -= 1;
+        }
+        match gathered.then {
+            Then::Rest => {}
+            Then::More => self.make_ready(id),
+            Then::Later(due) => {
+                self.cursors[id.0].delayed_until = Some(due);
+                self.delayed.insert((due, id));
+            }
+            Then::Page(_) => self.wishing.push_back(id),
+        }
+        // Behind the deliveries that they speak of, in the same message.
+        if let Some(conflated) = gathered.conflated {
+            batch.conflated += conflated.records;
+            let skipped = v1::frame::Frame::Skipped(skipped(alias, partition, conflated));
+            batch.parts.push(self.encode(alias, skipped));
+        }
+        if was_in_snapshot
+            && let Some(end) = self.follow_snapshot(alias, gathered.deliveries, has_ended_snapshot)
+        {
+            batch.parts.push(self.encode(alias, v1::frame::Frame::SnapshotEnd(end)));
+        }
+        batch.bytes += batch.parts[first..].iter().map(Bytes::len).sum::<usize>();
+        batch.deliveries += gathered.deliveries;
+        batch.timestamp_ms = batch.timestamp_ms.max(gathered.timestamp_ms);
+    }
+
+    /// Counts the values of a snapshot. Returns its end once the last partition has passed it.
+    fn follow_snapshot(&mut self, alias: u32, values: u64, has_ended_one: bool) -> Option<v1::SnapshotEnd> {
+        let subscription = self.by_alias.get_mut(&alias)?;
+        let snapshot = subscription.snapshot.as_mut()?;
+        snapshot.values += values;
+        snapshot.partitions_left -= usize::from(has_ended_one);
+        if snapshot.partitions_left > 0 {
+            return None;
+        }
+        let values = snapshot.values;
+        subscription.snapshot = None;
+        let position = Some((&self.position(&self.by_alias[&alias])).into());
+        Some(v1::SnapshotEnd { alias, position, values })
+    }
+
+    /// Encodes a frame that goes between the deliveries of a subscription.
+    fn encode(&self, alias: u32, frame: v1::frame::Frame) -> Bytes {
+        let mut encoded = BytesMut::new();
+        let format = self.by_alias.get(&alias).map_or(Format::Proto, |subscription| subscription.format);
+        let frames = vec![v1::Frame { id: 0, frame: Some(frame) }];
+        encode_message(&v1::ServerMessage { frames }, format, &mut encoded);
+        encoded.freeze()
+    }
+}
+
+/// Records that a subscription does not get.
+pub(super) struct NotDelivered {
+    first: Offset,
+    next: Offset,
+    records: u64,
+    reason: v1::SkipReason,
+}
+
+impl From<Lost> for NotDelivered {
+    fn from(Lost { first, next }: Lost) -> Self {
+        Self { first, next, records: 0, reason: v1::SkipReason::Retention }
+    }
+}
+
+impl From<Conflated> for NotDelivered {
+    fn from(Conflated { first, next, records }: Conflated) -> Self {
+        Self { first, next, records, reason: v1::SkipReason::Conflated }
+    }
+}
+
+/// What the client is told of records that it does not get.
+pub(super) fn skipped(alias: u32, partition: PartitionId, what: impl Into<NotDelivered>) -> v1::Skipped {
+    let what = what.into();
+    v1::Skipped {
+        alias,
+        partition: partition.get(),
+        first_offset: what.first.get(),
+        next_offset: what.next.get(),
+        reason: what.reason.into(),
+        records: what.records,
+    }
+}
