@@ -171,6 +171,13 @@ impl ChannelLog {
         }
     }
 
+    /// Tells every subscriber of something that it has to hear at once, whatever it listens for.
+    pub(crate) fn alert(&self) {
+        for subscriber in &*self.subscribers.lock() {
+            subscriber.alert();
+        }
+    }
+
     pub(crate) fn join(&self, ringer: Arc<Ringer>) {
         let mut subscribers = self.subscribers.lock();
         ringer.slot.store(subscribers.len(), Ordering::Relaxed);

@@ -78,9 +78,13 @@ impl Ringer {
 
     /// Tells the session that this cursor has news. A session that already knows is not woken again.
     pub(crate) fn ring(&self) {
-        if self.noted.swap(true, Ordering::SeqCst) {
-            return;
+        if !self.noted.swap(true, Ordering::SeqCst) {
+            self.alert();
         }
+    }
+
+    /// Tells the session of something that it has to hear although it does not listen for more: the partition is closed.
+    pub(crate) fn alert(&self) {
         self.doorbell.news.lock().push(self.cursor);
         if !self.doorbell.rung.swap(true, Ordering::SeqCst) {
             self.doorbell.waker.wake();
@@ -96,6 +100,21 @@ mod tests {
 
     fn cursors(news: &[CursorId]) -> Vec<usize> {
         news.iter().map(|cursor| cursor.0).collect()
+    }
+
+    #[test]
+    fn a_ringer_that_nobody_listens_to_is_silent_but_for_alerts() {
+        let doorbell = Arc::new(Doorbell::default());
+        let ringer = Ringer::new(Arc::clone(&doorbell), CursorId(0));
+        ringer.ring();
+        assert_eq!(cursors(&doorbell.take_news(|_| None)), [0]);
+        ringer.ring();
+        assert_eq!(cursors(&doorbell.take_news(|_| None)), [] as [usize; 0]);
+        ringer.alert();
+        assert_eq!(cursors(&doorbell.take_news(|_| None)), [0]);
+        ringer.listen();
+        ringer.ring();
+        assert_eq!(cursors(&doorbell.take_news(|_| None)), [0]);
     }
 
     #[test]

@@ -17,6 +17,7 @@ use std::{
 };
 
 use dashmap::DashMap;
+use futures_util::future::join_all;
 use parking_lot::Mutex;
 use tailcast_proto::{Channel, Epoch, Offset, PartitionId, TopicName, push::v1::UnsubscribeReason};
 use tailcast_services::topics::{LookupError, Topic, Topics};
@@ -259,11 +260,9 @@ impl Hub {
     /// it ends before what this node has read. Kafka refuses without saying whose offset, and stops that partition, so all
     /// are looked at and read again. Returns whether Kafka answered for all of them.
     pub(crate) async fn mend(&self, topics: &Topics) -> bool {
-        let mut is_answered = true;
-        for partition in self.partitions() {
-            is_answered &= self.mend_one(&partition, topics).await.is_ok();
-        }
-        is_answered
+        let partitions = self.partitions();
+        let mended = join_all(partitions.iter().map(|partition| self.mend_one(partition, topics)));
+        mended.await.iter().all(Result::is_ok)
     }
 
     async fn mend_one(&self, partition: &Arc<Partition>, topics: &Topics) -> Result<(), MendError> {

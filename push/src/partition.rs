@@ -239,14 +239,14 @@ impl Partition {
     pub(crate) fn restart(&self, head: Offset) {
         self.fence.lock().give_up();
         self.window(|window| window.restart(head));
-        self.ring_all();
+        self.alert_all();
     }
 
     /// Says that the topic is gone: every subscription ends with this reason.
     pub(crate) fn close(&self, reason: UnsubscribeReason) {
         let reason = u8::try_from(i32::from(reason)).expect("there are fewer than 256 reasons");
         self.closed.store(reason, Ordering::Release);
-        self.ring_all();
+        self.alert_all();
     }
 
     /// Returns why the topic is gone; `None` while it is there.
@@ -283,10 +283,10 @@ impl Partition {
         Lag { ms: u64::try_from(now_ms - since).unwrap_or(0), records }
     }
 
-    fn ring_all(&self) {
+    fn alert_all(&self) {
         let logs: Vec<_> = self.window.lock().logs().cloned().collect();
         for log in logs {
-            log.ring();
+            log.alert();
         }
     }
 
