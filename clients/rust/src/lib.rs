@@ -62,7 +62,7 @@ pub use self::{
     liveness::Liveness,
     options::Options,
     positions::Positions,
-    resume::{AlreadySubscribed, Fault, Resume},
+    resume::{AlreadySubscribed, Fault, Resume, Unfit},
     subscription::{MaxRate, MaxRateError, Mode, Start, Subscription},
     tracker::{OrderError, Tracker},
 };

@@ -66,20 +66,39 @@ impl Tracker {
             self.position = Position { offsets: BTreeMap::new(), ..start };
             return;
         }
-        let resumed = matches!(outcome, Outcome::Resumed | Outcome::CatchingUp)
-            && self.stage == Stage::Tracking
-            && self.position.epoch == start.epoch;
+        let resumed = matches!(outcome, Outcome::Resumed | Outcome::CatchingUp);
         let before = mem::replace(&mut self.position, start);
-        self.stage = Stage::Tracking;
-        if resumed {
-            // A channel that is one key may have moved: it is where the node says, and nowhere else.
-            let belongs =
-                |partition: &PartitionId| self.spans || self.position.offsets.contains_key(partition);
-            let offsets: Vec<_> = before.offsets.into_iter().filter(|(id, _)| belongs(id)).collect();
-            for (partition, next) in offsets {
-                self.advance(partition, next);
-            }
+        let tracked = mem::replace(&mut self.stage, Stage::Tracking) == Stage::Tracking;
+        if resumed && tracked {
+            self.keep(before);
         }
+    }
+
+    /// Returns whether a node that starts the subscription so goes on where this is: it delivers everything from here on, and
+    /// perhaps something from before.
+    #[must_use]
+    pub fn goes_on(&self, start: &Position, outcome: Outcome) -> bool {
+        let Some(position) = self.position() else { return false };
+        let resumed = matches!(outcome, Outcome::Resumed | Outcome::CatchingUp);
+        let from = |partition| start.offsets.get(partition);
+        let covered =
+            position.offsets.iter().all(|(partition, at)| from(partition).is_some_and(|from| from <= at));
+        resumed && position.epoch == start.epoch && covered
+    }
+
+    /// Takes that another connection, which is where `other` is, serves the subscription from here on. The larger offset
+    /// counts.
+    pub fn joined(&mut self, other: &Self) {
+        let before = mem::replace(self, other.clone());
+        if before.stage == Stage::Tracking && self.stage == Stage::Tracking {
+            self.keep(before.position);
+        }
+    }
+
+    /// Returns the next offset of a partition, where one is known.
+    #[must_use]
+    pub fn next(&self, partition: PartitionId) -> Option<Offset> {
+        self.position.offsets.get(&partition).copied()
     }
 
     /// Takes a delivery.
@@ -140,6 +159,19 @@ impl Tracker {
         if self.stage == Stage::Tracking && self.position.epoch == position.epoch {
             for (partition, next) in &position.offsets {
                 self.advance(*partition, *next);
+            }
+        }
+    }
+
+    /// Keeps the larger offsets of an earlier position of the same epoch.
+    fn keep(&mut self, before: Position) {
+        if before.epoch != self.position.epoch {
+            return;
+        }
+        for (partition, next) in before.offsets {
+            // A channel that is one key may have moved: it is where the node says, and nowhere else.
+            if self.spans || self.position.offsets.contains_key(&partition) {
+                self.advance(partition, next);
             }
         }
     }

@@ -1,11 +1,14 @@
-//! One subscription of a client.
+//! The subscriptions of a client, whichever connection serves them.
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
-use tailcast_proto::{Channel, Offset, PartitionId, Position, push::v1};
+use tailcast_proto::Channel;
 
-use super::Fault;
-use crate::{Subscription, Tracker};
+use super::AlreadySubscribed;
+use crate::{Mode, Subscription, Tracker};
 
 /// One subscription.
 #[derive(Debug)]
@@ -13,52 +16,70 @@ pub(super) struct Entry {
     pub(super) subscription: Subscription,
     /// The subscription's channel, shared with every event about it.
     pub(super) channel: Arc<Channel>,
+    /// Where the subscription is by what became events, whichever connection it came over.
     pub(super) tracker: Tracker,
-    pub(super) state: State,
-    /// The channel's number on this connection.
-    pub(super) alias: Option<u32>,
-    /// The partition of deliveries that do not say theirs.
-    pub(super) home: Option<PartitionId>,
+    /// Whether the application has ended it.
+    pub(super) leaving: bool,
 }
 
-/// What this connection knows of a subscription.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum State {
-    /// Not asked for.
-    Idle,
-    /// Asked for, and not answered.
-    Asked,
-    /// Started.
-    Live,
-    /// Refused for now; to be asked for again.
-    Again,
-    /// Being ended.
-    Leaving,
+/// All subscriptions, by a number that is never used again.
+#[derive(Debug, Default)]
+pub(super) struct Entries {
+    entries: BTreeMap<u64, Entry>,
+    by_channel: HashMap<Arc<Channel>, u64>,
+    next_number: u64,
 }
 
 impl Entry {
-    pub(super) fn new(subscription: Subscription) -> Self {
+    /// Returns whether two connections can serve the subscription at a time, because what both deliver is told by its offset:
+    /// conflation skips other records on each, and an unfinished snapshot has no position to begin the other one with.
+    pub(super) fn can_overlap(&self) -> bool {
+        !self.leaving && self.subscription.mode == Mode::Lossless && self.tracker.position().is_some()
+    }
+}
+
+impl Entries {
+    /// Adds a subscription and returns its number.
+    pub(super) fn add(&mut self, subscription: Subscription) -> Result<u64, AlreadySubscribed> {
+        if self.by_channel.contains_key(&subscription.channel) {
+            return Err(AlreadySubscribed);
+        }
         let channel = Arc::new(subscription.channel.clone());
+        let number = self.next_number;
+        self.next_number += 1;
+        self.by_channel.insert(Arc::clone(&channel), number);
         let tracker = Tracker::new(&channel);
-        Self { subscription, channel, tracker, state: State::Idle, alias: None, home: None }
+        self.entries.insert(number, Entry { subscription, channel, tracker, leaving: false });
+        Ok(number)
     }
 
-    /// Reads a place in Kafka that a frame names.
-    pub(super) fn place(&self, partition: Option<u32>, offset: i64) -> Result<(PartitionId, Offset), Fault> {
-        let named = match partition {
-            Some(partition) => PartitionId::try_from(partition).ok(),
-            None => self.home,
-        };
-        named.zip(Offset::new(offset)).ok_or_else(|| Fault::Place {
-            channel: Arc::clone(&self.channel),
-            partition,
-            offset,
-        })
+    pub(super) fn number(&self, channel: &Channel) -> Option<u64> {
+        self.by_channel.get(channel).copied()
     }
 
-    /// Reads a position that a frame carries; none at all is an empty one.
-    pub(super) fn position(&self, position: Option<v1::Position>) -> Result<Position, Fault> {
-        Position::try_from(position.unwrap_or_default())
-            .map_err(|source| Fault::Position { channel: Arc::clone(&self.channel), source })
+    pub(super) fn get(&self, number: u64) -> Option<&Entry> {
+        self.entries.get(&number)
+    }
+
+    pub(super) fn get_mut(&mut self, number: u64) -> Option<&mut Entry> {
+        self.entries.get_mut(&number)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u64, &Entry)> {
+        self.entries.iter().map(|(number, entry)| (*number, entry))
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (u64, &mut Entry)> {
+        self.entries.iter_mut().map(|(number, entry)| (*number, entry))
+    }
+
+    pub(super) fn remove(&mut self, number: u64) -> Option<Entry> {
+        let entry = self.entries.remove(&number)?;
+        self.by_channel.remove(&entry.channel);
+        Some(entry)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
     }
 }

@@ -2,23 +2,21 @@
 
 use std::time::Duration;
 
-use tailcast_proto::{
-    Channel,
-    push::v1::{Frame, frame, subscribe},
-};
+use prost::Message as _;
+use tailcast_proto::push::v1::{client_message::Command, subscribe};
 
 use super::*;
 use crate::{Event, MaxRate, Start};
 
-fn channel(name: &str) -> Channel {
+pub(super) fn channel(name: &str) -> Channel {
     name.parse().expect("a channel")
 }
 
-fn frame(id: u32, frame: frame::Frame) -> Frame {
+pub(super) fn frame(id: u32, frame: frame::Frame) -> Frame {
     Frame { id, frame: Some(frame) }
 }
 
-fn subscribed(id: u32, index: u32, alias: u32, position: &str) -> Frame {
+pub(super) fn subscribed(id: u32, index: u32, alias: u32, position: &str) -> Frame {
     let position: Position = position.parse().expect("a position");
     let subscribed = v1::Subscribed {
         index,
@@ -30,11 +28,11 @@ fn subscribed(id: u32, index: u32, alias: u32, position: &str) -> Frame {
     frame(id, frame::Frame::Subscribed(subscribed))
 }
 
-fn delivery(alias: u32, offset: i64) -> Frame {
+pub(super) fn delivery(alias: u32, offset: i64) -> Frame {
     frame(0, frame::Frame::Delivery(v1::Delivery { alias, offset, ..Default::default() }))
 }
 
-fn refused(id: u32, index: u32, code: v1::ErrorCode, retry_after_ms: u32) -> Frame {
+pub(super) fn refused(id: u32, index: u32, code: v1::ErrorCode, retry_after_ms: u32) -> Frame {
     let error = v1::Error { code: code.into(), index, retry_after_ms, ..Default::default() };
     frame(id, frame::Frame::Error(error))
 }
@@ -49,12 +47,12 @@ fn progress(topic: &str, next_offset: i64, except_aliases: &[u32]) -> Frame {
     frame(0, frame::Frame::Heartbeat(v1::Heartbeat { progress: vec![progress], ..Default::default() }))
 }
 
-fn observe(resume: &mut Resume, frame: Frame) -> Option<Event> {
+pub(super) fn observe(resume: &mut Resume, frame: Frame) -> Option<Event> {
     resume.observe(frame, Instant::now()).expect("the frame is in order")
 }
 
 /// Says what a client sends, as text.
-fn said(messages: &[ClientMessage]) -> String {
+pub(super) fn said(messages: &[ClientMessage]) -> String {
     let one = |subscribe: &v1::Subscribe| {
         let Some(subscribe::Target::Channel(channel)) = &subscribe.target else { return "?".to_owned() };
         let channel = Channel::try_from(channel.clone()).expect("a channel");
@@ -82,7 +80,7 @@ fn said(messages: &[ClientMessage]) -> String {
 }
 
 /// A client with these subscriptions, subscribed under aliases from 1 on, each at `0:5`.
-fn subscribed_to(names: &[&str]) -> Resume {
+pub(super) fn subscribed_to(names: &[&str]) -> Resume {
     let mut resume = Resume::new();
     for name in names {
         resume.add(Subscription::to(channel(name))).expect("each channel once");
@@ -309,7 +307,7 @@ fn a_conflated_subscription_stays_conflated() {
     assert_eq!(said(&messages), "connect(quotes/* at 0:5 conflated to 2.5)");
 }
 
-fn conflated(alias: u32, first_offset: i64, next_offset: i64, records: u64) -> Frame {
+pub(super) fn conflated(alias: u32, first_offset: i64, next_offset: i64, records: u64) -> Frame {
     let reason = v1::SkipReason::Conflated.into();
     let skipped = v1::Skipped { alias, first_offset, next_offset, reason, records, ..Default::default() };
     frame(0, frame::Frame::Skipped(skipped))

@@ -1,0 +1,173 @@
+//! What a node's answers mean for the subscriptions: they start, end, or are to be asked for again.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tailcast_proto::{
+    PartitionId, Position,
+    push::v1::{self, DeliveryMode, ErrorCode, Outcome, UnsubscribeReason},
+};
+
+use super::{
+    Fault,
+    entry::Entries,
+    link::{Link, State, position},
+};
+use crate::{Event, Refused, Subscribed, Tracker, Unsubscribed, backoff::HINT_MAX};
+
+/// How long to wait before a subscription that Kafka's absence refused is asked for again, where the node does not say.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+impl Link {
+    /// Takes that the node has begun a subscription, as far as this connection is concerned. Returns its number, where it
+    /// starts, and where this connection was asked to start it.
+    pub(super) fn begun(
+        &mut self,
+        entries: &Entries,
+        id: u32,
+        subscribed: &mut v1::Subscribed,
+    ) -> Result<(u64, Position, Tracker), Fault> {
+        let index = subscribed.index;
+        let unexpected = Fault::UnexpectedReply { id, index };
+        let number = self.answered(id, index).ok_or_else(|| unexpected.clone())?;
+        let Some((entry, line)) = entries.get(number).zip(self.lines.get_mut(&number)) else {
+            return Err(unexpected);
+        };
+        let start = position(entry, subscribed.position.take())?;
+        let asked = line.tracker.clone();
+        line.state = State::Live;
+        line.alias = Some(subscribed.alias);
+        line.home = home(subscribed.home_partition, &start);
+        line.tracker.subscribed(start.clone(), subscribed.outcome());
+        self.by_alias.insert(subscribed.alias, number);
+        Ok((number, start, asked))
+    }
+
+    /// Takes that a subscription has started.
+    pub(super) fn subscribed(
+        &mut self,
+        entries: &mut Entries,
+        id: u32,
+        mut subscribed: v1::Subscribed,
+    ) -> Result<Event, Fault> {
+        let (number, mut start, asked) = self.begun(entries, id, &mut subscribed)?;
+        let unexpected = Fault::UnexpectedReply { id, index: subscribed.index };
+        let (Some(entry), Some(line)) = (entries.get_mut(number), self.lines.get(&number)) else {
+            return Err(unexpected);
+        };
+        let mut outcome = subscribed.outcome();
+        if asked.position() == entry.tracker.position() {
+            entry.tracker = line.tracker.clone();
+        } else {
+            // The connection before this one went on after this one was asked. What it has delivered is not lost.
+            for lost in &mut subscribed.lost {
+                let partition = PartitionId::try_from(lost.partition).ok();
+                let seen = partition.and_then(|partition| entry.tracker.next(partition));
+                lost.first_offset = seen.map_or(lost.first_offset, |seen| lost.first_offset.max(seen.get()));
+            }
+            subscribed.lost.retain(|lost| lost.first_offset < lost.next_offset);
+            if outcome == Outcome::Lost && subscribed.lost.is_empty() {
+                outcome = Outcome::Resumed;
+            }
+            entry.tracker.joined(&line.tracker);
+            start = entry.tracker.position().cloned().unwrap_or(start);
+        }
+        let mode = match subscribed.mode() {
+            DeliveryMode::Conflated => DeliveryMode::Conflated,
+            DeliveryMode::Lossless | DeliveryMode::Unspecified => DeliveryMode::Lossless,
+        };
+        let max_rate = (subscribed.max_rate > 0.0).then_some(subscribed.max_rate);
+        let (channel, lost) = (Arc::clone(&entry.channel), subscribed.lost);
+        Ok(Event::Subscribed(Subscribed { channel, position: start, outcome, lost, mode, max_rate }))
+    }
+
+    /// Takes that a subscription has ended, or that this connection no longer serves it.
+    pub(super) fn unsubscribed(
+        &mut self,
+        entries: &mut Entries,
+        id: u32,
+        mut unsubscribed: v1::Unsubscribed,
+    ) -> Result<Option<Event>, Fault> {
+        let unknown = Fault::UnknownAlias(unsubscribed.alias);
+        // The command first: a subscription may end before it has an alias.
+        let number = self.answered(id, 0).or_else(|| self.by_alias.get(&unsubscribed.alias).copied());
+        let Some((number, entry)) = number.and_then(|number| Some((number, entries.get_mut(number)?))) else {
+            return Err(unknown);
+        };
+        let said = unsubscribed.position.take();
+        let said = said.map(|said| position(entry, Some(said))).transpose()?;
+        let reason = unsubscribed.reason();
+        let live = self.lines.get(&number).is_some_and(|line| line.state == State::Live);
+        self.forget(number);
+        if reason == UnsubscribeReason::PartitionsAdded && live && !entry.leaving {
+            // The application did not end it: it is asked for again, from its position.
+            self.unsaid.push(number);
+            return Ok(None);
+        }
+        if reason == UnsubscribeReason::Closing {
+            // The node is about to close the session: the next connection resumes it.
+            if let Some(said) = said {
+                entry.tracker.closing(&said);
+            }
+            return Ok(None);
+        }
+        let Some(entry) = entries.remove(number) else { return Err(unknown) };
+        let position = said.or_else(|| entry.tracker.position().cloned());
+        Ok(Some(Event::Unsubscribed(Unsubscribed { channel: entry.channel, reason, position })))
+    }
+
+    /// Takes that a command failed.
+    pub(super) fn refused(
+        &mut self,
+        entries: &mut Entries,
+        id: u32,
+        error: v1::Error,
+        now: Instant,
+    ) -> Event {
+        let code = error.code();
+        let mut refused =
+            Refused { channel: None, code, detail: error.detail, field: error.field, retry_after: None };
+        let number = self.answered(id, error.index);
+        let entry = number.and_then(|number| Some((number, entries.get_mut(number)?)));
+        let Some((number, entry)) = entry else { return Event::Error(refused) };
+        if entry.leaving {
+            // There was nothing to end: it has ended.
+            let (channel, position) = (Arc::clone(&entry.channel), entry.tracker.position().cloned());
+            self.forget(number);
+            entries.remove(number);
+            let reason = UnsubscribeReason::Requested;
+            return Event::Unsubscribed(Unsubscribed { channel, reason, position });
+        }
+        refused.channel = Some(Arc::clone(&entry.channel));
+        let moved = code == ErrorCode::UnknownPartition && entry.tracker.key_moved();
+        refused.retry_after = match error.retry_after_ms {
+            0 if moved => Some(Duration::ZERO),
+            ms => again_after(code, ms),
+        };
+        match refused.retry_after {
+            Some(after) => self.ask_again(number, now + after),
+            None => {
+                self.forget(number);
+                entries.remove(number);
+            }
+        }
+        Event::Error(refused)
+    }
+}
+
+/// Returns how long to wait before a refused subscription is asked for again; `None` where that would be of no use.
+pub(super) fn again_after(code: ErrorCode, retry_after_ms: u32) -> Option<Duration> {
+    match retry_after_ms {
+        0 => (code == ErrorCode::Unavailable).then_some(AGAIN_AFTER),
+        ms => Some(Duration::from_millis(ms.into()).min(HINT_MAX)),
+    }
+}
+
+/// Returns the partition of deliveries that name none: what the node says, or the only one of the position.
+fn home(said: Option<u32>, position: &Position) -> Option<PartitionId> {
+    let mut partitions = position.offsets.keys().copied();
+    let only = partitions.next().filter(|_| partitions.next().is_none());
+    said.and_then(|said| PartitionId::try_from(said).ok()).or(only)
+}

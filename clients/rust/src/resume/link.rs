@@ -1,0 +1,195 @@
+//! What belongs to one connection: aliases, commands that wait for an answer, and how far it is with each subscription.
+//!
+//! All of it is forgotten with the connection; the subscriptions are not.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    mem,
+    time::Instant,
+};
+
+use prost::Message as _;
+use tailcast_proto::{
+    Channel, Offset, PartitionId, Position,
+    push::v1::{self, ClientMessage, client_message::Command},
+};
+
+use super::{
+    Fault,
+    entry::{Entries, Entry},
+};
+use crate::Tracker;
+
+/// What belongs to one connection.
+#[derive(Debug, Default)]
+pub(super) struct Link {
+    /// By the subscription's number. Absent: this connection was not asked for it, or is no longer to serve it.
+    pub(super) lines: BTreeMap<u64, Line>,
+    pub(super) by_alias: HashMap<u32, u64>,
+    /// The subscriptions that a command was about, in the order of its indexes. `None`: answered.
+    pub(super) asked: HashMap<u32, Vec<Option<u64>>>,
+    /// The subscriptions that the node is to be told about.
+    pub(super) unsaid: Vec<u64>,
+    /// When to ask again for which subscriptions.
+    pub(super) again: BTreeSet<(Instant, u64)>,
+    next_id: u32,
+}
+
+/// One subscription on one connection.
+#[derive(Debug)]
+pub(super) struct Line {
+    pub(super) state: State,
+    /// The channel's number on this connection.
+    pub(super) alias: Option<u32>,
+    /// The partition of deliveries that do not say theirs.
+    pub(super) home: Option<PartitionId>,
+    /// How far this connection is. Behind the subscription's own tracker while it repeats what another one has delivered.
+    pub(super) tracker: Tracker,
+}
+
+/// What the node knows of a subscription.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    /// Asked for, and not answered.
+    Asked,
+    /// Started.
+    Live,
+    /// Refused for now; to be asked for again.
+    Again,
+}
+
+impl Link {
+    /// Begins a connection: returns what to send, `connect` with as many of the subscriptions as fit into a message of
+    /// `message_bytes_max`, and commands for the rest.
+    pub(super) fn open(
+        entries: &Entries,
+        numbers: Vec<u64>,
+        connect: v1::Connect,
+        message_bytes_max: usize,
+    ) -> (Self, Vec<ClientMessage>) {
+        let mut link = Self::default();
+        let id = link.id();
+        // Room for the id, tags and lengths around the subscriptions.
+        let mut room = message_bytes_max.saturating_sub(connect.encoded_len() + 32);
+        let (mut carried, mut subscriptions) = (Vec::new(), Vec::new());
+        let mut numbers = numbers.into_iter().peekable();
+        while let Some((number, entry)) = numbers.peek().and_then(|at| Some((*at, entries.get(*at)?))) {
+            let command = entry.subscription.command(entry.tracker.position());
+            // A length takes at most 5 bytes, a tag 1.
+            let Some(left) = room.checked_sub(command.encoded_len() + 6) else { break };
+            room = left;
+            numbers.next();
+            link.lines.insert(number, Line::asked(entry));
+            carried.push(Some(number));
+            subscriptions.push(command);
+        }
+        if !carried.is_empty() {
+            link.asked.insert(id, carried);
+        }
+        let connect = v1::Connect { subscriptions, ..connect };
+        let mut messages = vec![ClientMessage { id, command: Some(Command::Connect(connect)) }];
+        messages.extend(numbers.filter_map(|number| link.say(entries, number)));
+        (link, messages)
+    }
+
+    /// Returns the commands that are due.
+    pub(super) fn due(&mut self, entries: &Entries, now: Instant) -> Vec<ClientMessage> {
+        let mut numbers = mem::take(&mut self.unsaid);
+        while let Some((at, number)) = self.again.pop_first() {
+            if at > now {
+                self.again.insert((at, number));
+                break;
+            }
+            numbers.push(number);
+        }
+        numbers.into_iter().filter_map(|number| self.say(entries, number)).collect()
+    }
+
+    /// Returns what is to be said to the node about a subscription.
+    fn say(&mut self, entries: &Entries, number: u64) -> Option<ClientMessage> {
+        let entry = entries.get(number)?;
+        let command = if entry.leaving {
+            let target = v1::unsubscribe::Target::Channel((&*entry.channel).into());
+            Command::Unsubscribe(v1::Unsubscribe { target: Some(target) })
+        } else {
+            let known = self.lines.get(&number);
+            if known.is_some_and(|line| line.state != State::Again) {
+                return None;
+            }
+            self.lines.insert(number, Line::asked(entry));
+            Command::Subscribe(entry.subscription.command(entry.tracker.position()))
+        };
+        let id = self.id();
+        self.asked.insert(id, vec![Some(number)]);
+        Some(ClientMessage { id, command: Some(command) })
+    }
+
+    /// Returns the subscription that a command's index was about, once.
+    pub(super) fn answered(&mut self, id: u32, index: u32) -> Option<u64> {
+        let asked = self.asked.get_mut(&id)?;
+        let number = asked.get_mut(usize::try_from(index).ok()?)?.take();
+        if asked.iter().all(Option::is_none) {
+            self.asked.remove(&id);
+        }
+        number
+    }
+
+    /// Takes that a subscription is to be asked for again at a time.
+    pub(super) fn ask_again(&mut self, number: u64, at: Instant) {
+        if let Some(line) = self.lines.get_mut(&number) {
+            line.state = State::Again;
+            self.again.insert((at, number));
+        }
+    }
+
+    /// Forgets what this connection knows of a subscription.
+    pub(super) fn forget(&mut self, number: u64) {
+        if let Some(alias) = self.lines.remove(&number).and_then(|line| line.alias) {
+            self.by_alias.remove(&alias);
+        }
+    }
+
+    /// Returns the subscription that an alias stands for, as a whole and on this connection.
+    pub(super) fn of_alias<'a>(
+        &'a mut self,
+        entries: &'a mut Entries,
+        alias: u32,
+    ) -> Result<(&'a mut Entry, &'a mut Line), Fault> {
+        let number = self.by_alias.get(&alias);
+        let found = number.and_then(|number| entries.get_mut(*number).zip(self.lines.get_mut(number)));
+        found.ok_or(Fault::UnknownAlias(alias))
+    }
+
+    /// Ids count from 1: a reply under id 0 says that it answers none.
+    fn id(&mut self) -> u32 {
+        self.next_id = self.next_id.checked_add(1).unwrap_or(1);
+        self.next_id
+    }
+}
+
+impl Line {
+    fn asked(entry: &Entry) -> Self {
+        Self { state: State::Asked, alias: None, home: None, tracker: entry.tracker.clone() }
+    }
+
+    /// Reads a place in Kafka that a frame names.
+    pub(super) fn place(
+        &self,
+        channel: &std::sync::Arc<Channel>,
+        partition: Option<u32>,
+        offset: i64,
+    ) -> Result<(PartitionId, Offset), Fault> {
+        let named = match partition {
+            Some(partition) => PartitionId::try_from(partition).ok(),
+            None => self.home,
+        };
+        let fault = || Fault::Place { channel: channel.clone(), partition, offset };
+        named.zip(Offset::new(offset)).ok_or_else(fault)
+    }
+}
+
+/// Reads a position that a frame carries; none at all is an empty one.
+pub(super) fn position(entry: &Entry, position: Option<v1::Position>) -> Result<Position, Fault> {
+    Position::try_from(position.unwrap_or_default())
+        .map_err(|source| Fault::Position { channel: entry.channel.clone(), source })
+}
