@@ -151,7 +151,8 @@ fn start_broker(kafka: &mut kafka::Settings) -> Result<InProcess, InProcessError
     Ok(broker)
 }
 
-/// What differs from the services in production: ports that move together, reflection, a quick end, and a quieter log.
+/// What differs from the services in production: ports that move together, reflection, a quick end, the last values of the
+/// market, and a quieter log.
 fn configure(mut config: Config, options: &Options) -> Result<Config, Failure> {
     let listeners = [&mut config.ingest.listen, &mut config.push.listen, &mut config.admin.listen];
     for listen in listeners {
@@ -166,6 +167,8 @@ fn configure(mut config: Config, options: &Options) -> Result<Config, Failure> {
     }
     config.ingest.reflection = true;
     config.push.drain.spread = DRAIN_SPREAD;
+    let quotes = TopicName::parse(QUOTES).expect("the names of the topics are valid");
+    config.push.keep_last_values(quotes);
     if config.log.filter == defaults().log.filter {
         // The addresses are said in the welcome; connections that come and go would push it off the screen.
         config.log.filter = "warn".to_owned();

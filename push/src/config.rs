@@ -2,10 +2,15 @@
 //!
 //! The defaults and the reasons for them stand in `default.toml`; here is what a value means.
 
+mod by_topic;
+
 use std::{net::SocketAddr, time::Duration};
 
 use serde::Deserialize;
+use tailcast_proto::TopicName;
 use tailcast_services::topics::TopicsConfig;
+
+pub use self::by_topic::{ByTopic, TopicKeyError, TopicSettings};
 
 /// Section `[push]`.
 #[derive(Debug, Clone, Deserialize)]
@@ -26,6 +31,10 @@ pub struct Config {
     pub windows: Windows,
     /// Section `[push.catch_up]`.
     pub catch_up: CatchUp,
+    /// Section `[push.last_values]`.
+    pub last_values: LastValues,
+    /// Sections `[push.topic.NAME]`. Which topics there are is not ours to say, so there is no default to lay them over.
+    pub topic: Option<ByTopic>,
     /// Section `[push.drain]`.
     pub drain: Drain,
     /// Section `[push.topics]`.
@@ -78,11 +87,24 @@ impl Config {
             ("sessions.heartbeat_interval", sessions.heartbeat_interval.is_zero()),
             ("sessions.write_deadline", sessions.write_deadline.is_zero()),
             ("catch_up.readers", self.catch_up.readers == 0),
+            ("last_values.bytes_max", self.last_values.bytes_max == 0),
         ];
         match zero.into_iter().find(|(_, is_zero)| *is_zero) {
             Some((key, _)) => Err(ConfigError::Zero { key }),
             None => Ok(()),
         }
+    }
+
+    /// Keeps the last values of a topic, unless it is configured whether to.
+    pub fn keep_last_values(&mut self, topic: TopicName) {
+        let topics = &mut self.topic.get_or_insert_default().0;
+        topics.entry(topic).or_insert(TopicSettings { last_values: true });
+    }
+
+    /// Returns the topics whose last values are kept.
+    pub(crate) fn last_values_topics(&self) -> impl Iterator<Item = &TopicName> {
+        let topics = self.topic.iter().flat_map(|topics| &topics.0);
+        topics.filter(|(_, settings)| settings.last_values).map(|(topic, _)| topic)
     }
 }
 
@@ -144,6 +166,15 @@ pub struct CatchUp {
     /// What pages may hold while they wait to be taken, in bytes. At the bound the oldest are dropped, and read again if
     /// somebody still wants them.
     pub pages_bytes_max: usize,
+}
+
+/// The latest value of each key, of the topics that have `last_values = true`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LastValues {
+    /// What those of all topics may take together, in bytes: keys, values, headers, and 256 for each. The topic that takes
+    /// more loses them until the process starts again, and snapshots of it are refused.
+    pub bytes_max: usize,
 }
 
 /// How sessions are asked to leave.
@@ -208,5 +239,6 @@ pub(crate) mod tests {
     fn a_bound_of_nothing_is_refused_with_its_key() {
         check(|c| c.sessions.count_max = 0, Err("push.sessions.count_max is 0"));
         check(|c| c.sessions.connect_deadline = Duration::ZERO, Err("push.sessions.connect_deadline is 0"));
+        check(|c| c.last_values.bytes_max = 0, Err("push.last_values.bytes_max is 0"));
     }
 }

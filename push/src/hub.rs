@@ -26,6 +26,7 @@ use tokio::sync::OnceCell;
 use crate::{
     channel_log::NodeChannel,
     kafka_offsets::{Bounds, KafkaOffsets, OffsetsError},
+    last_values::LastValues,
     metrics::wall_clock_ms,
     partition::{Budget, Partition},
     tail::{AssignError, Tail},
@@ -41,6 +42,7 @@ pub(crate) struct Hub {
     next_alias: AtomicU32,
     tail: Arc<Tail>,
     offsets: KafkaOffsets,
+    last_values: Arc<LastValues>,
     budget: Arc<Budget>,
 }
 
@@ -103,7 +105,12 @@ impl Hub {
     /// How old an answer about a partition's beginning may be. Retention works by the minute.
     const BOUNDS_AGE_MAX: Duration = Duration::from_secs(1);
 
-    pub(crate) fn new(tail: Arc<Tail>, offsets: KafkaOffsets, budget: Arc<Budget>) -> Arc<Self> {
+    pub(crate) fn new(
+        tail: Arc<Tail>,
+        offsets: KafkaOffsets,
+        last_values: Arc<LastValues>,
+        budget: Arc<Budget>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             slots: DashMap::new(),
             channels: DashMap::new(),
@@ -112,6 +119,7 @@ impl Hub {
             next_alias: AtomicU32::new(1),
             tail,
             offsets,
+            last_values,
             budget,
         })
     }
@@ -296,7 +304,8 @@ impl Hub {
         self.offsets.wait_for(move || tail.learn(&name)).await?;
         let bounds = self.offsets.bounds(&topic.name, id).await?;
         let budget = Arc::clone(&self.budget);
-        let partition = Partition::new(topic.name.clone(), topic.epoch, id, bounds.high, budget);
+        let last_values = self.last_values.keep(&topic.name, bounds.high);
+        let partition = Partition::new(topic.name.clone(), topic.epoch, id, bounds.high, budget, last_values);
         partition.set_high_watermark(bounds.high, wall_clock_ms());
         self.tail.assign(&partition)?;
         tracing::debug!(topic = %topic.name, partition = %id, at = %bounds.high, "tailing");

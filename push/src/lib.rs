@@ -43,6 +43,8 @@ mod tail;
 
 mod catch_up;
 
+mod last_values;
+
 mod kafka_offsets;
 
 pub mod config;

@@ -22,6 +22,7 @@ use crate::{
     conflation::SurveyKeys,
     doorbell::Ringer,
     fence::{Arrival, Fence, Needs},
+    last_values::KeptValues,
     record_batch::RecordBatch,
     window::Window,
 };
@@ -55,6 +56,7 @@ pub(crate) struct Partition {
     behind_since_ms: AtomicI64,
     /// An `UnsubscribeReason`, once the topic is gone.
     closed: AtomicU8,
+    last_values: Option<Arc<KeptValues>>,
     budget: Arc<Budget>,
 }
 
@@ -107,6 +109,7 @@ impl Partition {
         id: PartitionId,
         head: Offset,
         budget: Arc<Budget>,
+        last_values: Option<Arc<KeptValues>>,
     ) -> Arc<Self> {
         Arc::new(Self {
             topic,
@@ -121,6 +124,7 @@ impl Partition {
             last_timestamp_ms: AtomicI64::new(-1),
             behind_since_ms: AtomicI64::new(-1),
             closed: AtomicU8::new(0),
+            last_values,
             budget,
         })
     }
@@ -133,6 +137,11 @@ impl Partition {
     /// The first offset from which on the window is complete.
     pub(crate) fn tail(&self) -> Offset {
         Offset::new(self.tail.load(Ordering::Acquire)).unwrap_or(Offset::ZERO)
+    }
+
+    /// The latest value of each key; `None` when they are not kept of this topic.
+    pub(crate) fn last_values(&self) -> Option<&Arc<KeptValues>> {
+        self.last_values.as_ref()
     }
 
     /// What the window and its logs hold of the node's memory, in bytes.
@@ -184,6 +193,10 @@ impl Partition {
     /// Appends records that Kafka has after the head, and rings whom they concern.
     pub(crate) fn append(&self, batch: RecordBatch) {
         self.last_timestamp_ms.store(batch.last_timestamp_ms(), Ordering::Relaxed);
+        // Before the head moves: whoever reads them up to a head finds what is before it.
+        if let Some(last_values) = &self.last_values {
+            last_values.append(&batch);
+        }
         let grown = self.window(|window| window.append(batch));
         for log in grown {
             log.ring();
@@ -238,6 +251,9 @@ impl Partition {
     /// before it find their log behind them and ask Kafka, which says what is lost.
     pub(crate) fn restart(&self, head: Offset) {
         self.fence.lock().give_up();
+        if let Some(last_values) = &self.last_values {
+            last_values.restart(head);
+        }
         self.window(|window| window.restart(head));
         self.alert_all();
     }
@@ -246,6 +262,9 @@ impl Partition {
     pub(crate) fn close(&self, reason: UnsubscribeReason) {
         let reason = u8::try_from(i32::from(reason)).expect("there are fewer than 256 reasons");
         self.closed.store(reason, Ordering::Release);
+        if let Some(last_values) = &self.last_values {
+            last_values.close();
+        }
         self.alert_all();
     }
 

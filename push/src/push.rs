@@ -18,6 +18,7 @@ use crate::{
     feed::{Feed, Signals},
     hub::Hub,
     kafka_offsets::KafkaOffsets,
+    last_values::LastValues,
     metrics::{self, CatchUpMetrics, FeedMetrics, SessionMetrics},
     pages::Pages,
     partition::Budget,
@@ -95,7 +96,9 @@ impl Push {
             topic_registry,
         )?;
         let metrics = SessionMetrics::register(registry);
-        let (hub, stopped) = Self::start_hub(&config, &kafka, &topics, &metrics, lifecycle, registry)?;
+        let last_values = LastValues::new(config.last_values_topics(), config.last_values.bytes_max);
+        let (hub, stopped) =
+            Self::start_hub(&config, &kafka, &topics, &last_values, &metrics, lifecycle, registry)?;
         let catch_up_metrics = CatchUpMetrics::register(registry);
         let catch_up = CatchUp::start(
             &config.catch_up,
@@ -105,6 +108,7 @@ impl Push {
             lifecycle,
             stopped,
         )?;
+        last_values.start(&hub, &topics, &catch_up, lifecycle, readiness, registry);
 
         let node = if config.node.is_empty() { hostname() } else { config.node.clone() };
         let starter = Starter { hub, topics };
@@ -138,6 +142,7 @@ impl Push {
         config: &Config,
         kafka: &Settings,
         topics: &Topics,
+        last_values: &Arc<LastValues>,
         metrics: &SessionMetrics,
         lifecycle: &Lifecycle,
         registry: &mut Registry,
@@ -147,7 +152,7 @@ impl Push {
         let questions: BaseConsumer<Context> =
             kafka.directory()?.create_with_context(Context::new("offsets"))?;
         let offsets = KafkaOffsets::new(questions, lifecycle.clone());
-        let hub = Hub::new(Arc::clone(&tail), offsets, Arc::clone(&budget));
+        let hub = Hub::new(Arc::clone(&tail), offsets, Arc::clone(last_values), Arc::clone(&budget));
         metrics::register_hub(registry, &hub);
 
         // Sessions are served to their end: what feeds them stops after the last of them.

@@ -5,7 +5,7 @@ use tailcast_proto::{Offset, PartitionId};
 
 use crate::{
     channel_log::{Encoding, KeyHash, NodeChannel},
-    record_batch::RecordBatch,
+    record_batch::{Record, RecordBatch},
 };
 
 /// A stretch of a partition: every record at or after `from` and before `to`.
@@ -33,6 +33,11 @@ impl Page {
     pub(crate) fn new(from: Offset, to: Offset, batch: Option<RecordBatch>) -> Self {
         debug_assert!(from < to, "a page goes forward, or its reader would never arrive");
         Self { from, to, batch }
+    }
+
+    /// Returns all records.
+    pub(crate) fn records(&self) -> impl Iterator<Item = Record<'_>> {
+        self.batch.iter().flat_map(RecordBatch::records)
     }
 
     /// What the page holds of the node's memory, in bytes.

@@ -27,7 +27,14 @@ fn offset(offset: i64) -> Offset {
 
 fn partition(head: i64) -> Arc<Partition> {
     let topic = TopicName::parse("t").expect("it is a name");
-    Partition::new(topic, Epoch::from_bits(1, 2), PartitionId::new(0), offset(head), Budget::new(usize::MAX))
+    Partition::new(
+        topic,
+        Epoch::from_bits(1, 2),
+        PartitionId::new(0),
+        offset(head),
+        Budget::new(usize::MAX),
+        None,
+    )
 }
 
 fn cursor(partition: &Arc<Partition>, name: &str, next: i64, mode: Mode) -> Cursor {

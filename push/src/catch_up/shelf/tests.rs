@@ -24,6 +24,7 @@ fn partition(id: u32) -> Arc<Partition> {
         PartitionId::new(id),
         offset(1_000),
         Budget::new(usize::MAX),
+        None,
     )
 }
 
