@@ -1,6 +1,6 @@
 //! `tailcast sub`: prints the records of channels as they come.
 //!
-//! The client resumes by itself after a drop. What happens besides records is said on standard error, and at the end where
+//! The client resumes by itself after a drop, and goes over to another connection before it leaves a node that drains. What happens besides records is said on standard error, and at the end where
 //! every subscription was, as the command that goes on from there.
 
 mod line;
@@ -54,8 +54,8 @@ pub(super) struct Subscribe {
     /// Print at most this many records per key and second, always the latest.
     #[arg(long, value_name = "N", requires = "conflated")]
     max_rate: Option<MaxRate>,
-    /// Where to start: live, earliest, snapshot (the latest record of each key, then live), a position, a time (RFC 3339), or how long ago (5m). CHANNEL=START for one channel;
-    /// may be repeated.
+    /// Where to start: live, earliest, snapshot (the latest record of each key, then live), a position, a time (RFC 3339),
+    /// or how long ago (5m). CHANNEL=START for one channel; may be repeated.
     #[arg(long = "from", value_name = "START")]
     starts: Vec<StartOf>,
     /// A push node.
@@ -100,7 +100,7 @@ impl Subscribe {
         let mut run =
             Run { client, output, json: self.json, wanted, active, refused: false, told: HashMap::new() };
         let ended = run.until_end().await;
-        let resume = Resume::new(&self.channels, &self.url, |channel| run.client.position(channel));
+        let resume = Resume::new(&self.channels, &self.url, mode, |channel| run.client.position(channel));
         run.client.close().await;
         // Where a reader was who left early is not known here.
         if let Some(resume) = resume
@@ -166,6 +166,9 @@ impl Run {
                 say(format_args!("{}; connecting again in {} ms", gone.cause, gone.after.as_millis()));
             }
             Event::Reconnected(again) => say(format_args!("connected again, to {}", again.node)),
+            Event::Moved(moved) => {
+                say(format_args!("the node asked to be left; gone over to {} without a break", moved.node));
+            }
             Event::Error(error) => return Ok(self.refused(error)),
             Event::Unsubscribed(gone) => {
                 say(format_args!("{}: the subscription has ended: {}", gone.channel, because(gone.reason)));

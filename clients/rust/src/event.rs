@@ -29,6 +29,9 @@ pub enum Event {
     Reconnecting(Reconnecting),
     /// A connection is open again. `Subscribed` of each subscription follows.
     Reconnected(Reconnected),
+    /// The node asked to be left, and the client has gone over to another connection without an interruption. `Subscribed` of
+    /// each subscription follows.
+    Moved(Moved),
     /// The node is alive; how far it and the subscriptions are.
     Heartbeat(Heartbeat),
     /// A command failed. The connection and the other subscriptions go on.
@@ -150,7 +153,7 @@ pub enum Cause {
     /// The node has been silent for longer than two heartbeats.
     #[error("the node was silent for longer than two heartbeats")]
     Silent,
-    /// The node asked to reconnect elsewhere.
+    /// The node asked to reconnect elsewhere, and its deadline came before that succeeded.
     #[error("the node asked to reconnect elsewhere: {0}")]
     Goaway(String),
     /// What the node sent contradicts the protocol; resuming from the position heals it.
@@ -162,6 +165,15 @@ pub enum Cause {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reconnected {
     /// The node's name.
+    pub node: String,
+    /// The session's id there.
+    pub session: String,
+}
+
+/// The client has gone over to another connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Moved {
+    /// The name of the node that it is with.
     pub node: String,
     /// The session's id there.
     pub session: String,

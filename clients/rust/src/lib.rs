@@ -20,8 +20,8 @@
 //! ```
 //!
 //! What a client decides (where a subscription is, what a close code means, how long to wait, when a node is dead) is plain
-//! code without IO, tasks or clocks, in [`Tracker`], [`Resume`], [`Verdict`], [`Backoff`] and [`Liveness`]; one task per
-//! client calls it. This crate knows the contract and no service.
+//! code without IO, tasks or clocks, in [`Tracker`], [`Resume`], [`Verdict`], [`Backoff`], [`Departure`] and
+//! [`Liveness`]; one task per client calls it. This crate knows the contract and no service.
 
 mod subscription;
 
@@ -36,6 +36,8 @@ mod resume;
 mod close;
 
 mod backoff;
+
+mod departure;
 
 mod liveness;
 
@@ -54,10 +56,11 @@ pub use self::{
     connection::{
         Connection, ConnectionOptions, OpenError, Payload, ReceiveError, Received, SendError, Subprotocol,
     },
+    departure::{Departure, Duty},
     endpoint::{Endpoint, EndpointError},
     event::{
-        Cause, Delivery, Ended, Event, Header, Heartbeat, Progress, Reconnected, Reconnecting, Refused,
-        Skipped, SnapshotEnd, Subscribed, Unsubscribed,
+        Cause, Delivery, Ended, Event, Header, Heartbeat, Moved, Progress, Reconnected, Reconnecting,
+        Refused, Skipped, SnapshotEnd, Subscribed, Unsubscribed,
     },
     liveness::Liveness,
     options::Options,

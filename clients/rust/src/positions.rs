@@ -67,7 +67,7 @@ impl Positions {
                     self.end(channel);
                 }
             }
-            Event::Reconnecting(_) | Event::Reconnected(_) | Event::Ended(_) => {}
+            Event::Reconnecting(_) | Event::Reconnected(_) | Event::Moved(_) | Event::Ended(_) => {}
         }
     }
 

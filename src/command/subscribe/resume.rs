@@ -2,16 +2,18 @@
 
 use std::fmt;
 
+use tailcast_client::Mode;
 use tailcast_proto::{Channel, Position};
 
 /// The URL that is asked when none is given.
 const DEFAULT_URL: &str = "ws://127.0.0.1:8080/v1/connect";
 
 /// The command that goes on where this one ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Resume {
     at: Vec<(Channel, Option<Position>)>,
     url: String,
+    mode: Mode,
 }
 
 impl Resume {
@@ -19,12 +21,13 @@ impl Resume {
     pub(super) fn new<'a>(
         channels: &[Channel],
         url: &str,
+        mode: Mode,
         position: impl Fn(&Channel) -> Option<&'a Position>,
     ) -> Option<Self> {
         let at = |channel: &Channel| (channel.clone(), position(channel).cloned());
         let at: Vec<_> = channels.iter().map(at).collect();
         let started = at.iter().any(|(_, position)| position.is_some());
-        started.then(|| Self { at, url: url.to_owned() })
+        started.then(|| Self { at, url: url.to_owned(), mode })
     }
 }
 
@@ -42,6 +45,12 @@ impl fmt::Display for Resume {
                         write!(f, " --from {}", quoted(&format!("{channel}={position}")))?;
                     }
                 }
+            }
+        }
+        if let Mode::Conflated { max_rate } = self.mode {
+            f.write_str(" --conflated")?;
+            if let Some(max_rate) = max_rate {
+                write!(f, " --max-rate {}", max_rate.get())?;
             }
         }
         if self.url != DEFAULT_URL {
@@ -63,6 +72,11 @@ mod tests {
 
     #[track_caller]
     fn check(channels: &[(&str, Option<&str>)], url: &str, expected: &str) {
+        check_mode(channels, url, Mode::Lossless, expected);
+    }
+
+    #[track_caller]
+    fn check_mode(channels: &[(&str, Option<&str>)], url: &str, mode: Mode, expected: &str) {
         let parsed: Vec<(Channel, Option<Position>)> = channels
             .iter()
             .map(|(channel, position)| {
@@ -74,7 +88,7 @@ mod tests {
         let position = |channel: &Channel| {
             parsed.iter().find(|(each, _)| each == channel).and_then(|(_, position)| position.as_ref())
         };
-        let found = Resume::new(&names, url, position).map(|resume| resume.to_string());
+        let found = Resume::new(&names, url, mode, position).map(|resume| resume.to_string());
         assert_eq!(found.as_deref().unwrap_or_default(), expected);
     }
 
@@ -87,6 +101,15 @@ mod tests {
             "ws://127.0.0.1:8180",
             "tailcast sub 'quotes/*' chat/lobby --from 'quotes/*=0:5' --from chat/lobby=0:2 --url ws://127.0.0.1:8180",
         );
+    }
+
+    #[test]
+    fn a_conflated_run_goes_on_conflated() {
+        let at = [("quotes/AAPL", Some("0:5"))];
+        let mode = Mode::Conflated { max_rate: None };
+        check_mode(&at, DEFAULT_URL, mode, "tailcast sub quotes/AAPL --from 0:5 --conflated");
+        let mode = Mode::Conflated { max_rate: "2.5".parse().ok() };
+        check_mode(&at, DEFAULT_URL, mode, "tailcast sub quotes/AAPL --from 0:5 --conflated --max-rate 2.5");
     }
 
     #[test]

@@ -1,26 +1,34 @@
 //! The task of a client: it owns the connection, and calls the plain code that knows the rules.
 //!
 //! It is always in one of three places: in a session, waiting before the next attempt, or attempting. In all three it takes
-//! commands and hands over events, so that neither a dead node nor an idle application can block the other side.
+//! commands and hands over events, so that neither a dead node nor an idle application can block the other side. A session
+//! whose node asks to be left makes the next connection itself, and ends with it in its hands.
 //!
-//! Invariant: nothing is read from the connection while events wait for room in the queue, so what waits here is at most one
-//! message of the node.
+//! Invariant: nothing is read from a connection while events wait for room in the queue, so what waits here is at most one
+//! message of a node.
 
 mod session;
 
-use std::{collections::VecDeque, future::Future, sync::Arc, time::Duration};
+mod next;
+
+mod departing;
+
+use std::{collections::VecDeque, future, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use tailcast_proto::{Channel, push::v1::UnsubscribeReason};
 use tokio::{
     sync::{mpsc, oneshot},
-    time::{Instant, sleep},
+    time::sleep,
 };
 
-use self::session::{Leave, Session};
+use self::{
+    next::{Next, Opening},
+    session::{FAREWELL, Leave, Left, Session},
+};
 use super::establish::{ConnectError, Established, establish};
 use crate::{
-    AlreadySubscribed, Backoff, Cause, Ended, Endpoint, Event, Options, Reconnected, Reconnecting, Resume,
-    Subscription, Unsubscribed, Verdict,
+    AlreadySubscribed, Backoff, Cause, Connection, Ended, Endpoint, Event, Moved, Options, Reconnected,
+    Reconnecting, Resume, Subscription, Unsubscribed, Verdict,
 };
 
 /// What an application asks of its client.
@@ -48,8 +56,24 @@ pub(crate) struct Driver {
     outbox: VecDeque<Event>,
     /// The largest message that the last node took, in bytes.
     message_bytes_max: usize,
+    /// The end of the connection before this one: its node's answer to the close frame is waited for beside everything else.
+    farewell: Option<Farewell>,
     /// Dropped when the task ends, which answers `Close`.
     closing: Option<oneshot::Sender<()>>,
+}
+
+/// The closing of a connection that is not read any more.
+type Farewell = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// How a client came to a node.
+#[derive(Debug, Clone, Copy)]
+enum Arrival {
+    /// For the first time.
+    First,
+    /// After a while without a connection.
+    Again,
+    /// From another one, which it has left for this.
+    Moved,
 }
 
 /// The application asked to close, or is gone.
@@ -59,7 +83,7 @@ struct Asked;
 /// What came first while something was awaited.
 enum Turn<T> {
     Command(Option<Command>),
-    /// An event was handed over.
+    /// An event was handed over, or the connection before has ended.
     Given,
     Done(T),
 }
@@ -84,91 +108,119 @@ impl Driver {
             events,
             outbox: VecDeque::new(),
             message_bytes_max: usize::MAX,
+            farewell: None,
             closing: None,
         }
     }
 
     /// Runs until the application closes the client, or a node says not to come back.
     pub(crate) async fn run(mut self, first: Established) {
-        let mut established = Some(first);
+        let mut at = Some((Arrival::First, first));
         let ended = loop {
-            let leave = match established.take() {
-                Some(established) => Box::pin(self.session(established)).await,
+            let left = match at.take() {
+                Some((arrival, established)) => Box::pin(self.session(arrival, established)).await,
                 None => match Box::pin(self.attempt()).await {
-                    Ok(next) => {
-                        established = Some(next);
+                    Ok(established) => {
+                        at = Some((Arrival::Again, established));
                         continue;
                     }
-                    Err(leave) => leave,
+                    Err(leave) => Left { leave, next: Next::None, wait: None },
                 },
             };
-            let (cause, after) = match self.decide(leave) {
-                Ok(again) => again,
+            match Box::pin(self.go_on(left)).await {
+                Ok(next) => at = next,
                 Err(ended) => break ended,
-            };
-            // Whatever was wrong with this node, another one may not have it.
-            self.turn = self.turn.wrapping_add(1);
-            let waited = self.pause(cause, after);
-            if let Err(Asked) = Box::pin(waited).await {
-                break Ended::Asked;
             }
         };
+        if let Some(farewell) = self.farewell.take() {
+            farewell.await;
+        }
         self.outbox.push_back(Event::Ended(ended));
         let _ = self.hand_over().await;
     }
 
     /// Stays with a node for as long as that lasts.
-    async fn session(&mut self, established: Established) -> Leave {
-        let begun = Instant::now();
-        if self.backoff.attempt() > 0 {
-            let connected = &established.connected;
-            self.emit(Event::Reconnected(Reconnected {
-                node: connected.node.clone(),
-                session: connected.session.clone(),
-            }));
+    async fn session(&mut self, arrival: Arrival, established: Established) -> Left {
+        let (node, session) = (established.connected.node.clone(), established.connected.session.clone());
+        match arrival {
+            Arrival::First => {}
+            Arrival::Again => self.emit(Event::Reconnected(Reconnected { node, session })),
+            Arrival::Moved => self.emit(Event::Moved(Moved { node, session })),
+        }
+        for event in self.resume.take_over() {
+            self.emit(event);
         }
         let limits = established.connected.limits.unwrap_or_default();
         self.message_bytes_max = match limits.message_bytes_max {
             0 => usize::MAX,
             bytes => usize::try_from(bytes).unwrap_or(usize::MAX),
         };
-        let leave = Session::new(self, established).run().await;
-        self.backoff.lasted(begun.elapsed());
-        leave
+        Session::new(self, established).run().await
     }
 
-    /// Decides between another attempt (why, and when if the node said) and the end.
-    fn decide(&self, leave: Leave) -> Result<(Cause, Option<Duration>), Ended> {
-        match leave {
-            Leave::Asked => Err(Ended::Asked),
-            Leave::Closed(close, after) => match close.verdict() {
-                Verdict::Resume => Ok((Cause::Closed(close), after)),
-                Verdict::End => Err(Ended::Closed(close)),
-            },
-            Leave::Lost(error, after) => Ok((Cause::Lost(error), after)),
-            Leave::Silent => Ok((Cause::Silent, None)),
-            Leave::Goaway { detail, after } => Ok((Cause::Goaway(detail), Some(after))),
-            Leave::Fault(fault) => Ok((Cause::Fault(fault), None)),
-            Leave::Failed(ConnectError::Closed { close, .. }) if close.verdict() == Verdict::End => {
-                Err(Ended::Closed(close))
+    /// Goes on after a stay: with the connection that takes over, with one that is being opened, or after a wait with an
+    /// attempt, for which there is `None`.
+    async fn go_on(&mut self, left: Left) -> Result<Option<(Arrival, Established)>, Ended> {
+        let Left { leave, next, mut wait } = left;
+        let (cause, hint) = match (decide(leave), next) {
+            (Ok(_), Next::Joined(joined)) => return Ok(Some((Arrival::Moved, joined.established))),
+            (Err(ended), Next::Joined(joined)) => {
+                joined.established.connection.close(1000, "", FAREWELL).await;
+                return Err(ended);
             }
-            Leave::Failed(error) if !error.is_temporary() => Err(Ended::Refused(error.to_string())),
-            Leave::Failed(error) => {
-                let after = if let ConnectError::Open(error) = &error { error.retry_after() } else { None };
-                Ok((Cause::Lost(error.to_string()), after))
+            (Err(ended), _) => return Err(ended),
+            (Ok((cause, _)), Next::Opening(opening)) => {
+                let attempt = self.backoff.attempt();
+                self.emit(Event::Reconnecting(Reconnecting { cause, attempt, after: Duration::ZERO }));
+                match self.meanwhile(opening).await {
+                    Ok(Ok(established)) => return Ok(Some((Arrival::Again, established))),
+                    Ok(Err(error)) => {
+                        // The wait before this attempt is over.
+                        wait = None;
+                        decide(Leave::Failed(error))?
+                    }
+                    Err(Asked) => return Err(Ended::Asked),
+                }
             }
-        }
+            (Ok(again), Next::None) => again,
+        };
+        // Whatever was wrong with this node, another one may not have it.
+        self.turn = self.turn.wrapping_add(1);
+        let after = wait.unwrap_or_else(|| self.draw(hint));
+        self.pause(cause, after).await.map_err(|Asked| Ended::Asked)?;
+        Ok(None)
     }
 
     /// Waits before the next attempt, and until the application has taken what there is: attempts that nobody looks at
     /// must not pile up.
-    async fn pause(&mut self, cause: Cause, after: Option<Duration>) -> Result<(), Asked> {
-        let after = self.backoff.next(after, fastrand::f64());
+    async fn pause(&mut self, cause: Cause, after: Duration) -> Result<(), Asked> {
         let attempt = self.backoff.attempt();
         tracing::debug!(%cause, attempt, ?after, "reconnecting");
         self.emit(Event::Reconnecting(Reconnecting { cause, attempt, after }));
         self.meanwhile(sleep(after)).await?;
         self.hand_over().await
+    }
+
+    /// Draws how long to wait before the next attempt, and counts it.
+    fn draw(&mut self, hint: Option<Duration>) -> Duration {
+        self.backoff.next(hint, fastrand::f64())
+    }
+
+    /// Begins to open the connection that is to take over from the one in use, with the endpoint after that.
+    fn open_next(&mut self) -> Opening {
+        self.turn = self.turn.wrapping_add(1);
+        let messages = self.resume.prepare(self.options.connect(), self.message_bytes_max);
+        let (endpoint, options) = (self.endpoint(), self.options.connection.clone());
+        Box::pin(async move { establish(&endpoint, &options, messages).await })
+    }
+
+    /// Closes a connection that is not read any more, beside everything else.
+    fn part(&mut self, connection: Connection, code: u16, reason: &'static str) {
+        self.farewell = Some(Box::pin(async move { connection.close(code, reason, FAREWELL).await }));
+    }
+
+    fn endpoint(&self) -> Endpoint {
+        self.endpoints[self.turn % self.endpoints.len()].clone()
     }
 
     /// Tries to open a session with the endpoint whose turn it is.
@@ -177,7 +229,7 @@ impl Driver {
             let reason = UnsubscribeReason::Requested;
             self.emit(Event::Unsubscribed(Unsubscribed { channel, reason, position }));
         }
-        let endpoint = self.endpoints[self.turn % self.endpoints.len()].clone();
+        let endpoint = self.endpoint();
         let messages = self.resume.connect(self.options.connect(), self.message_bytes_max);
         let options = self.options.connection.clone();
         let opened = self.meanwhile(establish(&endpoint, &options, messages)).await;
@@ -199,6 +251,7 @@ impl Driver {
                     give(permit, &mut self.outbox)?;
                     Turn::Given
                 }
+                () = said(&mut self.farewell) => Turn::Given,
                 output = &mut future => Turn::Done(output),
             };
             match turn {
@@ -270,4 +323,39 @@ fn give(
         room.send(event);
     }
     Ok(())
+}
+
+/// Waits for the end of the connection before; for ever where there is none. Cancel safe.
+async fn said(farewell: &mut Option<Farewell>) {
+    match farewell {
+        Some(parting) => {
+            parting.await;
+            *farewell = None;
+        }
+        None => future::pending().await,
+    }
+}
+
+/// Decides between another attempt (why, and when if the node said) and the end.
+fn decide(leave: Leave) -> Result<(Cause, Option<Duration>), Ended> {
+    match leave {
+        Leave::Asked => Err(Ended::Asked),
+        Leave::Closed(close) => match close.verdict() {
+            Verdict::Resume => Ok((Cause::Closed(close), None)),
+            Verdict::End => Err(Ended::Closed(close)),
+        },
+        Leave::Lost(error) => Ok((Cause::Lost(error), None)),
+        Leave::Silent => Ok((Cause::Silent, None)),
+        Leave::Goaway(detail) => Ok((Cause::Goaway(detail), None)),
+        Leave::Moved => Ok((Cause::Goaway(String::new()), None)),
+        Leave::Fault(fault) => Ok((Cause::Fault(fault), None)),
+        Leave::Failed(ConnectError::Closed { close, .. }) if close.verdict() == Verdict::End => {
+            Err(Ended::Closed(close))
+        }
+        Leave::Failed(error) if !error.is_temporary() => Err(Ended::Refused(error.to_string())),
+        Leave::Failed(error) => {
+            let after = if let ConnectError::Open(error) = &error { error.retry_after() } else { None };
+            Ok((Cause::Lost(error.to_string()), after))
+        }
+    }
 }

@@ -1,5 +1,7 @@
 //! What a client does when its node does what nodes do: drain, die, fall silent, refuse, err.
 
+mod leaving;
+
 mod modes;
 
 mod node;
@@ -10,10 +12,7 @@ use tailcast_client::{
     Cause, Client, ConnectError, Connection, ConnectionOptions, Ended, Event, OpenError, Options,
     Subprotocol, SubscribeError, Subscription,
 };
-use tailcast_proto::{
-    Channel,
-    push::v1::{self, Frame, frame},
-};
+use tailcast_proto::{Channel, push::v1};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 
@@ -120,22 +119,6 @@ async fn a_client_ends_when_its_node_says_not_to_come_back() {
     assert_eq!(client.next().await, None);
     let subscription = Subscription::to(channel("quotes/B"));
     assert_eq!(client.subscribe(subscription).await, Err(SubscribeError::Ended));
-}
-
-#[tokio::test]
-async fn a_client_waits_as_long_as_goaway_says_and_takes_what_still_comes() {
-    let node = Node::start().await;
-    // A back-off of its own would be longer than the test's patience.
-    let slow = Duration::from_secs(3600);
-    let (mut client, mut session) =
-        subscribed(&node, Options { backoff_first: slow, backoff_max: slow, ..Options::default() }).await;
-    let goaway = v1::Goaway { retry_after_ms: 30, deadline_ms: 10_000, detail: "drain".into() };
-    session.say([Frame { id: 0, frame: Some(frame::Frame::Goaway(goaway)) }]).await;
-    session.deliver(1, 5).await;
-    assert_eq!(offset(&next(&mut client).await), 5);
-    assert_eq!(session.left().await, Some(1000));
-    assert_eq!(cause(next(&mut client).await), Cause::Goaway("drain".into()));
-    resumes(&mut client, &node, "0:6").await;
 }
 
 #[tokio::test]

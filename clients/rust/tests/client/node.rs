@@ -9,6 +9,7 @@ use tailcast_proto::{
     push::v1::{self, ClientMessage, Frame, ServerMessage, client_message::Command, frame},
 };
 use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
     time::timeout,
 };
@@ -30,6 +31,10 @@ pub(crate) struct Node {
     /// How often the node promises a heartbeat, in milliseconds.
     pub(crate) heartbeat_interval_ms: u32,
 }
+
+/// The client is gone.
+#[derive(Debug)]
+pub(crate) struct Gone;
 
 /// A client's stay with the node.
 pub(crate) struct Session {
@@ -92,14 +97,24 @@ impl Node {
     /// Accepts a client and opens its session.
     pub(crate) async fn welcome(&self) -> Session {
         let mut session = self.accept().await;
-        let connected = v1::Connected {
-            node: "node".into(),
-            heartbeat_interval_ms: self.heartbeat_interval_ms,
-            ..Default::default()
-        };
-        let id = session.id;
-        session.say([Frame { id, frame: Some(frame::Frame::Connected(connected)) }]).await;
+        session.connected(self).await;
         session
+    }
+
+    /// Refuses the upgrade of a client.
+    pub(crate) async fn refuse(&self, status: u16, retry_after_s: Option<u32>) {
+        let (mut stream, _) = timeout(PATIENCE, self.listener.accept())
+            .await
+            .expect("a client connects in time")
+            .expect("a connection is accepted");
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") {
+            request.push(stream.read_u8().await.expect("the client asks"));
+        }
+        let after = retry_after_s.map(|after| format!("Retry-After: {after}\r\n")).unwrap_or_default();
+        let response =
+            format!("HTTP/1.1 {status} No\r\n{after}Content-Length: 0\r\nConnection: close\r\n\r\n");
+        stream.write_all(response.as_bytes()).await.expect("the client is there");
     }
 }
 
@@ -108,14 +123,30 @@ impl Session {
         self.socket.get_ref().peer_addr().expect("it is connected")
     }
 
+    /// Says that the session is open.
+    pub(crate) async fn connected(&mut self, node: &Node) {
+        let connected = v1::Connected {
+            node: "node".into(),
+            heartbeat_interval_ms: node.heartbeat_interval_ms,
+            ..Default::default()
+        };
+        let id = self.id;
+        self.say([Frame { id, frame: Some(frame::Frame::Connected(connected)) }]).await;
+    }
+
     pub(crate) async fn say(&mut self, frames: impl IntoIterator<Item = Frame>) {
+        self.try_say(frames).await.expect("the client is there");
+    }
+
+    /// Says something to a client that may be gone.
+    pub(crate) async fn try_say(&mut self, frames: impl IntoIterator<Item = Frame>) -> Result<(), Gone> {
         let message = ServerMessage { frames: frames.into_iter().collect() };
         let message = if self.json {
             Message::text(serde_json::to_string(&message).expect("frames are valid JSON"))
         } else {
             Message::binary(message.encode_to_vec())
         };
-        self.send(message).await;
+        self.socket.send(message).await.map_err(|_| Gone)
     }
 
     pub(crate) async fn send(&mut self, message: Message) {

@@ -1,14 +1,19 @@
 //! A client's stay with one node.
 
-use std::{collections::VecDeque, io, time::Duration};
+use std::{io, mem, time::Duration};
 
-use tailcast_proto::push::v1::{ClientMessage, Frame, Goaway, frame};
+use tailcast_proto::push::v1::{ClientMessage, Frame, frame};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::{Asked, Command, Driver, give};
+use super::{
+    Asked, Command, Driver, give,
+    next::{Joined, News, Next},
+    said,
+};
 use crate::{
-    Close, Connection, Liveness, ReceiveError, Received, SendError,
+    Close, ReceiveError, Received, SendError,
     client::establish::{ConnectError, Established},
+    departure::Departure,
     resume::Fault,
 };
 
@@ -16,7 +21,7 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long a node may take to answer a close frame. Nothing depends on the answer.
-const FAREWELL: Duration = Duration::from_secs(1);
+pub(super) const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Where a silent wait ends that has no other end.
 const IDLE: Duration = Duration::from_secs(3600);
@@ -26,66 +31,88 @@ const IDLE: Duration = Duration::from_secs(3600);
 pub(super) enum Leave {
     /// The application asked for it.
     Asked,
-    /// The node closed, and may have said before when to come back.
-    Closed(Close, Option<Duration>),
+    /// The node closed.
+    Closed(Close),
     /// The connection broke.
-    Lost(String, Option<Duration>),
+    Lost(String),
     /// The node was silent for too long.
     Silent,
-    /// The node asked to reconnect, and the time has come.
-    Goaway { detail: String, after: Duration },
+    /// The node asked to be left, and its deadline has come.
+    Goaway(String),
+    /// The node asked to be left, and another one is ready to take over.
+    Moved,
     /// The node broke the protocol.
     Fault(Fault),
     /// The attempt failed.
     Failed(ConnectError),
 }
 
+/// How a stay ended.
+pub(super) struct Left {
+    pub(super) leave: Leave,
+    /// The connection that is to take over.
+    pub(super) next: Next,
+    /// What is left of a wait that has begun.
+    pub(super) wait: Option<Duration>,
+}
+
 /// A client's stay with one node.
 pub(super) struct Session<'a> {
-    driver: &'a mut Driver,
-    connection: Connection,
-    /// `None`: the node announced no heartbeat.
-    liveness: Option<Liveness>,
-    /// What the node asked for, and when it said so.
-    goaway: Option<(Goaway, Instant)>,
-    early: VecDeque<Frame>,
+    pub(super) driver: &'a mut Driver,
+    pub(super) begun: Instant,
+    here: Joined,
+    /// What there is to do because the node asked to be left.
+    pub(super) departure: Option<Departure>,
+    pub(super) next: Next,
 }
 
 enum Step {
     Command(Option<Command>),
     /// An event was handed over.
     Given,
+    /// The connection before this one has ended.
+    Parted,
+    News(News),
     Received(Result<Received, ReceiveError>),
     Tick,
 }
 
 impl<'a> Session<'a> {
     pub(super) fn new(driver: &'a mut Driver, established: Established) -> Self {
-        let interval = Duration::from_millis(established.connected.heartbeat_interval_ms.into());
-        let liveness = (!interval.is_zero()).then(|| Liveness::new(interval, Instant::now().into_std()));
-        Self { driver, connection: established.connection, liveness, goaway: None, early: established.early }
+        let begun = Instant::now();
+        let here = Joined::new(established, begun);
+        Self { driver, begun, here, departure: None, next: Next::None }
     }
 
     /// Runs until one side leaves, and closes the connection where that is this side.
-    pub(super) async fn run(mut self) -> Leave {
+    pub(super) async fn run(mut self) -> Left {
         let leave = match self.begin().await {
             Ok(()) => self.stay().await,
             Err(leave) => leave,
         };
         let code = match &leave {
-            Leave::Asked | Leave::Goaway { .. } => Some((1000, "")),
+            Leave::Asked | Leave::Goaway(_) | Leave::Moved => Some((1000, "")),
             Leave::Fault(_) => Some((1002, "protocol error")),
-            Leave::Closed(..) | Leave::Lost(..) | Leave::Silent | Leave::Failed(_) => None,
+            Leave::Closed(_) | Leave::Lost(_) | Leave::Silent | Leave::Failed(_) => None,
         };
+        let now = Instant::now().into_std();
+        let wait = match &self.departure {
+            Some(departure) => Some(departure.wait_left(now)),
+            None => {
+                self.driver.backoff.lasted(self.begun.elapsed());
+                None
+            }
+        };
+        let Self { driver, here, next, .. } = self;
         if let Some((code, reason)) = code {
-            self.connection.close(code, reason, FAREWELL).await;
+            driver.part(here.established.connection, code, reason);
         }
-        leave
+        Left { leave, next, wait }
     }
 
     /// Takes what came with `Connected`, and asks for what was added while the connection was being opened.
     async fn begin(&mut self) -> Result<(), Leave> {
-        for frame in std::mem::take(&mut self.early) {
+        for frame in mem::take(&mut self.here.established.early) {
             self.frame(frame)?;
         }
         self.send_due().await
@@ -104,7 +131,10 @@ impl<'a> Session<'a> {
                         Err(Asked) => return Leave::Asked,
                     }
                 }
-                received = self.connection.receive(), if free => Step::Received(received),
+                () = said(&mut self.driver.farewell) => Step::Parted,
+                // The next connection before this one: it repeats whatever this one has to say.
+                news = self.next.news(free) => Step::News(news),
+                received = self.here.established.connection.receive(), if free => Step::Received(received),
                 () = sleep_until(deadline) => Step::Tick,
             };
             if let Err(leave) = self.apply(step).await {
@@ -124,20 +154,25 @@ impl<'a> Session<'a> {
                 self.heard();
                 Ok(())
             }
+            Step::Parted => Ok(()),
+            Step::News(news) => self.hear(news),
             Step::Received(Ok(received)) => {
-                self.heard();
+                self.here.heard(Instant::now());
                 received.message.frames.into_iter().try_for_each(|frame| self.frame(frame))?;
+                self.check_next(true);
+                // A node that always has something to say must not keep the client from leaving.
+                self.depart()?;
                 // A frame may be a reason to ask again.
                 self.send_due().await
             }
-            Step::Received(Err(error)) => Err(self.ended(error)),
+            Step::Received(Err(error)) => Err(ended(error)),
             Step::Tick => self.tick().await,
         }
     }
 
     fn frame(&mut self, frame: Frame) -> Result<(), Leave> {
-        if let Some(frame::Frame::Goaway(goaway)) = frame.frame {
-            self.goaway = Some((goaway, Instant::now()));
+        if let Some(frame::Frame::Goaway(goaway)) = &frame.frame {
+            self.asked_to_leave(goaway);
             return Ok(());
         }
         let now = Instant::now().into_std();
@@ -148,13 +183,10 @@ impl<'a> Session<'a> {
     }
 
     async fn tick(&mut self) -> Result<(), Leave> {
-        let now = Instant::now();
-        if self.goaway_at().is_some_and(|at| now >= at) {
-            let detail = self.goaway.take().map(|(goaway, _)| goaway.detail).unwrap_or_default();
-            return Err(Leave::Goaway { detail, after: Duration::ZERO });
-        }
         let listening = self.driver.outbox.is_empty();
-        if listening && self.liveness.is_some_and(|liveness| liveness.is_dead(now.into_std())) {
+        self.check_next(listening);
+        self.depart()?;
+        if listening && self.here.is_dead(Instant::now()) {
             return Err(Leave::Silent);
         }
         self.send_due().await
@@ -162,25 +194,14 @@ impl<'a> Session<'a> {
 
     /// Returns when `tick` has something to do.
     fn deadline(&self, listening: bool) -> Instant {
-        let dead = self.liveness.filter(|_| listening).map(|liveness| liveness.deadline().into());
+        let dead = self.here.deadline().filter(|_| listening);
+        let next_dead = match &self.next {
+            Next::Joined(joined) => joined.deadline().filter(|_| listening),
+            Next::Opening(_) | Next::None => None,
+        };
         let due = self.driver.resume.next_due().map(Instant::from_std);
-        let times = [dead, due, self.goaway_at()];
-        times.into_iter().flatten().min().unwrap_or_else(|| Instant::now() + IDLE)
-    }
-
-    /// Returns when to leave as a goaway asks. Until then the node still delivers.
-    fn goaway_at(&self) -> Option<Instant> {
-        let (goaway, said) = self.goaway.as_ref()?;
-        Some(*said + Duration::from_millis(goaway.retry_after_ms.into()))
-    }
-
-    /// Returns how the connection ended, with what is left of the wait that a goaway asked for.
-    fn ended(&self, error: ReceiveError) -> Leave {
-        let after = self.goaway_at().map(|at| at.saturating_duration_since(Instant::now()));
-        match error {
-            ReceiveError::Closed(close) => Leave::Closed(close, after),
-            error => Leave::Lost(error.to_string(), after),
-        }
+        let duty = self.departure.as_ref().and_then(Departure::next_duty).map(Instant::from_std);
+        [dead, next_dead, due, duty].into_iter().flatten().min().unwrap_or_else(|| Instant::now() + IDLE)
     }
 
     async fn send_due(&mut self) -> Result<(), Leave> {
@@ -191,24 +212,33 @@ impl<'a> Session<'a> {
     }
 
     async fn send(&mut self, message: ClientMessage) -> Result<(), Leave> {
-        let sent = timeout(PATIENCE, self.connection.send(&message));
+        let sent = timeout(PATIENCE, self.here.established.connection.send(&message));
         match sent.await.unwrap_or(Err(SendError::Stuck(PATIENCE))) {
             Ok(()) => Ok(()),
             // The node has closed: what it said is still to be read, and says more.
             Err(SendError::Closed(error)) => {
                 tracing::debug!(%error, "a command was not sent");
-                match timeout(PATIENCE, self.connection.receive()).await {
-                    Ok(Err(error)) => Err(self.ended(error)),
-                    _ => Err(self.ended(ReceiveError::Lost(io::ErrorKind::BrokenPipe.into()))),
+                match timeout(PATIENCE, self.here.established.connection.receive()).await {
+                    Ok(Err(error)) => Err(ended(error)),
+                    _ => Err(ended(ReceiveError::Lost(io::ErrorKind::BrokenPipe.into()))),
                 }
             }
-            Err(error @ SendError::Stuck(_)) => Err(Leave::Lost(error.to_string(), None)),
+            Err(error @ SendError::Stuck(_)) => Err(Leave::Lost(error.to_string())),
         }
     }
 
     fn heard(&mut self) {
-        if let Some(liveness) = &mut self.liveness {
-            liveness.heard(Instant::now().into_std());
+        let now = Instant::now();
+        self.here.heard(now);
+        if let Next::Joined(joined) = &mut self.next {
+            joined.heard(now);
         }
+    }
+}
+
+fn ended(error: ReceiveError) -> Leave {
+    match error {
+        ReceiveError::Closed(close) => Leave::Closed(close),
+        error => Leave::Lost(error.to_string()),
     }
 }

@@ -1,0 +1,118 @@
+//! What a session does after its node asked to be left: the next connection is made before this one is.
+//!
+//! When what is decided by [`Departure`], which frames count by [`Resume`](crate::Resume).
+
+use std::{mem, time::Duration};
+
+use tailcast_proto::push::v1::{Frame, Goaway, frame};
+use tokio::time::Instant;
+
+use super::{
+    next::{Joined, News, Next},
+    session::{Leave, Session},
+};
+use crate::{
+    client::establish::{ConnectError, Established},
+    departure::{Departure, Duty},
+};
+
+impl Session<'_> {
+    /// Takes that the node asks to be left.
+    pub(super) fn asked_to_leave(&mut self, goaway: &Goaway) {
+        let now = Instant::now().into_std();
+        if let Some(departure) = &mut self.departure {
+            departure.told_again(goaway, now);
+            return;
+        }
+        self.driver.backoff.lasted(self.begun.elapsed());
+        let wait = self.driver.draw(Some(Duration::from_millis(goaway.retry_after_ms.into())));
+        tracing::debug!(detail = goaway.detail, ?wait, deadline_ms = goaway.deadline_ms, "asked to leave");
+        self.departure = Some(Departure::new(goaway, wait, now));
+    }
+
+    /// Does what is due.
+    pub(super) fn depart(&mut self) -> Result<(), Leave> {
+        let Some(departure) = &mut self.departure else { return Ok(()) };
+        match departure.duty(Instant::now().into_std()) {
+            None => Ok(()),
+            Some(Duty::Attempt) => {
+                departure.attempting();
+                self.next = Next::Opening(self.driver.open_next());
+                Ok(())
+            }
+            Some(Duty::Leave) => Err(Leave::Goaway(departure.detail().to_owned())),
+        }
+    }
+
+    /// Takes what comes of the connection that is to take over; says to leave this one when that is ready.
+    pub(super) fn hear(&mut self, news: News) -> Result<(), Leave> {
+        match news {
+            News::Opened(Ok(established)) => self.join(*established),
+            News::Opened(Err(error)) => {
+                let hint = if let ConnectError::Open(error) = &error { error.retry_after() } else { None };
+                self.give_up(&error, hint);
+                Ok(())
+            }
+            News::Received(Ok(received)) => {
+                if let Next::Joined(joined) = &mut self.next {
+                    joined.heard(Instant::now());
+                }
+                self.next_frames(received.message.frames)
+            }
+            News::Received(Err(error)) => {
+                self.give_up(&error, None);
+                Ok(())
+            }
+        }
+    }
+
+    /// Gives up the connection that was to take over, if what is served has changed under it or its node is silent.
+    pub(super) fn check_next(&mut self, listening: bool) {
+        match &self.next {
+            Next::Joined(_) | Next::Opening(_) if !self.driver.resume.is_prepared() => {
+                self.give_up(&"it was asked for what is served no more", None);
+            }
+            Next::Joined(joined) if listening && joined.is_dead(Instant::now()) => {
+                self.give_up(&"its node was silent for longer than two heartbeats", None);
+            }
+            _ => {}
+        }
+    }
+
+    fn join(&mut self, mut established: Established) -> Result<(), Leave> {
+        let early = mem::take(&mut established.early);
+        self.next = Next::Joined(Box::new(Joined::new(established, Instant::now())));
+        self.next_frames(early)
+    }
+
+    fn next_frames(&mut self, frames: impl IntoIterator<Item = Frame>) -> Result<(), Leave> {
+        for frame in frames {
+            if let Some(frame::Frame::Goaway(goaway)) = &frame.frame {
+                let hint = Duration::from_millis(goaway.retry_after_ms.into());
+                self.give_up(&"its node asks to be left too", Some(hint));
+                return Ok(());
+            }
+            match self.driver.resume.observe_next(frame, Instant::now().into_std()) {
+                Ok(Some(event)) => self.driver.emit(event),
+                Ok(None) => {}
+                Err(unfit) => {
+                    self.give_up(&unfit, None);
+                    return Ok(());
+                }
+            }
+        }
+        if self.driver.resume.is_ready() { Err(Leave::Moved) } else { Ok(()) }
+    }
+
+    fn give_up<T: std::fmt::Display + ?Sized>(&mut self, why: &T, hint: Option<Duration>) {
+        let wait = self.driver.draw(hint);
+        tracing::debug!(%why, ?wait, "the next connection cannot take over");
+        self.driver.resume.abandon();
+        if let Next::Joined(joined) = mem::replace(&mut self.next, Next::None) {
+            self.driver.part(joined.established.connection, 1000, "");
+        }
+        if let Some(departure) = &mut self.departure {
+            departure.failed(wait, Instant::now().into_std());
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! What a client does when its node asks to be left: it makes the next connection first.
+
+use std::time::Duration;
+
+use tailcast_client::{Cause, Client, Event, Moved, Options, Subscription};
+use tailcast_proto::push::v1::{self, Frame, frame};
+use tokio::time::timeout;
+
+use super::{cause, channel, hasty, next, offset, subscribed};
+use crate::node::{Node, PATIENCE, Session, delivery};
+
+/// A deadline that no test reaches.
+const FAR: u32 = 60_000;
+
+/// Waits of the client's own that are longer than a test's patience: who connects nevertheless does so at a node's word.
+fn slow() -> Options {
+    let slow = Duration::from_secs(3600);
+    Options { backoff_first: slow, backoff_max: slow, ..Options::default() }
+}
+
+async fn go_away(session: &mut Session, retry_after_ms: u32, deadline_ms: u32) {
+    let goaway = v1::Goaway { retry_after_ms, deadline_ms, detail: "drain".into() };
+    session.say([Frame { id: 0, frame: Some(frame::Frame::Goaway(goaway)) }]).await;
+}
+
+/// Two nodes, and a client of the first that knows the second.
+async fn pair(options: Options) -> (Node, Node, Client, Session) {
+    let (first, second) = (Node::start().await, Node::start().await);
+    let other = second.url().parse().expect("an endpoint");
+    let (client, session) = subscribed(&first, Options { other_endpoints: vec![other], ..options }).await;
+    (first, second, client, session)
+}
+
+/// Takes the events of a client that has gone over, without a break between.
+async fn moved(client: &mut Client) {
+    let Event::Moved(Moved { node, .. }) = next(client).await else { panic!("the client goes over") };
+    assert_eq!(node, "node");
+    assert!(matches!(next(client).await, Event::Subscribed(_)));
+}
+
+#[tokio::test]
+async fn a_client_goes_over_to_the_next_node_before_it_leaves_its_own() {
+    let (_first, second, mut client, mut old) = pair(slow()).await;
+    go_away(&mut old, 30, FAR).await;
+    old.deliver(1, 5).await;
+    assert_eq!(offset(&next(&mut client).await), 5);
+
+    let mut new = second.welcome().await;
+    assert_eq!(new.positions(), ["0:6"]);
+    // The old connection delivers until the new one has answered. What it has delivered comes from the new one too.
+    old.say([delivery(1, 6), delivery(1, 7)]).await;
+    assert_eq!(offset(&next(&mut client).await), 6);
+    assert_eq!(offset(&next(&mut client).await), 7);
+    new.subscribed(new.id, 0, 4, "0:6").await;
+    new.say([delivery(4, 6), delivery(4, 7), delivery(4, 8)]).await;
+    assert_eq!(old.left().await, Some(1000));
+    moved(&mut client).await;
+    assert_eq!(offset(&next(&mut client).await), 8);
+    assert_eq!(client.position(&channel("quotes/A")).map(ToString::to_string).as_deref(), Some("0:9"));
+}
+
+#[tokio::test]
+async fn a_client_whose_next_node_is_not_there_stays_and_tries_again() {
+    let (first, second, mut client, mut old) = pair(hasty()).await;
+    go_away(&mut old, 1, FAR).await;
+    // The second node breaks off, once before `Connected` and once after, and then takes the client.
+    drop(second.accept().await);
+    go_on(&mut old, &mut client, 5).await;
+    // The endpoints take turns: the node that asked to be left is asked too.
+    drop(first.accept().await);
+    go_on(&mut old, &mut client, 6).await;
+    let new = second.welcome().await;
+    assert_eq!(new.positions(), ["0:7"]);
+    drop(new);
+    go_on(&mut old, &mut client, 7).await;
+    let mut new = first.welcome().await;
+    assert_eq!(new.positions(), ["0:8"]);
+    new.subscribed(new.id, 0, 4, "0:8").await;
+    assert_eq!(old.left().await, Some(1000));
+    moved(&mut client).await;
+}
+
+/// Lets the old connection deliver, which the client still reads.
+async fn go_on(old: &mut Session, client: &mut Client, at: i64) {
+    old.deliver(1, at).await;
+    assert_eq!(offset(&next(client).await), at);
+}
+
+#[tokio::test]
+async fn a_client_with_one_endpoint_asks_it_again_until_another_node_answers_there() {
+    let node = Node::start().await;
+    let (mut client, mut old) = subscribed(&node, hasty()).await;
+    go_away(&mut old, 0, FAR).await;
+    // The node that drains takes nobody.
+    node.refuse(503, Some(0)).await;
+    go_on(&mut old, &mut client, 5).await;
+    node.refuse(503, None).await;
+    go_on(&mut old, &mut client, 6).await;
+    let mut new = node.welcome().await;
+    assert_eq!(new.positions(), ["0:7"]);
+    new.subscribed(new.id, 0, 1, "0:7").await;
+    assert_eq!(old.left().await, Some(1000));
+    moved(&mut client).await;
+    new.deliver(1, 7).await;
+    assert_eq!(offset(&next(&mut client).await), 7);
+}
+
+#[tokio::test]
+async fn a_refusal_that_says_when_to_come_is_believed() {
+    // The client's own waits would be longer than the test's patience.
+    let options = Options { backoff_first: Duration::from_millis(900), ..slow() };
+    let node = Node::start().await;
+    let (_client, mut old) = subscribed(&node, options).await;
+    go_away(&mut old, 0, FAR).await;
+    node.refuse(503, Some(1)).await;
+    assert_eq!(node.welcome().await.positions(), ["0:5"]);
+}
+
+#[tokio::test]
+async fn a_client_whose_node_closes_goes_over_to_a_connection_that_is_not_ready() {
+    let (_first, second, mut client, mut old) = pair(slow()).await;
+    go_away(&mut old, 0, FAR).await;
+    let mut new = second.welcome().await;
+    old.deliver(1, 5).await;
+    assert_eq!(offset(&next(&mut client).await), 5);
+    old.close(4503, "draining").await;
+    assert!(matches!(next(&mut client).await, Event::Moved(_)));
+    // Asked when the client was at 5, and answered when it is at 6.
+    new.subscribed(new.id, 0, 4, "0:5").await;
+    new.say([delivery(4, 5), delivery(4, 6)]).await;
+    let Event::Subscribed(start) = next(&mut client).await else { panic!("it has started") };
+    assert_eq!(start.position.to_string(), "0:6");
+    assert_eq!(offset(&next(&mut client).await), 6);
+}
+
+#[tokio::test]
+async fn a_client_whose_node_closes_waits_for_the_attempt_that_is_under_way() {
+    let (_first, second, mut client, mut old) = pair(slow()).await;
+    go_away(&mut old, 0, FAR).await;
+    let mut new = second.accept().await;
+    old.close(4503, "draining").await;
+    assert!(matches!(cause(next(&mut client).await), Cause::Closed(close) if close.code == 4503));
+    new.connected(&second).await;
+    assert!(matches!(next(&mut client).await, Event::Reconnected(_)));
+    new.subscribed(new.id, 0, 4, "0:5").await;
+    assert!(matches!(next(&mut client).await, Event::Subscribed(_)));
+}
+
+#[tokio::test]
+async fn a_client_leaves_at_the_deadline_and_comes_back_when_it_was_told_to() {
+    let node = Node::start().await;
+    let (mut client, mut old) = subscribed(&node, slow()).await;
+    go_away(&mut old, 60, 30).await;
+    old.deliver(1, 5).await;
+    assert_eq!(offset(&next(&mut client).await), 5);
+    assert_eq!(old.left().await, Some(1000));
+    assert_eq!(cause(next(&mut client).await), Cause::Goaway("drain".into()));
+    assert_eq!(node.welcome().await.positions(), ["0:6"]);
+}
+
+#[tokio::test]
+async fn a_node_that_has_lost_what_the_client_still_gets_does_not_take_over() {
+    let (first, second, mut client, mut old) = pair(hasty()).await;
+    go_away(&mut old, 0, FAR).await;
+    let mut new = second.welcome().await;
+    let start = crate::node::subscribed(new.id, 0, 4, "0:9", v1::Outcome::Lost);
+    new.say([start]).await;
+    assert_eq!(new.left().await, Some(1000));
+    go_on(&mut old, &mut client, 5).await;
+    assert_eq!(first.welcome().await.positions(), ["0:6"]);
+}
+
+#[tokio::test]
+async fn a_conflated_subscription_is_asked_for_when_the_old_connection_is_left() {
+    let (_first, second, mut client, mut old) = pair(slow()).await;
+    client.subscribe(Subscription::to(channel("quotes/B")).conflated()).await.expect("it is the first");
+    old.subscribe(2, "0:5").await;
+    assert!(matches!(next(&mut client).await, Event::Subscribed(_)));
+    go_away(&mut old, 0, FAR).await;
+    let mut new = second.welcome().await;
+    assert_eq!(new.positions(), ["0:5"]);
+    // Its skipped records were counted by the old connection up to here.
+    old.deliver(2, 8).await;
+    assert_eq!(offset(&next(&mut client).await), 8);
+    new.subscribed(new.id, 0, 4, "0:5").await;
+    let asked = new.subscribe(5, "0:9").await;
+    assert_eq!(asked.mode(), v1::DeliveryMode::Conflated);
+    moved(&mut client).await;
+    assert!(matches!(next(&mut client).await, Event::Subscribed(_)));
+    new.deliver(5, 9).await;
+    assert_eq!(offset(&next(&mut client).await), 9);
+}
+
+#[tokio::test]
+async fn closing_a_client_that_is_about_to_go_over_closes_both_connections() {
+    let (_first, second, mut client, mut old) = pair(slow()).await;
+    client.subscribe(Subscription::to(channel("quotes/B"))).await.expect("it is the first");
+    old.subscribe(2, "0:5").await;
+    assert!(matches!(next(&mut client).await, Event::Subscribed(_)));
+    go_away(&mut old, 0, FAR).await;
+    let mut new = second.welcome().await;
+    // One of two is answered, and delivers already.
+    new.subscribed(new.id, 0, 4, "0:5").await;
+    new.deliver(4, 5).await;
+    assert_eq!(offset(&next(&mut client).await), 5);
+    let ((), from_old, from_new) = tokio::join!(client.close(), old.left(), new.left());
+    assert_eq!((from_old, from_new), (Some(1000), Some(1000)));
+}
+
+#[tokio::test]
+async fn a_client_goes_over_while_its_node_floods_it() {
+    let (_first, second, mut client, mut old) = pair(slow()).await;
+    go_away(&mut old, 20, FAR).await;
+    let flood = async {
+        let mut at = 5;
+        // Until the client has left: then nothing can be said any more.
+        while old.try_say([delivery(1, at)]).await.is_ok() {
+            at += 1;
+        }
+    };
+    let going = async {
+        let mut new = second.welcome().await;
+        let from = new.positions().remove(0);
+        let first: i64 = from.trim_start_matches("0:").parse().expect("an offset");
+        new.subscribed(new.id, 0, 4, &from).await;
+        // As many as the old one can have delivered in the meantime, and more.
+        for at in first..first + 20_000 {
+            new.deliver(4, at).await;
+        }
+        first + 20_000
+    };
+    let taking = async {
+        let mut expected = 5;
+        let mut over = false;
+        while !(over && expected > 15_000) {
+            match next(&mut client).await {
+                Event::Moved(_) => over = true,
+                Event::Subscribed(_) => {}
+                event => {
+                    assert_eq!(offset(&event), expected);
+                    expected += 1;
+                }
+            }
+        }
+    };
+    let all = async { tokio::join!(flood, going, taking) };
+    timeout(PATIENCE * 2, all).await.expect("the client goes over in time");
+}
