@@ -12,10 +12,24 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
+/// How an ingest that has vanished is noticed while a call is open. Without it a stream would wait for the kernel to give the
+/// connection up: a quarter of an hour, or for ever when nothing is sent.
+const KEEPALIVE: Keepalive =
+    Keepalive { interval: Duration::from_secs(15), timeout: Duration::from_secs(10) };
+
 /// A connection to ingest. Clones share it.
 #[derive(Debug, Clone)]
 pub(crate) struct Publisher {
     client: IngestServiceClient<Channel>,
+    timeout: Duration,
+}
+
+/// How ingest is asked whether it is there (HTTP/2 PING).
+#[derive(Debug, Clone, Copy)]
+struct Keepalive {
+    /// How often.
+    interval: Duration,
+    /// How long the answer may take before the connection is closed and its calls fail.
     timeout: Duration,
 }
 
@@ -41,7 +55,15 @@ pub(crate) enum ConnectError {
 impl Publisher {
     /// Connects to `address`, and waits at most `timeout` for that and later for every answer.
     pub(crate) async fn connect(address: &str, timeout: Duration) -> Result<Self, ConnectError> {
-        let endpoint = endpoint(address, timeout)?;
+        Self::connect_with(address, timeout, KEEPALIVE).await
+    }
+
+    async fn connect_with(
+        address: &str,
+        timeout: Duration,
+        keepalive: Keepalive,
+    ) -> Result<Self, ConnectError> {
+        let endpoint = endpoint(address, timeout, keepalive)?;
         let unreachable = |source| ConnectError::Unreachable { address: address.to_owned(), source };
         let channel = endpoint.connect().await.map_err(unreachable)?;
         Ok(Self { client: IngestServiceClient::new(channel), timeout })
@@ -49,7 +71,7 @@ impl Publisher {
 
     /// Connects when the first publish needs it, and again after a drop.
     pub(crate) fn connect_lazily(address: &str, timeout: Duration) -> Result<Self, ConnectError> {
-        let channel = endpoint(address, timeout)?.connect_lazy();
+        let channel = endpoint(address, timeout, KEEPALIVE)?.connect_lazy();
         Ok(Self { client: IngestServiceClient::new(channel), timeout })
     }
 
@@ -72,7 +94,7 @@ impl Publisher {
     }
 }
 
-fn endpoint(address: &str, timeout: Duration) -> Result<Endpoint, ConnectError> {
+fn endpoint(address: &str, timeout: Duration, keepalive: Keepalive) -> Result<Endpoint, ConnectError> {
     let invalid = || ConnectError::Address { address: address.to_owned() };
     let host_and_port = address
         .rsplit_once(':')
@@ -81,16 +103,21 @@ fn endpoint(address: &str, timeout: Duration) -> Result<Endpoint, ConnectError> 
         return Err(invalid());
     }
     let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|_| invalid())?;
-    Ok(endpoint.connect_timeout(timeout))
+    let endpoint = endpoint.connect_timeout(timeout);
+    Ok(endpoint.http2_keep_alive_interval(keepalive.interval).keep_alive_timeout(keepalive.timeout))
 }
 
 #[cfg(test)]
 mod tests {
+    use futures_util::stream;
+    use tokio::{io::AsyncWriteExt, net::TcpListener, time::timeout};
+    use tonic::Code;
+
     use super::*;
 
     #[track_caller]
     fn check(address: &str, good: bool) {
-        assert_eq!(endpoint(address, Duration::from_secs(1)).is_ok(), good, "{address:?}");
+        assert_eq!(endpoint(address, Duration::from_secs(1), KEEPALIVE).is_ok(), good, "{address:?}");
     }
 
     #[test]
@@ -103,5 +130,26 @@ mod tests {
         check(":9090", false);
         check("host:99999", false);
         check("", false);
+    }
+
+    #[tokio::test]
+    async fn a_stream_to_an_ingest_that_has_vanished_fails() {
+        // It waited for ever: the connection was open and nobody asked whether anybody was there.
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+        let address = listener.local_addr().expect("it has an address").to_string();
+        let silent = async {
+            let (mut socket, _) = listener.accept().await.expect("the publisher connects");
+            // The settings of an HTTP/2 server: an empty frame of type 4 on stream 0. Then it answers nothing.
+            socket.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.expect("they are taken");
+            socket
+        };
+        let short = Keepalive { interval: Duration::from_millis(20), timeout: Duration::from_millis(20) };
+        let connecting = Publisher::connect_with(&address, Duration::from_secs(5), short);
+        let (publisher, _socket) = tokio::join!(connecting, silent);
+        let publisher = publisher.expect("somebody listens");
+
+        let opened = timeout(Duration::from_secs(10), publisher.publish_stream(stream::pending())).await;
+        let failed = opened.expect("it is noticed soon").expect_err("nobody answers");
+        assert_eq!(failed.code(), Code::Unavailable, "{failed:?}");
     }
 }

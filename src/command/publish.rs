@@ -92,7 +92,7 @@ impl Publish {
 /// Publishes one message.
 async fn one(publisher: &Publisher, message: Message, output: &mut Output) -> Result<Exit, Failure> {
     let answer = publisher.publish(PublishRequest { messages: vec![message] }).await;
-    let response = answer.map_err(|status| outcome::failed_call(&status))?;
+    let response = answer.map_err(|status| outcome::failed_publish(&status))?;
     let mut tally = Tally::default();
     for outcome in response.outcomes {
         tally.count("the message", outcome, output)?;

@@ -1,188 +1,148 @@
 //! The lines of standard input, as messages.
 //!
 //! A thread of its own reads, because a read of a terminal or a pipe cannot be cancelled. It waits when `LINES_MAX` lines
-//! have not been taken yet.
+//! or `AHEAD_BYTES_MAX` bytes have not been taken yet.
+//!
+//! Invariant: what is handed out together fits one request, and no line is handed out that fits none.
 
-use std::{
-    io::{self, BufRead, Read},
-    thread,
+mod parser;
+
+use std::{io, sync::Arc, thread};
+
+use prost::Message as _;
+use tailcast_proto::ingest::v1::Message;
+use tokio::{
+    runtime::Handle,
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
 };
 
-use bytes::Bytes;
-use tailcast_proto::ingest::v1::Message;
-use tokio::sync::mpsc;
+pub(super) use self::parser::LineError;
+use self::parser::Parser;
 
 /// How many lines are read ahead of what is published: two full requests.
 const LINES_MAX: usize = 1_000;
 
-/// The longest line, in bytes: above what Kafka takes by default (1 MiB), so that ingest says what is too large.
-const LINE_BYTES_MAX: u64 = 16 << 20;
+/// How many bytes of them: eight full requests, or two of the largest lines.
+const AHEAD_BYTES_MAX: usize = 8 << 20;
+
+/// Where a request is closed, in bytes: a quarter of what ingest takes (`ingest.request_bytes_max`), so that a slow network
+/// has something to acknowledge before its deadline. A longer line goes alone.
+const BATCH_BYTES_MAX: usize = 1 << 20;
 
 /// The lines of standard input, as messages.
 #[derive(Debug)]
 pub(super) struct Lines {
-    lines: mpsc::Receiver<Result<Message, LineError>>,
+    lines: mpsc::Receiver<Line>,
+    /// The line that did not fit the request before.
+    held: Option<Line>,
 }
 
-/// Why a line is no message. Reading stops there.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum LineError {
-    /// There is no separator in the line.
-    #[error("line {number} has no {separator:?} between key and value")]
-    NoSeparator {
-        /// Which line, counted from 1.
-        number: u64,
-        /// What was looked for.
-        separator: String,
-    },
-    /// There is nothing before the separator.
-    #[error("line {number} has nothing before {separator:?}; a key is 1 byte or more")]
-    NoKey {
-        /// Which line, counted from 1.
-        number: u64,
-        /// What was found.
-        separator: String,
-    },
-    /// The line does not end.
-    #[error("line {number} is longer than {LINE_BYTES_MAX} bytes")]
-    TooLong {
-        /// Which line, counted from 1.
-        number: u64,
-    },
-    /// Standard input failed.
-    #[error("cannot read standard input after line {number}")]
-    Read {
-        /// The last line that was read, counted from 1.
-        number: u64,
-        /// Why.
-        source: io::Error,
-    },
-}
-
-/// Makes messages of lines.
+/// A line that was read ahead.
 #[derive(Debug)]
-struct Parser {
-    template: Message,
-    key_separator: Option<String>,
-    number: u64,
+struct Line {
+    message: Result<Message, LineError>,
+    bytes: usize,
+    /// Its part of `AHEAD_BYTES_MAX`, until it is taken.
+    _room: Option<OwnedSemaphorePermit>,
 }
 
 impl Lines {
-    /// Reads standard input: each line is the value of a message like `template`, or its key and value.
+    /// Reads standard input: each line is the value of a message like `template`, or its key and value. Within a runtime.
     pub(super) fn of_standard_input(template: Message, key_separator: Option<String>) -> io::Result<Self> {
         let (sender, lines) = mpsc::channel(LINES_MAX);
-        let mut parser = Parser { template, key_separator, number: 0 };
+        let mut parser = Parser::new(template, key_separator);
+        let (room, runtime) = (Arc::new(Semaphore::new(AHEAD_BYTES_MAX)), Handle::current());
         thread::Builder::new().name("standard-input".to_owned()).spawn(move || {
             let mut input = io::stdin().lock();
             while let Some(message) = parser.next(&mut input).transpose() {
                 let last = message.is_err();
-                if sender.blocking_send(message).is_err() || last {
+                let bytes = u32::try_from(bytes_of(&message)).unwrap_or(u32::MAX);
+                let room = runtime.block_on(Arc::clone(&room).acquire_many_owned(bytes)).ok();
+                if sender.blocking_send(Line::new(message, room)).is_err() || last {
                     break;
                 }
             }
         })?;
-        Ok(Self { lines })
+        Ok(Self { lines, held: None })
     }
 
-    /// Waits for lines and takes at most `most` of them; none when the input has ended. Cancel safe.
+    /// Lines that have been read already.
+    #[cfg(test)]
+    pub(super) fn of(messages: Vec<Message>) -> Self {
+        let (sender, lines) = mpsc::channel(messages.len().max(1));
+        for message in messages {
+            sender.try_send(Line::new(Ok(message), None)).expect("there is room for all");
+        }
+        Self { lines, held: None }
+    }
+
+    /// Waits for lines and takes what fits one request, at most `most` of them; none when the input has ended. Cancel safe.
     pub(super) async fn next(&mut self, most: usize) -> Vec<Result<Message, LineError>> {
-        let mut lines = Vec::new();
-        self.lines.recv_many(&mut lines, most).await;
-        lines
+        let first = match self.held.take() {
+            Some(held) => Some(held),
+            None => self.lines.recv().await,
+        };
+        let Some(first) = first else { return Vec::new() };
+        let mut bytes = first.bytes;
+        let mut taken = vec![first.message];
+        while taken.len() < most
+            && let Ok(line) = self.lines.try_recv()
+        {
+            bytes += line.bytes;
+            if bytes > BATCH_BYTES_MAX {
+                self.held = Some(line);
+                break;
+            }
+            taken.push(line.message);
+        }
+        taken
     }
 }
 
-impl Parser {
-    fn next(&mut self, input: &mut impl BufRead) -> Result<Option<Message>, LineError> {
-        let mut line = Vec::new();
-        let read = input.take(LINE_BYTES_MAX + 1).read_until(b'\n', &mut line);
-        let length = read.map_err(|source| LineError::Read { number: self.number, source })?;
-        if length == 0 {
-            return Ok(None);
-        }
-        self.number += 1;
-        if line.last() == Some(&b'\n') {
-            line.pop();
-            if line.last() == Some(&b'\r') {
-                line.pop();
-            }
-        } else if line.len() as u64 > LINE_BYTES_MAX {
-            return Err(LineError::TooLong { number: self.number });
-        }
-        self.message(Bytes::from(line)).map(Some)
+impl Line {
+    fn new(message: Result<Message, LineError>, room: Option<OwnedSemaphorePermit>) -> Self {
+        Self { bytes: bytes_of(&message), message, _room: room }
     }
+}
 
-    fn message(&self, line: Bytes) -> Result<Message, LineError> {
-        let Some(separator) = &self.key_separator else {
-            return Ok(Message { value: Some(line), ..self.template.clone() });
-        };
-        let number = self.number;
-        let at = line.windows(separator.len().max(1)).position(|part| part == separator.as_bytes());
-        match at {
-            None => Err(LineError::NoSeparator { number, separator: separator.clone() }),
-            Some(0) => Err(LineError::NoKey { number, separator: separator.clone() }),
-            Some(at) => {
-                let (key, value) = (line.slice(..at), line.slice(at + separator.len()..));
-                Ok(Message { key: Some(key), value: Some(value), ..self.template.clone() })
-            }
-        }
-    }
+/// What a line takes of a request.
+fn bytes_of(message: &Result<Message, LineError>) -> usize {
+    message.as_ref().map_or(0, Message::encoded_len)
 }
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
 
-    #[track_caller]
-    fn check(input: &str, key_separator: Option<&str>, expected: &str) {
-        let template = Message { topic: "t".to_owned(), key: Some("k".into()), ..Message::default() };
-        let mut parser = Parser { template, key_separator: key_separator.map(str::to_owned), number: 0 };
-        let mut input = input.as_bytes();
-        let mut found = Vec::new();
-        while let Some(line) = parser.next(&mut input).transpose() {
-            let last = line.is_err();
-            found.push(match line {
-                Ok(message) => {
-                    let text = |bytes: Option<Bytes>| {
-                        String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
-                    };
-                    format!("{}:{}", text(message.key), text(message.value))
-                }
-                Err(error) => error.to_string(),
-            });
-            if last {
+    #[tokio::test]
+    async fn a_request_is_closed_by_its_bytes_too() {
+        // Only lines were counted: 500 of 10 kB made a request that ingest does not take.
+        let mut given = Vec::new();
+        for bytes in [400_000, 400_000, 400_000, 2_000_000, 100, 1_000_000, 40_000, 10_000] {
+            let value = Some(Bytes::from(vec![b'x'; bytes]));
+            given.push(Message { value, ..Message::default() });
+        }
+        let mut lines = Lines::of(given);
+        let mut requests = Vec::new();
+        loop {
+            let lines = lines.next(500).await;
+            if lines.is_empty() {
                 break;
             }
+            let length = |line: Result<Message, LineError>| {
+                line.expect("all are messages").value.unwrap_or_default().len()
+            };
+            requests.push(lines.into_iter().map(length).collect::<Vec<_>>());
         }
-        assert_eq!(found.join(" | "), expected);
-    }
-
-    #[test]
-    fn every_line_is_a_value() {
-        check("a\nb c\n", None, "k:a | k:b c");
-        check("no end of line", None, "k:no end of line");
-        check("dos\r\n", None, "k:dos");
-        check("a\n\nb\n", None, "k:a | k: | k:b");
-        check("", None, "");
-    }
-
-    #[test]
-    fn a_separator_divides_key_and_value_where_it_first_occurs() {
-        check("a=1\nb=2=3\nc=\n", Some("="), "a:1 | b:2=3 | c:");
-        check("a::1\n", Some("::"), "a:1");
-    }
-
-    #[test]
-    fn a_line_without_a_key_ends_the_input_and_is_named() {
-        check("a=1\nb\nc=3\n", Some("="), "a:1 | line 2 has no \"=\" between key and value");
-        check("=1\n", Some("="), "line 1 has nothing before \"=\"; a key is 1 byte or more");
-    }
-
-    #[test]
-    fn a_line_without_an_end_is_refused_and_not_kept() {
-        let mut parser = Parser { template: Message::default(), key_separator: None, number: 0 };
-        let mut endless = io::BufReader::new(io::repeat(b'x'));
-        let refused = parser.next(&mut endless).expect_err("no line is this long");
-        assert_eq!(refused.to_string(), "line 1 is longer than 16777216 bytes");
+        let expected = [
+            vec![400_000, 400_000],
+            vec![400_000],
+            vec![2_000_000],
+            vec![100, 1_000_000, 40_000],
+            vec![10_000],
+        ];
+        assert_eq!(requests, expected);
     }
 }

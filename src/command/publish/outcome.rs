@@ -1,14 +1,24 @@
 //! What became of messages, as text and as an exit code.
 
-use std::io::Write;
+use std::{fmt, io::Write};
 
 use tailcast_proto::ingest::v1::{Outcome, Reason, outcome};
 use tonic::{Code, Status};
+use tonic_types::StatusExt;
 
 use crate::command::{
     exit::{Exit, Failure},
     output::{Output, Reader, say},
 };
+
+/// What is known of messages that have no outcome of their own because their call failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// They are not in Kafka and will not appear there.
+    Refused,
+    /// They may appear.
+    Unknown,
+}
 
 /// Counts the outcomes of one run, and prints each.
 #[derive(Debug, Default)]
@@ -59,9 +69,20 @@ impl Tally {
     }
 
     /// Counts and tells that nobody knows whether a message will appear.
-    pub(super) fn unknown(&mut self, who: &str, why: &str) {
+    fn unknown(&mut self, who: &str, why: &str) {
         self.unknown += 1;
-        say(format_args!("{who} may or may not appear: {why}"));
+        say(format_args!("{who} {}: {why}", Fate::Unknown));
+    }
+
+    /// Counts and tells that messages have no outcome because their call failed.
+    pub(super) fn left(&mut self, who: &str, fate: Fate, why: &str) {
+        match fate {
+            Fate::Refused => {
+                self.refused += 1;
+                say(format_args!("{who} {fate}: {why}"));
+            }
+            Fate::Unknown => self.unknown(who, why),
+        }
     }
 
     /// Hands over what was printed.
@@ -79,20 +100,57 @@ impl Tally {
     }
 }
 
-/// Says why a call as a whole failed. What ingest says in the message names field and reason already.
-pub(super) fn failed_call(status: &Status) -> Failure {
-    let exit = match status.code() {
-        Code::InvalidArgument => Exit::Usage,
+impl Fate {
+    /// Reads what ingest says of a call's messages. What it does not say, or somebody else does, is not known.
+    pub(super) fn of(status: &Status) -> Self {
+        let info = status.get_details_error_info().filter(|info| info.domain == "tailcast");
+        match info.as_ref().and_then(|info| info.metadata.get("outcome")).map(String::as_str) {
+            Some("refused") => Self::Refused,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+impl fmt::Display for Fate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Refused => "was refused and will not appear",
+            Self::Unknown => "may or may not appear",
+        })
+    }
+}
+
+/// Says why the call with the only message failed, and what became of the message.
+pub(super) fn failed_publish(status: &Status) -> Failure {
+    let fate = Fate::of(status);
+    let sent = fate == Fate::Unknown;
+    Failure::say(exit(status, sent), format_args!("{}; the message {fate}", answer(status)))
+}
+
+/// Says why a stream failed; `sent`: after messages had been sent, of which something else tells.
+pub(super) fn failed_stream(status: &Status, sent: bool) -> Failure {
+    Failure::say(exit(status, sent), answer(status))
+}
+
+/// What ingest says in the message names field and reason already.
+fn answer(status: &Status) -> String {
+    format!("ingest answered {:?}: {}", status.code(), status.message())
+}
+
+fn exit(status: &Status, sent: bool) -> Exit {
+    match status.code() {
+        // That nothing was started, as this code says, must be true.
+        Code::InvalidArgument if !sent => Exit::Usage,
         Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted | Code::Cancelled => {
             Exit::Unavailable
         }
-        Code::NotFound | Code::PermissionDenied | Code::Unauthenticated | Code::FailedPrecondition => {
-            Exit::Refused
-        }
+        Code::InvalidArgument
+        | Code::NotFound
+        | Code::PermissionDenied
+        | Code::Unauthenticated
+        | Code::FailedPrecondition => Exit::Refused,
         _ => Exit::Internal,
-    };
-    let code = format!("{:?}", status.code());
-    Failure::say(exit, format_args!("ingest answered {code}: {}", status.message()))
+    }
 }
 
 fn because(reason: Reason, detail: &str) -> String {
@@ -102,6 +160,10 @@ fn because(reason: Reason, detail: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
+    use tonic_types::ErrorDetails;
+
     use super::*;
 
     #[test]
@@ -110,13 +172,45 @@ mod tests {
         assert_eq!(because(Reason::TooLarge, "1048577 bytes"), "too large: 1048577 bytes");
     }
 
+    fn status(code: Code, outcome: Option<&str>) -> Status {
+        let metadata = outcome.map(|outcome| ("outcome".to_owned(), outcome.to_owned()));
+        let details = ErrorDetails::with_error_info(
+            "REASON",
+            "tailcast",
+            metadata.into_iter().collect::<HashMap<_, _>>(),
+        );
+        Status::with_error_details(code, "why", details)
+    }
+
     #[test]
     fn a_call_that_failed_ends_with_the_exit_code_of_its_cause() {
-        let exit = |code| failed_call(&Status::new(code, "why")).exit();
+        let exit = |code| failed_stream(&Status::new(code, "why"), false).exit();
         assert_eq!(exit(Code::InvalidArgument), Exit::Usage);
         assert_eq!(exit(Code::Unavailable), Exit::Unavailable);
         assert_eq!(exit(Code::ResourceExhausted), Exit::Unavailable);
         assert_eq!(exit(Code::NotFound), Exit::Refused);
         assert_eq!(exit(Code::Internal), Exit::Internal);
+    }
+
+    #[test]
+    fn what_was_sent_is_not_said_to_have_never_begun() {
+        // A stream that was refused half-way ended with 64, which says that nothing was started.
+        let invalid = Status::invalid_argument("the request is too large");
+        assert_eq!(failed_stream(&invalid, true).exit(), Exit::Refused);
+        assert_eq!(failed_publish(&invalid).exit(), Exit::Refused);
+        assert_eq!(failed_publish(&status(Code::InvalidArgument, Some("refused"))).exit(), Exit::Usage);
+    }
+
+    #[test]
+    fn a_failed_call_says_what_became_of_the_message() {
+        // It said only why it failed, and not whether publishing again may repeat the message.
+        let said = |code, outcome| failed_publish(&status(code, outcome)).to_string();
+        let refused = "ingest answered NotFound: why; the message was refused and will not appear";
+        assert_eq!(said(Code::NotFound, Some("refused")), refused);
+        let unknown = "ingest answered DeadlineExceeded: why; the message may or may not appear";
+        assert_eq!(said(Code::DeadlineExceeded, Some("unknown")), unknown);
+        assert_eq!(said(Code::DeadlineExceeded, None), unknown);
+        let broken = failed_publish(&Status::unavailable("the connection broke")).to_string();
+        assert!(broken.ends_with("the message may or may not appear"), "{broken}");
     }
 }

@@ -1,11 +1,12 @@
 //! Publishes lines over one `PublishStream`.
 //!
 //! Sequence numbers are line numbers, so an outcome names its line. At most `UNSETTLED_MAX` lines are without an outcome
-//! at any time; ingest holds the stream back before that where its own bound is lower.
+//! at any time; ingest holds the stream back before that where its own bound is lower. A request is closed at `BATCH_MAX`
+//! lines or at `lines::BATCH_BYTES_MAX` bytes, so that ingest takes it.
 
 mod ledger;
 
-use std::future;
+use std::{future, io::Write};
 
 use futures_util::stream;
 use tailcast_proto::ingest::v1::{Message, PublishStreamRequest, PublishStreamResponse};
@@ -18,7 +19,7 @@ use tonic::Status;
 use self::ledger::Ledger;
 use super::{
     lines::{LineError, Lines},
-    outcome::failed_call,
+    outcome::failed_stream,
 };
 use crate::{
     command::{
@@ -46,7 +47,7 @@ pub(super) async fn publish(
     publisher: &Publisher,
     topic: &str,
     mut lines: Lines,
-    output: &mut Output,
+    output: &mut Output<impl Write>,
 ) -> Result<Exit, Failure> {
     let (requests, queued) = mpsc::channel(1);
     let mut requests = Some(requests);
@@ -54,7 +55,8 @@ pub(super) async fn publish(
     let queued = stream::unfold(queued, |mut queued: mpsc::Receiver<_>| async {
         queued.recv().await.map(|request| (request, queued))
     });
-    let mut answers = publisher.publish_stream(queued).await.map_err(|status| failed_call(&status))?;
+    let opened = publisher.publish_stream(queued).await;
+    let mut answers = opened.map_err(|status| failed_stream(&status, false))?;
     loop {
         let not_before = ledger.not_before();
         let event = tokio::select! {
@@ -72,7 +74,7 @@ pub(super) async fn publish(
         match event {
             Event::Answer(Ok(Some(answer))) => ledger.settle(answer)?,
             Event::Answer(Ok(None)) => return ledger.finish(Ok(())),
-            Event::Answer(Err(status)) => return ledger.finish(Err(failed_call(&status))),
+            Event::Answer(Err(status)) => return ledger.finish(Err(status)),
             Event::Lines(lines) => ledger.read(lines),
             Event::Sent => {}
         }
@@ -97,4 +99,54 @@ async fn room(
 async fn read(lines: &mut Lines, not_before: Instant) -> Vec<Result<Message, LineError>> {
     sleep_until(not_before).await;
     lines.next(BATCH_MAX).await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use tailcast_ingest::Ingest;
+    use tailcast_proto::TopicName;
+    use tailcast_services::{
+        in_process::InProcess, lifecycle::Lifecycle, metrics::Metrics, readiness::Readiness,
+    };
+
+    use super::*;
+    use crate::config::defaults;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn many_long_lines_pass_through_one_stream() {
+        // Requests were closed by lines alone: 500 of 20 kB were 10 MB, at which ingest ended the stream.
+        let broker = InProcess::start(1).expect("the broker starts");
+        let topic = TopicName::parse("logs").expect("it is a name");
+        broker.create_topic(&topic, 1).expect("the broker creates a topic");
+        let (lifecycle, readiness) = (Lifecycle::new(), Readiness::new());
+        let Metrics { mut registry } = Metrics::new();
+        let mut config = defaults().ingest;
+        config.listen.set_port(0);
+        let (kafka, epochs) = (broker.settings(), broker.epochs());
+        let ingest = Ingest::bind(config, kafka, epochs, &lifecycle, &readiness, &mut registry).await;
+        let ingest = ingest.expect("a port is free");
+        let address = ingest.local_addr().expect("it listens").to_string();
+        ingest.serve(&lifecycle);
+        let publisher = Publisher::connect(&address, Duration::from_secs(10)).await.expect("it listens");
+
+        let message = Message {
+            topic: topic.to_string(),
+            key: Some("k".into()),
+            value: Some(Bytes::from(vec![b'x'; 20_000])),
+            ..Message::default()
+        };
+        let mut printed = Vec::new();
+        let mut output = Output::new(&mut printed);
+        let lines = Lines::of(vec![message; 700]);
+        let ended = publish(&publisher, topic.as_str(), lines, &mut output).await;
+
+        assert_eq!(ended.map_err(|failure| failure.to_string()), Ok(Exit::Done));
+        drop(output);
+        let positions = String::from_utf8(printed).expect("positions are text");
+        assert_eq!(positions.lines().count(), 700);
+        lifecycle.drain();
+    }
 }

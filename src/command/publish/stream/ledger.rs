@@ -8,12 +8,16 @@ use tailcast_proto::ingest::v1::{
     AckRange, Failure as Unacknowledged, Message, PublishStreamRequest, PublishStreamResponse,
 };
 use tokio::time::Instant;
+use tonic::Status;
 
 use super::UNSETTLED_MAX;
 use crate::command::{
     exit::{Exit, Failure},
     output::{Output, say},
-    publish::{lines::LineError, outcome::Tally},
+    publish::{
+        lines::LineError,
+        outcome::{Fate, Tally, failed_stream},
+    },
 };
 
 /// Which lines of one run are where.
@@ -118,23 +122,25 @@ impl<'a, W: Write> Ledger<'a, W> {
         self.tally.flush(self.output)
     }
 
-    /// Ends the run, which the stream did with `ended`: a line without an outcome may or may not appear.
-    pub(super) fn finish(mut self, ended: Result<(), Failure>) -> Result<Exit, Failure> {
+    /// Ends the run, which the stream did with `ended`: a line without an outcome may or may not appear, unless that says.
+    pub(super) fn finish(mut self, ended: Result<(), Status>) -> Result<Exit, Failure> {
         let sent = self.waiting.as_ref().map_or(self.next, |unsent| unsent.first_sequence);
         let unsettled = sent.saturating_sub(self.unsettled);
         if unsettled > 0 {
             let lines = if unsettled == 1 { "line" } else { "lines" };
             let who = format!("{lines} {}", Range(self.unsettled, sent - 1));
-            self.tally.unknown(&who, "the stream ended before the outcome came");
+            let fate = ended.as_ref().err().map_or(Fate::Unknown, Fate::of);
+            self.tally.left(&who, fate, "the stream ended before the outcome came");
         }
         let complete = unsettled == 0 && self.has_sent_all();
         let exit = self.tally.finish(self.output)?;
-        ended?;
+        let sent = sent > 1;
+        ended.map_err(|status| failed_stream(&status, sent))?;
         match (complete, self.broken) {
             (false, _) => {
                 Err(Failure::say(Exit::Unavailable, "ingest ended the stream before the last outcome"))
             }
-            (true, true) => Ok(Exit::Usage),
+            (true, true) => Ok(if sent { Exit::Refused } else { Exit::Usage }),
             (true, false) => Ok(exit),
         }
     }
@@ -188,7 +194,7 @@ mod tests {
     }
 
     /// Runs `script` on a ledger, and returns what it printed and how it ended.
-    fn run(script: impl FnOnce(&mut Ledger<'_, &mut Vec<u8>>), ended: Result<(), Failure>) -> (String, Exit) {
+    fn run(script: impl FnOnce(&mut Ledger<'_, &mut Vec<u8>>), ended: Result<(), Status>) -> (String, Exit) {
         let mut printed = Vec::new();
         let mut output = Output::new(&mut printed);
         let mut ledger = Ledger::new("t", &mut output);
@@ -241,8 +247,10 @@ mod tests {
             ledger.read(Vec::new());
         };
         assert_eq!(run(sent_one, Ok(())).1, Exit::Unavailable);
-        let refused = Failure::say(Exit::Usage, "a jump");
-        assert_eq!(run(sent_one, Err(refused)).1, Exit::Usage);
+        // What ingest does not take is a wrong command line (64) only while nothing was sent.
+        let invalid = || Status::invalid_argument("too large");
+        assert_eq!(run(sent_one, Err(invalid())).1, Exit::Refused);
+        assert_eq!(run(|_| {}, Err(invalid())).1, Exit::Usage);
         assert_eq!(run(|_| {}, Ok(())).1, Exit::Unavailable, "with input that had not ended");
     }
 
@@ -269,6 +277,7 @@ mod tests {
 
     #[test]
     fn a_line_that_is_no_message_ends_the_input() {
+        // The exit code said that nothing was published, whatever was before the line.
         let (_, exit) = run(
             |ledger| {
                 let broken = LineError::TooLong { number: 2 };
@@ -281,6 +290,10 @@ mod tests {
             },
             Ok(()),
         );
-        assert_eq!(exit, Exit::Usage);
+        assert_eq!(exit, Exit::Refused);
+        let first = |ledger: &mut Ledger<'_, &mut Vec<u8>>| {
+            ledger.read(vec![Err(LineError::TooLong { number: 1 })]);
+        };
+        assert_eq!(run(first, Ok(())).1, Exit::Usage, "with nothing published");
     }
 }
