@@ -9,6 +9,7 @@
 
 mod conflated;
 mod pace;
+mod sources;
 
 use std::{
     sync::{Arc, Weak},
@@ -21,7 +22,7 @@ use tailcast_proto::Offset;
 use self::{conflated::Behind, pace::Pace};
 use crate::{
     catch_up::{Page, PageError},
-    channel_log::{ChannelLog, Encoding, NodeChannel, Read},
+    channel_log::{ChannelLog, Encoding, NodeChannel},
     doorbell::Ringer,
     hub::Lease,
     partition::Partition,
@@ -208,10 +209,7 @@ impl Cursor {
     pub(crate) fn gather(&mut self, turn: Turn, out: &mut Vec<Bytes>) -> Gathered {
         match &self.source {
             Source::Awaited => Gathered::default(),
-            Source::LastValues => {
-                self.source = Source::Log;
-                Gathered { then: Then::More, ..Gathered::default() }
-            }
+            Source::LastValues => self.gather_last_values(turn.budget, out),
             Source::Page(page) => match page.upgrade() {
                 Some(page) => self.gather_from_page(&page, turn.budget, out),
                 None => self.ask(),
@@ -258,60 +256,6 @@ impl Cursor {
         }
         self.reported = self.next;
         Some(self.next)
-    }
-
-    fn gather_from_log(&mut self, budget: usize, out: &mut Vec<Bytes>) -> Gathered {
-        loop {
-            // Before the log is read: what is appended in between is in the log, but not counted as seen.
-            let head = self.lease.partition.head();
-            match self.log.chunks(|chunks| chunks.read(self.next, budget, out)) {
-                Read::Deliveries { deliveries, next, more, timestamp_ms } => {
-                    // A quiet channel moves on with its partition.
-                    self.next = if more { next } else { next.max(head) };
-                    let then = if more { Then::More } else { Then::Rest };
-                    return Gathered { deliveries, timestamp_ms, then, conflated: None };
-                }
-                Read::Behind if self.next >= self.lease.partition.tail() => {
-                    self.lease.partition.extend_back(&self.log, self.next);
-                }
-                Read::Behind => return self.ask(),
-            }
-        }
-    }
-
-    fn ask(&mut self) -> Gathered {
-        self.look_ahead();
-        self.source = Source::Awaited;
-        Gathered { then: Then::Page(self.wanted()), ..Gathered::default() }
-    }
-
-    fn gather_from_page(&mut self, page: &Page, budget: usize, out: &mut Vec<Bytes>) -> Gathered {
-        if self.survey(page) {
-            return self.ask();
-        }
-        let from = self.next;
-        let channel = (&*self.log.channel, self.log.encoding, self.lease.partition.id);
-        let read = match &self.mode {
-            CursorMode::Conflated { behind: Some(behind), .. } => {
-                let survey = behind.survey();
-                page.read(from, budget, channel, |key, offset| survey.is_latest(key, offset), out)
-            }
-            CursorMode::Conflated { behind: None, .. } | CursorMode::Lossless => {
-                page.read(from, budget, channel, |_, _| true, out)
-            }
-        };
-        self.next = self.next.max(read.next);
-        if !read.more {
-            self.source = Source::Log;
-        }
-        let conflated = Conflated { first: from, next: self.next, records: read.skipped };
-        Gathered {
-            deliveries: read.deliveries,
-            timestamp_ms: None,
-            conflated: (read.skipped > 0).then_some(conflated),
-            // The log may have the rest, or another page is needed: both are found out at the next call.
-            then: Then::More,
-        }
     }
 }
 

@@ -2,6 +2,8 @@
 //! socket do meanwhile, a lossless one hands out exactly what the model has from its start on, once, in order, and a
 //! conflated one ends with the latest record of each key and has counted all others.
 
+mod snapshot;
+
 use std::collections::BTreeMap;
 
 use proptest::{

@@ -1,13 +1,16 @@
 //! How a subscription finds where it starts: what has to be asked of Kafka before its first record.
 
+mod checks;
+
 use std::{collections::BTreeSet, sync::Arc};
 
 use tailcast_proto::{
-    Epoch, Offset, PartitionId, Position, TopicName,
+    Epoch, Offset, PartitionId,
     push::v1::{self, ErrorCode, Outcome, UnsubscribeReason},
 };
-use tailcast_services::topics::{LookupError, Topic, Topics};
+use tailcast_services::topics::{Topic, Topics};
 
+use self::checks::{check_epoch, check_partitions, last_values, not_found};
 use super::command::{Refusal, Request, Start};
 use crate::{
     channel_log::NodeChannel,
@@ -162,7 +165,7 @@ impl Starter {
                 Ok(PartitionStart::at(lease, found.unwrap_or(head)))
             }
             Start::Snapshot => {
-                last_values(&lease, &topic.name)?;
+                last_values(&lease, &topic.name).await?;
                 Ok(PartitionStart { lease, from: From::LastValues, outcome: Outcome::Snapshot, lost: None })
             }
             Start::Position(position) => match position.offsets.get(&id) {
@@ -234,76 +237,6 @@ fn severity(outcome: Outcome) -> u8 {
         Outcome::CatchingUp => 3,
         Outcome::Lost => 4,
     }
-}
-
-/// Checks a position against the partitions that there are.
-fn check_partitions(position: &Position, topic: &Topic, request: &Request) -> Result<(), Refusal> {
-    let refuse = |index: usize, detail: String| {
-        let field = format!("start.position.offsets[{index}].partition");
-        Err(Refusal { field, ..Refusal::new(ErrorCode::UnknownPartition, detail) })
-    };
-    let own = request.channel.partition(topic.partitions);
-    for (index, partition) in request.named.iter().enumerate() {
-        if partition.get() >= topic.partitions {
-            let (name, count) = (&topic.name, topic.partitions);
-            return refuse(
-                index,
-                format!("topic {name} has {count} partitions, and no partition {partition}"),
-            );
-        }
-        // A key belongs to another partition for every number of partitions that the topic may have had.
-        let was_own = |count: u32| request.channel.partition(count) == Some(*partition);
-        if let Some(own) = own
-            && !(1..=topic.partitions).any(was_own)
-        {
-            return refuse(index, format!("the records of {} are in partition {own}", request.channel));
-        }
-    }
-    let Some(count) = position.partition_count else { return Ok(()) };
-    let is_missing = |id: &u32| !position.offsets.contains_key(&PartitionId::new(*id));
-    let missing = match own {
-        // A key may have moved when partitions were added; otherwise its partition has to be there.
-        Some(own) => (count >= topic.partitions && is_missing(&own.get())).then_some(own.get()),
-        None => (0..count.min(topic.partitions)).find(is_missing),
-    };
-    match missing {
-        Some(missing) => {
-            let detail = format!("the position has no offset for partition {missing} of {count}");
-            Err(Refusal::invalid("start.position.offsets", detail))
-        }
-        None => Ok(()),
-    }
-}
-
-/// Waits until a partition's last values are there.
-fn last_values(lease: &Lease, topic: &TopicName) -> Result<(), Refusal> {
-    let detail = format!("this node keeps no last values of topic {topic}, partition {}", lease.partition.id);
-    let field = "start.snapshot".to_owned();
-    Err(Refusal { field, ..Refusal::new(ErrorCode::NoLastValues, detail) })
-}
-
-/// The answer when a topic was not found; `field` named it.
-fn not_found(error: &LookupError, field: &str) -> Refusal {
-    match error {
-        LookupError::Unknown { .. } => {
-            let detail = format!("{error}; a topic that was just created is known within a second");
-            Refusal { field: field.to_owned(), ..Refusal::new(ErrorCode::UnknownTopic, detail) }
-        }
-        LookupError::Unavailable { .. } => Refusal::unavailable(error.to_string()),
-    }
-}
-
-/// Takes a topic if it is the incarnation that a position is of.
-fn check_epoch(topic: Topic, request: &Request) -> Result<Topic, Refusal> {
-    let Start::Position(Position { epoch: Some(epoch), .. }) = &request.start else { return Ok(topic) };
-    if *epoch == topic.epoch {
-        return Ok(topic);
-    }
-    let detail = format!(
-        "the position is of topic id {epoch}; topic {} has id {} now: it was deleted and created again",
-        topic.name, topic.epoch
-    );
-    Err(Refusal { field: "start.position.epoch".to_owned(), ..Refusal::new(ErrorCode::OtherEpoch, detail) })
 }
 
 impl std::convert::From<Refusal> for Obstacle {

@@ -1,0 +1,85 @@
+//! Where a cursor takes from: the channel log, the last values of its partition, and the pages of catch-up.
+
+use bytes::Bytes;
+
+use super::{Conflated, Cursor, CursorMode, Gathered, Source, Then};
+use crate::{catch_up::Page, channel_log::Read};
+
+impl Cursor {
+    /// How many last values are looked at in one turn, under their lock.
+    const LAST_VALUES_STEPS_MAX: usize = 4_096;
+
+    pub(super) fn gather_from_log(&mut self, budget: usize, out: &mut Vec<Bytes>) -> Gathered {
+        loop {
+            // Before the log is read: what is appended in between is in the log, but not counted as seen.
+            let head = self.lease.partition.head();
+            match self.log.chunks(|chunks| chunks.read(self.next, budget, out)) {
+                Read::Deliveries { deliveries, next, more, timestamp_ms } => {
+                    // A quiet channel moves on with its partition.
+                    self.next = if more { next } else { next.max(head) };
+                    let then = if more { Then::More } else { Then::Rest };
+                    return Gathered { deliveries, timestamp_ms, then, conflated: None };
+                }
+                Read::Behind if self.next >= self.lease.partition.tail() => {
+                    self.lease.partition.extend_back(&self.log, self.next);
+                }
+                Read::Behind => return self.ask(),
+            }
+        }
+    }
+
+    pub(super) fn ask(&mut self) -> Gathered {
+        self.look_ahead();
+        self.source = Source::Awaited;
+        Gathered { then: Then::Page(self.wanted()), ..Gathered::default() }
+    }
+
+    pub(super) fn gather_from_page(&mut self, page: &Page, budget: usize, out: &mut Vec<Bytes>) -> Gathered {
+        if self.survey(page) {
+            return self.ask();
+        }
+        let from = self.next;
+        let channel = (&*self.log.channel, self.log.encoding, self.lease.partition.id);
+        let read = match &self.mode {
+            CursorMode::Conflated { behind: Some(behind), .. } => {
+                let survey = behind.survey();
+                page.read(from, budget, channel, |key, offset| survey.is_latest(key, offset), out)
+            }
+            CursorMode::Conflated { behind: None, .. } | CursorMode::Lossless => {
+                page.read(from, budget, channel, |_, _| true, out)
+            }
+        };
+        self.next = self.next.max(read.next);
+        if !read.more {
+            self.source = Source::Log;
+        }
+        let conflated = Conflated { first: from, next: self.next, records: read.skipped };
+        Gathered {
+            deliveries: read.deliveries,
+            timestamp_ms: None,
+            conflated: (read.skipped > 0).then_some(conflated),
+            // The log may have the rest, or another page is needed: both are found out at the next call.
+            then: Then::More,
+        }
+    }
+
+    pub(super) fn gather_last_values(&mut self, budget: usize, out: &mut Vec<Bytes>) -> Gathered {
+        let partition = &self.lease.partition;
+        let channel = (&*self.log.channel, self.log.encoding, partition.id);
+        // Up to where the partition was at the start: what moved past it since, and what was deleted, is in the log.
+        let range = (self.next, self.snapshot_until.unwrap_or(self.next));
+        let read = partition
+            .last_values()
+            .and_then(|kept| kept.read(range, budget, Self::LAST_VALUES_STEPS_MAX, channel, out));
+        // Dropped, because they became too large: Kafka has what they were made of.
+        let Some(read) = read else {
+            self.source = Source::Log;
+            return Gathered { then: Then::More, ..Gathered::default() };
+        };
+        self.next = self.next.max(read.next);
+        if !read.more {
+            self.source = Source::Log;
+        }
+        Gathered { deliveries: read.deliveries, then: Then::More, ..Gathered::default() }
+    }
+}

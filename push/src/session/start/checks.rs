@@ -1,0 +1,96 @@
+//! What has to hold before a subscription can start, and what the client is told when it does not.
+
+use std::time::Duration;
+
+use tailcast_proto::{PartitionId, Position, TopicName, push::v1::ErrorCode};
+use tailcast_services::topics::{LookupError, Topic};
+
+use super::super::command::{Refusal, Request, Start};
+use crate::{hub::Lease, last_values::NotKept};
+
+/// How long a start waits for last values that are being loaded.
+const LAST_VALUES_WITHIN: Duration = Duration::from_secs(10);
+
+/// Checks a position against the partitions that there are.
+pub(super) fn check_partitions(position: &Position, topic: &Topic, request: &Request) -> Result<(), Refusal> {
+    let refuse = |index: usize, detail: String| {
+        let field = format!("start.position.offsets[{index}].partition");
+        Err(Refusal { field, ..Refusal::new(ErrorCode::UnknownPartition, detail) })
+    };
+    let own = request.channel.partition(topic.partitions);
+    for (index, partition) in request.named.iter().enumerate() {
+        if partition.get() >= topic.partitions {
+            let (name, count) = (&topic.name, topic.partitions);
+            return refuse(
+                index,
+                format!("topic {name} has {count} partitions, and no partition {partition}"),
+            );
+        }
+        // A key belongs to another partition for every number of partitions that the topic may have had.
+        let was_own = |count: u32| request.channel.partition(count) == Some(*partition);
+        if let Some(own) = own
+            && !(1..=topic.partitions).any(was_own)
+        {
+            return refuse(index, format!("the records of {} are in partition {own}", request.channel));
+        }
+    }
+    let Some(count) = position.partition_count else { return Ok(()) };
+    let is_missing = |id: &u32| !position.offsets.contains_key(&PartitionId::new(*id));
+    let missing = match own {
+        // A key may have moved when partitions were added; otherwise its partition has to be there.
+        Some(own) => (count >= topic.partitions && is_missing(&own.get())).then_some(own.get()),
+        None => (0..count.min(topic.partitions)).find(is_missing),
+    };
+    match missing {
+        Some(missing) => {
+            let detail = format!("the position has no offset for partition {missing} of {count}");
+            Err(Refusal::invalid("start.position.offsets", detail))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Waits until a partition's last values are there.
+pub(super) async fn last_values(lease: &Lease, topic: &TopicName) -> Result<(), Refusal> {
+    let field = "start.snapshot".to_owned();
+    let refuse = |detail| Refusal { field, ..Refusal::new(ErrorCode::NoLastValues, detail) };
+    let Some(kept) = lease.partition.last_values() else {
+        return Err(refuse(format!(
+            "this node keeps no last values of topic {topic}; push.topic.{topic}.last_values = true makes it"
+        )));
+    };
+    match tokio::time::timeout(LAST_VALUES_WITHIN, kept.loaded()).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(NotKept::TooLarge)) => Err(refuse(format!(
+            "the last values of topic {topic} are larger than this node may keep, which push.last_values.bytes_max says"
+        ))),
+        Ok(Err(NotKept::Closed)) => Err(Refusal::unavailable(format!("topic {topic} is changing"))),
+        Err(_) => {
+            Err(Refusal::unavailable(format!("the last values of topic {topic} are still being loaded")))
+        }
+    }
+}
+
+/// The answer when a topic was not found; `field` named it.
+pub(super) fn not_found(error: &LookupError, field: &str) -> Refusal {
+    match error {
+        LookupError::Unknown { .. } => {
+            let detail = format!("{error}; a topic that was just created is known within a second");
+            Refusal { field: field.to_owned(), ..Refusal::new(ErrorCode::UnknownTopic, detail) }
+        }
+        LookupError::Unavailable { .. } => Refusal::unavailable(error.to_string()),
+    }
+}
+
+/// Takes a topic if it is the incarnation that a position is of.
+pub(super) fn check_epoch(topic: Topic, request: &Request) -> Result<Topic, Refusal> {
+    let Start::Position(Position { epoch: Some(epoch), .. }) = &request.start else { return Ok(topic) };
+    if *epoch == topic.epoch {
+        return Ok(topic);
+    }
+    let detail = format!(
+        "the position is of topic id {epoch}; topic {} has id {} now: it was deleted and created again",
+        topic.name, topic.epoch
+    );
+    Err(Refusal { field: "start.position.epoch".to_owned(), ..Refusal::new(ErrorCode::OtherEpoch, detail) })
+}
