@@ -1,19 +1,20 @@
 //! Commands that cannot be done: each is answered with what was wrong, and the session goes on.
 
 use tailcast_proto::push::v1::{
-    AllKeys, Channel, DeliveryMode, ErrorCode, PartitionOffset, Position, Snapshot, Start, Subscribe,
-    channel, start, subscribe,
+    AllKeys, Channel, DeliveryMode, ErrorCode, PartitionOffset, Position, Start, Subscribe, channel, start,
+    subscribe,
 };
 use tailcast_tests::broker::Broker;
 use tailcast_tests::cluster::Cluster;
-use tailcast_tests::start::live;
+use tailcast_tests::start::{live, snapshot};
 use tailcast_tests::subscriber::{Subscriber, request};
 
 tailcast_tests::scenarios! {
     everywhere {
         a_channel_that_is_none_is_answered_with_the_reason
         a_position_that_is_none_is_answered_with_the_field
-        what_this_version_does_not_offer_is_said_to_be_unsupported
+        a_rate_limit_goes_with_conflation_only
+        a_snapshot_of_a_topic_without_last_values_is_an_error
         the_same_channel_twice_is_an_error_and_the_first_goes_on
         what_was_not_subscribed_cannot_be_unsubscribed
         more_subscriptions_than_allowed_are_refused
@@ -75,9 +76,10 @@ async fn a_channel_that_is_none_is_answered_with_the_reason(broker: Broker) {
 async fn a_position_that_is_none_is_answered_with_the_field(broker: Broker) {
     use ErrorCode::{InvalidArgument, UnknownPartition};
     let cluster = Cluster::on(&broker).start().await;
-    let quotes = broker.create_topic("quotes", 2).await;
+    let quotes = broker.create_topic("quotes", 3).await;
     let mut subscriber = cluster.subscriber(0).await;
     let of_key = quotes.partition_of("AAPL").get();
+    let never = quotes.partition_never_of("AAPL").get();
     let at = |epoch: &str, offsets: &[(u32, i64)]| Subscribe {
         start: Some(Start {
             at: Some(start::At::Position(Position {
@@ -95,7 +97,7 @@ async fn a_position_that_is_none_is_answered_with_the_field(broker: Broker) {
     let offset = "start.position.offsets[0].offset";
 
     check(&mut subscriber, at("", &[(7, 0)]), UnknownPartition, partition, "7").await;
-    check(&mut subscriber, at("", &[(1 - of_key, 0)]), UnknownPartition, partition, "").await;
+    check(&mut subscriber, at("", &[(never, 0)]), UnknownPartition, partition, "").await;
     check(&mut subscriber, at("", &[(u32::MAX, 0)]), InvalidArgument, partition, "4294967295").await;
     check(&mut subscriber, at("", &[(of_key, -1)]), InvalidArgument, offset, "-1").await;
     check(
@@ -112,19 +114,35 @@ async fn a_position_that_is_none_is_answered_with_the_field(broker: Broker) {
     subscriber.subscribe(&quotes.channel("AAPL"), live()).await;
 }
 
-async fn what_this_version_does_not_offer_is_said_to_be_unsupported(broker: Broker) {
+async fn a_rate_limit_goes_with_conflation_only(broker: Broker) {
     let cluster = Cluster::on(&broker).start().await;
     let quotes = broker.create_topic("quotes", 1).await;
     let mut subscriber = cluster.subscriber(0).await;
-    let asked = || request(&quotes.channel("AAPL"), live());
-    let snapshot = Start { at: Some(start::At::Snapshot(Snapshot {})) };
+    let asked =
+        |mode: i32, max_rate| Subscribe { mode, max_rate, ..request(&quotes.channel("AAPL"), live()) };
+    let (lossless, conflated) = (DeliveryMode::Lossless.into(), DeliveryMode::Conflated.into());
 
-    let conflated = Subscribe { mode: DeliveryMode::Conflated.into(), ..asked() };
-    check(&mut subscriber, conflated, ErrorCode::Unsupported, "mode", "LOSSLESS").await;
-    let limited = Subscribe { max_rate: 2.5, ..asked() };
-    check(&mut subscriber, limited, ErrorCode::Unsupported, "max_rate", "CONFLATED").await;
-    let snapshot = Subscribe { start: Some(snapshot), ..asked() };
-    check(&mut subscriber, snapshot, ErrorCode::Unsupported, "start.snapshot", "").await;
+    let invalid = ErrorCode::InvalidArgument;
+    check(&mut subscriber, asked(0, 2.5), invalid, "max_rate", "CONFLATED").await;
+    check(&mut subscriber, asked(lossless, 2.5), invalid, "max_rate", "CONFLATED").await;
+    check(&mut subscriber, asked(conflated, -1.0), invalid, "max_rate", "-1").await;
+    check(&mut subscriber, asked(conflated, f64::NAN), invalid, "max_rate", "NaN").await;
+    check(&mut subscriber, asked(conflated, 1_001.0), invalid, "max_rate", "1000").await;
+    check(&mut subscriber, asked(conflated, 0.000_1), invalid, "max_rate", "0.001").await;
+    check(&mut subscriber, asked(77, 0.0), invalid, "mode", "77").await;
+
+    let subscribed = subscriber.try_subscribe(asked(conflated, 2.5)).await.expect("that is allowed");
+    assert_eq!((subscribed.mode(), subscribed.max_rate), (DeliveryMode::Conflated, 2.5));
+}
+
+async fn a_snapshot_of_a_topic_without_last_values_is_an_error(broker: Broker) {
+    let cluster = Cluster::on(&broker).start().await;
+    let quotes = broker.create_topic("quotes", 1).await;
+    let mut subscriber = cluster.subscriber(0).await;
+
+    let snapshot = request(&quotes.channel("AAPL"), snapshot());
+    let topic = quotes.name().as_ref();
+    check(&mut subscriber, snapshot, ErrorCode::NoLastValues, "start.snapshot", topic).await;
 
     subscriber.subscribe(&quotes.channel("AAPL"), live()).await;
 }

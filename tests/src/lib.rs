@@ -26,6 +26,8 @@ pub mod raw_codec;
 
 pub mod subscriber;
 
+pub mod conflated;
+
 pub mod start;
 
 pub mod socket;

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use futures_util::{SinkExt as _, StreamExt as _};
 use prost::Message as _;
 use tailcast_proto::push::v1::{ClientMessage, Frame, ServerMessage};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::{Error, Message};
@@ -28,6 +28,9 @@ pub struct Closed {
     /// The reason in the node's close frame.
     pub reason: String,
 }
+
+/// What the kernel is asked to keep for a slow reader; it takes at least about this much.
+const NARROW_BYTES: u32 = 4_096;
 
 /// An open WebSocket.
 pub struct Socket {
@@ -78,10 +81,24 @@ impl Socket {
     ///
     /// When the node refuses the connection or the upgrade.
     pub async fn open(node: SocketAddr, wire: Wire) -> Result<Self, Error> {
+        Self::upgrade(TcpStream::connect(node).await?, node, wire).await
+    }
+
+    /// Opens a WebSocket whose side of the connection keeps little for a reader that is slow.
+    ///
+    /// # Errors
+    ///
+    /// When the node refuses the connection or the upgrade.
+    pub async fn open_narrow(node: SocketAddr, wire: Wire) -> Result<Self, Error> {
+        let socket = TcpSocket::new_v4()?;
+        socket.set_recv_buffer_size(NARROW_BYTES)?;
+        Self::upgrade(socket.connect(node).await?, node, wire).await
+    }
+
+    async fn upgrade(stream: TcpStream, node: SocketAddr, wire: Wire) -> Result<Self, Error> {
         let mut request = format!("ws://{node}/v1/connect").into_client_request()?;
         let subprotocol = http::HeaderValue::from_static(wire.subprotocol());
         request.headers_mut().insert(http::header::SEC_WEBSOCKET_PROTOCOL, subprotocol);
-        let stream = TcpStream::connect(node).await?;
         // tungstenite fails the handshake unless the node answers with the subprotocol that was asked for.
         let (stream, _response) = tokio_tungstenite::client_async(request, stream).await?;
         Ok(Self { stream, wire })

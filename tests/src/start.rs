@@ -1,7 +1,7 @@
 //! Where a subscription of a scenario starts, in few words.
 
 use tailcast_proto::Position;
-use tailcast_proto::push::v1::{self, Earliest, Live, Start, start::At};
+use tailcast_proto::push::v1::{self, Earliest, Live, Snapshot, Start, start::At};
 
 /// With the next record.
 pub fn live() -> Start {
@@ -21,6 +21,11 @@ pub fn position(position: &Position) -> Start {
 /// With the first record at or after a time.
 pub fn timestamp(milliseconds: i64) -> Start {
     start(At::TimestampMs(milliseconds))
+}
+
+/// With the latest record of each key.
+pub fn snapshot() -> Start {
+    start(At::Snapshot(Snapshot {}))
 }
 
 fn start(at: At) -> Start {

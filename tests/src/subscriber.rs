@@ -1,21 +1,27 @@
 //! A client of a push node that shares no code with Tailcast's own client.
 //!
 //! Every subscriber watches over order and repetition whatever its scenario is about: a delivery whose offset is not beyond
-//! the last one of its channel and partition fails the scenario at once.
+//! the last one of its channel and partition fails the scenario at once, and so does a skip or the end of a snapshot that
+//! does not follow from what was delivered.
 
 mod account;
+
+mod expectations;
+
+mod message;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
+use tailcast_proto::Position;
 use tailcast_proto::push::v1::{
-    ClientMessage, Connect, Connected, Error, Frame, Heartbeat, Start, Subscribe, Subscribed, Unsubscribe,
+    ClientMessage, Connect, Connected, DeliveryMode, Error, Frame, Start, Subscribe, Subscribed, Unsubscribe,
     Unsubscribed, client_message::Command, frame, subscribe, unsubscribe,
 };
-use tailcast_proto::{Offset, PartitionId, Position};
 
 use self::account::Account;
-pub use self::account::Received;
+pub use self::account::{Received, Tally};
+pub use self::message::Brought;
 use crate::deadline::within;
 pub use crate::socket::Wire;
 use crate::socket::{Closed, Socket};
@@ -67,8 +73,26 @@ impl Subscriber {
     ///
     /// When the node does not upgrade.
     pub async fn unconnected(node: SocketAddr, wire: Wire) -> Self {
+        Self::on(Socket::open(node, wire).await.expect("the node upgrades to WebSocket"))
+    }
+
+    /// Opens a session over a socket that takes little at a time, so that what waits for this client waits at the node.
+    ///
+    /// # Panics
+    ///
+    /// When the node does not take it.
+    pub async fn connect_narrow(node: SocketAddr, wire: Wire) -> Self {
+        let mut subscriber = Self::on(Socket::open_narrow(node, wire).await.expect("the node upgrades"));
+        let id = subscriber.send(Command::Connect(Connect::default())).await;
+        match subscriber.reply(id).await {
+            frame::Frame::Connected(_) => subscriber,
+            other => panic!("expected Connected, got {other:?}"),
+        }
+    }
+
+    fn on(socket: Socket) -> Self {
         Self {
-            socket: Socket::open(node, wire).await.expect("the node upgrades to WebSocket"),
+            socket,
             last_id: 0,
             account: Account::default(),
             pending: VecDeque::new(),
@@ -125,46 +149,6 @@ impl Subscriber {
         self.last_id
     }
 
-    /// Waits for the next delivery.
-    ///
-    /// # Panics
-    ///
-    /// When it repeats or goes back, when something else comes, or nothing.
-    pub async fn receive(&mut self) -> Received {
-        match self.event().await {
-            frame::Frame::Delivery(delivery) => self.account.received(delivery),
-            other => panic!("expected a delivery, got {other:?}"),
-        }
-    }
-
-    /// Waits for the end of a subscription and returns it with what was delivered before.
-    ///
-    /// # Panics
-    ///
-    /// When something else comes, or nothing.
-    pub async fn until_unsubscribed(&mut self) -> (Vec<Received>, Unsubscribed) {
-        let mut received = Vec::new();
-        loop {
-            match self.event().await {
-                frame::Frame::Delivery(delivery) => received.push(self.account.received(delivery)),
-                frame::Frame::Unsubscribed(unsubscribed) => return (received, unsubscribed),
-                other => panic!("expected Unsubscribed, got {other:?}"),
-            }
-        }
-    }
-
-    /// Waits for deliveries with these values, in this order, and nothing between them.
-    ///
-    /// # Panics
-    ///
-    /// When others come, or none.
-    pub async fn expect<V: ToString>(&mut self, values: impl IntoIterator<Item = V>) {
-        for expected in values {
-            let received = self.receive().await;
-            assert_eq!(received.text(), expected.to_string(), "{received:?}");
-        }
-    }
-
     /// Waits for the next thing that the node says of its own accord, other than that it is alive.
     ///
     /// # Panics
@@ -181,37 +165,6 @@ impl Subscriber {
             }
         })
         .await
-    }
-
-    /// Waits for the next heartbeat. What comes before it must be nothing.
-    ///
-    /// # Panics
-    ///
-    /// When something else comes, or nothing.
-    pub async fn heartbeat(&mut self) -> Heartbeat {
-        match within("a heartbeat", self.next()).await {
-            frame::Frame::Heartbeat(heartbeat) => heartbeat,
-            other => panic!("expected a heartbeat, got {other:?}"),
-        }
-    }
-
-    /// Waits until a heartbeat says that `channel` is at least at `offset` in `partition`. What comes before it must be
-    /// heartbeats.
-    ///
-    /// # Panics
-    ///
-    /// When something else comes, or no such heartbeat.
-    pub async fn expect_progress(&mut self, channel: &str, partition: PartitionId, offset: i64) {
-        let offset = Offset::new(offset).expect("an offset is 0 or more");
-        within(format_args!("progress of {channel} to {partition}:{offset}"), async {
-            while self.position(channel).offsets.get(&partition).is_none_or(|at| *at < offset) {
-                match self.next().await {
-                    frame::Frame::Heartbeat(heartbeat) => self.account.progress(&heartbeat),
-                    other => panic!("expected a heartbeat, got {other:?}"),
-                }
-            }
-        })
-        .await;
     }
 
     /// Waits for the end of the socket and returns how the node closed it. What comes before it is dropped.
@@ -237,6 +190,15 @@ impl Subscriber {
     /// When there is no such subscription.
     pub fn position(&self, channel: &str) -> Position {
         self.account.position(channel).expect("the channel is subscribed").clone()
+    }
+
+    /// Returns what became of the records of a channel since it was subscribed to.
+    ///
+    /// # Panics
+    ///
+    /// When there is no such subscription.
+    pub fn tally(&self, channel: &str) -> Tally {
+        self.account.tally(channel).expect("the channel is subscribed")
     }
 
     /// Returns how many deliveries each WebSocket message had that had any.
@@ -300,6 +262,11 @@ pub fn request(channel: &str, start: Start) -> Subscribe {
         start: Some(start),
         ..Subscribe::default()
     }
+}
+
+/// Makes the request for the latest records of a channel whenever the subscriber is behind.
+pub fn conflated(channel: &str, start: Start) -> Subscribe {
+    Subscribe { mode: DeliveryMode::Conflated.into(), ..request(channel, start) }
 }
 
 fn is_delivery(frame: &Frame) -> bool {

@@ -79,6 +79,17 @@ impl Topic {
         partition_of_key(key.as_bytes(), self.partitions)
     }
 
+    /// Returns a partition that a key did not choose with fewer partitions either.
+    ///
+    /// # Panics
+    ///
+    /// When there is none.
+    pub fn partition_never_of(&self, key: &str) -> PartitionId {
+        let was_own = |id| (1..=self.partitions).any(|count| partition_of_key(key.as_bytes(), count) == id);
+        let never = (0..self.partitions).map(PartitionId::new).find(|id| !was_own(*id));
+        never.unwrap_or_else(|| panic!("{key} could have been in any of {} partitions", self.partitions))
+    }
+
     /// Returns the position at `offset` of the partition that a key chooses, as a person writes it: without an epoch.
     pub fn at(&self, key: &str, offset: i64) -> Position {
         let offset = Offset::new(offset).expect("an offset is 0 or more");
@@ -95,11 +106,36 @@ impl Topic {
         K: AsRef<str>,
         V: ToString,
     {
+        self.append_where(None, records).await;
+    }
+
+    /// Appends records to one partition whatever their keys, as producers do that have not heard of the others.
+    ///
+    /// # Panics
+    ///
+    /// When Kafka does not take one.
+    pub async fn append_to<K, V>(&self, partition: PartitionId, records: impl IntoIterator<Item = (K, V)>)
+    where
+        K: AsRef<str>,
+        V: ToString,
+    {
+        self.append_where(Some(partition), records).await;
+    }
+
+    async fn append_where<K, V>(
+        &self,
+        partition: Option<PartitionId>,
+        records: impl IntoIterator<Item = (K, V)>,
+    ) where
+        K: AsRef<str>,
+        V: ToString,
+    {
         let producer: FutureProducer = self.client().create().expect("a producer starts");
         let mut deliveries = Vec::new();
         for (key, value) in records {
             let (key, value) = (key.as_ref(), value.to_string());
             let record = FutureRecord::to(self.name.as_ref()).key(key).payload(&value);
+            let record = FutureRecord { partition: partition.map(PartitionId::kafka), ..record };
             let delivery = producer.send_result(record).map_err(|(error, _)| error);
             deliveries.push(delivery.expect("the producer's queue has room"));
         }

@@ -1,13 +1,18 @@
 //! What a client knows of its subscriptions: which alias is which channel, and where each is.
 //!
-//! Plain code, in which the promises about one connection are held: an alias means one channel, and the offsets of a
-//! partition only grow.
+//! Plain code, in which the promises about one connection are held: an alias means one channel, the offsets of a partition
+//! only grow, what is said to be left out follows what was delivered, and a snapshot has as many values as it says.
+
+mod received;
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
-use tailcast_proto::push::v1::{Delivery, Header, Heartbeat, Skipped, Unsubscribed, delivery, frame};
+use tailcast_proto::push::v1::{
+    Delivery, Heartbeat, Outcome, SkipReason, Skipped, SnapshotEnd, Subscribed, Unsubscribed, frame,
+};
 use tailcast_proto::{Offset, PartitionId, Position};
+
+pub use self::received::Received;
 
 /// The subscriptions of one session, by alias.
 #[derive(Debug, Default)]
@@ -20,91 +25,63 @@ pub(super) struct Account {
 struct Channel {
     name: String,
     position: Position,
+    /// The partition of deliveries that name none.
+    home: Option<PartitionId>,
+    tally: Tally,
+    /// Up to where it is known of each partition what was left out.
+    accounted: BTreeMap<PartitionId, Offset>,
+    /// Whether it has begun with the latest records, and their end was not said.
+    in_snapshot: bool,
 }
 
-/// A delivery, and which channel it came on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Received {
-    /// The channel's text form.
-    pub channel: String,
-    /// The record's partition.
-    pub partition: PartitionId,
-    /// The record's offset.
-    pub offset: Offset,
-    /// The record's key, where the channel spans several.
-    pub key: Option<Bytes>,
-    /// The record's value; `None` is a tombstone.
-    pub value: Option<Bytes>,
-    /// The record's headers, where the subscription asked for them.
-    pub headers: Vec<Header>,
+/// What became of the records of a subscription.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Tally {
+    /// How many were delivered.
+    pub delivered: u64,
+    /// How many were left out for newer ones of their keys.
+    pub left_out: u64,
 }
 
 impl Account {
     /// Returns where the subscription to a channel is.
     pub(super) fn position(&self, channel: &str) -> Option<&Position> {
-        self.channels.values().find(|of| of.name == channel).map(|of| &of.position)
+        self.named(channel).map(|of| &of.position)
+    }
+
+    /// Returns what became of the records of a channel since it was subscribed to.
+    pub(super) fn tally(&self, channel: &str) -> Option<Tally> {
+        self.named(channel).map(|of| of.tally)
+    }
+
+    fn named(&self, channel: &str) -> Option<&Channel> {
+        self.channels.values().find(|of| of.name == channel)
     }
 
     /// Keeps account of subscriptions and positions.
     pub(super) fn note(&mut self, frame: &frame::Frame) {
         match frame {
             frame::Frame::Subscribed(subscribed) => {
-                let position = subscribed.position.clone().unwrap_or_default();
-                let position = Position::try_from(position).expect("a node says valid positions");
-                let channel = Channel { name: subscribed.name.clone(), position };
-                let before = self.channels.insert(subscribed.alias, channel);
+                let before = self.channels.insert(subscribed.alias, Channel::begin(subscribed));
                 assert!(before.is_none(), "alias {} is given twice: {before:?}", subscribed.alias);
             }
             frame::Frame::Unsubscribed(Unsubscribed { alias, .. }) => {
                 self.channels.remove(alias).expect("what is unsubscribed was subscribed");
             }
-            frame::Frame::Skipped(Skipped { alias, partition, next_offset, .. }) => {
-                let partition = PartitionId::new(*partition);
-                let next = Offset::new(*next_offset).expect("an offset is 0 or more");
-                self.channel(*alias).position.offsets.insert(partition, next);
-            }
+            frame::Frame::Skipped(skipped) => self.channel(skipped.alias).skip(skipped),
+            frame::Frame::SnapshotEnd(end) => self.channel(end.alias).end_snapshot(end),
             _ => {}
         }
     }
 
     pub(super) fn received(&mut self, delivery: Delivery) -> Received {
-        let channel = self.channel(delivery.alias);
-        let partition = match delivery.partition {
-            Some(partition) => PartitionId::new(partition),
-            None => {
-                let mut only = channel.position.offsets.keys();
-                let partition = *only.next().expect("a subscription has a partition");
-                assert_eq!(only.next(), None, "a delivery of several partitions says which");
-                partition
-            }
-        };
-        let offset = Offset::new(delivery.offset).expect("an offset is 0 or more");
-        let next = channel.position.offsets.insert(partition, offset.next());
-        assert!(
-            next.is_none_or(|next| next <= offset),
-            "{}: offset {offset} of partition {partition} came again: {next:?} was next",
-            channel.name,
-        );
-        Received {
-            channel: channel.name.clone(),
-            partition,
-            offset,
-            key: delivery.key_form.map(|form| match form {
-                delivery::KeyForm::Key(key) => key,
-                delivery::KeyForm::KeyText(text) => text.into(),
-            }),
-            value: delivery.value_form.map(|form| match form {
-                delivery::ValueForm::Value(value) => value,
-                delivery::ValueForm::Text(text) => text.into(),
-            }),
-            headers: delivery.headers,
-        }
+        self.channel(delivery.alias).receive(delivery)
     }
 
     pub(super) fn progress(&mut self, heartbeat: &Heartbeat) {
         for progress in &heartbeat.progress {
             let partition = PartitionId::new(progress.partition);
-            let next = Offset::new(progress.next_offset).expect("an offset is 0 or more");
+            let next = offset(progress.next_offset);
             let behind = |alias| progress.except_aliases.contains(alias);
             for (_, channel) in self.channels.iter_mut().filter(|(alias, _)| !behind(alias)) {
                 let of_topic = channel.name.split('/').next() == Some(&progress.topic);
@@ -122,10 +99,79 @@ impl Account {
     }
 }
 
-impl Received {
-    /// Returns the value as text; of a tombstone, `tombstone`.
-    pub fn text(&self) -> &str {
-        let text = self.value.as_deref().map_or(Ok("tombstone"), std::str::from_utf8);
-        text.expect("scenarios publish text")
+impl Channel {
+    fn begin(subscribed: &Subscribed) -> Self {
+        let position = Position::try_from(subscribed.position.clone().unwrap_or_default());
+        let position = position.expect("a node says valid positions");
+        let home = subscribed.home_partition.map(PartitionId::new);
+        let is_home = |home| position.offsets.contains_key(home);
+        assert!(home.as_ref().is_none_or(is_home), "the home partition has no position: {subscribed:?}");
+        Self {
+            name: subscribed.name.clone(),
+            accounted: position.offsets.clone(),
+            position,
+            home,
+            tally: Tally::default(),
+            in_snapshot: subscribed.outcome() == Outcome::Snapshot,
+        }
     }
+
+    fn receive(&mut self, delivery: Delivery) -> Received {
+        let said = delivery.partition.map(PartitionId::new);
+        assert!(said.is_none() || said != self.home, "{}: the home partition is not said", self.name);
+        let partition = said.or(self.home).expect("a delivery of several partitions says which");
+        let at = offset(delivery.offset);
+        let next = self.position.offsets.get_mut(&partition);
+        let next = next.unwrap_or_else(|| panic!("{}: partition {partition} is not subscribed", self.name));
+        assert!(
+            *next <= at,
+            "{}: offset {at} of partition {partition} came again: {next} was next",
+            self.name
+        );
+        *next = at.next();
+        self.tally.delivered += 1;
+        Received::new(self.name.clone(), partition, delivery)
+    }
+
+    fn skip(&mut self, skipped: &Skipped) {
+        let partition = PartitionId::new(skipped.partition);
+        let (first, until) = (offset(skipped.first_offset), offset(skipped.next_offset));
+        let next = self.position.offsets.get_mut(&partition).expect("a partition of the channel is skipped");
+        let accounted = self.accounted.get_mut(&partition).expect("it is of the channel");
+        assert!(*accounted <= first, "{}: {skipped:?} was accounted up to {accounted}", self.name);
+        assert!(first < until, "{}: {skipped:?} is no range", self.name);
+        match skipped.reason() {
+            // The deliveries of the range came before.
+            SkipReason::Conflated => {
+                assert!(*next <= until, "{}: {skipped:?} comes after offset {next}", self.name);
+                assert!(skipped.records > 0, "{}: {skipped:?} says nothing", self.name);
+                self.tally.left_out += skipped.records;
+            }
+            SkipReason::Retention => {
+                assert!(*next <= first, "{}: {skipped:?} comes at {next}", self.name);
+            }
+            reason => panic!("{}: {reason:?} is no reason: {skipped:?}", self.name),
+        }
+        *accounted = until;
+        *next = until;
+    }
+
+    fn end_snapshot(&mut self, end: &SnapshotEnd) {
+        assert!(self.in_snapshot, "{}: there was no snapshot to end: {end:?}", self.name);
+        assert_eq!(end.values, self.tally.delivered, "{}: {end:?}", self.name);
+        self.in_snapshot = false;
+        let position = end.position.clone().expect("SnapshotEnd carries the position");
+        let position = Position::try_from(position).expect("a node says valid positions");
+        for (partition, at) in &position.offsets {
+            let reached = self.position.offsets[partition];
+            assert!(reached <= *at, "{}: {partition} was at {reached}: {end:?}", self.name);
+        }
+        assert_eq!(position.offsets.len(), self.position.offsets.len(), "{}: {end:?}", self.name);
+        self.accounted.clone_from(&position.offsets);
+        self.position = position;
+    }
+}
+
+fn offset(of_frame: i64) -> Offset {
+    Offset::new(of_frame).expect("an offset is 0 or more")
 }

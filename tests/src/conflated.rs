@@ -1,0 +1,147 @@
+//! A conflated subscription that keeps everything it was told, and holds it against what Kafka has.
+//!
+//! The rules are those of the protocol, checked from outside: what came is of the channel and in order; a skip counts
+//! exactly what its range left out; outside of skips nothing is missing; and of what was left out a newer record of the
+//! same key came.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use tailcast_proto::push::v1::{Skipped, Start, Subscribe, Subscribed};
+use tailcast_proto::{Offset, PartitionId, Position};
+
+use crate::subscriber::{Received, Subscriber, conflated};
+use crate::topic::Record;
+
+/// A conflated subscription of one session.
+pub struct ConflatedSubscriber {
+    subscriber: Subscriber,
+    channel: String,
+    start: Position,
+    /// What was delivered, in the order in which it came.
+    pub delivered: Vec<Received>,
+    /// What was said to be left out.
+    pub skipped: Vec<Skipped>,
+}
+
+impl ConflatedSubscriber {
+    /// Subscribes to a channel, with a rate limit unless that is 0, and returns what the node answered.
+    ///
+    /// # Panics
+    ///
+    /// When it answered with an error.
+    pub async fn start(
+        mut subscriber: Subscriber,
+        channel: &str,
+        start: Start,
+        max_rate: f64,
+    ) -> (Self, Subscribed) {
+        let request = Subscribe { max_rate, ..conflated(channel, start) };
+        let answer = subscriber.try_subscribe(request).await;
+        let subscribed = answer.unwrap_or_else(|error| panic!("subscribing to {channel}: {error:?}"));
+        let start = subscriber.position(channel);
+        let channel = channel.to_owned();
+        (Self { subscriber, channel, start, delivered: Vec::new(), skipped: Vec::new() }, subscribed)
+    }
+
+    /// Waits for the next WebSocket message and returns its deliveries.
+    ///
+    /// # Panics
+    ///
+    /// When it says of records that they were left out or delivered, and they were not in it.
+    pub async fn message(&mut self) -> &[Received] {
+        let brought = self.subscriber.message().await;
+        let first = self.delivered.len();
+        self.delivered.extend(brought.deliveries);
+        self.skipped.extend(brought.skipped);
+        &self.delivered[first..]
+    }
+
+    /// Reads until as many records were delivered or left out.
+    ///
+    /// # Panics
+    ///
+    /// When they are more, or never as many.
+    pub async fn until(&mut self, records: usize) {
+        let records = u64::try_from(records).expect("a scenario has few records");
+        loop {
+            let tally = self.subscriber.tally(&self.channel);
+            let known = tally.delivered + tally.left_out;
+            assert!(known <= records, "{tally:?} is more than the {records} records that there are");
+            if known == records {
+                return;
+            }
+            self.message().await;
+        }
+    }
+
+    /// Returns where it is.
+    pub fn position(&self) -> Position {
+        self.subscriber.position(&self.channel)
+    }
+
+    /// Ends the session.
+    pub async fn leave(self) {
+        self.subscriber.leave().await;
+    }
+
+    /// Holds what it was told against all records of the channel that Kafka has.
+    ///
+    /// # Panics
+    ///
+    /// When something was not said, or is not so.
+    #[track_caller]
+    pub fn verify(&self, records: &[Record]) {
+        let has_begun = |record: &&Record| self.start.offsets[&record.partition] <= record.offset;
+        let records: BTreeMap<_, _> = records
+            .iter()
+            .filter(has_begun)
+            .map(|record| ((record.partition, record.offset), record))
+            .collect();
+        let delivered: BTreeSet<_> = self.delivered.iter().map(place).collect();
+        assert_eq!(delivered.len(), self.delivered.len(), "something came twice");
+        for received in &self.delivered {
+            let record = records.get(&place(received));
+            let record = record.unwrap_or_else(|| panic!("not in Kafka: {received:?}"));
+            assert_eq!(received.value, record.value);
+            assert!(received.key.is_none() || received.key == record.key, "{received:?} is {record:?}");
+        }
+
+        let left_out: BTreeMap<_, _> = records
+            .iter()
+            .filter(|(place, _)| !delivered.contains(place))
+            .map(|(at, of)| (*at, *of))
+            .collect();
+        let mut said = 0;
+        for skipped in &self.skipped {
+            let partition = PartitionId::new(skipped.partition);
+            let at = |offset| (partition, Offset::new(offset).expect("an offset is 0 or more"));
+            let count = left_out.range(at(skipped.first_offset)..at(skipped.next_offset)).count();
+            assert_eq!(u64::try_from(count), Ok(skipped.records), "{skipped:?}");
+            said += count;
+        }
+        assert_eq!(said, left_out.len(), "not all that was left out was said to be");
+
+        let newest = newest(records.values().copied());
+        for (place, record) in left_out {
+            let newest = newest[&(place.0, record.key.clone())];
+            assert!(delivered.contains(&(place.0, newest)), "the newest of {:?} never came", record.key);
+        }
+    }
+}
+
+/// Returns the newest record of each key, by partition.
+pub fn newest<'a>(
+    records: impl IntoIterator<Item = &'a Record>,
+) -> BTreeMap<(PartitionId, Option<Bytes>), Offset> {
+    let mut newest = BTreeMap::new();
+    for record in records {
+        let at = newest.entry((record.partition, record.key.clone())).or_insert(record.offset);
+        *at = record.offset.max(*at);
+    }
+    newest
+}
+
+fn place(received: &Received) -> (PartitionId, Offset) {
+    (received.partition, received.offset)
+}
