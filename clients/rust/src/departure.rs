@@ -141,7 +141,7 @@ mod tests {
         fn attempts_keep_their_distance_and_end_at_the_deadline(
             deadline_ms in 1..120_000_u32,
             hint_ms in 0..20_000_u64,
-            attempts in vec((0..15_000_u64, proptest::option::of(0..10_u64), 0.0..1.0), 1..60),
+            attempts in vec((0..15_000_u64, proptest::option::of(0..10_u64), 0.0..1.0), 1..30),
         ) {
             let start = Instant::now();
             let deadline = start + Duration::from_millis(deadline_ms.into());

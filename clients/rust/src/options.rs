@@ -15,9 +15,11 @@ pub struct Options {
     pub client_name: String,
     /// Its version there. At most 128 bytes.
     pub client_version: String,
-    /// Other nodes, tried in turn when one fails: any node resumes any position.
+    /// Other nodes: each attempt goes to the next one, and any node resumes any position. With one endpoint that is a load
+    /// balancer, the same is asked again.
     pub other_endpoints: Vec<Endpoint>,
-    /// The longest first wait before a reconnect. Later ones double it.
+    /// The longest first wait before a reconnect; any shorter one is as likely. Later ones double it. A wait that the server
+    /// asks for goes before that, up to 5 minutes, and from the second attempt on if it is at least this.
     pub backoff_first: Duration,
     /// The longest wait before a reconnect.
     pub backoff_max: Duration,

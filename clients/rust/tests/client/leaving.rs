@@ -147,6 +147,19 @@ async fn a_client_whose_node_closes_waits_for_the_attempt_that_is_under_way() {
 }
 
 #[tokio::test]
+async fn a_client_whose_attempt_fails_after_its_node_closed_backs_off() {
+    let (_first, second, mut client, mut old) = pair(slow()).await;
+    go_away(&mut old, 0, FAR).await;
+    let new = second.accept().await;
+    old.close(4503, "draining").await;
+    cause(next(&mut client).await);
+    drop(new);
+    let Event::Reconnecting(reconnecting) = next(&mut client).await else { panic!("it tries again") };
+    assert!(matches!(reconnecting.cause, Cause::Lost(_)), "{reconnecting:?}");
+    assert!(reconnecting.after > Duration::ZERO, "{reconnecting:?}");
+}
+
+#[tokio::test]
 async fn a_client_leaves_at_the_deadline_and_comes_back_when_it_was_told_to() {
     let node = Node::start().await;
     let (mut client, mut old) = subscribed(&node, slow()).await;
@@ -208,7 +221,7 @@ async fn closing_a_client_that_is_about_to_go_over_closes_both_connections() {
 }
 
 #[tokio::test]
-async fn a_client_goes_over_while_its_node_floods_it() {
+async fn a_client_gets_every_record_once_while_both_nodes_flood_it() {
     let (_first, second, mut client, mut old) = pair(slow()).await;
     go_away(&mut old, 20, FAR).await;
     let flood = async {

@@ -30,7 +30,7 @@ proptest! {
 
     /// Either connection may be behind the other, and either may end at any moment.
     #[test]
-    fn two_connections_deliver_every_record_once_and_in_order(steps in vec(step(), 0..80)) {
+    fn two_connections_deliver_every_record_once_and_in_order(steps in vec(step(), 0..60)) {
         let mut world = World::new();
         for step in steps {
             world.step(step);
