@@ -79,6 +79,7 @@ impl Config {
             ("sessions.message_bytes_max", sessions.message_bytes_max == 0),
             ("sessions.batch_bytes_max", sessions.batch_bytes_max == 0),
             ("sessions.replies_bytes_max", sessions.replies_bytes_max == 0),
+            ("sessions.waiting_bytes_max", sessions.waiting_bytes_max == 0),
             ("sessions.send_buffer_bytes", sessions.send_buffer_bytes == 0),
             ("sessions.unsent_bytes_max", sessions.unsent_bytes_max == 0),
             ("sessions.connect_deadline", sessions.connect_deadline.is_zero()),
@@ -124,6 +125,9 @@ pub struct Sessions {
     pub batch_bytes_max: usize,
     /// The most bytes of replies that wait for a client that does not read. At the bound nothing more is read from it.
     pub replies_bytes_max: usize,
+    /// What may wait for sockets that take nothing, of all sessions together, in bytes. Beyond, messages get small, and those
+    /// sessions are closed with 4508 whose sockets have taken nothing for longest, if that is long.
+    pub waiting_bytes_max: usize,
     /// The kernel's send buffer of a connection, in bytes.
     pub send_buffer_bytes: usize,
     /// What the kernel may hold of a connection and not have sent yet, in bytes. At the bound it takes no more.

@@ -31,6 +31,8 @@ use crate::hub::Hub;
 pub(crate) struct SessionMetrics {
     pub(crate) sessions: Gauge,
     pub(crate) subscriptions: Gauge,
+    /// Bytes that wait for sockets that take nothing.
+    pub(crate) waiting: Gauge,
     pub(crate) deliveries: ShardedCounter,
     /// Records left out of conflated subscriptions for newer ones.
     pub(crate) conflated: ShardedCounter,
@@ -91,6 +93,7 @@ impl SessionMetrics {
         let all = Self {
             sessions: Gauge::default(),
             subscriptions: Gauge::default(),
+            waiting: Gauge::default(),
             deliveries: ShardedCounter::default(),
             conflated: ShardedCounter::default(),
             bytes: ShardedCounter::default(),
@@ -103,6 +106,8 @@ impl SessionMetrics {
         };
         registry.register("sessions", "Sessions that are open", all.sessions.clone());
         registry.register("subscriptions", "Subscriptions of all sessions", all.subscriptions.clone());
+        let help = "Bytes that wait for sockets that take nothing";
+        registry.register_with_unit("waiting", help, Unit::Bytes, all.waiting.clone());
         registry.register("deliveries", "Records handed to clients' sockets", all.deliveries.clone());
         registry.register(
             "conflated",

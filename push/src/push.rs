@@ -23,7 +23,7 @@ use crate::{
     pages::Pages,
     partition::Budget,
     server::Server,
-    session::{Shared, Starter},
+    session::{Shared, Starter, WaitingBudget},
     tail::Tail,
     upkeep,
 };
@@ -113,7 +113,8 @@ impl Push {
         let node = if config.node.is_empty() { hostname() } else { config.node.clone() };
         let starter = Starter { hub, topics };
         let lifecycle = lifecycle.clone();
-        let shared = Arc::new(Shared { config, node, starter, catch_up, metrics, lifecycle });
+        let waiting = WaitingBudget::new(metrics.waiting.clone(), config.sessions.waiting_bytes_max);
+        let shared = Arc::new(Shared { config, node, starter, catch_up, metrics, waiting, lifecycle });
         Ok(Self { listener, local_addr, shared, pages: None })
     }
 

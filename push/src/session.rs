@@ -16,21 +16,22 @@ mod outbox;
 mod reply;
 mod start;
 mod subscriptions;
+mod waiting;
 pub(crate) mod websocket;
 
-use std::{collections::HashMap, io, pin::pin, sync::Arc, time::Instant};
+use std::{collections::HashMap, pin::pin, sync::Arc, time::Instant};
 
 use futures_util::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use tailcast_proto::{Channel, delivery::Format, push::v1};
 use tailcast_services::lifecycle::Lifecycle;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-pub(crate) use self::{close::CloseReason, liveness::Timing, start::Starter};
+pub(crate) use self::{close::CloseReason, liveness::Timing, start::Starter, waiting::WaitingBudget};
 use self::{
     command::{Refusal, Request},
     inbound::{Inbound, InboundReader, Violation},
     liveness::Liveness,
-    outbox::Outbox,
+    outbox::{Outbox, WriteError},
     start::Started,
     subscriptions::{Event as SubscriptionEvent, Subscriptions},
     websocket::OpCode,
@@ -50,6 +51,7 @@ pub(crate) struct Shared {
     pub(crate) starter: Starter,
     pub(crate) catch_up: CatchUp,
     pub(crate) metrics: SessionMetrics,
+    pub(crate) waiting: WaitingBudget,
     pub(crate) lifecycle: Lifecycle,
 }
 
@@ -80,7 +82,7 @@ enum Event {
     Drain,
     Inbound(Result<Inbound, Violation>),
     Tick,
-    Written(io::Result<()>),
+    Written(Result<(), WriteError>),
     Started(Box<(Request, Result<Started, Refusal>)>),
     Page(PageAnswer),
     News,
@@ -92,7 +94,7 @@ impl<W: AsyncWrite + Unpin> Session<W> {
         let liveness = Liveness::new(Timing::from(sessions), Instant::now(), fastrand::f64());
         let doorbell = Arc::new(Doorbell::default());
         Self {
-            outbox: Outbox::new(sessions.replies_bytes_max),
+            outbox: Outbox::new(sessions, shared.waiting.waiting()),
             id,
             format,
             writer,
@@ -157,7 +159,8 @@ impl<W: AsyncWrite + Unpin> Session<W> {
             Event::Inbound(Err(Violation { code, why })) => return Err(CloseReason::WebSocket { code, why }),
             Event::Tick => return self.tick(),
             Event::Written(Ok(())) => self.liveness.written(Instant::now()),
-            Event::Written(Err(_)) => return Err(CloseReason::Lost),
+            Event::Written(Err(WriteError::Lost(_))) => return Err(CloseReason::Lost),
+            Event::Written(Err(WriteError::NoRoom(_))) => return Err(CloseReason::NoRoom),
             Event::Started(started) => self.started(*started),
             Event::Page((cursor, serial, page)) => {
                 let event =
@@ -204,7 +207,7 @@ impl<W: AsyncWrite + Unpin> Session<W> {
 
     /// Makes one message of what the cursors have not handed out.
     fn gather(&mut self) {
-        let budget = self.shared.config.sessions.batch_bytes_max;
+        let budget = self.outbox.message_budget();
         let turn = Turn { budget, is_behind: self.outbox.was_blocked(), now: Instant::now() };
         let mut batch = self.subscriptions.gather(turn);
         if batch.bytes == 0 {

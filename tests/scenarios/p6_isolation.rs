@@ -12,6 +12,7 @@ tailcast_tests::scenarios! {
         a_client_that_does_not_read_holds_nobody_up_and_misses_nothing
         a_client_that_falls_out_of_the_window_catches_up_from_kafka
         a_client_that_takes_nothing_for_too_long_is_closed_as_slow
+        at_the_bound_of_what_waits_slow_clients_are_closed_and_the_others_go_on
         a_client_that_breaks_the_protocol_ends_alone
     }
 }
@@ -63,6 +64,36 @@ async fn a_client_that_takes_nothing_for_too_long_is_closed_as_slow(broker: Brok
 
     let closes = async || cluster.push[0].metric_with("tailcast_push_closes_total", "code=\"4508\"");
     let _closes = eventually("the session is closed as slow", closes, |closes| *closes >= 1.0).await;
+}
+
+async fn at_the_bound_of_what_waits_slow_clients_are_closed_and_the_others_go_on(broker: Broker) {
+    let bytes_max = 200_000;
+    let plan = Cluster::on(&broker).set("push.sessions.waiting_bytes_max", bytes_max);
+    let plan =
+        plan.set("push.sessions.write_deadline", "5m").set("push.sessions.heartbeat_interval", "500ms");
+    let cluster = plan.start().await;
+    let quotes = broker.create_topic("quotes", 1).await;
+    let channel = quotes.channel("AAPL");
+    let mut stalled = Vec::new();
+    for _ in 0..20 {
+        let mut subscriber = cluster.subscriber(0).await;
+        subscriber.subscribe(&channel, live()).await;
+        stalled.push(subscriber);
+    }
+    let mut quick = cluster.subscriber(0).await;
+    quick.subscribe(&channel, live()).await;
+
+    // 4 MB for each of them, where a socket holds a tenth of that.
+    let values: Vec<_> = (0..400).map(|value| format!("{value} {}", "x".repeat(10_000))).collect();
+    tokio::join!(cluster.publisher().publish(&quotes, "AAPL", &values), quick.expect(&values));
+
+    let closes = async || cluster.push[0].metric_with("tailcast_push_closes_total", "code=\"4508\"");
+    let _closes = eventually("some have to leave", closes, |closes| *closes >= 1.0).await;
+    let waiting = async || cluster.push[0].metric("tailcast_push_waiting_bytes");
+    let waits = eventually("the others wait", waiting, |bytes| *bytes <= f64::from(bytes_max)).await;
+    assert!(waits > 0.0, "clients that read nothing leave something waiting");
+    drop(stalled);
+    eventually("nothing waits for clients that left", waiting, |bytes| *bytes == 0.0).await;
 }
 
 async fn a_client_that_breaks_the_protocol_ends_alone(broker: Broker) {

@@ -28,6 +28,8 @@ pub(crate) enum CloseReason {
     Draining,
     /// The client takes nothing.
     SlowConsumer,
+    /// More waits for clients that take nothing than may, and this one has taken nothing for longest.
+    NoRoom,
     /// No pong in time.
     NoPong,
 }
@@ -45,7 +47,7 @@ impl CloseReason {
             Self::NotConnected => 4408,
             Self::State(_) => 4409,
             Self::Draining => 4503,
-            Self::SlowConsumer => 4508,
+            Self::SlowConsumer | Self::NoRoom => 4508,
             Self::NoPong => 4510,
         })
     }
@@ -66,6 +68,9 @@ impl CloseReason {
             Self::NotConnected => "no connect command came in time",
             Self::Draining => "this node is draining; reconnect and resume",
             Self::SlowConsumer => "the client takes nothing; reconnect and resume",
+            Self::NoRoom => {
+                "the node holds more for slow clients than it may, and this one was slow for longest; reconnect and resume"
+            }
             Self::NoPong => "no pong came in time; reconnect and resume",
         })
     }

@@ -70,7 +70,7 @@ impl<W: AsyncWrite + Unpin> Session<W> {
         if *reason == CloseReason::Lost {
             return;
         }
-        self.outbox.push_control(websocket::close(reason.code(), &reason.text()));
+        self.outbox.close(websocket::close(reason.code(), &reason.text()));
         let closing = async {
             if self.outbox.flush(&mut self.writer).await.is_ok() {
                 // The connection ends either way.

@@ -4,7 +4,9 @@
 //! that has begun. Data does not wait here: a message is gathered when the one before it is written, so that a client
 //! that is slow finds in it what is newest then.
 //!
-//! Bounded: one message of data, and replies up to a bound at which the session stops reading from the client.
+//! Bounded: one message of data, and replies up to a bound at which the session stops reading from the client. What is left
+//! of a message that the socket did not take is copied, so that a slow client holds its own bytes and nobody's log, and is
+//! counted in what the whole node may hold for slow clients.
 
 use std::{
     collections::VecDeque,
@@ -16,17 +18,26 @@ use std::{
 use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::io::AsyncWrite;
 
-use super::websocket::{self, OpCode};
+use super::{
+    waiting::{NoRoom, Waiting},
+    websocket::{self, OpCode},
+};
+use crate::config::Sessions;
 
 /// What waits to be written to one client.
 #[derive(Debug)]
 pub(crate) struct Outbox {
     /// What has begun, or is next.
     wire: VecDeque<Bytes>,
+    /// What that holds, in bytes: all of it, until the last of it is written.
+    wire_bytes: usize,
+    /// Whether it is slices of memory that others share.
+    is_shared: bool,
     /// Whole frames that go before the next message.
     control: VecDeque<Bytes>,
     control_bytes: usize,
     control_bytes_max: usize,
+    message_bytes_max: usize,
     /// The answer to the last ping. RFC 6455 lets a pong answer the most recent of several pings.
     pong: Option<Bytes>,
     /// The socket took nothing at the last try.
@@ -35,24 +46,45 @@ pub(crate) struct Outbox {
     was_blocked: bool,
     /// The socket took something after it had taken nothing.
     has_progressed: bool,
+    waiting: Waiting,
+}
+
+/// Why a message cannot be written.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WriteError {
+    /// The connection is broken.
+    #[error(transparent)]
+    Lost(#[from] io::Error),
+    /// More waits on this node than may, and this client has taken nothing for longest.
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
 }
 
 /// How many parts go to the kernel in one call. Linux takes 1,024; beyond some dozens nothing is gained.
 const PARTS_MAX: usize = 64;
 /// Messages of more parts than this are copied into one: beyond it the kernel's work per part costs more than the copy.
 const PARTS_SHARED_MAX: usize = 8;
+/// Which part of a full message a client gets while it is behind: what waits for it then is what it costs.
+const BEHIND_SHARE: usize = 4;
+/// And while the node holds as much for slow clients as it may. Most sockets take as little as that at once.
+const FULL_SHARE: usize = 16;
 
 impl Outbox {
-    pub(crate) fn new(control_bytes_max: usize) -> Self {
+    /// Makes an empty one, whose bytes are counted in `waiting` while they wait.
+    pub(crate) fn new(limits: &Sessions, waiting: Waiting) -> Self {
         Self {
             wire: VecDeque::new(),
+            wire_bytes: 0,
+            is_shared: false,
             control: VecDeque::new(),
             control_bytes: 0,
-            control_bytes_max,
+            control_bytes_max: limits.replies_bytes_max,
+            message_bytes_max: limits.batch_bytes_max,
             pong: None,
             is_blocked: false,
             was_blocked: false,
             has_progressed: false,
+            waiting,
         }
     }
 
@@ -71,14 +103,13 @@ impl Outbox {
     pub(crate) fn push_message(&mut self, opcode: OpCode, bytes: usize, parts: Vec<Bytes>) {
         debug_assert!(self.wire.is_empty(), "messages are gathered one at a time");
         self.was_blocked = false;
-        if parts.len() > PARTS_SHARED_MAX {
-            let mut whole = BytesMut::with_capacity(bytes + 10);
-            whole.extend_from_slice(&websocket::header(opcode, bytes));
-            parts.iter().for_each(|part| whole.extend_from_slice(part));
-            self.wire.push_back(whole.freeze());
-        } else {
-            self.wire.push_back(websocket::header(opcode, bytes));
-            self.wire.extend(parts);
+        let header = websocket::header(opcode, bytes);
+        self.wire_bytes = header.len() + bytes;
+        self.is_shared = parts.len() <= PARTS_SHARED_MAX;
+        self.wire.push_back(header);
+        self.wire.extend(parts);
+        if !self.is_shared {
+            self.copy_wire(self.wire_bytes);
         }
     }
 
@@ -102,6 +133,23 @@ impl Outbox {
         self.was_blocked = false;
     }
 
+    /// Returns how large the next message may be, in bytes: less while the client is behind, or the node's memory for such
+    /// clients is used up.
+    pub(crate) fn message_budget(&self) -> usize {
+        let share = match (self.waiting.is_full(), self.was_blocked()) {
+            (true, _) => FULL_SHARE,
+            (false, true) => BEHIND_SHARE,
+            (false, false) => 1,
+        };
+        (self.message_bytes_max / share).max(1)
+    }
+
+    /// Returns what waits for a socket that takes nothing, in bytes; 0 while it takes something.
+    fn waiting_bytes(&self) -> usize {
+        let pong = self.pong.as_ref().map_or(0, Bytes::len);
+        if self.is_blocked { self.wire_bytes + self.control_bytes + pong } else { 0 }
+    }
+
     /// Whether there is room for the replies to more commands.
     pub(crate) fn has_room(&self) -> bool {
         self.control_bytes < self.control_bytes_max
@@ -112,12 +160,31 @@ impl Outbox {
         std::mem::take(&mut self.has_progressed)
     }
 
-    /// Writes until everything is written. Cancel safe: what is written is remembered.
-    pub(crate) async fn flush(&mut self, writer: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
-        std::future::poll_fn(|context| self.poll_flush(context, writer)).await
+    /// Adds the close frame. What waits from here on is not asked to make room any more.
+    pub(crate) fn close(&mut self, frame: Bytes) {
+        self.push_control(frame);
+        self.waiting.last();
     }
 
-    fn poll_flush(
+    /// Writes until everything is written. Cancel safe: what is written is remembered.
+    ///
+    /// # Errors
+    ///
+    /// When the connection is broken, or when more waits on this node than may and this client has waited longest.
+    pub(crate) async fn flush(&mut self, writer: &mut (impl AsyncWrite + Unpin)) -> Result<(), WriteError> {
+        std::future::poll_fn(|context| {
+            let before = std::mem::take(&mut self.has_progressed);
+            let polled = self.poll_write(context, writer);
+            let has_moved = self.has_progressed;
+            self.has_progressed |= before;
+            // Here and not in the session's loop, which is not woken by a socket that takes nothing.
+            self.waiting.count(self.waiting_bytes(), has_moved, context)?;
+            polled.map_err(WriteError::Lost)
+        })
+        .await
+    }
+
+    fn poll_write(
         &mut self,
         context: &mut Context<'_>,
         writer: &mut (impl AsyncWrite + Unpin),
@@ -127,6 +194,8 @@ impl Outbox {
                 self.wire.append(&mut self.control);
                 self.control_bytes = 0;
                 self.wire.extend(self.pong.take());
+                self.wire_bytes = self.wire.iter().map(Bytes::len).sum();
+                self.is_shared = false;
             }
             if self.wire.is_empty() {
                 // Under TLS the last record may still be in a buffer.
@@ -139,6 +208,9 @@ impl Outbox {
             // A socket that takes all at once tells nothing of the client: the kernel does.
             self.has_progressed |= self.is_blocked && polled.is_ready();
             self.is_blocked = polled.is_pending();
+            if self.is_blocked && !self.was_blocked {
+                self.own_what_waits();
+            }
             self.was_blocked |= self.is_blocked;
             let written = ready!(polled)?;
             if written == 0 {
@@ -146,6 +218,27 @@ impl Outbox {
             }
             self.advance(written);
         }
+    }
+
+    /// Lets go of memory that others would otherwise keep for this client's sake, once a message: a slice of a log keeps its
+    /// whole chunk, also when the log has long dropped that, and a buffer is kept whole until its last byte is written.
+    ///
+    /// A record that is larger than two full messages stays shared: copies would cost every slow client what one chunk
+    /// costs all of them. Two, because the last record of a message may go beyond
+    /// its budget.
+    fn own_what_waits(&mut self) {
+        let left = self.wire.iter().map(Bytes::len).sum();
+        if left < 2 * self.message_bytes_max && (self.is_shared || left < self.wire_bytes) {
+            self.copy_wire(left);
+        }
+    }
+
+    fn copy_wire(&mut self, bytes: usize) {
+        let mut whole = BytesMut::with_capacity(bytes);
+        self.wire.drain(..).for_each(|part| whole.extend_from_slice(&part));
+        self.wire.push_back(whole.freeze());
+        self.wire_bytes = bytes;
+        self.is_shared = false;
     }
 
     fn advance(&mut self, mut written: usize) {
@@ -157,98 +250,9 @@ impl Outbox {
             written -= part.len();
             self.wire.pop_front();
         }
+        self.wire_bytes = 0;
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::num::NonZeroUsize;
-
-    use futures_util::FutureExt as _;
-    use proptest::prelude::{ProptestConfig, proptest};
-
-    use super::*;
-
-    /// Takes so many bytes at a call, and nothing at every other call.
-    struct Narrow {
-        taken: Vec<u8>,
-        width: NonZeroUsize,
-        is_blocked: bool,
-    }
-
-    impl AsyncWrite for Narrow {
-        fn poll_write(
-            mut self: Pin<&mut Self>,
-            _: &mut Context<'_>,
-            bytes: &[u8],
-        ) -> Poll<io::Result<usize>> {
-            self.is_blocked = !self.is_blocked;
-            if self.is_blocked {
-                return Poll::Pending;
-            }
-            let taken = bytes.len().min(self.width.get());
-            self.taken.extend_from_slice(&bytes[..taken]);
-            Poll::Ready(Ok(taken))
-        }
-
-        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Poll::Ready(Ok(()))
-        }
-
-        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Poll::Ready(Ok(()))
-        }
-    }
-
-    fn narrow(width: usize) -> Narrow {
-        Narrow {
-            taken: Vec::new(),
-            width: NonZeroUsize::new(width).expect("tests write something"),
-            is_blocked: false,
-        }
-    }
-
-    fn flush_a_little(outbox: &mut Outbox, writer: &mut Narrow) -> bool {
-        outbox.flush(writer).now_or_never().is_some_and(|result| result.is_ok())
-    }
-
-    #[test]
-    fn replies_wait_for_the_message_that_has_begun_and_go_before_the_next() {
-        let (mut outbox, mut writer) = (Outbox::new(100), narrow(3));
-        outbox.push_message(OpCode::Binary, 4, vec![Bytes::from_static(b"da"), Bytes::from_static(b"ta")]);
-        assert!(!flush_a_little(&mut outbox, &mut writer));
-        outbox.push_control(Bytes::from_static(b"reply"));
-        outbox.push_pong(b"old");
-        outbox.push_pong(b"new");
-        while !flush_a_little(&mut outbox, &mut writer) {}
-        assert_eq!(writer.taken, b"\x82\x04datareply\x8a\x03new");
-    }
-
-    #[test]
-    fn replies_beyond_the_bound_leave_no_room() {
-        let mut outbox = Outbox::new(6);
-        outbox.push_control(Bytes::from_static(b"reply"));
-        assert!(outbox.has_room());
-        outbox.push_control(Bytes::from_static(b"reply"));
-        assert!(!outbox.has_room());
-        let mut writer = narrow(1_000);
-        while !flush_a_little(&mut outbox, &mut writer) {}
-        assert!(outbox.has_room() && outbox.is_empty());
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(1_000))]
-
-        #[test]
-        fn whatever_the_socket_takes_at_a_time_all_parts_arrive_in_order(
-            parts in proptest::collection::vec("[a-z]{1,50}", 1..30),
-            width in 1..200_usize,
-        ) {
-            let (mut outbox, mut writer) = (Outbox::new(100), narrow(width));
-            let whole = parts.concat();
-            outbox.push_message(OpCode::Text, whole.len(), parts.into_iter().map(Bytes::from).collect());
-            while !flush_a_little(&mut outbox, &mut writer) {}
-            assert_eq!(writer.taken, websocket::frame(OpCode::Text, whole.as_bytes()));
-        }
-    }
-}
+mod tests;

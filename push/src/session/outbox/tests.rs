@@ -1,0 +1,172 @@
+//! The two lanes against sockets that take a little at a time: order, and what a slow client holds.
+
+use std::num::NonZeroUsize;
+
+use futures_util::FutureExt as _;
+use prometheus_client::metrics::gauge::Gauge;
+use proptest::prelude::{ProptestConfig, proptest};
+
+use super::*;
+use crate::{config::tests::defaults, session::waiting::WaitingBudget};
+
+/// Takes so many bytes at a call, and nothing at every other call.
+struct Narrow {
+    taken: Vec<u8>,
+    width: NonZeroUsize,
+    is_blocked: bool,
+}
+
+impl AsyncWrite for Narrow {
+    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.is_blocked = !self.is_blocked;
+        if self.is_blocked {
+            return Poll::Pending;
+        }
+        let taken = bytes.len().min(self.width.get());
+        self.taken.extend_from_slice(&bytes[..taken]);
+        Poll::Ready(Ok(taken))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+fn narrow(width: usize) -> Narrow {
+    Narrow {
+        taken: Vec::new(),
+        width: NonZeroUsize::new(width).expect("tests write something"),
+        is_blocked: false,
+    }
+}
+
+/// An outbox whose messages are full at 1,000 bytes.
+fn outbox(replies_bytes_max: usize) -> Outbox {
+    outbox_within(&WaitingBudget::new(Gauge::default(), usize::MAX), replies_bytes_max)
+}
+
+fn outbox_within(budget: &WaitingBudget, replies_bytes_max: usize) -> Outbox {
+    let limits = Sessions { batch_bytes_max: 1_000, replies_bytes_max, ..defaults().sessions };
+    Outbox::new(&limits, budget.waiting())
+}
+
+fn flush_a_little(outbox: &mut Outbox, writer: &mut Narrow) -> bool {
+    outbox.flush(writer).now_or_never().is_some_and(|result| result.is_ok())
+}
+
+#[test]
+fn replies_wait_for_the_message_that_has_begun_and_go_before_the_next() {
+    let (mut outbox, mut writer) = (outbox(100), narrow(3));
+    outbox.push_message(OpCode::Binary, 4, vec![Bytes::from_static(b"da"), Bytes::from_static(b"ta")]);
+    assert!(!flush_a_little(&mut outbox, &mut writer));
+    outbox.push_control(Bytes::from_static(b"reply"));
+    outbox.push_pong(b"old");
+    outbox.push_pong(b"new");
+    while !flush_a_little(&mut outbox, &mut writer) {}
+    assert_eq!(writer.taken, b"\x82\x04datareply\x8a\x03new");
+}
+
+#[test]
+fn a_blocked_socket_keeps_nothing_of_a_log() {
+    // The rest of a message kept the chunks that it was cut from, 256 KiB each, for as long as the client did not read.
+    let (mut outbox, mut writer) = (outbox(100), narrow(300));
+    let chunk = Bytes::from(vec![b'x'; 256 * 1024]);
+    outbox.push_message(OpCode::Binary, 800, vec![chunk.slice(..400), chunk.slice(5_000..5_400)]);
+    assert!(!chunk.is_unique(), "a message shares what the log has");
+    assert_eq!(outbox.waiting_bytes(), 0, "nothing waits before the socket was tried");
+
+    assert!(!flush_a_little(&mut outbox, &mut writer));
+    assert!(chunk.is_unique(), "the log's chunk is held for a client that does not read");
+    assert_eq!(outbox.waiting_bytes(), 804);
+    while !flush_a_little(&mut outbox, &mut writer) {}
+    assert_eq!(writer.taken, websocket::frame(OpCode::Binary, &[b'x'; 800]));
+    assert_eq!(outbox.waiting_bytes(), 0);
+}
+
+#[test]
+fn what_is_written_of_a_message_is_not_held_with_the_rest() {
+    let (mut outbox, mut writer) = (outbox(100), narrow(300));
+    // So many parts are copied into one buffer at once; the first write takes 300 bytes of it.
+    writer.is_blocked = true;
+    outbox.push_message(OpCode::Binary, 900, vec![Bytes::from(vec![b'x'; 90]); 10]);
+    assert!(!flush_a_little(&mut outbox, &mut writer));
+    assert_eq!((writer.taken.len(), outbox.waiting_bytes()), (300, 604));
+}
+
+#[test]
+fn a_record_larger_than_two_full_messages_stays_shared() {
+    let (mut outbox, mut writer) = (outbox(100), narrow(300));
+    let chunk = Bytes::from(vec![b'x'; 5_000]);
+    outbox.push_message(OpCode::Binary, 5_000, vec![chunk.clone()]);
+    assert!(!flush_a_little(&mut outbox, &mut writer));
+    assert!(!chunk.is_unique(), "a copy would cost each slow client 5,000 bytes");
+}
+
+#[test]
+fn a_client_that_is_behind_gets_smaller_messages_until_it_takes_one_at_once() {
+    let (mut outbox, mut writer) = (outbox(100), narrow(300));
+    assert_eq!(outbox.message_budget(), 1_000);
+    outbox.push_message(OpCode::Binary, 900, vec![Bytes::from(vec![b'x'; 900])]);
+    while !flush_a_little(&mut outbox, &mut writer) {}
+    assert_eq!(outbox.message_budget(), 250);
+
+    let mut wide = narrow(10_000);
+    wide.is_blocked = true;
+    outbox.push_message(OpCode::Binary, 200, vec![Bytes::from(vec![b'x'; 20]); 10]);
+    assert!(flush_a_little(&mut outbox, &mut wide));
+    assert_eq!(outbox.message_budget(), 1_000);
+}
+
+#[test]
+fn when_as_much_waits_as_may_messages_get_small_and_nobody_is_closed_at_once() {
+    let used = Gauge::default();
+    let budget = WaitingBudget::new(used.clone(), 1_000);
+    let message = || vec![Bytes::from(vec![b'x'; 700])];
+    let (mut first, mut second) = (outbox_within(&budget, 100), outbox_within(&budget, 100));
+    for outbox in [&mut first, &mut second] {
+        outbox.push_message(OpCode::Binary, 700, message());
+        assert!(
+            outbox.flush(&mut narrow(1)).now_or_never().is_none(),
+            "it waits for a moment, as anybody may"
+        );
+    }
+    assert_eq!(used.get(), 1_408);
+    assert_eq!(outbox_within(&budget, 100).message_budget(), 62);
+
+    drop(first);
+    let mut wide = narrow(10_000);
+    while !flush_a_little(&mut second, &mut wide) {}
+    assert_eq!(used.get(), 0, "what is written does not wait");
+}
+
+#[test]
+fn replies_beyond_the_bound_leave_no_room() {
+    let mut outbox = outbox(6);
+    outbox.push_control(Bytes::from_static(b"reply"));
+    assert!(outbox.has_room());
+    outbox.push_control(Bytes::from_static(b"reply"));
+    assert!(!outbox.has_room());
+    let mut writer = narrow(1_000);
+    while !flush_a_little(&mut outbox, &mut writer) {}
+    assert!(outbox.has_room() && outbox.is_empty());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
+
+    #[test]
+    fn whatever_the_socket_takes_at_a_time_all_parts_arrive_in_order(
+        parts in proptest::collection::vec("[a-z]{1,50}", 1..30),
+        width in 1..200_usize,
+    ) {
+        let (mut outbox, mut writer) = (outbox(100), narrow(width));
+        let whole = parts.concat();
+        outbox.push_message(OpCode::Text, whole.len(), parts.into_iter().map(Bytes::from).collect());
+        while !flush_a_little(&mut outbox, &mut writer) {}
+        assert_eq!(writer.taken, websocket::frame(OpCode::Text, whole.as_bytes()));
+    }
+}
