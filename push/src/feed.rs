@@ -33,6 +33,8 @@ pub(crate) struct Feed {
     /// The partitions of the records at hand, with what was read of each.
     open: Vec<(Arc<Partition>, RecordBatchBuilder)>,
     headers: BytesMut,
+    /// When everything that had been fetched until then was last known to be taken.
+    drained_at: Instant,
 }
 
 /// What the feed leaves to others: it never asks Kafka a question.
@@ -55,11 +57,21 @@ pub(crate) enum FeedError {
 impl Feed {
     /// How long a poll waits for a record before the loop looks whether it should end.
     const POLL: Duration = Duration::from_millis(100);
+    /// A poll that took so long has waited: there was nothing to be taken.
+    const WAITED: Duration = Duration::from_millis(1);
     /// How many records are read before those at hand are appended, so that a backlog does not wait to be complete.
     const ROUND_RECORDS_MAX: usize = 2_000;
 
     pub(crate) fn new(tail: Arc<Tail>, budget: Arc<Budget>, signals: Signals, metrics: FeedMetrics) -> Self {
-        Self { tail, budget, signals, metrics, open: Vec::new(), headers: BytesMut::new() }
+        Self {
+            tail,
+            budget,
+            signals,
+            metrics,
+            open: Vec::new(),
+            headers: BytesMut::new(),
+            drained_at: Instant::now(),
+        }
     }
 
     /// Reads until `stopped`.
@@ -70,8 +82,12 @@ impl Feed {
     pub(crate) fn run(mut self, stopped: impl Fn() -> bool) -> Result<(), FeedError> {
         let tail = Arc::clone(&self.tail);
         while !stopped() {
+            let began = Instant::now();
             let mut polled = tail.consumer().poll(Self::POLL);
-            let mut round = 0;
+            if began.elapsed() >= Self::WAITED {
+                self.drained_at = Instant::now();
+            }
+            let (mut round, mut is_drained) = (0, true);
             while let Some(result) = polled {
                 match result {
                     Ok(message) => self.take(&message),
@@ -79,11 +95,16 @@ impl Feed {
                 }
                 round += 1;
                 if round >= Self::ROUND_RECORDS_MAX {
+                    is_drained = false;
                     break;
                 }
                 polled = tail.consumer().poll(Duration::ZERO);
             }
+            let drained_at = Instant::now();
             self.append();
+            if is_drained {
+                self.drained_at = drained_at;
+            }
             self.shed();
         }
         Ok(())
@@ -139,9 +160,9 @@ impl Feed {
     fn append_one(&self, partition: &Arc<Partition>, batch: RecordBatch) {
         self.metrics.records.inc_by(batch.len() as u64);
         self.metrics.bytes.inc_by(batch.bytes() as u64);
-        match partition.arrive(batch, Instant::now()) {
+        match partition.arrive(batch, self.drained_at, Instant::now()) {
             Arrived::Appended => {}
-            Arrived::Held => self.signals.held.notify_one(),
+            Arrived::Held | Arrived::AppendedNotLong => self.signals.held.notify_one(),
             Arrived::Overflow => {
                 tracing::warn!(topic = %partition.topic, partition = %partition.id, "held too much, read again later");
                 // Assigned again when Kafka has answered: reading on would only fill the fence again.

@@ -64,6 +64,8 @@ pub(crate) struct Partition {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Arrived {
     Appended,
+    /// They are appended, and Kafka has to be asked so that the next ones can be.
+    AppendedNotLong,
     /// They are held until Kafka confirms the topic's id.
     Held,
     /// They were given up: the partition has to be assigned anew.
@@ -149,14 +151,19 @@ impl Partition {
         self.memory.load(Ordering::Relaxed)
     }
 
-    /// Takes records that arrived at `now`: appends them if they are of this topic, holds them while that is not sure.
-    pub(crate) fn arrive(&self, batch: RecordBatch, now: Instant) -> Arrived {
+    /// Takes records that were taken at `now` and fetched after `fetched_after`: appends them if they are of this topic, holds
+    /// them while that is not sure.
+    pub(crate) fn arrive(&self, batch: RecordBatch, fetched_after: Instant, now: Instant) -> Arrived {
         let mut fence = self.fence.lock();
-        match fence.arrive(batch, now) {
+        match fence.arrive(batch, fetched_after, now) {
             Arrival::Trusted(batch) => {
                 // Under the fence's lock: what was held before goes first.
                 self.append(batch);
                 Arrived::Appended
+            }
+            Arrival::TrustedNotLong(batch) => {
+                self.append(batch);
+                Arrived::AppendedNotLong
             }
             Arrival::Held => Arrived::Held,
             Arrival::Overflow => Arrived::Overflow,
