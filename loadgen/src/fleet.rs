@@ -1,100 +1,191 @@
-//! All connections of a run: opened at a rate, one task each, and counted at the end.
+//! All connections of the run, wherever they are: in this process, or in workers that it started.
 
-use std::{sync::Arc, time::Duration};
+use std::{process::Stdio, time::Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use tokio::{
+    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
+    process::{Child, ChildStdin, ChildStdout, Command},
     sync::mpsc,
     task::JoinSet,
-    time::{Instant, MissedTickBehavior, interval, sleep},
 };
 
 use crate::{
+    account::Account,
+    crew::Crew,
+    interval::Interval,
     progress::Progress,
-    subscribe::{Account, Subscriber, Subscribing},
+    worker::{Order, Word, since_epoch},
 };
 
-/// How long nodes may take to know a topic that was just created.
-const KNOWN_WITHIN: Duration = Duration::from_secs(15);
+/// How many words of workers wait to be heard. At the bound a worker waits in its pipe.
+const WORDS_MAX: usize = 64;
 
-/// Between two questions whether they do.
-const ASK_AGAIN: Duration = Duration::from_millis(200);
+/// All connections of the run.
+pub(crate) enum Fleet {
+    /// In this process.
+    Here(Box<Crew>),
+    /// In others.
+    Workers(Workers),
+}
 
-/// All connections of a run.
-pub(crate) struct Fleet {
-    subscribing: Arc<Subscribing>,
-    accounts: JoinSet<Option<Account>>,
+/// The processes that hold the connections.
+pub(crate) struct Workers {
+    command: Vec<String>,
+    count: usize,
+    workers: Vec<Worker>,
+    words: mpsc::Receiver<(usize, Result<Word>)>,
+    tell: mpsc::Sender<(usize, Result<Word>)>,
+    listening: JoinSet<()>,
+}
+
+struct Worker {
+    /// Killed when this is dropped.
+    _child: Child,
+    orders: ChildStdin,
 }
 
 impl Fleet {
-    pub(crate) fn new(subscribing: Arc<Subscribing>) -> Self {
-        Self { subscribing, accounts: JoinSet::new() }
+    /// Opens all connections, and waits until each has its subscriptions.
+    pub(crate) async fn open(&mut self, progress: &Progress) -> Result<()> {
+        match self {
+            Self::Here(crew) => crew.open(&mut |opened| progress.at(opened.into())).await,
+            Self::Workers(workers) => workers.open(progress).await,
+        }
     }
 
-    /// Waits until every node takes subscriptions to the topic.
-    pub(crate) async fn await_topic(&self) -> Result<()> {
-        let deadline = Instant::now() + KNOWN_WITHIN;
-        for node in 0..self.subscribing.endpoints.len() {
-            while let Err(error) = Subscriber::open(node, Arc::clone(&self.subscribing)).await {
-                if Instant::now() > deadline {
-                    return Err(error).context("the topic was created and is not served");
-                }
-                sleep(ASK_AGAIN).await;
+    /// Starts the schedule.
+    pub(crate) async fn start(&mut self, start: Instant) -> Result<()> {
+        match self {
+            Self::Here(crew) => {
+                crew.start(start);
+                Ok(())
             }
+            Self::Workers(workers) => workers.order(Order::Start(since_epoch(start))).await,
         }
-        Ok(())
     }
 
-    /// Opens all connections, so many per second, and waits until each has its subscriptions.
-    pub(crate) async fn open(&mut self, rate: u32) -> Result<()> {
-        let (opened, mut openings) = mpsc::channel(64);
-        let progress = Progress::new("connecting", self.subscribing.connections as u64);
-        let mut turns = interval(Duration::from_secs(1) / rate);
-        turns.set_missed_tick_behavior(MissedTickBehavior::Burst);
-        let (mut begun, mut done) = (0, 0);
-        while done < self.subscribing.connections {
-            tokio::select! {
-                opening = openings.recv() => {
-                    opening.context("a connection ended without a word")??;
-                    done += 1;
-                    progress.at(done as u64);
-                }
-                _ = turns.tick(), if begun < self.subscribing.connections => {
-                    self.accounts.spawn(subscriber(begun, Arc::clone(&self.subscribing), opened.clone()));
-                    begun += 1;
-                }
+    /// Lets those come back that a storm dropped.
+    pub(crate) async fn reconnect(&mut self, at_ns: u64) -> Result<()> {
+        match self {
+            Self::Here(crew) => {
+                crew.reconnect(at_ns);
+                Ok(())
             }
+            Self::Workers(workers) => workers.order(Order::Reconnect(at_ns)).await,
         }
-        Ok(())
+    }
+
+    /// Waits for the next interval of any process. Cancel safe.
+    pub(crate) async fn next(&mut self) -> Result<Interval> {
+        match self {
+            Self::Here(crew) => Ok(crew.next().await),
+            Self::Workers(workers) => loop {
+                if let (_, Word::Interval(interval)) = workers.hear().await? {
+                    return Ok(*interval);
+                }
+            },
+        }
     }
 
     /// Ends all connections, and returns what they received.
-    pub(crate) async fn end(mut self) -> Result<Vec<Account>> {
-        self.subscribing.stop.cancel();
-        let mut accounts = Vec::with_capacity(self.accounts.len());
-        while let Some(account) = self.accounts.join_next().await {
-            accounts.extend(account.context("a connection's task failed")?);
+    pub(crate) async fn end(&mut self) -> Result<Vec<Account>> {
+        match self {
+            Self::Here(crew) => crew.end().await,
+            Self::Workers(workers) => workers.end().await,
+        }
+    }
+}
+
+impl Workers {
+    /// Prepares `count` processes of the command line `arguments`.
+    pub(crate) fn new(arguments: &[String], count: u16, run: u64) -> Self {
+        let (tell, words) = mpsc::channel(WORDS_MAX);
+        let command = arguments.iter().cloned().chain(["--run".into(), run.to_string()]).collect();
+        let count = count.into();
+        Self { command, count, workers: Vec::new(), words, tell, listening: JoinSet::new() }
+    }
+
+    async fn open(&mut self, progress: &Progress) -> Result<()> {
+        for index in 0..self.count {
+            self.start_worker(index)?;
+        }
+        let mut opened = vec![0; self.workers.len()];
+        let mut ready = 0;
+        while ready < self.workers.len() {
+            match self.hear().await? {
+                (worker, Word::Opened(connections)) => opened[worker] = u64::from(connections),
+                (_, Word::Ready) => ready += 1,
+                _ => {}
+            }
+            progress.at(opened.iter().sum());
+        }
+        Ok(())
+    }
+
+    fn start_worker(&mut self, index: usize) -> Result<()> {
+        let program = std::env::current_exe().context("this program cannot be found again")?;
+        let mut child = Command::new(program)
+            .args(&self.command)
+            .args(["--worker", &index.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .context("a worker cannot be started")?;
+        let (orders, words) = child.stdin.take().zip(child.stdout.take()).context("a worker has no pipes")?;
+        self.listening.spawn(listen(index, words, self.tell.clone()));
+        self.workers.push(Worker { _child: child, orders });
+        Ok(())
+    }
+
+    async fn order(&mut self, order: Order) -> Result<()> {
+        let line = serde_json::to_string(&order)? + "\n";
+        for (index, worker) in self.workers.iter_mut().enumerate() {
+            worker
+                .orders
+                .write_all(line.as_bytes())
+                .await
+                .with_context(|| format!("worker {index} is gone"))?;
+        }
+        Ok(())
+    }
+
+    /// Waits for the next word of any worker. Cancel safe.
+    async fn hear(&mut self) -> Result<(usize, Word)> {
+        let (worker, word) = self.words.recv().await.context("the workers are gone")?;
+        match word.with_context(|| format!("worker {worker}"))? {
+            Word::Failed(error) => bail!("worker {worker}: {error}"),
+            word => Ok((worker, word)),
+        }
+    }
+
+    async fn end(&mut self) -> Result<Vec<Account>> {
+        self.order(Order::Stop).await?;
+        let (mut accounts, mut done) = (Vec::new(), 0);
+        while done < self.workers.len() {
+            match self.hear().await? {
+                (_, Word::Account(account)) => accounts.push(*account),
+                (_, Word::Done) => done += 1,
+                _ => {}
+            }
         }
         Ok(accounts)
     }
 }
 
-/// Opens a connection, says so, and receives until the run is over.
-async fn subscriber(
-    number: usize,
-    subscribing: Arc<Subscribing>,
-    opened: mpsc::Sender<Result<()>>,
-) -> Option<Account> {
-    match Subscriber::open(number, subscribing).await {
-        Ok(subscriber) => {
-            // Nobody listens any more when another connection failed, which ends the run.
-            let _ = opened.send(Ok(())).await;
-            drop(opened);
-            Some(subscriber.run().await)
-        }
-        Err(error) => {
-            let _ = opened.send(Err(error)).await;
-            None
+/// Hands on what a worker says, up to its last word.
+async fn listen(index: usize, words: ChildStdout, tell: mpsc::Sender<(usize, Result<Word>)>) {
+    let mut lines = BufReader::new(words).lines();
+    loop {
+        let word = match lines.next_line().await {
+            Ok(Some(line)) => serde_json::from_str(&line).context("it said what cannot be understood"),
+            Ok(None) => Err(anyhow::anyhow!("it ended before the run did")),
+            Err(error) => Err(error.into()),
+        };
+        let last = matches!(word, Err(_) | Ok(Word::Done | Word::Failed(_)));
+        if tell.send((index, word)).await.is_err() || last {
+            return;
         }
     }
 }

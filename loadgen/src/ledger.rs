@@ -14,6 +14,7 @@ pub(crate) struct Ledger {
     acknowledged: Bits,
     refused: Bits,
     published: AtomicU64,
+    unknown: AtomicU64,
     /// How often an event was not acknowledged, by reason.
     reasons: Mutex<BTreeMap<String, u64>>,
 }
@@ -31,6 +32,7 @@ impl Ledger {
             acknowledged: Bits::new(events),
             refused: Bits::new(events),
             published: AtomicU64::new(0),
+            unknown: AtomicU64::new(0),
             reasons: Mutex::default(),
         }
     }
@@ -53,6 +55,7 @@ impl Ledger {
 
     /// Notes that nobody knows whether Kafka has an event.
     pub(crate) fn unknown(&self, reason: &str) {
+        self.unknown.fetch_add(1, Relaxed);
         self.reason(reason);
     }
 
@@ -69,6 +72,11 @@ impl Ledger {
     /// Returns how many events were refused.
     pub(crate) fn refused(&self) -> u64 {
         self.refused.count.load(Relaxed)
+    }
+
+    /// Returns of how many events something is known, if only that nothing is.
+    pub(crate) fn answered(&self) -> u64 {
+        self.acknowledged() + self.refused() + self.unknown.load(Relaxed)
     }
 
     /// Returns whether an event was acknowledged.
@@ -134,7 +142,7 @@ mod tests {
         let of = |has: &dyn Fn(u64) -> bool| (0..200).filter(|number| has(*number)).collect::<Vec<_>>();
         assert_eq!(of(&|number| ledger.is_acknowledged(number)), [0, 63, 64, 129]);
         assert_eq!(of(&|number| ledger.is_refused(number)), [65]);
-        assert_eq!((ledger.acknowledged(), ledger.refused()), (4, 1));
+        assert_eq!((ledger.acknowledged(), ledger.refused(), ledger.answered()), (4, 1, 6));
         assert_eq!(
             ledger.reasons().into_iter().collect::<Vec<_>>(),
             [("gone".into(), 1), ("too large".into(), 1)]

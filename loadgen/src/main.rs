@@ -2,11 +2,21 @@
 //!
 //! Knows the contract and the Rust client, and neither service: what it says about them is what a user would see.
 
+mod invocation;
+
 mod cli;
+
+mod scenario;
 
 mod run;
 
 mod plan;
+
+mod layout;
+
+mod slow;
+
+mod storm;
 
 mod clock;
 
@@ -18,69 +28,74 @@ mod ledger;
 
 mod fleet;
 
-mod subscribe;
+mod worker;
+
+mod crew;
+
+mod reader;
+
+mod link;
+
+mod account;
 
 mod verify;
 
-mod verdict;
+mod conflation;
 
 mod traffic;
 
-mod stretch;
+mod interval;
+
+mod lag;
+
+mod tally;
+
+mod course;
+
+mod servers;
 
 mod server_process;
+
+mod node_metrics;
+
+mod verdict;
+
+mod saturation;
+
+mod figures;
+
+mod threshold;
 
 mod progress;
 
 mod report;
 
+mod results;
+
+mod hgrm;
+
 use std::{
-    fs,
     io::{self, Write as _},
-    path::Path,
     process::ExitCode,
 };
 
-use anyhow::{Context as _, Result};
-
-use crate::{cli::Cli, report::Report};
+use crate::{invocation::Invocation, report::Verdict};
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    let cli = Cli::read();
-    let outcome = run::run(&cli).and_then(|report| {
-        tell(&report, cli.json.as_deref())?;
-        Ok(report.clean)
+    let invocation = Invocation::read();
+    let outcome = run::run(&invocation).and_then(|results| match results {
+        Some(results) => results.tell(&invocation.cli.output).map(|()| results.report.verdict),
+        None => Ok(Verdict::Clean),
     });
     match outcome {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+        Ok(verdict) => verdict.exit_code().into(),
         Err(error) => {
             // Nobody is left to tell when standard error is gone.
             let _ = writeln!(io::stderr(), "loadgen: {error:#}");
             ExitCode::FAILURE
         }
-    }
-}
-
-/// Writes the results where they were asked for.
-fn tell(report: &Report, json: Option<&Path>) -> Result<()> {
-    let write_json = |out: &mut dyn io::Write| {
-        serde_json::to_writer_pretty(&mut *out, report)?;
-        writeln!(out)
-    };
-    match json {
-        Some(path) if path == Path::new("-") => {
-            writeln!(io::stderr(), "{report}")?;
-            write_json(&mut io::stdout()).context("the results cannot be written")
-        }
-        Some(path) => {
-            writeln!(io::stdout(), "{report}")?;
-            let written = fs::File::create(path).and_then(|mut file| write_json(&mut file));
-            written.with_context(|| format!("{} cannot be written", path.display()))
-        }
-        None => writeln!(io::stdout(), "{report}").context("the results cannot be written"),
     }
 }

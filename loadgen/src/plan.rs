@@ -81,9 +81,14 @@ impl Plan {
 
     /// Returns how many events a key has.
     pub(crate) fn count(&self, key: u32) -> u64 {
+        self.count_among(key, self.events)
+    }
+
+    /// Returns how many of the first `events` events are of a key.
+    pub(crate) fn count_among(&self, key: u32, events: u64) -> u64 {
         let (lane, place) = (u64::from(key) % self.lanes, u64::from(key) / self.lanes);
         let keys = self.keys_of(lane);
-        (self.on_lane(lane, self.events) + keys - 1 - place) / keys
+        (self.on_lane(lane, events) + keys - 1 - place) / keys
     }
 
     fn keys_of(&self, lane: u64) -> u64 {
@@ -113,6 +118,9 @@ mod tests {
             }
             for (key, count) in (0..).zip(&counts) {
                 assert_eq!(plan.count(key), *count);
+                let half = plan.events() / 2;
+                let among = (0..half).filter(|number| plan.event(*number).key == key).count();
+                assert_eq!(plan.count_among(key, half), among as u64);
             }
             let on_lanes = (0..plan.lanes()).map(|lane| plan.on_lane(lane, plan.events()));
             assert_eq!(on_lanes.sum::<u64>(), plan.events());

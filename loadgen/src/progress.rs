@@ -2,7 +2,7 @@
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::traffic::{Count, Traffic};
+use crate::interval::Count;
 
 /// Shows how far a part of the run is.
 pub(crate) struct Progress {
@@ -27,8 +27,8 @@ impl Progress {
     }
 
     /// Shows what was received so far.
-    pub(crate) fn received(&self, traffic: &Traffic) {
-        let Count { deliveries, .. } = traffic.count();
+    pub(crate) fn received(&self, count: Count) {
+        let Count { deliveries, .. } = count;
         self.bar.set_message(format!("{deliveries} deliveries, {:.0}/s", self.rate(deliveries)));
     }
 

@@ -13,18 +13,18 @@ use std::{ops::Range, sync::Arc, time::Instant};
 
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
-use hdrhistogram::Histogram;
 use tailcast_proto::ingest::v1::{self, ingest_service_client::IngestServiceClient, outcome};
 use tokio::{sync::watch, task::JoinSet};
 use tonic::transport::{Channel, Endpoint};
 
 use self::kafka::Producer;
 use crate::{
-    cli::{Cli, Publishers},
+    cli::{Places, Publishers},
+    interval::Distribution,
+    layout::Layout,
     ledger::Ledger,
     payload::Format,
     plan::Plan,
-    traffic,
 };
 
 pub(crate) use self::kafka::create_topic;
@@ -41,6 +41,7 @@ pub(crate) struct Publishing {
     pub(crate) plan: Arc<Plan>,
     pub(crate) format: Arc<Format>,
     pub(crate) ledger: Arc<Ledger>,
+    pub(crate) layout: Layout,
     pub(crate) topic: String,
     /// The size of a value.
     pub(crate) payload: usize,
@@ -56,8 +57,9 @@ pub(crate) enum WayIn {
     Kafka(Producer),
 }
 
-/// The lanes at work. Each ends when its events are published and answered, with how late it took them.
-pub(crate) type Lanes = JoinSet<Result<Histogram<u64>>>;
+/// The lanes at work. Each ends when its events are published and answered, with how late it took them, or when it cannot go
+/// on.
+pub(crate) type Lanes = JoinSet<Result<Distribution>>;
 
 /// One publisher's part of the plan.
 struct Lane {
@@ -69,14 +71,14 @@ struct Lane {
     next: u64,
     /// How late this process was itself, in microseconds: from when an event was due to when a lane that had nothing else to
     /// do took it.
-    lateness: Histogram<u64>,
+    lateness: Distribution,
 }
 
 impl WayIn {
     /// Connects to ingest, or makes the Kafka producer.
-    pub(crate) async fn open(cli: &Cli, ledger: &Arc<Ledger>) -> Result<Self> {
-        let Some(address) = &cli.ingest else {
-            let broker = cli.kafka.as_deref().context("neither --ingest nor --kafka is given")?;
+    pub(crate) async fn open(places: &Places, ledger: &Arc<Ledger>) -> Result<Self> {
+        let Some(address) = &places.ingest else {
+            let broker = places.kafka.as_deref().context("neither --ingest nor --kafka is given")?;
             return Ok(Self::Kafka(kafka::producer(broker, ledger)?));
         };
         let endpoint = Endpoint::from_shared(format!("http://{address}"))
@@ -84,7 +86,7 @@ impl WayIn {
             .tcp_nodelay(true);
         let channel =
             endpoint.connect().await.with_context(|| format!("no ingest service answers at {address}"))?;
-        Ok(match cli.publishers {
+        Ok(match places.publishers {
             Publishers::Stream => Self::Streams(Box::new(endpoint)),
             Publishers::Unary => Self::Unary(channel),
         })
@@ -105,7 +107,7 @@ impl WayIn {
                 due: due.clone(),
                 start,
                 next: 0,
-                lateness: traffic::histogram(),
+                lateness: Distribution::new(),
             };
             match self {
                 Self::Streams(endpoint) => lanes.spawn(stream::run(lane, endpoint.connect_lazy())),
@@ -140,7 +142,7 @@ impl Lane {
         if waited {
             let at = plan.due_ns(plan.number(self.number, self.next));
             let late = self.start.elapsed().as_nanos().saturating_sub(u128::from(at)) / 1000;
-            self.lateness.saturating_record(u64::try_from(late).unwrap_or(u64::MAX));
+            self.lateness.record(u64::try_from(late).unwrap_or(u64::MAX));
         }
         // 64 bytes are more than the key, the topic's tag and the framing of a small message take.
         let bytes = self.publishing.payload as u64 + self.publishing.topic.len() as u64 + 64;
@@ -166,7 +168,7 @@ impl Publishing {
         let event = self.plan.event(number);
         v1::Message {
             topic: self.topic.clone(),
-            key: Some(Bytes::from(key(event.key))),
+            key: Some(Bytes::from(self.layout.key(event.key))),
             value: Some(self.format.write(&event)),
             ..Default::default()
         }
@@ -182,9 +184,4 @@ impl Publishing {
             None => self.ledger.unknown("no outcome"),
         }
     }
-}
-
-/// Returns a key by its number.
-pub(crate) fn key(number: u32) -> String {
-    format!("key-{number}")
 }

@@ -1,49 +1,77 @@
 //! What a run found, as programs read it.
+//!
+//! The schema is `schema.json`; a test holds a report against it. A figure that was not measured is null, and never 0.
+
+mod distribution;
 
 mod text;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
-use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use crate::traffic::Count;
-
-/// Above this, in microseconds, what loadgen measures is partly itself: its 99th percentile of being late.
-const LATENESS_MAX_US: u64 = 5_000;
+pub(crate) use self::distribution::Percentiles;
+use crate::{interval::Count, servers::CpuStretch, tally::Second, threshold::Kept};
 
 /// What a run found.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
+    pub(crate) verdict: Verdict,
     /// What was asked for.
     pub(crate) asked: Asked,
-    /// Whether nothing was wrong.
-    pub(crate) clean: bool,
     /// Events of the whole run.
     pub(crate) events: Events,
     /// Deliveries of the whole run.
     pub(crate) deliveries: u64,
     /// What was wrong, over the whole run.
     pub(crate) violations: Violations,
-    /// Deliveries of earlier runs on the same topic; no violation.
-    pub(crate) other_runs: u64,
+    /// How sessions ended, and that they were resumed.
+    pub(crate) sessions: Sessions,
     /// The measured stretch.
     pub(crate) measured: Measured,
-    /// From when an event was due to its delivery, for events that were due in the measured stretch.
+    /// From when an event was due to its delivery, for events that were due in the measured stretch, on connections that
+    /// read.
     pub(crate) latency_us: Percentiles,
-    /// How late loadgen itself took events that were due.
-    pub(crate) lateness_us: Percentiles,
-    /// Whether loadgen was too late to be believed.
-    pub(crate) saturated: bool,
+    /// Connections that stopped reading; absent without --slow-percent.
+    pub(crate) slow: Option<SlowReaders>,
+    /// The reconnect storm; absent without --storm-at.
+    pub(crate) storm: Option<StormFound>,
+    /// What conflated subscriptions were told; absent without --mode conflated.
+    pub(crate) conflated: Option<Conflated>,
     /// The memory of the servers; absent without --server-pid.
     pub(crate) memory: Option<Memory>,
+    /// How loadgen itself was.
+    pub(crate) loadgen: Loadgen,
+    /// The bounds that were given, and whether they were kept.
+    pub(crate) thresholds: Vec<Kept>,
+    /// What went wrong with the run itself: what died, or could not be measured.
+    pub(crate) incidents: Vec<String>,
+    /// The run second by second.
+    pub(crate) timeline: Vec<Second>,
+}
+
+/// What it comes down to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Verdict {
+    Clean,
+    /// Something was lost, repeated, out of order or corrupt, or the run could not be completed.
+    Violated,
+    /// Loadgen was too slow to be believed.
+    Saturated,
+    ThresholdFailed,
 }
 
 /// What was asked for.
 #[derive(Debug, Serialize)]
 pub(crate) struct Asked {
+    pub(crate) scenario: Option<String>,
     pub(crate) connections: u32,
+    pub(crate) processes: u16,
     pub(crate) channels_per_connection: u32,
+    pub(crate) channel_form: String,
+    pub(crate) mode: String,
+    pub(crate) max_rate: Option<f64>,
     pub(crate) keys: u32,
     pub(crate) rate: u32,
     pub(crate) payload_bytes: usize,
@@ -53,6 +81,7 @@ pub(crate) struct Asked {
 /// Events of the whole run.
 #[derive(Debug, Serialize)]
 pub(crate) struct Events {
+    pub(crate) planned: u64,
     pub(crate) published: u64,
     pub(crate) acknowledged: u64,
     pub(crate) refused: u64,
@@ -71,10 +100,39 @@ pub(crate) struct Violations {
     pub(crate) corrupt: u64,
     /// Refused, and delivered all the same.
     pub(crate) refused_but_delivered: u64,
-    /// Connections that ended during the run.
+    /// Conflated: records that were neither delivered nor said to be skipped.
+    pub(crate) untold: u64,
+    /// Conflated: records that were said to be skipped and are not there.
+    pub(crate) invented: u64,
+    /// Conflated: keys whose latest record did not come.
+    pub(crate) stale: u64,
+    /// Conflated: keys that came more often than --max-rate.
+    pub(crate) over_rate: u64,
+    /// Deliveries that say that more records of their key were skipped than there were.
+    pub(crate) miscounted: u64,
+    /// Connections that ended for good during the run.
     pub(crate) connections_ended: u64,
     /// How, with the number of connections.
     pub(crate) endings: BTreeMap<String, u64>,
+}
+
+/// How sessions ended, and that they were resumed.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Sessions {
+    /// Sessions that nodes ended, by close code; 1006: without one.
+    pub(crate) closes: BTreeMap<u16, u64>,
+    /// Sessions that were left for another node because of a Goaway.
+    pub(crate) moves: u64,
+    /// Sessions that resumed earlier ones, for whatever reason.
+    pub(crate) resumes: u64,
+    /// Attempts to come back that failed.
+    pub(crate) failed_attempts: u64,
+    /// Resumed subscriptions that were told that records are lost.
+    pub(crate) told_lost: u64,
+    /// `Skipped` frames, by reason.
+    pub(crate) skips: BTreeMap<String, u64>,
+    /// Deliveries of earlier runs on the same topic; no violation.
+    pub(crate) other_runs: u64,
 }
 
 /// What happened between the end of the warm-up and the last event.
@@ -86,12 +144,63 @@ pub(crate) struct Measured {
     pub(crate) deliveries_per_message: f64,
     /// Of WebSocket messages with deliveries, without framing.
     pub(crate) bytes: u64,
-    /// CPU time of the servers for each delivery; absent without --server-pid.
+    /// CPU time of the servers for each delivery; null without --server-pid.
     pub(crate) server_cpu_us_per_delivery: Option<f64>,
     /// How many CPUs the servers used.
     pub(crate) server_cpus: Option<f64>,
-    /// How many CPUs loadgen used.
+    /// How many CPUs loadgen used, all its processes together.
     pub(crate) own_cpus: f64,
+}
+
+/// Connections that stopped reading for a while.
+#[derive(Debug, Serialize)]
+pub(crate) struct SlowReaders {
+    pub(crate) connections: u64,
+    pub(crate) seconds: f64,
+    /// How nodes ended their sessions, by close code.
+    pub(crate) closes: BTreeMap<u16, u64>,
+    /// Of what came to them.
+    pub(crate) latency_us: Percentiles,
+    /// The memory of the servers when they stopped reading, the most since, and at the end, in bytes.
+    pub(crate) memory_before: Option<u64>,
+    pub(crate) memory_max: Option<u64>,
+    pub(crate) memory_after: Option<u64>,
+    /// How much it grew for each of them.
+    pub(crate) growth_per_client: Option<u64>,
+}
+
+/// A reconnect storm.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct StormFound {
+    /// How long all connections were away.
+    pub(crate) away_seconds: f64,
+    /// Connections that have their subscriptions again, and how long after all began to reconnect the last one had.
+    pub(crate) resumed: u64,
+    pub(crate) resumed_seconds: Option<f64>,
+    /// Connections that have what they missed, and how long after that moment the last one had it.
+    pub(crate) caught_up: u64,
+    pub(crate) caught_up_seconds: Option<f64>,
+    /// The fewest and most records that a connection had missed.
+    pub(crate) behind_min: Option<u64>,
+    pub(crate) behind_max: u64,
+    /// Bytes of keys and values that were published while all were away.
+    pub(crate) unique_bytes: u64,
+    /// Bytes that the nodes read from Kafka for who is behind; null without --server-metrics.
+    pub(crate) catch_up_bytes: Option<u64>,
+    /// The one divided by the other.
+    pub(crate) catch_up_ratio: Option<f64>,
+    /// Of events that were due while all were away.
+    pub(crate) latency_us: Percentiles,
+}
+
+/// What conflated subscriptions were told.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct Conflated {
+    /// Records of all connections' channels that were acknowledged.
+    pub(crate) records: u64,
+    pub(crate) delivered: u64,
+    /// Records that were said to be skipped.
+    pub(crate) skipped: u64,
 }
 
 /// The memory of the servers, in bytes.
@@ -100,46 +209,73 @@ pub(crate) struct Memory {
     pub(crate) before: u64,
     pub(crate) idle: u64,
     pub(crate) end: u64,
-    /// What each idle connection added.
-    pub(crate) per_idle_connection: u64,
+    /// What each idle connection added; null when memory shrank, so that it cannot be told.
+    pub(crate) per_idle_connection: Option<u64>,
     /// What each connection had added at the end, the windows included.
-    pub(crate) per_connection_at_end: u64,
+    pub(crate) per_connection_at_end: Option<u64>,
 }
 
-/// A distribution, in microseconds.
+/// How loadgen itself was.
 #[derive(Debug, Serialize)]
-pub(crate) struct Percentiles {
-    pub(crate) p50: u64,
-    pub(crate) p90: u64,
-    pub(crate) p99: u64,
-    #[serde(rename = "p99.9")]
-    pub(crate) p99_9: u64,
-    pub(crate) max: u64,
+pub(crate) struct Loadgen {
+    /// How late it took events that were due.
+    pub(crate) lateness_us: Percentiles,
+    /// How late it woke its own tasks.
+    pub(crate) lag_us: Percentiles,
+    /// Why it is not to be believed, if it is not.
+    pub(crate) saturated: Vec<String>,
 }
 
 impl Violations {
     /// Returns whether there is none.
     pub(crate) fn is_empty(&self) -> bool {
-        let all = [self.lost, self.repeated, self.out_of_order, self.corrupt, self.refused_but_delivered];
-        all.iter().sum::<u64>() + self.connections_ended == 0
+        self.counts().into_iter().all(|(_, count)| count == 0)
+    }
+
+    /// Returns each kind with its count.
+    pub(crate) fn counts(&self) -> [(&'static str, u64); 11] {
+        [
+            ("lost", self.lost),
+            ("repeated", self.repeated),
+            ("out_of_order", self.out_of_order),
+            ("corrupt", self.corrupt),
+            ("refused_but_delivered", self.refused_but_delivered),
+            ("untold", self.untold),
+            ("invented", self.invented),
+            ("stale", self.stale),
+            ("over_rate", self.over_rate),
+            ("miscounted", self.miscounted),
+            ("connections_ended", self.connections_ended),
+        ]
+    }
+}
+
+impl Verdict {
+    /// Returns the exit code that says it.
+    pub(crate) fn exit_code(self) -> u8 {
+        match self {
+            Self::Clean => 0,
+            Self::Violated => 1,
+            Self::Saturated => 98,
+            Self::ThresholdFailed => 99,
+        }
     }
 }
 
 impl Measured {
-    /// Returns per-delivery and per-second numbers of a stretch.
-    pub(crate) fn new(took: Duration, count: Count, servers: Option<Duration>, own: Duration) -> Self {
-        let seconds = took.as_secs_f64();
+    /// Returns per-delivery and per-second numbers of a stretch of so many seconds.
+    pub(crate) fn new(seconds: f64, count: Count, cpu: &CpuStretch, workers: std::time::Duration) -> Self {
+        let took = cpu.took.as_secs_f64();
+        let per_delivery = |cpu: f64| (count.deliveries > 0).then(|| cpu * 1e6 / float(count.deliveries));
         Self {
             seconds,
             deliveries: count.deliveries,
             deliveries_per_second: ratio(count.deliveries, seconds),
             deliveries_per_message: ratio(count.deliveries, float(count.messages)),
             bytes: count.bytes,
-            server_cpu_us_per_delivery: servers.map(|cpu| {
-                if count.deliveries == 0 { 0.0 } else { cpu.as_secs_f64() * 1e6 / float(count.deliveries) }
-            }),
-            server_cpus: servers.map(|cpu| cpu.as_secs_f64() / seconds),
-            own_cpus: own.as_secs_f64() / seconds,
+            server_cpu_us_per_delivery: cpu.servers.and_then(|cpu| per_delivery(cpu.as_secs_f64())),
+            server_cpus: cpu.servers.map(|cpu| cpu.as_secs_f64() / took),
+            own_cpus: (cpu.own + workers).as_secs_f64() / took,
         }
     }
 }
@@ -147,22 +283,8 @@ impl Measured {
 impl Memory {
     /// Returns what each of `connections` added.
     pub(crate) fn new(before: u64, idle: u64, end: u64, connections: u32) -> Self {
-        let per = |memory: u64| memory.saturating_sub(before) / u64::from(connections.max(1));
+        let per = |memory: u64| Some(memory.checked_sub(before)? / u64::from(connections.max(1)));
         Self { before, idle, end, per_idle_connection: per(idle), per_connection_at_end: per(end) }
-    }
-}
-
-impl Percentiles {
-    /// Returns whether this, as lateness, spoils what is measured.
-    pub(crate) fn is_saturated(&self) -> bool {
-        self.p99 > LATENESS_MAX_US
-    }
-}
-
-impl From<&Histogram<u64>> for Percentiles {
-    fn from(histogram: &Histogram<u64>) -> Self {
-        let at = |quantile| histogram.value_at_quantile(quantile);
-        Self { p50: at(0.5), p90: at(0.9), p99: at(0.99), p99_9: at(0.999), max: histogram.max() }
     }
 }
 
@@ -172,6 +294,6 @@ fn ratio(count: u64, per: f64) -> f64 {
 
 /// Turns a count into a float, for ratios.
 #[expect(clippy::cast_precision_loss, reason = "counts of one run are far below 2^53")]
-fn float(count: u64) -> f64 {
+pub(crate) fn float(count: u64) -> f64 {
     count as f64
 }

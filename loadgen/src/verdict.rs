@@ -1,42 +1,113 @@
 //! What all connections received, held against what was acknowledged.
 
-use std::collections::HashMap;
+use crate::{
+    account::{Account, Arrived, Findings, Records},
+    conflation::{Sum, There},
+    layout::Layout,
+    ledger::Ledger,
+    plan::Plan,
+    report::Violations,
+};
 
-use crate::{ledger::Ledger, plan::Plan, report::Violations, subscribe::Account};
-
-/// Returns how many deliveries there should be on connections with these keys; a key is there once for each connection.
-pub(crate) fn expected(plan: &Plan, ledger: &Ledger, keys: impl Iterator<Item = u32>) -> u64 {
-    let mut acknowledged = HashMap::<u32, u64>::new();
-    for number in (0..plan.events()).filter(|number| ledger.is_acknowledged(*number)) {
-        *acknowledged.entry(plan.event(number).key).or_default() += 1;
-    }
-    keys.filter_map(|key| acknowledged.get(&key)).sum()
+/// What the publishers know of each key.
+#[derive(Debug)]
+pub(crate) struct Truth<'a> {
+    plan: &'a Plan,
+    ledger: &'a Ledger,
+    keys: Vec<KeyTruth>,
 }
 
-/// Returns what was wrong. An event that was never acknowledged may be missing; one that was refused has to be.
-pub(crate) fn judge(plan: &Plan, ledger: &Ledger, accounts: &[Account]) -> Violations {
-    let mut violations = Violations::default();
-    for account in accounts {
-        violations.repeated += account.findings.repeated;
-        violations.out_of_order += account.findings.out_of_order;
-        violations.corrupt += account.findings.corrupt;
-        for (key, sequence) in &account.keys {
-            let count = plan.count(*key);
-            let missing = sequence.missing(count).map(|place| plan.number_of(*key, place));
-            violations.lost += missing.filter(|number| ledger.is_acknowledged(*number)).count() as u64;
-            if ledger.refused() > 0 {
-                let arrived = (0..count).filter(|place| sequence.has(*place));
-                let arrived = arrived.map(|place| plan.number_of(*key, place));
-                violations.refused_but_delivered +=
-                    arrived.filter(|number| ledger.is_refused(*number)).count() as u64;
+#[derive(Debug, Clone, Copy, Default)]
+struct KeyTruth {
+    acknowledged: u64,
+    /// Neither acknowledged nor refused.
+    unknown: u64,
+    /// One more than the place of the last event that was acknowledged.
+    next: u64,
+}
+
+impl<'a> Truth<'a> {
+    /// Counts what became of the events of each key.
+    pub(crate) fn new(plan: &'a Plan, ledger: &'a Ledger, keys: u32) -> Self {
+        let mut all = vec![KeyTruth::default(); keys as usize];
+        for number in 0..plan.events() {
+            let event = plan.event(number);
+            let Some(key) = all.get_mut(event.key as usize) else { continue };
+            if ledger.is_acknowledged(number) {
+                key.acknowledged += 1;
+                key.next = event.sequence + 1;
+            } else if !ledger.is_refused(number) {
+                key.unknown += 1;
             }
         }
-        if let Some(ending) = &account.ended {
-            violations.connections_ended += 1;
-            *violations.endings.entry(ending.clone()).or_default() += 1;
+        Self { plan, ledger, keys: all }
+    }
+
+    /// Returns how many records all connections together should get.
+    pub(crate) fn expected(&self, layout: &Layout) -> u64 {
+        let keys = (0..layout.connections()).flat_map(|number| layout.channels_of(number)).flatten();
+        keys.filter_map(|key| self.keys.get(key as usize)).map(|key| key.acknowledged).sum()
+    }
+
+    /// Returns what was wrong. An event that was never acknowledged may be missing; one that was refused has to be.
+    pub(crate) fn judge(&self, accounts: &[Account], max_rate: Option<f64>) -> Violations {
+        let mut violations = Violations::default();
+        for account in accounts {
+            violations.repeated += account.findings.repeated;
+            violations.out_of_order += account.findings.out_of_order;
+            violations.corrupt += account.findings.corrupt;
+            violations.miscounted += account.findings.miscounted;
+            for channel in &account.channels {
+                self.judge_channel(channel, max_rate, &mut violations);
+            }
+            if let Some(ending) = &account.ended {
+                violations.connections_ended += 1;
+                *violations.endings.entry(ending.clone()).or_default() += 1;
+            }
+        }
+        violations
+    }
+
+    fn judge_channel(&self, channel: &Arrived, max_rate: Option<f64>, violations: &mut Violations) {
+        match &channel.records {
+            Records::Lossless(sequences) => {
+                for (key, sequence) in channel.keys.clone().zip(sequences) {
+                    let count = self.plan.count(key);
+                    let missing = sequence.missing(count).map(|place| self.plan.number_of(key, place));
+                    violations.lost +=
+                        missing.filter(|number| self.ledger.is_acknowledged(*number)).count() as u64;
+                    if self.ledger.refused() > 0 {
+                        let arrived = (0..count).filter(|place| sequence.has(*place));
+                        let arrived = arrived.map(|place| self.plan.number_of(key, place));
+                        violations.refused_but_delivered +=
+                            arrived.filter(|number| self.ledger.is_refused(*number)).count() as u64;
+                    }
+                }
+            }
+            Records::Conflated { keys, skipped } => {
+                let truth = || channel.keys.clone().filter_map(|key| self.keys.get(key as usize));
+                let there = There {
+                    acknowledged: truth().map(|key| key.acknowledged).sum(),
+                    unknown: truth().map(|key| key.unknown).sum(),
+                };
+                let sum = Sum::of(keys.iter().map(|key| key.deliveries).sum(), *skipped, there);
+                violations.untold += sum.untold;
+                violations.invented += sum.invented;
+                violations.stale +=
+                    truth().zip(keys).filter(|(truth, key)| key.next < truth.next).count() as u64;
+                violations.over_rate +=
+                    keys.iter().filter(|key| max_rate.is_some_and(|rate| key.is_over(rate))).count() as u64;
+            }
         }
     }
-    violations
+}
+
+/// Returns what connections found together.
+pub(crate) fn findings<'a>(accounts: impl Iterator<Item = &'a Account>) -> Findings {
+    accounts.fold(Findings::default(), |mut all, account| {
+        all.add(&account.findings);
+        all
+    })
 }
 
 #[cfg(test)]
@@ -44,26 +115,36 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::{subscribe::Findings, verify::Sequence};
 
     /// A run of 4 events of one key, of which 0 and 1 were acknowledged, 2 refused, and 3 is unknown.
-    #[track_caller]
-    fn check(arrived: &[u64], lost: u64, refused_but_delivered: u64) {
+    fn violations(arrived: &[u64], skipped: Option<u64>) -> Violations {
         let plan = Plan::new(4, 1, 1, Duration::from_secs(1));
         let ledger = Ledger::new(plan.events());
         ledger.acknowledge(0);
         ledger.acknowledge(1);
         ledger.refuse(2, "too large");
         ledger.unknown("gone");
-        assert_eq!(expected(&plan, &ledger, [0, 0, 7].into_iter()), 4);
-        let mut sequence = Sequence::default();
+        let mut channel = Arrived::new(0..1, skipped.is_some());
         for number in arrived {
-            sequence.observe(*number);
+            channel.observe(0, *number, 0).expect("the channel has the key");
         }
-        let account = Account { keys: vec![(0, sequence)], findings: Findings::default(), ended: None };
-        let violations = judge(&plan, &ledger, &[account]);
+        channel.skip(skipped.unwrap_or_default());
+        let account = Account { channels: vec![channel], ..Account::default() };
+        Truth::new(&plan, &ledger, 1).judge(&[account], None)
+    }
+
+    #[track_caller]
+    fn check(arrived: &[u64], lost: u64, refused_but_delivered: u64) {
+        let violations = violations(arrived, None);
         assert_eq!((violations.lost, violations.refused_but_delivered), (lost, refused_but_delivered));
         assert_eq!(violations.is_empty(), lost + refused_but_delivered == 0);
+    }
+
+    #[track_caller]
+    fn check_conflated(arrived: &[u64], skipped: u64, untold: u64, invented: u64, stale: u64) {
+        let violations = violations(arrived, Some(skipped));
+        assert_eq!((violations.untold, violations.invented, violations.stale), (untold, invented, stale));
+        assert_eq!(violations.is_empty(), untold + invented + stale == 0);
     }
 
     #[test]
@@ -81,11 +162,43 @@ mod tests {
     }
 
     #[test]
+    fn a_conflated_channel_adds_up_and_ends_with_the_latest() {
+        check_conflated(&[0, 1], 0, 0, 0, 0);
+        check_conflated(&[1], 1, 0, 0, 0);
+        check_conflated(&[3], 2, 0, 0, 0);
+        check_conflated(&[1], 0, 1, 0, 0);
+        check_conflated(&[1], 3, 0, 1, 0);
+        check_conflated(&[0], 1, 0, 0, 1);
+    }
+
+    #[test]
     fn a_connection_that_ended_is_a_violation() {
-        let plan = Plan::new(4, 1, 1, Duration::from_secs(1));
-        let account = Account { keys: vec![], findings: Findings::default(), ended: Some("1006".into()) };
-        let violations = judge(&plan, &Ledger::new(4), &[account]);
+        let (plan, ledger) = (Plan::new(4, 1, 1, Duration::from_secs(1)), Ledger::new(4));
+        let account = Account { ended: Some("1006".into()), ..Account::default() };
+        let violations = Truth::new(&plan, &ledger, 1).judge(&[account], None);
         assert!(!violations.is_empty());
         assert_eq!(violations.endings.into_iter().collect::<Vec<_>>(), [("1006".into(), 1)]);
+    }
+
+    #[test]
+    fn every_subscriber_of_a_key_should_get_its_records() {
+        use clap::Parser as _;
+        let cli = crate::cli::Cli::try_parse_from([
+            "loadgen",
+            "--kafka",
+            "k:1",
+            "--keys",
+            "2",
+            "--connections",
+            "5",
+        ]);
+        let layout = Layout::new(&cli.expect("the arguments are sound"));
+        let plan = Plan::new(4, 2, 1, Duration::from_secs(1));
+        let ledger = Ledger::new(4);
+        // Two of key 0, with three subscribers, and one of key 1, with two.
+        ledger.acknowledge(0);
+        ledger.acknowledge(1);
+        ledger.acknowledge(2);
+        assert_eq!(Truth::new(&plan, &ledger, 2).expected(&layout), 2 * 3 + 2);
     }
 }

@@ -7,8 +7,10 @@
 
 use std::ops::Range;
 
+use serde::{Deserialize, Serialize};
+
 /// What arrived of one key on one connection.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
 pub(crate) struct Sequence {
     /// One more than the highest number that arrived.
     next: u64,

@@ -3,7 +3,6 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
-use hdrhistogram::Histogram;
 use rdkafka::{
     ClientConfig, ClientContext,
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
@@ -12,8 +11,8 @@ use rdkafka::{
     types::RDKafkaErrorCode,
 };
 
-use super::{Lane, key};
-use crate::ledger::Ledger;
+use super::Lane;
+use crate::{interval::Distribution, ledger::Ledger};
 
 /// How long Kafka may take to create a topic, or to answer for what is in flight at the end.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -66,12 +65,13 @@ pub(super) fn producer(broker: &str, ledger: &Arc<Ledger>) -> Result<Producer> {
 }
 
 /// Publishes a lane.
-pub(super) async fn run(mut lane: Lane, producer: Producer) -> Result<Histogram<u64>> {
+pub(super) async fn run(mut lane: Lane, producer: Producer) -> Result<Distribution> {
     while let Some(batch) = lane.take().await {
         for index in batch {
             let number = lane.number(index);
             let event = lane.publishing.plan.event(number);
-            let (key, value) = (key(event.key), lane.publishing.format.write(&event));
+            let publishing = &lane.publishing;
+            let (key, value) = (publishing.layout.key(event.key), publishing.format.write(&event));
             let opaque = usize::try_from(number).context("the run is too long")?;
             let mut record =
                 BaseRecord::with_opaque_to(&lane.publishing.topic, opaque).key(&key[..]).payload(&value[..]);

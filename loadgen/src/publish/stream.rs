@@ -6,7 +6,6 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
-use hdrhistogram::Histogram;
 use tailcast_proto::ingest::v1::{
     PublishStreamRequest, PublishStreamResponse, ingest_service_client::IngestServiceClient,
 };
@@ -15,12 +14,13 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 
 use super::{Lane, Publishing};
+use crate::interval::Distribution;
 
 /// How many requests wait for HTTP/2 to take them.
 const QUEUE: usize = 4;
 
 /// Publishes a lane.
-pub(super) async fn run(mut lane: Lane, channel: Channel) -> Result<Histogram<u64>> {
+pub(super) async fn run(mut lane: Lane, channel: Channel) -> Result<Distribution> {
     let mut client = IngestServiceClient::new(channel);
     let (requests, queue) = mpsc::channel(QUEUE);
     let (publishing, number) = (Arc::clone(&lane.publishing), lane.number);

@@ -1,14 +1,14 @@
 //! A lane that publishes by Publish calls, one at a time, because two at once could change places.
 
 use anyhow::{Result, bail};
-use hdrhistogram::Histogram;
 use tailcast_proto::ingest::v1::{PublishRequest, ingest_service_client::IngestServiceClient};
 use tonic::{Code, transport::Channel};
 
 use super::Lane;
+use crate::interval::Distribution;
 
 /// Publishes a lane.
-pub(super) async fn run(mut lane: Lane, mut client: IngestServiceClient<Channel>) -> Result<Histogram<u64>> {
+pub(super) async fn run(mut lane: Lane, mut client: IngestServiceClient<Channel>) -> Result<Distribution> {
     while let Some(batch) = lane.take().await {
         let numbers = batch.clone().map(|index| lane.number(index));
         match client.publish(PublishRequest { messages: lane.messages(batch.clone()) }).await {

@@ -1,27 +1,78 @@
 //! What a run found, as people read it.
 
-use std::fmt::{self, Write as _};
+use std::{collections::BTreeMap, fmt};
 
-use super::{LATENESS_MAX_US, Percentiles, Report, Violations, float};
+use super::{Memory, Report, Sessions, SlowReaders, StormFound, Verdict, Violations, float};
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let asked = &self.asked;
-        writeln!(
-            f,
-            "{} connections × {} channels of {} keys, {} events/s of {} bytes, {}",
-            asked.connections,
-            asked.channels_per_connection,
-            asked.keys,
-            asked.rate,
-            asked.payload_bytes,
-            asked.way_in
-        )?;
+        self.heading(f)?;
         let events = &self.events;
         writeln!(f, "events         {} published, {} acknowledged", events.published, events.acknowledged)?;
         for (reason, times) in &events.reasons {
             writeln!(f, "               {times} not acknowledged: {reason}")?;
         }
+        if events.published < events.planned {
+            writeln!(f, "               {} were planned", events.planned)?;
+        }
+        self.measurements(f)?;
+        write!(f, "{}", self.sessions)?;
+        if let Some(slow) = &self.slow {
+            write!(f, "{slow}")?;
+        }
+        if let Some(storm) = &self.storm {
+            write!(f, "{storm}")?;
+        }
+        if let Some(conflated) = &self.conflated {
+            writeln!(
+                f,
+                "conflated      {} records: {} delivered, {} said to be skipped",
+                conflated.records, conflated.delivered, conflated.skipped
+            )?;
+        }
+        let loadgen = &self.loadgen;
+        writeln!(f, "loadgen        {:.2} CPUs, late by {}", self.measured.own_cpus, loadgen.lateness_us)?;
+        writeln!(f, "               lag of its own tasks {}", loadgen.lag_us)?;
+        write!(f, "{}", self.violations)?;
+        for incident in &self.incidents {
+            writeln!(f, "INCIDENT       {incident}")?;
+        }
+        for reason in &loadgen.saturated {
+            writeln!(f, "SATURATED      {reason}")?;
+        }
+        for threshold in &self.thresholds {
+            writeln!(f, "{threshold}")?;
+        }
+        f.write_str(match self.verdict {
+            Verdict::Clean => "clean",
+            Verdict::Violated => "NOT CLEAN",
+            Verdict::Saturated => "NO VERDICT: loadgen was saturated, so what it measured is partly itself",
+            Verdict::ThresholdFailed => "clean, and A THRESHOLD FAILED",
+        })
+    }
+}
+
+impl Report {
+    fn heading(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let asked = &self.asked;
+        if let Some(scenario) = &asked.scenario {
+            writeln!(f, "{scenario}")?;
+        }
+        writeln!(
+            f,
+            "{} connections × {} {} channels of {} keys, {}, {} events/s of {} bytes, {}",
+            asked.connections,
+            asked.channels_per_connection,
+            asked.channel_form,
+            asked.keys,
+            asked.mode,
+            asked.rate,
+            asked.payload_bytes,
+            asked.way_in
+        )
+    }
+
+    fn measurements(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let measured = &self.measured;
         writeln!(f, "deliveries     {} in all, {} measured", self.deliveries, measured.deliveries)?;
         writeln!(
@@ -33,32 +84,113 @@ impl fmt::Display for Report {
             float(measured.bytes) / 1e6
         )?;
         writeln!(f, "latency        {}", self.latency_us)?;
-        if let (Some(each), Some(cpus)) = (measured.server_cpu_us_per_delivery, measured.server_cpus) {
-            writeln!(f, "server CPU     {each:.2} µs per delivery, {cpus:.2} CPUs")?;
+        if let Some(cpus) = measured.server_cpus {
+            let each = measured
+                .server_cpu_us_per_delivery
+                .map_or_else(|| "no delivery".to_owned(), |each| format!("{each:.2} µs per delivery"));
+            writeln!(f, "server CPU     {each}, {cpus:.2} CPUs")?;
         }
         if let Some(memory) = &self.memory {
+            write!(f, "{memory}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "server memory  per connection {} idle, {} at the end ({:.1}, {:.1}, {:.1} MB)",
+            bytes(self.per_idle_connection),
+            bytes(self.per_connection_at_end),
+            float(self.before) / 1e6,
+            float(self.idle) / 1e6,
+            float(self.end) / 1e6
+        )
+    }
+}
+
+impl fmt::Display for Sessions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.resumes > 0 || !self.closes.is_empty() || self.failed_attempts > 0 {
             writeln!(
                 f,
-                "server memory  {} bytes per idle connection, {} at the end ({:.1}, {:.1}, {:.1} MB)",
-                memory.per_idle_connection,
-                memory.per_connection_at_end,
-                float(memory.before) / 1e6,
-                float(memory.idle) / 1e6,
-                float(memory.end) / 1e6
+                "sessions       {} resumed, {} of them moved at a Goaway, {} failed attempts, closed by nodes: {}",
+                self.resumes,
+                self.moves,
+                self.failed_attempts,
+                codes(&self.closes)
             )?;
         }
-        writeln!(f, "loadgen        {:.2} CPUs, late by {}", measured.own_cpus, self.lateness_us)?;
+        if self.told_lost > 0 {
+            writeln!(f, "               {} subscriptions were told that records are lost", self.told_lost)?;
+        }
+        for (reason, times) in &self.skips {
+            writeln!(f, "               {times} ranges skipped: {reason}")?;
+        }
         if self.other_runs > 0 {
             writeln!(f, "               {} deliveries of other runs were left out", self.other_runs)?;
         }
-        if self.saturated {
+        Ok(())
+    }
+}
+
+impl fmt::Display for SlowReaders {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "slow readers   {} did not read for {:.1} s, closed by nodes: {}",
+            self.connections,
+            self.seconds,
+            codes(&self.closes)
+        )?;
+        writeln!(f, "               {}", self.latency_us)?;
+        if let (Some(before), Some(max), Some(after)) =
+            (self.memory_before, self.memory_max, self.memory_after)
+        {
             writeln!(
                 f,
-                "LOADGEN WAS SATURATED: it was itself more than {} ms late at p99, so latencies are partly its own",
-                LATENESS_MAX_US / 1000
+                "               server memory {:.1} MB before, {:.1} at most, {:.1} after: {} for each",
+                float(before) / 1e6,
+                float(max) / 1e6,
+                float(after) / 1e6,
+                bytes(self.growth_per_client)
             )?;
         }
-        write!(f, "{}{}", self.violations, if self.clean { "clean" } else { "NOT CLEAN" })
+        Ok(())
+    }
+}
+
+impl fmt::Display for StormFound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let after = |seconds: Option<f64>| {
+            seconds.map_or_else(|| "never".to_owned(), |seconds| format!("{seconds:.2} s"))
+        };
+        writeln!(
+            f,
+            "storm          away for {:.1} s, {} to {} records behind",
+            self.away_seconds,
+            self.behind_min.unwrap_or_default(),
+            self.behind_max
+        )?;
+        writeln!(f, "               {} resumed, all after {}", self.resumed, after(self.resumed_seconds))?;
+        writeln!(
+            f,
+            "               {} caught up, all after {}",
+            self.caught_up,
+            after(self.caught_up_seconds)
+        )?;
+        writeln!(f, "               {}", self.latency_us)?;
+        match (self.catch_up_bytes, self.catch_up_ratio) {
+            (Some(read), Some(ratio)) => writeln!(
+                f,
+                "               nodes read {:.1} MB from Kafka to catch up, for {:.1} MB that were missed: {ratio:.2} ×",
+                float(read) / 1e6,
+                float(self.unique_bytes) / 1e6
+            ),
+            _ => writeln!(f, "               {:.1} MB were missed", float(self.unique_bytes) / 1e6),
+        }
     }
 }
 
@@ -69,12 +201,9 @@ impl fmt::Display for Violations {
             "violations     {} lost, {} repeated, {} out of order, {} corrupt",
             self.lost, self.repeated, self.out_of_order, self.corrupt
         )?;
-        if self.refused_but_delivered > 0 {
-            writeln!(
-                f,
-                "               {} refused by ingest and delivered all the same",
-                self.refused_but_delivered
-            )?;
+        // The others are said when there are any.
+        for (name, count) in self.counts().into_iter().skip(4).filter(|(_, count)| *count > 0) {
+            writeln!(f, "               {count} {}", name.replace('_', " "))?;
         }
         for (ending, connections) in &self.endings {
             writeln!(f, "               {connections} connections ended: {ending}")?;
@@ -83,19 +212,13 @@ impl fmt::Display for Violations {
     }
 }
 
-impl fmt::Display for Percentiles {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut line = String::new();
-        let all = [
-            ("p50", self.p50),
-            ("p90", self.p90),
-            ("p99", self.p99),
-            ("p99.9", self.p99_9),
-            ("max", self.max),
-        ];
-        for (name, us) in all {
-            write!(line, "{name} {:.2}  ", float(us) / 1000.0)?;
-        }
-        write!(f, "{}  (ms)", line.trim_end())
+fn bytes(bytes: Option<u64>) -> String {
+    bytes.map_or_else(|| "not measurable".to_owned(), |bytes| format!("{bytes} bytes"))
+}
+
+fn codes(closes: &BTreeMap<u16, u64>) -> String {
+    if closes.is_empty() {
+        return "none".to_owned();
     }
+    closes.iter().map(|(code, times)| format!("{times} × {code}")).collect::<Vec<_>>().join(", ")
 }

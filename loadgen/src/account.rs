@@ -1,0 +1,125 @@
+//! What a connection received, as it is handed in at the end; possibly by another process.
+
+use std::{collections::BTreeMap, ops::Range};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    conflation::Latest,
+    verify::{Arrival, Sequence},
+};
+
+/// What a connection received, at the end.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Account {
+    /// Whether it stopped reading for a while.
+    pub(crate) slow: bool,
+    pub(crate) channels: Vec<Arrived>,
+    pub(crate) findings: Findings,
+    /// Why the connection ended before the run was over.
+    pub(crate) ended: Option<String>,
+}
+
+/// What arrived of a channel.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Arrived {
+    /// The keys of the channel, by their numbers.
+    pub(crate) keys: Range<u32>,
+    pub(crate) records: Records,
+}
+
+/// The records of each key of a channel.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum Records {
+    /// All have to come.
+    Lossless(Vec<Sequence>),
+    /// The latest have to come, and the others to be counted.
+    Conflated {
+        keys: Vec<Latest>,
+        /// How many were said to be skipped.
+        skipped: u64,
+    },
+}
+
+/// What a connection found, beside what each channel received.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Findings {
+    pub(crate) repeated: u64,
+    pub(crate) out_of_order: u64,
+    /// Wrong checksums, and events of a channel that this is not.
+    pub(crate) corrupt: u64,
+    /// Deliveries whose own count of skipped records is not what was missing before them.
+    pub(crate) miscounted: u64,
+    /// Events of other runs.
+    pub(crate) other_runs: u64,
+    /// Sessions that the node ended, by close code; 1006 without one.
+    pub(crate) closes: BTreeMap<u16, u64>,
+    /// Sessions that were left because the node said `Goaway`.
+    pub(crate) moves: u64,
+    /// Sessions that were resumed from their positions, for whatever reason.
+    pub(crate) resumes: u64,
+    /// Attempts to come back that failed.
+    pub(crate) failed_attempts: u64,
+    /// Resumed subscriptions that were told that records are lost.
+    pub(crate) told_lost: u64,
+    /// Ranges that were said to be skipped, by reason.
+    pub(crate) skips: BTreeMap<String, u64>,
+}
+
+impl Arrived {
+    /// Starts with nothing.
+    pub(crate) fn new(keys: Range<u32>, conflated: bool) -> Self {
+        let records = if conflated {
+            Records::Conflated { keys: vec![Latest::default(); keys.len()], skipped: 0 }
+        } else {
+            Records::Lossless(vec![Sequence::default(); keys.len()])
+        };
+        Self { keys, records }
+    }
+
+    /// Takes an event. Returns how it arrived, and how many of its key are missing directly before it; `None`: it is of no key
+    /// of this channel.
+    pub(crate) fn observe(&mut self, key: u32, number: u64, now_ns: u64) -> Option<(Arrival, u64)> {
+        let at = usize::try_from(key.checked_sub(self.keys.start)?).ok()?;
+        Some(match &mut self.records {
+            Records::Lossless(sequences) => (sequences.get_mut(at)?.observe(number), 0),
+            Records::Conflated { keys, .. } => {
+                let latest = keys.get_mut(at)?;
+                let missing = number.saturating_sub(latest.next);
+                (latest.observe(number, now_ns), missing)
+            }
+        })
+    }
+
+    /// Takes that records were said to be skipped. Returns how many of them count as accounted for.
+    pub(crate) fn skip(&mut self, records: u64) -> u64 {
+        match &mut self.records {
+            Records::Lossless(_) => 0,
+            Records::Conflated { skipped, .. } => {
+                *skipped += records;
+                records
+            }
+        }
+    }
+}
+
+impl Findings {
+    /// Adds what another connection found.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.repeated += other.repeated;
+        self.out_of_order += other.out_of_order;
+        self.corrupt += other.corrupt;
+        self.miscounted += other.miscounted;
+        self.other_runs += other.other_runs;
+        self.moves += other.moves;
+        self.resumes += other.resumes;
+        self.failed_attempts += other.failed_attempts;
+        self.told_lost += other.told_lost;
+        for (code, times) in &other.closes {
+            *self.closes.entry(*code).or_default() += times;
+        }
+        for (reason, times) in &other.skips {
+            *self.skips.entry(reason.clone()).or_default() += times;
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! What is made of the results.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::Args;
+
+use crate::threshold::Threshold;
+
+/// What is made of the results.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Output {
+    /// A bound that the run has to keep, as FIGURE OPERATOR NUMBER[UNIT]: 'p99<20ms', 'lost==0', 'cpu_us_per_delivery<40'. May
+    /// be given several times; the exit code is 99 when one is not kept.
+    #[arg(long = "threshold", value_name = "BOUND")]
+    pub(crate) thresholds: Vec<Threshold>,
+
+    /// How late loadgen itself may be, at its 99th percentile, before it calls itself saturated and gives no verdict: in
+    /// taking events that are due, and in waking its own tasks.
+    #[arg(long, default_value = "10ms", value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub(crate) late_max: Duration,
+
+    /// Write the results as JSON (loadgen/schema.json) to a file, or to standard output with `-`; the summary then goes to
+    /// standard error.
+    #[arg(long, value_name = "FILE|-")]
+    pub(crate) json: Option<PathBuf>,
+
+    /// Write the distribution of latency in HdrHistogram's text form, in milliseconds.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) hgrm: Option<PathBuf>,
+
+    /// Write a page with latency by percentile and over time: one file, without scripts.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
+}

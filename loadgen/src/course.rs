@@ -1,0 +1,174 @@
+//! What the run does while it goes: looks at the servers, and lets a storm end.
+//!
+//! Called every now and then with the time since the start; keeps what it saw for the report.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Result;
+
+use crate::{
+    cli::{Cli, Places},
+    fleet::Fleet,
+    ledger::Ledger,
+    node_metrics,
+    plan::Plan,
+    servers::{CpuMark, CpuStretch, MemoryTrack, Servers},
+    slow::Slow,
+    storm::Storm,
+    tally::Tally,
+};
+
+/// What nodes have read from Kafka for who is behind.
+const CATCH_UP_BYTES: &str = "tailcast_push_catch_up_read_bytes_total";
+
+/// How long events that are due may take to be acknowledged before a storm ends without them.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
+/// From the word that all come back to when they do, so that workers do so at once.
+const NOTICE: Duration = Duration::from_millis(100);
+
+/// What the run does while it goes.
+pub(crate) struct Course {
+    places: Places,
+    plan: Arc<Plan>,
+    ledger: Arc<Ledger>,
+    connections: u64,
+    slow: Option<Slow>,
+    storm: Option<Storm>,
+    storm_stage: StormStage,
+    /// From when to when to measure, after the start.
+    measured: (Duration, Duration),
+    pub(crate) servers: Servers,
+    pub(crate) memory: MemoryTrack,
+    first: Option<CpuMark>,
+    last: Option<CpuMark>,
+    pub(crate) incidents: Vec<String>,
+}
+
+/// How far a storm is.
+#[derive(Debug, Clone, Copy)]
+enum StormStage {
+    Before,
+    /// All are away; so many bytes had been read.
+    Away(Option<u64>),
+    Back(StormEnd),
+    Over(StormEnd),
+}
+
+/// What was seen of a storm from outside.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct StormEnd {
+    /// When all came back, in nanoseconds after the start.
+    pub(crate) reconnect_ns: u64,
+    /// What the nodes read from Kafka: before, and since then.
+    before: Option<u64>,
+    pub(crate) catch_up_bytes: Option<u64>,
+}
+
+impl Course {
+    pub(crate) fn new(
+        cli: &Cli,
+        plan: &Arc<Plan>,
+        ledger: &Arc<Ledger>,
+        storm: Option<Storm>,
+    ) -> Result<Self> {
+        Ok(Self {
+            places: cli.places.clone(),
+            plan: Arc::clone(plan),
+            ledger: Arc::clone(ledger),
+            connections: cli.readers.connections.into(),
+            slow: Slow::new(cli),
+            storm,
+            storm_stage: StormStage::Before,
+            measured: (cli.load.warmup, cli.load.length()),
+            servers: Servers::new(&cli.places.server_pids)?,
+            memory: MemoryTrack::default(),
+            first: None,
+            last: None,
+            incidents: Vec::new(),
+        })
+    }
+
+    /// Looks at what has to be looked at by now.
+    pub(crate) async fn at(&mut self, elapsed: Duration, fleet: &mut Fleet, tally: &Tally) -> Result<()> {
+        if self.first.is_none() && elapsed >= self.measured.0 {
+            self.first = Some(self.servers.mark());
+        }
+        if self.last.is_none() && elapsed >= self.measured.1 {
+            self.last = Some(self.servers.mark());
+        }
+        if self.slow.as_ref().is_some_and(|slow| elapsed >= slow.silence.start) {
+            let memory = self.servers.memory();
+            self.memory.slow(memory);
+        }
+        match self.storm {
+            Some(storm) => self.storm(storm, elapsed, fleet, tally).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Returns what was used in the measured stretch, or, of a run that ended early, in as much of it as there was.
+    pub(crate) fn cpu(&mut self) -> CpuStretch {
+        let last = self.last.unwrap_or_else(|| self.servers.mark());
+        last.since(&self.first.unwrap_or(last))
+    }
+
+    /// Returns what was seen of a storm, once all were told to come back.
+    pub(crate) async fn storm_end(&mut self) -> Option<StormEnd> {
+        match self.storm_stage {
+            StormStage::Before | StormStage::Away(_) => None,
+            StormStage::Back(end) => Some(self.measure(end).await),
+            StormStage::Over(end) => Some(end),
+        }
+    }
+
+    async fn storm(
+        &mut self,
+        storm: Storm,
+        elapsed: Duration,
+        fleet: &mut Fleet,
+        tally: &Tally,
+    ) -> Result<()> {
+        match self.storm_stage {
+            StormStage::Before if elapsed.as_nanos() >= u128::from(storm.drop_ns) => {
+                self.storm_stage = StormStage::Away(self.catch_up_bytes().await);
+            }
+            StormStage::Away(before) if self.is_behind(storm, elapsed) => {
+                let at = elapsed + NOTICE;
+                let reconnect_ns = u64::try_from(at.as_nanos()).unwrap_or(u64::MAX);
+                fleet.reconnect(reconnect_ns).await?;
+                self.storm_stage = StormStage::Back(StormEnd { reconnect_ns, before, catch_up_bytes: None });
+            }
+            StormStage::Back(end) if tally.storm.caught_up >= self.connections => {
+                self.storm_stage = StormStage::Over(self.measure(end).await);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Returns whether all have missed enough: those events are due and answered for, or had time to be.
+    fn is_behind(&self, storm: Storm, elapsed: Duration) -> bool {
+        let due = Duration::from_nanos(self.plan.due_ns(storm.behind_after));
+        let answered = self.ledger.answered() >= storm.behind_after;
+        elapsed >= due && (answered || elapsed >= due + ANSWER_WITHIN)
+    }
+
+    async fn measure(&mut self, end: StormEnd) -> StormEnd {
+        let read = self.catch_up_bytes().await.zip(end.before);
+        StormEnd { catch_up_bytes: read.map(|(now, before)| now.saturating_sub(before)), ..end }
+    }
+
+    async fn catch_up_bytes(&mut self) -> Option<u64> {
+        if self.places.server_metrics.is_empty() {
+            return None;
+        }
+        match node_metrics::sum(&self.places.server_metrics, CATCH_UP_BYTES).await {
+            Ok(bytes) => Some(bytes),
+            Err(error) => {
+                self.incidents.push(format!("what was read to catch up is not known: {error:#}"));
+                None
+            }
+        }
+    }
+}

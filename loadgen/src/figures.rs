@@ -1,0 +1,106 @@
+//! The figures of a report by their names: what thresholds can be about.
+
+use crate::report::{Report, float};
+
+/// What a figure is measured in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unit {
+    /// A number of things, or a ratio.
+    Number,
+    /// Microseconds.
+    Time,
+    /// Bytes.
+    Bytes,
+}
+
+/// A figure of a report.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Figure {
+    pub(crate) name: &'static str,
+    pub(crate) unit: Unit,
+    /// Reads it; `None`: this run did not measure it.
+    read: fn(&Report) -> Option<f64>,
+}
+
+const SECOND_US: f64 = 1e6;
+
+/// All figures. The kinds of violations are added by their own names.
+const FIGURES: [Figure; 31] = [
+    time("p50", |report| us(report, report.latency_us.p50)),
+    time("p90", |report| us(report, report.latency_us.p90)),
+    time("p99", |report| us(report, report.latency_us.p99)),
+    time("p99.9", |report| us(report, report.latency_us.p99_9)),
+    time("max", |report| us(report, report.latency_us.max)),
+    number("lost", |report| Some(float(report.violations.lost))),
+    number("repeated", |report| Some(float(report.violations.repeated))),
+    number("out_of_order", |report| Some(float(report.violations.out_of_order))),
+    number("corrupt", |report| Some(float(report.violations.corrupt))),
+    number("violations", |report| {
+        Some(report.violations.counts().iter().map(|(_, count)| float(*count)).sum())
+    }),
+    number("connections_ended", |report| Some(float(report.violations.connections_ended))),
+    number("closes", |report| Some(float(report.sessions.closes.values().sum()))),
+    number("closed_1006", |report| Some(closed(report, 1006))),
+    number("closed_4508", |report| Some(closed(report, 4508))),
+    number("closed_4510", |report| Some(closed(report, 4510))),
+    number("resumes", |report| Some(float(report.sessions.resumes))),
+    number("told_lost", |report| Some(float(report.sessions.told_lost))),
+    number("not_acknowledged", |report| Some(float(report.events.planned - report.events.acknowledged))),
+    number("deliveries", |report| Some(float(report.deliveries))),
+    number("deliveries_per_second", |report| Some(report.measured.deliveries_per_second)),
+    number("deliveries_per_message", |report| Some(report.measured.deliveries_per_message)),
+    number("cpu_us_per_delivery", |report| report.measured.server_cpu_us_per_delivery),
+    number("server_cpus", |report| report.measured.server_cpus),
+    bytes("bytes_per_idle_connection", |report| report.memory?.per_idle_connection.map(float)),
+    bytes("bytes_per_connection_at_end", |report| report.memory?.per_connection_at_end.map(float)),
+    time("slow_p99", |report| report.slow.as_ref().map(|slow| float(slow.latency_us.p99))),
+    bytes("bytes_per_slow_client", |report| report.slow.as_ref()?.growth_per_client.map(float)),
+    time("resumed_within", |report| {
+        let storm = report.storm.filter(|storm| storm.resumed == u64::from(report.asked.connections))?;
+        storm.resumed_seconds.map(|seconds| seconds * SECOND_US)
+    }),
+    time("caught_up_within", |report| {
+        let storm = report.storm.filter(|storm| storm.caught_up == u64::from(report.asked.connections))?;
+        storm.caught_up_seconds.map(|seconds| seconds * SECOND_US)
+    }),
+    number("catch_up_ratio", |report| report.storm?.catch_up_ratio),
+    number("skipped", |report| report.conflated.map(|conflated| float(conflated.skipped))),
+];
+
+impl Figure {
+    /// Returns the figure of this name.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        FIGURES.into_iter().find(|figure| figure.name == name)
+    }
+
+    /// Returns the names of all figures.
+    pub(crate) fn names() -> String {
+        FIGURES.map(|figure| figure.name).join(", ")
+    }
+
+    /// Reads it from a report; `None`: the run did not measure it.
+    pub(crate) fn read(&self, report: &Report) -> Option<f64> {
+        (self.read)(report)
+    }
+}
+
+const fn number(name: &'static str, read: fn(&Report) -> Option<f64>) -> Figure {
+    Figure { name, unit: Unit::Number, read }
+}
+
+const fn time(name: &'static str, read: fn(&Report) -> Option<f64>) -> Figure {
+    Figure { name, unit: Unit::Time, read }
+}
+
+const fn bytes(name: &'static str, read: fn(&Report) -> Option<f64>) -> Figure {
+    Figure { name, unit: Unit::Bytes, read }
+}
+
+/// A latency, where anything came.
+fn us(report: &Report, us: u64) -> Option<f64> {
+    (report.latency_us.count > 0).then(|| float(us))
+}
+
+fn closed(report: &Report, code: u16) -> f64 {
+    float(report.sessions.closes.get(&code).copied().unwrap_or_default())
+}

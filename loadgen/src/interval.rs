@@ -1,0 +1,224 @@
+//! What happened in a second or less: what processes tell each other, and what a run is summed up from.
+
+use std::ops::{AddAssign, Sub};
+
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// What happened between two moments.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Interval {
+    /// From when to when, in nanoseconds after the start of the schedule.
+    pub(crate) from_ns: u64,
+    pub(crate) to_ns: u64,
+    /// What came.
+    pub(crate) count: Count,
+    pub(crate) latencies: Latencies,
+    /// How far the reconnect storm is, at the end.
+    pub(crate) storm: StormCount,
+    /// CPU time that the process used, in microseconds.
+    pub(crate) cpu_us: u64,
+    /// How late the process woke its own tasks.
+    pub(crate) lag: Distribution,
+}
+
+/// How much came.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Count {
+    /// Deliveries of this run.
+    pub(crate) deliveries: u64,
+    /// Those that were not repetitions.
+    pub(crate) distinct: u64,
+    /// Records that conflated subscriptions were told are skipped.
+    pub(crate) skipped: u64,
+    /// WebSocket messages that carried deliveries.
+    pub(crate) messages: u64,
+    /// Their bytes, without WebSocket framing.
+    pub(crate) bytes: u64,
+}
+
+/// How far a reconnect storm is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StormCount {
+    /// Connections that have their subscriptions again, and when the last of them had.
+    pub(crate) resumed: u64,
+    pub(crate) resumed_ns: u64,
+    /// Connections that have what was published while they were away, and when the last of them had.
+    pub(crate) caught_up: u64,
+    pub(crate) caught_up_ns: u64,
+    /// The fewest and most records that a connection had missed when it came back.
+    pub(crate) behind_min: Option<u64>,
+    pub(crate) behind_max: u64,
+}
+
+/// Latencies in microseconds, from when an event was due to its delivery.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Latencies {
+    /// Of connections that always read, for events that came to them live.
+    pub(crate) regular: Distribution,
+    /// Of connections that stop reading for a while.
+    pub(crate) slow: Distribution,
+    /// Of events that were due while their connection was away in a reconnect storm.
+    pub(crate) away: Distribution,
+}
+
+/// A histogram of microseconds up to an hour, exact to 3 digits; longer ones count as an hour.
+#[derive(Debug, Clone)]
+pub(crate) struct Distribution(pub(crate) Histogram<u64>);
+
+impl Interval {
+    /// Returns how long it is, in nanoseconds.
+    pub(crate) fn length_ns(&self) -> u64 {
+        self.to_ns.saturating_sub(self.from_ns)
+    }
+}
+
+impl Count {
+    /// Returns how many records are accounted for: they came, or were said to be skipped.
+    pub(crate) fn accounted(&self) -> u64 {
+        self.distinct + self.skipped
+    }
+}
+
+impl AddAssign for Count {
+    fn add_assign(&mut self, other: Self) {
+        self.deliveries += other.deliveries;
+        self.distinct += other.distinct;
+        self.skipped += other.skipped;
+        self.messages += other.messages;
+        self.bytes += other.bytes;
+    }
+}
+
+impl Sub for Count {
+    type Output = Self;
+
+    fn sub(self, earlier: Self) -> Self {
+        Self {
+            deliveries: self.deliveries - earlier.deliveries,
+            distinct: self.distinct - earlier.distinct,
+            skipped: self.skipped - earlier.skipped,
+            messages: self.messages - earlier.messages,
+            bytes: self.bytes - earlier.bytes,
+        }
+    }
+}
+
+impl StormCount {
+    /// Takes that a connection has its subscriptions again, so many records behind.
+    pub(crate) fn resume(&mut self, now_ns: u64, behind: u64) {
+        let one = Self { resumed: 1, resumed_ns: now_ns, behind_min: Some(behind), ..Self::default() };
+        *self += Self { behind_max: behind, ..one };
+    }
+
+    /// Takes that a connection has what it missed.
+    pub(crate) fn catch_up(&mut self, now_ns: u64) {
+        *self += Self { caught_up: 1, caught_up_ns: now_ns, ..Self::default() };
+    }
+}
+
+impl AddAssign for StormCount {
+    /// Adds another process's.
+    fn add_assign(&mut self, other: Self) {
+        self.resumed += other.resumed;
+        self.resumed_ns = self.resumed_ns.max(other.resumed_ns);
+        self.caught_up += other.caught_up;
+        self.caught_up_ns = self.caught_up_ns.max(other.caught_up_ns);
+        self.behind_min = self.behind_min.into_iter().chain(other.behind_min).min();
+        self.behind_max = self.behind_max.max(other.behind_max);
+    }
+}
+
+impl Latencies {
+    pub(crate) fn new() -> Self {
+        Self { regular: Distribution::new(), slow: Distribution::new(), away: Distribution::new() }
+    }
+
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.regular.add(&other.regular);
+        self.slow.add(&other.slow);
+        self.away.add(&other.away);
+    }
+
+    pub(crate) fn reset(&mut self) {
+        for part in [&mut self.regular, &mut self.slow, &mut self.away] {
+            part.0.reset();
+        }
+    }
+}
+
+impl Distribution {
+    pub(crate) fn new() -> Self {
+        Self(Histogram::new_with_bounds(1, 3_600_000_000, 3).expect("the bounds are in order"))
+    }
+
+    /// Records a time in microseconds.
+    pub(crate) fn record(&mut self, us: u64) {
+        self.0.saturating_record(us);
+    }
+
+    pub(crate) fn add(&mut self, other: &Self) {
+        // Adding walks all buckets, and most intervals have nothing of what is rare.
+        if !other.0.is_empty() {
+            self.0.add(&other.0).expect("the bounds are the same");
+        }
+    }
+}
+
+impl Serialize for Distribution {
+    /// As pairs of a value and its count: an interval has few of the buckets.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer
+            .collect_seq(self.0.iter_recorded().map(|step| (step.value_iterated_to(), step.count_at_value())))
+    }
+}
+
+impl<'de> Deserialize<'de> for Distribution {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut all = Self::new();
+        for (value, count) in Vec::<(u64, u64)>::deserialize(deserializer)? {
+            all.0.saturating_record_n(value, count);
+        }
+        Ok(all)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::proptest;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_distribution_survives_the_pipe(values in proptest::collection::vec(0_u64..5_000_000_000, 0..50)) {
+            let mut there = Distribution::new();
+            values.iter().for_each(|value| there.record(*value));
+            let text = serde_json::to_string(&there).expect("it is JSON");
+            let here: Distribution = serde_json::from_str(&text).expect("it was written");
+            let pairs = |of: &Distribution| serde_json::to_string(of).expect("it is JSON");
+            assert_eq!(pairs(&here), text);
+            let ends = |of: &Distribution| (of.0.len(), of.0.max(), of.0.value_at_quantile(0.5));
+            assert_eq!(ends(&here), ends(&there));
+        }
+    }
+
+    #[test]
+    fn storms_of_processes_add_up() {
+        let (mut all, mut other) = (StormCount::default(), StormCount::default());
+        all.resume(5, 100);
+        all.resume(7, 90);
+        other.resume(6, 300);
+        other.catch_up(9);
+        all += other;
+        let expected = StormCount {
+            resumed: 3,
+            resumed_ns: 7,
+            caught_up: 1,
+            caught_up_ns: 9,
+            behind_min: Some(90),
+            behind_max: 300,
+        };
+        assert_eq!(all, expected);
+    }
+}

@@ -1,0 +1,50 @@
+//! From what was typed to what is meant: the command line, with the scenario that it names laid under it.
+
+use std::{env, fmt};
+
+use clap::{
+    CommandFactory as _, Parser as _,
+    error::{ContextKind, ErrorKind},
+};
+
+use crate::{cli::Cli, scenario::Scenario};
+
+/// What is meant.
+#[derive(Debug)]
+pub(crate) struct Invocation {
+    pub(crate) cli: Cli,
+    /// All of it as arguments, for other processes of the run.
+    pub(crate) arguments: Vec<String>,
+}
+
+impl Invocation {
+    /// Reads the command line; ends the process with code 2 where it or the scenario is wrong.
+    pub(crate) fn read() -> Self {
+        let given: Vec<_> = env::args().skip(1).collect();
+        let scenario = Scenario::of(&given).unwrap_or_else(|error| refuse(&error));
+        let own = scenario.as_ref().map(|scenario| scenario.arguments(&given)).unwrap_or_default();
+        let arguments: Vec<_> = own.into_iter().chain(given).collect();
+        let name = env!("CARGO_PKG_NAME").to_owned();
+        let parsed = Cli::try_parse_from([name].into_iter().chain(arguments.iter().cloned()));
+        let cli = parsed.unwrap_or_else(|error| {
+            let complaint = error.get(ContextKind::InvalidArg).map(ToString::to_string).unwrap_or_default();
+            match scenario.as_ref().and_then(|scenario| scenario.place(&complaint)) {
+                Some(place) => refuse(&format!("{place}: {}", first_line(&error))),
+                None => error.exit(),
+            }
+        });
+        if let Err(text) = cli.check() {
+            refuse(&text)
+        }
+        Self { cli, arguments }
+    }
+}
+
+fn refuse(reason: &dyn fmt::Display) -> ! {
+    Cli::command().error(ErrorKind::ValueValidation, reason).exit()
+}
+
+fn first_line(error: &clap::Error) -> String {
+    let text = error.to_string();
+    text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned()
+}

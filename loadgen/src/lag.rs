@@ -1,0 +1,49 @@
+//! How late this process wakes its own tasks: what its latencies contain of itself.
+
+use std::{
+    mem,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep_until},
+};
+
+use crate::interval::Distribution;
+
+/// How often it is looked at. Tokio's timers are a millisecond coarse.
+const EVERY: Duration = Duration::from_millis(10);
+
+/// A task that sleeps and notes when it was woken. It ends when this is dropped.
+pub(crate) struct Lag {
+    late: Arc<Mutex<Distribution>>,
+    _task: JoinSet<()>,
+}
+
+impl Lag {
+    /// Starts to look.
+    pub(crate) fn start() -> Self {
+        let late = Arc::new(Mutex::new(Distribution::new()));
+        let mut task = JoinSet::new();
+        task.spawn(look(Arc::clone(&late)));
+        Self { late, _task: task }
+    }
+
+    /// Takes what was noted since the last time.
+    pub(crate) fn take(&self) -> Distribution {
+        let mut late = self.late.lock().unwrap_or_else(PoisonError::into_inner);
+        mem::replace(&mut late, Distribution::new())
+    }
+}
+
+async fn look(late: Arc<Mutex<Distribution>>) {
+    let mut due = Instant::now() + EVERY;
+    loop {
+        sleep_until(due).await;
+        let us = due.elapsed().as_micros();
+        late.lock().unwrap_or_else(PoisonError::into_inner).record(u64::try_from(us).unwrap_or(u64::MAX));
+        due = Instant::now() + EVERY;
+    }
+}

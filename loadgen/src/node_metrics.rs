@@ -1,0 +1,113 @@
+//! What push nodes say of themselves: the sum of a counter over their metrics pages.
+
+use std::{str::FromStr, time::Duration};
+
+use anyhow::{Context as _, Result, bail};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::timeout,
+};
+
+/// How long a node may take to answer.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The largest page that is read.
+const PAGE_BYTES_MAX: u64 = 4 << 20;
+
+/// Where a node shows its metrics.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct MetricsUrl {
+    /// HOST:PORT.
+    authority: String,
+    path: String,
+}
+
+impl FromStr for MetricsUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let rest = text.strip_prefix("http://").ok_or("metrics are at http://HOST:PORT/metrics")?;
+        let (authority, path) = rest.split_once('/').unwrap_or((rest, "metrics"));
+        if !authority.contains(':') {
+            return Err(format!("{authority} has no port; metrics are at http://HOST:PORT/metrics"));
+        }
+        Ok(Self { authority: authority.to_owned(), path: format!("/{path}") })
+    }
+}
+
+/// Returns the sum of a counter without labels over all nodes. A node that does not answer is an error: a sum without it would
+/// be believed.
+pub(crate) async fn sum(nodes: &[MetricsUrl], metric: &str) -> Result<u64> {
+    let mut all = 0;
+    for node in nodes {
+        let reading = timeout(PATIENCE, page(node));
+        let page = reading.await.unwrap_or_else(|_| bail!("it did not answer"));
+        let page = page.with_context(|| format!("the metrics at http://{}{}", node.authority, node.path))?;
+        all += value(&page, metric).with_context(|| format!("{} does not show {metric}", node.authority))?;
+    }
+    Ok(all)
+}
+
+/// Asks in HTTP/1.0, so that the answer is not in chunks.
+async fn page(node: &MetricsUrl) -> Result<String> {
+    let mut stream = TcpStream::connect(&node.authority).await?;
+    let request = format!("GET {} HTTP/1.0\r\nHost: {}\r\n\r\n", node.path, node.authority);
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = String::new();
+    stream.take(PAGE_BYTES_MAX).read_to_string(&mut answer).await?;
+    let (head, body) = answer.split_once("\r\n\r\n").context("it is no HTTP")?;
+    let status = head.split_whitespace().nth(1).unwrap_or_default();
+    if status != "200" {
+        bail!("it was answered with {status}");
+    }
+    Ok(body.to_owned())
+}
+
+/// Reads a sample: its name, white space, its value, which may be written as a float.
+fn value(page: &str, metric: &str) -> Option<u64> {
+    let rest = page.lines().find_map(|line| line.strip_prefix(metric)?.strip_prefix(' '))?;
+    let whole = rest.split_whitespace().next()?.split('.').next()?;
+    whole.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{io::AsyncWriteExt as _, net::TcpListener};
+
+    use super::*;
+
+    #[test]
+    fn a_counter_is_found_among_others() {
+        let page = "# TYPE a_total counter\na_total{x=\"1\"} 3\na_total_more 4\na_total 5\nb 6.0 123\n";
+        assert_eq!(value(page, "a_total"), Some(5));
+        assert_eq!(value(page, "b"), Some(6));
+        assert_eq!(value(page, "c"), None);
+    }
+
+    #[test]
+    fn a_url_has_a_port_and_may_leave_out_the_path() {
+        let url: MetricsUrl = "http://127.0.0.1:9100".parse().expect("a URL");
+        assert_eq!(url, "http://127.0.0.1:9100/metrics".parse().expect("a URL"));
+        assert!("127.0.0.1:9100".parse::<MetricsUrl>().is_err());
+        assert!("http://localhost/metrics".parse::<MetricsUrl>().is_err());
+    }
+
+    #[tokio::test]
+    async fn a_node_that_does_not_answer_is_named() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+        let address = listener.local_addr().expect("it is bound");
+        let url: MetricsUrl = format!("http://{address}/metrics").parse().expect("a URL");
+        let answer = async {
+            let (mut stream, _) = listener.accept().await.expect("somebody asks");
+            let mut request = [0; 512];
+            assert!(stream.read(&mut request).await.expect("it asks") > 0);
+            stream.write_all(b"HTTP/1.0 200 OK\r\n\r\nreads_total 42\n").await.expect("it reads");
+        };
+        let (sum_of_one, ()) = tokio::join!(sum(std::slice::from_ref(&url), "reads_total"), answer);
+        assert_eq!(sum_of_one.expect("it answered"), 42);
+        drop(listener);
+        let error = sum(&[url], "reads_total").await.expect_err("nobody listens");
+        assert!(format!("{error:#}").contains(&address.to_string()), "{error:#}");
+    }
+}

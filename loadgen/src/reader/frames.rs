@@ -1,0 +1,194 @@
+//! What a node's frames mean for a connection: they move positions and are judged.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use tailcast_proto::{
+    Offset, PartitionId,
+    push::v1::{
+        self, Delivery, ErrorCode, Frame, Heartbeat, ServerMessage, SkipReason, UnsubscribeReason,
+        delivery::ValueForm, frame,
+    },
+};
+
+use super::{Channel, Leave, Reader, Stage};
+use crate::{interval::Count, payload::NotOurs, verify::Arrival};
+
+/// Around the time away: events that were on their way when the connection was dropped come late as well.
+const MARGIN_NS: u64 = 1_000_000_000;
+
+/// Which distribution a latency belongs to.
+#[derive(Debug, Clone, Copy)]
+enum Class {
+    Regular,
+    Slow,
+    Away,
+}
+
+impl Reader {
+    /// Takes a message, frame by frame. Returns which channels have to be subscribed to again.
+    pub(super) fn observe(&mut self, message: &ServerMessage, bytes: usize) -> Result<Vec<usize>, Leave> {
+        let shared = Arc::clone(&self.shared);
+        let (mut again, mut leave, mut count) = (Vec::new(), Ok(()), Count::default());
+        // Taken once for all deliveries of the message.
+        let mut latencies = None;
+        for frame in &message.frames {
+            let Some(frame::Frame::Delivery(delivery)) = &frame.frame else {
+                leave = leave.and_then(|()| self.control(frame, &mut count, &mut again));
+                continue;
+            };
+            let now_ns = shared.now_ns();
+            let Some((at_ns, arrival)) = self.judge(delivery, now_ns) else { continue };
+            count.deliveries += 1;
+            count.distinct += u64::from(arrival != Arrival::Repeated);
+            if at_ns >= shared.measured_from_ns {
+                let class = self.class(at_ns);
+                let latencies = latencies.get_or_insert_with(|| shared.traffic.latencies(self.number));
+                let of_class = match class {
+                    Class::Regular => &mut latencies.regular,
+                    Class::Slow => &mut latencies.slow,
+                    Class::Away => &mut latencies.away,
+                };
+                of_class.record(now_ns.saturating_sub(at_ns) / 1000);
+            }
+        }
+        drop(latencies);
+        if count.deliveries > 0 {
+            (count.messages, count.bytes) = (1, bytes as u64);
+        }
+        if count != Count::default() {
+            self.accounted += count.accounted();
+            shared.traffic.add(count);
+            self.caught_up();
+        }
+        leave.map(|()| again)
+    }
+
+    fn class(&self, at_ns: u64) -> Class {
+        let Some(storm) = self.shared.storm.filter(|_| !self.slow && self.storm != Stage::Before) else {
+            return if self.slow { Class::Slow } else { Class::Regular };
+        };
+        let back = *self.shared.signals.reconnect.borrow();
+        let away =
+            storm.drop_ns.saturating_sub(MARGIN_NS)..back.unwrap_or(u64::MAX).saturating_add(MARGIN_NS);
+        if away.contains(&at_ns) || self.storm != Stage::Over { Class::Away } else { Class::Regular }
+    }
+
+    fn control(&mut self, frame: &Frame, count: &mut Count, again: &mut Vec<usize>) -> Result<(), Leave> {
+        match &frame.frame {
+            Some(frame::Frame::Subscribed(subscribed)) => self.subscribed(frame.id, subscribed),
+            Some(frame::Frame::Skipped(skipped)) => count.skipped += self.skipped(skipped),
+            Some(frame::Frame::Unsubscribed(unsubscribed)) => {
+                again.extend(self.unsubscribed(unsubscribed)?);
+            }
+            Some(frame::Frame::Heartbeat(heartbeat)) => self.heartbeat(heartbeat),
+            Some(frame::Frame::Goaway(goaway)) => {
+                return Err(Leave::Goaway(Duration::from_millis(goaway.retry_after_ms.into())));
+            }
+            Some(frame::Frame::Error(error)) => {
+                let detail = format!("subscription {} was refused: {}", error.index, error.detail);
+                let after = Duration::from_millis(error.retry_after_ms.into());
+                let is_temporary = error.code() == ErrorCode::Unavailable || !after.is_zero();
+                return Err(if is_temporary {
+                    Leave::NotNow { detail, after }
+                } else {
+                    Leave::Refused(detail)
+                });
+            }
+            Some(
+                frame::Frame::Delivery(_)
+                | frame::Frame::Connected(_)
+                | frame::Frame::SnapshotEnd(_)
+                | frame::Frame::Refreshed(_),
+            )
+            | None => {}
+        }
+        Ok(())
+    }
+
+    /// Judges a delivery. Returns when it was due, and how it arrived; `None`: it is no event of this run.
+    fn judge(&mut self, delivery: &Delivery, now_ns: u64) -> Option<(u64, Arrival)> {
+        let Some(at) = self.channel(delivery.alias) else {
+            self.findings.corrupt += 1;
+            return None;
+        };
+        let channel = &mut self.channels[at];
+        let in_place = channel.delivered(delivery.partition, delivery.offset);
+        let value: &[u8] = match &delivery.value_form {
+            Some(ValueForm::Value(value)) => value,
+            Some(ValueForm::Text(text)) => text.as_bytes(),
+            None => &[],
+        };
+        let event = match self.shared.format.read(value) {
+            Ok(event) => event,
+            Err(NotOurs::OtherRun) => {
+                self.findings.other_runs += 1;
+                return None;
+            }
+            Err(NotOurs::Corrupt) => {
+                self.findings.corrupt += 1;
+                return None;
+            }
+        };
+        let Some((arrival, missing)) = channel.arrived.observe(event.key, event.sequence, now_ns) else {
+            self.findings.corrupt += 1;
+            return None;
+        };
+        match arrival {
+            // The sequence of a key is right, and the partition's offsets are not.
+            Arrival::InOrder if !in_place => self.findings.out_of_order += 1,
+            Arrival::InOrder => {}
+            Arrival::OutOfOrder => self.findings.out_of_order += 1,
+            Arrival::Repeated => self.findings.repeated += 1,
+        }
+        self.findings.miscounted += u64::from(u64::from(delivery.skipped) > missing);
+        Some((event.at_ns, arrival))
+    }
+
+    fn subscribed(&mut self, id: u32, subscribed: &v1::Subscribed) {
+        let at = Channel::index(id, subscribed.index).filter(|at| *at < self.channels.len());
+        let Some(at) = at else { return };
+        let lost = self.channels[at].subscribed(subscribed);
+        self.findings.told_lost += u64::from(lost);
+        self.aliases.retain(|(_, channel)| *channel != at);
+        let place = self.aliases.partition_point(|(alias, _)| *alias < subscribed.alias);
+        self.aliases.insert(place, (subscribed.alias, at));
+    }
+
+    /// Takes a range that will not come. Returns how many records that accounts for.
+    fn skipped(&mut self, skipped: &v1::Skipped) -> u64 {
+        let reason = skipped.reason();
+        *self.findings.skips.entry(reason.as_str_name().to_owned()).or_default() += 1;
+        let Some(at) = self.channel(skipped.alias) else { return 0 };
+        self.channels[at].skipped(skipped);
+        if reason == SkipReason::Conflated { self.channels[at].arrived.skip(skipped.records) } else { 0 }
+    }
+
+    /// Takes the end of a subscription. Returns which channel to subscribe to again.
+    fn unsubscribed(&mut self, unsubscribed: &v1::Unsubscribed) -> Result<Option<usize>, Leave> {
+        let at = self.channel(unsubscribed.alias);
+        self.aliases.retain(|(alias, _)| *alias != unsubscribed.alias);
+        match unsubscribed.reason() {
+            UnsubscribeReason::PartitionsAdded => Ok(at),
+            // The close code that follows says what to do.
+            UnsubscribeReason::Closing => Ok(None),
+            reason => Err(Leave::Refused(format!("a subscription was ended: {}", reason.as_str_name()))),
+        }
+    }
+
+    fn heartbeat(&mut self, heartbeat: &Heartbeat) {
+        for (alias, at) in &self.aliases {
+            let told = heartbeat.progress.iter().filter(|progress| !progress.except_aliases.contains(alias));
+            let told = told.filter_map(|progress| {
+                let partition = PartitionId::try_from(progress.partition).ok()?;
+                Some((partition, Offset::new(progress.next_offset)?))
+            });
+            let progress: BTreeMap<_, _> = told.collect();
+            self.channels[*at].progressed(&progress);
+        }
+    }
+
+    fn channel(&self, alias: u32) -> Option<usize> {
+        let at = self.aliases.binary_search_by_key(&alias, |(alias, _)| *alias).ok()?;
+        Some(self.aliases[at].1)
+    }
+}

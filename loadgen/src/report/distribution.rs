@@ -1,0 +1,56 @@
+//! A distribution in five numbers.
+
+use std::fmt::{self, Write as _};
+
+use serde::Serialize;
+
+use super::float;
+use crate::interval::Distribution;
+
+/// A distribution, in microseconds.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct Percentiles {
+    /// How many values there are; without any, the others mean nothing.
+    pub(crate) count: u64,
+    pub(crate) p50: u64,
+    pub(crate) p90: u64,
+    pub(crate) p99: u64,
+    #[serde(rename = "p99.9")]
+    pub(crate) p99_9: u64,
+    pub(crate) max: u64,
+}
+
+impl From<&Distribution> for Percentiles {
+    fn from(distribution: &Distribution) -> Self {
+        let histogram = &distribution.0;
+        let at = |quantile| histogram.value_at_quantile(quantile);
+        Self {
+            count: histogram.len(),
+            p50: at(0.5),
+            p90: at(0.9),
+            p99: at(0.99),
+            p99_9: at(0.999),
+            max: histogram.max(),
+        }
+    }
+}
+
+impl fmt::Display for Percentiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.count == 0 {
+            return f.write_str("not measured: there was nothing");
+        }
+        let mut line = String::new();
+        let all = [
+            ("p50", self.p50),
+            ("p90", self.p90),
+            ("p99", self.p99),
+            ("p99.9", self.p99_9),
+            ("max", self.max),
+        ];
+        for (name, us) in all {
+            write!(line, "{name} {:.2}  ", float(us) / 1000.0)?;
+        }
+        write!(f, "{}  (ms)", line.trim_end())
+    }
+}

@@ -1,0 +1,56 @@
+//! What a run found, and where it is told: the summary, and the files that were asked for.
+
+use std::{
+    fs,
+    io::{self, Write},
+    path::Path,
+};
+
+use anyhow::{Context as _, Result};
+
+use crate::{cli::Output, hgrm, interval::Distribution, report::Report};
+
+/// What a run found.
+#[derive(Debug)]
+pub(crate) struct Results {
+    pub(crate) report: Report,
+    /// The whole distribution of which the report has five numbers.
+    pub(crate) latency: Distribution,
+}
+
+impl Results {
+    /// Writes the results where they were asked for.
+    ///
+    /// # Errors
+    ///
+    /// When one of the files cannot be written.
+    pub(crate) fn tell(&self, output: &Output) -> Result<()> {
+        let on_stdout = output.json.as_deref().is_some_and(|path| path == Path::new("-"));
+        if on_stdout {
+            writeln!(io::stderr(), "{}", self.report)?;
+            self.write_json(&mut io::stdout()).context("the results cannot be written")?;
+        } else {
+            writeln!(io::stdout(), "{}", self.report).context("the results cannot be written")?;
+        }
+        if let Some(path) = output.json.as_deref().filter(|_| !on_stdout) {
+            file(path, |out| self.write_json(out))?;
+        }
+        if let Some(path) = &output.hgrm {
+            file(path, |out| hgrm::write(&self.latency, out))?;
+        }
+        Ok(())
+    }
+
+    fn write_json(&self, out: &mut dyn Write) -> io::Result<()> {
+        serde_json::to_writer_pretty(&mut *out, &self.report)?;
+        writeln!(out)
+    }
+}
+
+fn file(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
+    let written = fs::File::create(path).map(io::BufWriter::new).and_then(|mut file| {
+        write(&mut file)?;
+        file.flush()
+    });
+    written.with_context(|| format!("{} cannot be written", path.display()))
+}

@@ -1,0 +1,206 @@
+//! From all that was seen to the report.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::Run;
+use crate::{
+    account::{Account, Records},
+    cli::{Cli, Mode, Publishers},
+    course::StormEnd,
+    fleet::Fleet,
+    report::{
+        Asked, Conflated, Events, Loadgen, Measured, Memory, Report, Sessions, SlowReaders, StormFound,
+        Verdict, float,
+    },
+    results::Results,
+    saturation::Own,
+    verdict::{Truth, findings},
+};
+
+impl Run<'_> {
+    /// Ends all connections, and says what was found.
+    pub(super) async fn finish(mut self) -> Result<Results> {
+        self.course.memory.end = self.course.servers.memory();
+        let storm_end = self.course.storm_end().await;
+        let processes = matches!(self.fleet, Fleet::Workers(_));
+        let accounts = match self.fleet.end().await {
+            Ok(accounts) => accounts,
+            Err(error) => {
+                self.course.incidents.push(format!("what connections received is not known: {error:#}"));
+                Vec::new()
+            }
+        };
+        let gone: Vec<_> = self.course.servers.gone().map(ToOwned::to_owned).collect();
+        let gone = gone.into_iter().map(|pid| format!("process {pid} ended during the run"));
+        self.course.incidents.extend(gone);
+        Ok(self.results(&accounts, storm_end, processes))
+    }
+
+    fn results(mut self, accounts: &[Account], storm_end: Option<StormEnd>, processes: bool) -> Results {
+        let cli = self.cli;
+        let cpu = self.course.cpu();
+        let workers = if processes { self.tally.measured_cpu } else { Duration::ZERO };
+        let seconds = cpu.took.min(cli.load.duration).as_secs_f64();
+        let measured = Measured::new(seconds, self.tally.measured, &cpu, workers);
+        let truth = Truth::new(&self.plan, &self.ledger, cli.load.keys);
+        let all = findings(accounts.iter());
+        let own = Own {
+            lateness_us: (&self.lateness).into(),
+            lag_us: (&self.tally.lag).into(),
+            cpus: measured.own_cpus,
+            cpus_max: cpus_max(cli),
+        };
+        let incidents = std::mem::take(&mut self.course.incidents);
+        let mut report = Report {
+            verdict: Verdict::Clean,
+            asked: asked(cli, self.plan.lanes()),
+            events: self.events(),
+            deliveries: self.tally.count.deliveries,
+            violations: truth.judge(accounts, cli.readers.max_rate),
+            sessions: Sessions {
+                closes: all.closes,
+                moves: all.moves,
+                resumes: all.resumes,
+                failed_attempts: all.failed_attempts,
+                told_lost: all.told_lost,
+                skips: all.skips,
+                other_runs: all.other_runs,
+            },
+            measured,
+            latency_us: (&self.tally.latencies.regular).into(),
+            slow: self.slow(accounts),
+            storm: self.storm(storm_end),
+            conflated: (cli.readers.mode == Mode::Conflated)
+                .then(|| conflated(accounts, truth.expected(&self.shared.layout))),
+            memory: self.memory(),
+            loadgen: Loadgen {
+                lateness_us: own.lateness_us,
+                lag_us: own.lag_us,
+                saturated: own.saturated(cli.output.late_max),
+            },
+            thresholds: Vec::new(),
+            incidents,
+            timeline: self.tally.timeline,
+        };
+        report.thresholds = cli.output.thresholds.iter().map(|threshold| threshold.judge(&report)).collect();
+        report.verdict = verdict(&report);
+        Results { report, latency: self.tally.latencies.regular }
+    }
+
+    fn events(&self) -> Events {
+        Events {
+            planned: self.plan.events(),
+            published: self.ledger.published(),
+            acknowledged: self.ledger.acknowledged(),
+            refused: self.ledger.refused(),
+            reasons: self.ledger.reasons(),
+        }
+    }
+
+    fn slow(&self, accounts: &[Account]) -> Option<SlowReaders> {
+        let slow = self.shared.slow.as_ref()?;
+        let connections = slow.among(self.shared.layout.connections());
+        let memory = &self.course.memory;
+        let growth = memory.slow_before.zip(memory.slow_max).map(|(before, max)| max.saturating_sub(before));
+        Some(SlowReaders {
+            connections,
+            seconds: (slow.silence.end - slow.silence.start).as_secs_f64(),
+            closes: findings(accounts.iter().filter(|account| account.slow)).closes,
+            latency_us: (&self.tally.latencies.slow).into(),
+            memory_before: memory.slow_before,
+            memory_max: memory.slow_max,
+            memory_after: memory.end,
+            growth_per_client: growth.map(|growth| growth / connections.max(1)),
+        })
+    }
+
+    fn storm(&self, end: Option<StormEnd>) -> Option<StormFound> {
+        let (storm, end) = self.shared.storm.zip(end)?;
+        let count = self.tally.storm;
+        let after = |ns: u64| Duration::from_nanos(ns.saturating_sub(end.reconnect_ns)).as_secs_f64();
+        let missed = self.plan.due_by(Duration::from_nanos(end.reconnect_ns));
+        let missed = (storm.dropped_after..missed).filter(|number| self.ledger.is_acknowledged(*number));
+        let bytes = missed.map(|number| {
+            let key = self.shared.layout.key(self.plan.event(number).key);
+            key.len() as u64 + self.cli.load.payload as u64
+        });
+        let unique_bytes: u64 = bytes.sum();
+        Some(StormFound {
+            away_seconds: Duration::from_nanos(end.reconnect_ns.saturating_sub(storm.drop_ns)).as_secs_f64(),
+            resumed: count.resumed,
+            resumed_seconds: (count.resumed > 0).then(|| after(count.resumed_ns)),
+            caught_up: count.caught_up,
+            caught_up_seconds: (count.caught_up > 0).then(|| after(count.caught_up_ns)),
+            behind_min: count.behind_min,
+            behind_max: count.behind_max,
+            unique_bytes,
+            catch_up_bytes: end.catch_up_bytes,
+            catch_up_ratio: end
+                .catch_up_bytes
+                .filter(|_| unique_bytes > 0)
+                .map(|read| float(read) / float(unique_bytes)),
+            latency_us: (&self.tally.latencies.away).into(),
+        })
+    }
+
+    fn memory(&self) -> Option<Memory> {
+        let track = &self.course.memory;
+        let (before, (idle, end)) = track.before.zip(track.idle.zip(track.end))?;
+        Some(Memory::new(before, idle, end, self.cli.readers.connections))
+    }
+}
+
+/// What was wrong comes first: it is true however late loadgen was. Thresholds mean nothing when it was too late.
+fn verdict(report: &Report) -> Verdict {
+    let nothing = report.events.acknowledged == 0;
+    if !report.violations.is_empty() || !report.incidents.is_empty() || nothing {
+        Verdict::Violated
+    } else if !report.loadgen.saturated.is_empty() {
+        Verdict::Saturated
+    } else if report.thresholds.iter().any(|threshold| !threshold.kept) {
+        Verdict::ThresholdFailed
+    } else {
+        Verdict::Clean
+    }
+}
+
+/// Returns how many CPUs loadgen could use.
+fn cpus_max(cli: &Cli) -> f64 {
+    let there_are = std::thread::available_parallelism().map_or(1, usize::from) as u64;
+    let threads = cli.readers.threads.map_or(there_are, u64::from);
+    float(there_are.min(threads * u64::from(cli.readers.processes)))
+}
+
+fn conflated(accounts: &[Account], records: u64) -> Conflated {
+    let mut all = Conflated { records, delivered: 0, skipped: 0 };
+    for channel in accounts.iter().flat_map(|account| &account.channels) {
+        if let Records::Conflated { keys, skipped } = &channel.records {
+            all.delivered += keys.iter().map(|key| key.deliveries).sum::<u64>();
+            all.skipped += skipped;
+        }
+    }
+    all
+}
+
+fn asked(cli: &Cli, publishers: u64) -> Asked {
+    let (places, readers) = (&cli.places, &cli.readers);
+    Asked {
+        scenario: cli.scenario.clone(),
+        connections: readers.connections,
+        processes: readers.processes,
+        channels_per_connection: readers.channels_per_connection,
+        channel_form: format!("{:?}", readers.channel_form).to_lowercase(),
+        mode: format!("{:?}", readers.mode).to_lowercase(),
+        max_rate: readers.max_rate,
+        keys: cli.load.keys,
+        rate: cli.load.rate,
+        payload_bytes: cli.load.payload,
+        way_in: match (&places.ingest, places.publishers) {
+            (Some(_), Publishers::Stream) => format!("{publishers} publish streams through ingest"),
+            (Some(_), Publishers::Unary) => format!("{publishers} unary publishers through ingest"),
+            (None, _) => format!("{publishers} publishers straight to Kafka"),
+        },
+    }
+}

@@ -1,0 +1,223 @@
+//! Scenarios: TOML files whose keys are flags, put before those of the command line.
+//!
+//! A file is turned into arguments, so there is one place that knows each value, its default and its bounds: the command line.
+//! A flag that is given takes the place of the scenario's value, also where a flag may be given several times.
+
+use std::{collections::BTreeMap, fs, io};
+
+use clap::{ArgAction, CommandFactory as _};
+use toml_edit::{ImDocument, Item, Value};
+
+use crate::cli::Cli;
+
+/// The scenarios that are built in.
+const BUILT_IN: [(&str, &str); 9] = [
+    ("steady", include_str!("../scenarios/steady.toml")),
+    ("hot_key", include_str!("../scenarios/hot_key.toml")),
+    ("fan_out", include_str!("../scenarios/fan_out.toml")),
+    ("many_channels", include_str!("../scenarios/many_channels.toml")),
+    ("slow_readers", include_str!("../scenarios/slow_readers.toml")),
+    ("reconnect_storm", include_str!("../scenarios/reconnect_storm.toml")),
+    ("rolling_drain", include_str!("../scenarios/rolling_drain.toml")),
+    ("idle", include_str!("../scenarios/idle.toml")),
+    ("soak", include_str!("../scenarios/soak.toml")),
+];
+
+/// Flags that a scenario cannot set.
+const NOT_HERE: [&str; 5] = ["scenario", "worker", "run", "help", "version"];
+
+/// A scenario as arguments.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Scenario {
+    /// Where it is from, for messages.
+    pub(crate) file: String,
+    /// The arguments of each flag, with the line that they are from.
+    flags: BTreeMap<String, (usize, Vec<String>)>,
+}
+
+/// Why there is no scenario.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ScenarioError {
+    /// There is no such file, and no such scenario.
+    #[error("--scenario {name}: {source}; built in are {}", BUILT_IN.map(|(name, _)| name).join(", "))]
+    Absent {
+        /// What was asked for.
+        name: String,
+        /// Why it cannot be read.
+        source: io::Error,
+    },
+    /// It is not TOML.
+    #[error("{file}: {reason}")]
+    Syntax {
+        /// Which.
+        file: String,
+        /// Where, and what is wrong.
+        reason: String,
+    },
+    /// A key is no flag.
+    #[error("{file}:{line}: unknown key {key:?}; keys are loadgen's flags, as in --help")]
+    Key {
+        /// Which.
+        file: String,
+        /// The line, from 1.
+        line: usize,
+        /// The key.
+        key: String,
+    },
+    /// A value is neither text, a number, a truth value nor a list of those.
+    #[error("{file}:{line}: {key} takes {expected}")]
+    Value {
+        /// Which.
+        file: String,
+        /// The line, from 1.
+        line: usize,
+        /// The key.
+        key: String,
+        /// What would be right.
+        expected: &'static str,
+    },
+}
+
+impl Scenario {
+    /// Reads the scenario that these arguments name, if they name one.
+    pub(crate) fn of(arguments: &[String]) -> Result<Option<Self>, ScenarioError> {
+        let named = arguments.iter().zip(arguments.iter().skip(1));
+        let apart = named.filter(|(flag, _)| *flag == "--scenario").map(|(_, name)| name.as_str());
+        let joined = arguments.iter().filter_map(|argument| argument.strip_prefix("--scenario="));
+        let Some(name) = apart.chain(joined).last() else { return Ok(None) };
+        match BUILT_IN.iter().find(|(built_in, _)| *built_in == name) {
+            Some((_, text)) => Self::parse(&format!("scenario {name}"), text).map(Some),
+            None => match fs::read_to_string(name) {
+                Ok(text) => Self::parse(name, &text).map(Some),
+                Err(source) => Err(ScenarioError::Absent { name: name.to_owned(), source }),
+            },
+        }
+    }
+
+    fn parse(file: &str, text: &str) -> Result<Self, ScenarioError> {
+        let document = ImDocument::parse(text)
+            .map_err(|error| ScenarioError::Syntax { file: file.to_owned(), reason: error.to_string() })?;
+        let command = Cli::command();
+        let mut flags = BTreeMap::new();
+        for (key, item) in document.iter() {
+            let span = document.as_table().key(key).and_then(toml_edit::Key::span);
+            let before = span.and_then(|span| text.get(..span.start)).unwrap_or_default();
+            let (file, line) = (file.to_owned(), before.matches('\n').count() + 1);
+            let flag = key.replace('_', "-");
+            let known = command.get_arguments().find(|known| known.get_long() == Some(&flag));
+            let Some(known) = known.filter(|_| !NOT_HERE.contains(&flag.as_str())) else {
+                return Err(ScenarioError::Key { file, line, key: key.to_owned() });
+            };
+            let several = matches!(known.get_action(), ArgAction::Append);
+            let values = values(item, several).map_err(|expected| ScenarioError::Value {
+                file,
+                line,
+                key: key.to_owned(),
+                expected,
+            })?;
+            flags.insert(flag, (line, values));
+        }
+        Ok(Self { file: file.to_owned(), flags })
+    }
+
+    /// Returns its arguments, without those of flags that are given anyway.
+    pub(crate) fn arguments(&self, given: &[String]) -> Vec<String> {
+        let is_given = |flag: &str| {
+            let flag = format!("--{flag}");
+            given.iter().any(|argument| {
+                argument.strip_prefix(&flag).is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+            })
+        };
+        let own = self.flags.iter().filter(|(flag, _)| !is_given(flag));
+        own.flat_map(|(flag, (_, values))| values.iter().map(move |value| format!("--{flag}={value}")))
+            .collect()
+    }
+
+    /// Returns the place of a flag that is complained about (`--rate <EVENTS/S>`), if it is from here.
+    pub(crate) fn place(&self, complaint: &str) -> Option<String> {
+        let flag = complaint.strip_prefix("--")?.split([' ', '=']).next()?;
+        self.flags.get(flag).map(|(line, _)| format!("{}:{line}", self.file))
+    }
+}
+
+fn values(item: &Item, several: bool) -> Result<Vec<String>, &'static str> {
+    match item {
+        Item::Value(Value::Array(list)) if several => list.iter().map(value).collect(),
+        Item::Value(Value::Array(_)) => Err("one value"),
+        Item::Value(one) => Ok(vec![value(one)?]),
+        _ => Err("a value, and no table"),
+    }
+}
+
+fn value(value: &Value) -> Result<String, &'static str> {
+    match value {
+        Value::String(text) => Ok(text.value().clone()),
+        Value::Integer(number) => Ok(number.value().to_string()),
+        Value::Float(number) => Ok(number.value().to_string()),
+        _ => Err("text or a number, or a list of those where the flag may be given several times"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    fn strings(text: &str) -> Vec<String> {
+        text.split_whitespace().map(str::to_owned).collect()
+    }
+
+    #[track_caller]
+    fn check(toml: &str, given: &str, expected: &str) {
+        let found = match Scenario::parse("a.toml", toml) {
+            Ok(scenario) => scenario.arguments(&strings(given)).join(" "),
+            Err(error) => error.to_string(),
+        };
+        assert!(found.starts_with(expected), "{toml:?}: expected {expected:?}, found {found:?}");
+    }
+
+    #[test]
+    fn keys_become_flags_and_flags_that_are_given_win() {
+        check("rate = 5\nconnect_rate = 7\nwarmup = \"1s\"", "", "--connect-rate=7 --rate=5 --warmup=1s");
+        check("rate = 5\nconnect_rate = 7", "--rate 9", "--connect-rate=7");
+        check("rate = 5\nconnect_rate = 7", "--rate=9 --connect-rate 1", "");
+        check("threshold = [\"lost==0\", \"p99<1s\"]", "", "--threshold=lost==0 --threshold=p99<1s");
+        check("threshold = [\"lost==0\"]", "--threshold p50<1s", "");
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_key_file_and_line() {
+        check("# comment\n\nspeed = 5", "", "a.toml:3: unknown key \"speed\"");
+        check("worker = 1", "", "a.toml:1: unknown key \"worker\"");
+        check("scenario = \"x\"", "", "a.toml:1: unknown key \"scenario\"");
+        check("rate = [1, 2]", "", "a.toml:1: rate takes one value");
+        check("keys = 1\n[rate]\nx = 1", "", "a.toml:2: rate takes a value, and no table");
+        check("rate = ", "", "a.toml: TOML parse error at line 1");
+        let error = Scenario::of(&strings("--scenario nothing_like_it")).expect_err("there is none");
+        assert!(error.to_string().contains("reconnect_storm"), "{error}");
+    }
+
+    #[test]
+    fn a_value_that_is_refused_is_traced_to_its_line() {
+        let scenario = Scenario::parse("a.toml", "keys = 1\nrate = 0").expect("the keys are flags");
+        let arguments = scenario.arguments(&[]);
+        let all = ["loadgen", "--kafka=k:1"].into_iter().chain(arguments.iter().map(String::as_str));
+        let error = Cli::try_parse_from(all).expect_err("a rate is at least 1");
+        let complaint =
+            error.get(clap::error::ContextKind::InvalidArg).expect("it names the flag").to_string();
+        assert_eq!(scenario.place(&complaint).as_deref(), Some("a.toml:2"));
+    }
+
+    #[test]
+    fn the_scenarios_that_are_built_in_are_sound() {
+        for (name, text) in BUILT_IN {
+            let scenario = Scenario::parse(name, text).unwrap_or_else(|error| panic!("{error}"));
+            let arguments = scenario.arguments(&[]);
+            let all = ["loadgen", "--kafka=k:1"].into_iter().chain(arguments.iter().map(String::as_str));
+            let cli = Cli::try_parse_from(all).unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert_eq!(cli.check(), Ok(()), "{name}");
+            assert!(!cli.output.thresholds.is_empty(), "{name} has no thresholds");
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! Which connections stop reading, and when.
+
+use std::{ops::Range, time::Duration};
+
+use crate::cli::Cli;
+
+/// The connections that stop reading for a while.
+#[derive(Debug, Clone)]
+pub(crate) struct Slow {
+    percent: u32,
+    /// What their sockets hold, in bytes, as asked of the kernel.
+    pub(crate) receive_buffer: u32,
+    /// From when to when they do not read, after the start of the schedule.
+    pub(crate) silence: Range<Duration>,
+}
+
+impl Slow {
+    /// Returns them, if there are any.
+    pub(crate) fn new(cli: &Cli) -> Option<Self> {
+        let trouble = &cli.trouble;
+        let from = cli.load.warmup + trouble.slow_after;
+        (trouble.slow_percent > 0).then(|| Self {
+            percent: trouble.slow_percent.into(),
+            receive_buffer: trouble.slow_receive_buffer,
+            silence: from..from + trouble.slow_for,
+        })
+    }
+
+    /// Returns whether a connection is one of them. They are spread evenly.
+    pub(crate) fn has(&self, connection: u32) -> bool {
+        self.among(connection) < self.among(connection + 1)
+    }
+
+    /// Returns how many of the first so many connections are slow.
+    pub(crate) fn among(&self, connections: u32) -> u64 {
+        u64::from(connections) * u64::from(self.percent) / 100
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::proptest;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn the_share_is_kept_among_any_number_of_connections(percent in 0_u32..=100, connections in 0_u32..1000) {
+            let slow = Slow { percent, receive_buffer: 4096, silence: Duration::ZERO..Duration::ZERO };
+            let count = (0..connections).filter(|connection| slow.has(*connection)).count() as u64;
+            assert_eq!(count, slow.among(connections));
+        }
+    }
+}

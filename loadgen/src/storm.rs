@@ -1,0 +1,95 @@
+//! The reconnect storm as arithmetic: all connections are dropped at once, and reconnect when each has missed enough.
+//!
+//! Knows the plan and nothing of what happens. Who misses how much follows from which events are due meanwhile.
+
+use std::time::Duration;
+
+use crate::{cli::Cli, layout::Layout, plan::Plan};
+
+/// When all connections are dropped, and when each has missed enough.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Storm {
+    /// When all are dropped, in nanoseconds after the start of the schedule.
+    pub(crate) drop_ns: u64,
+    /// How many events are due by then.
+    pub(crate) dropped_after: u64,
+    /// How many events are due when each connection has missed enough.
+    pub(crate) behind_after: u64,
+}
+
+impl Storm {
+    /// Returns the storm that is asked for, if one is. The connections are behind enough after `behind_after` events, or, where
+    /// the plan has not as many, never.
+    pub(crate) fn new(cli: &Cli, plan: &Plan, layout: &Layout) -> Option<Self> {
+        let drop = cli.load.warmup + cli.trouble.storm_at?;
+        let dropped_after = plan.due_by(drop);
+        // Connections go round the channels, so those after one round have the channels of an earlier one.
+        let channels: Vec<_> =
+            (0..layout.connections().min(cli.load.keys)).map(|number| layout.channels_of(number)).collect();
+        let missed = |events: u64| {
+            let of_key = |key| plan.count_among(key, events) - plan.count_among(key, dropped_after);
+            channels.iter().map(|channels| channels.iter().cloned().flatten().map(of_key).sum::<u64>()).min()
+        };
+        let (mut low, mut high) = (dropped_after, dropped_after.saturating_mul(2).max(1 << 16));
+        while missed(high).is_some_and(|missed| missed < cli.trouble.storm_behind) {
+            high = high.saturating_mul(2);
+        }
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if missed(middle).is_some_and(|missed| missed < cli.trouble.storm_behind) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        let drop_ns = u64::try_from(drop.as_nanos()).unwrap_or(u64::MAX);
+        Some(Self { drop_ns, dropped_after, behind_after: low })
+    }
+}
+
+/// Says when the storm that is asked for does not fit into the run.
+pub(crate) fn check(cli: &Cli) -> Result<(), String> {
+    let plan = Plan::new(cli.load.rate, cli.load.keys, cli.publisher_count(), cli.load.length());
+    let Some(storm) = Storm::new(cli, &plan, &Layout::new(cli)) else { return Ok(()) };
+    if storm.behind_after <= plan.events() && storm.dropped_after < plan.events() {
+        return Ok(());
+    }
+    let needed = Duration::from_nanos(plan.due_ns(storm.behind_after));
+    Err(format!(
+        "each connection is {} records behind {} s after the warm-up: give at least --duration {}s, a higher --rate, or fewer \
+         --keys",
+        cli.trouble.storm_behind,
+        needed.saturating_sub(cli.load.warmup).as_secs(),
+        needed.saturating_sub(cli.load.warmup).as_secs_f64().ceil()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(arguments: &str, expected: (u64, u64)) {
+        let all = ["loadgen", "--kafka", "k:1", "--warmup", "5s"].into_iter();
+        let cli =
+            Cli::try_parse_from(all.chain(arguments.split_whitespace())).expect("the arguments are sound");
+        let plan = Plan::new(cli.load.rate, cli.load.keys, cli.publisher_count(), cli.load.length());
+        let storm = Storm::new(&cli, &plan, &Layout::new(&cli)).expect("it is asked for");
+        assert_eq!((storm.dropped_after, storm.behind_after), expected, "{arguments}");
+    }
+
+    #[test]
+    fn each_connection_misses_as_many_records_as_asked() {
+        // 15 s at 100/s; an event is due at 15 s sharp, too.
+        check("--storm-at 10s --storm-behind 10 --keys 1 --rate 100", (1501, 1511));
+        check("--storm-at 10s --storm-behind 10 --keys 50 --rate 100", (1501, 2001));
+        check(
+            "--storm-at 10s --storm-behind 10 --keys 50 --rate 100 --channels-per-connection 50",
+            (1501, 1511),
+        );
+        check("--storm-at 10s --storm-behind 10 --keys 50 --rate 100 --channel-form all", (1501, 1511));
+        check("--storm-at 10s --storm-behind 10 --keys 50 --rate 100 --connections 1", (1501, 2001));
+    }
+}
