@@ -30,7 +30,7 @@ impl Backoff {
     /// A hint goes before the back-off and is cut to 5 minutes. From the second attempt on one that is shorter than the
     /// first wait's bound does not count: else a server that says 0 each time would be hammered.
     pub fn next(&mut self, hint: Option<Duration>, random: f64) -> Duration {
-        let bound = self.first.saturating_mul(2_u32.saturating_pow(self.attempt)).min(self.max);
+        let bound = self.bound();
         let hint = hint.filter(|hint| self.attempt == 0 || *hint >= self.first.max(Duration::from_nanos(1)));
         self.attempt = self.attempt.saturating_add(1);
         hint.map_or_else(|| bound.mul_f64(random.clamp(0.0, 1.0)), |hint| hint.min(HINT_MAX))
@@ -48,6 +48,20 @@ impl Backoff {
         if session >= self.max {
             self.attempt = 0;
         }
+    }
+
+    /// Takes how long a session lasted whose node asked in good order to be left. That is no failure: one that outlived the next
+    /// wait starts the count afresh, so that a client which every node of a fleet sends away within a minute, because they are
+    /// restarted one after the other, does not wait longer each time.
+    pub fn served(&mut self, session: Duration) {
+        if session >= self.bound() {
+            self.attempt = 0;
+        }
+    }
+
+    /// Returns the longest that the next wait can be.
+    fn bound(&self) -> Duration {
+        self.first.saturating_mul(2_u32.saturating_pow(self.attempt)).min(self.max)
     }
 }
 
@@ -75,6 +89,25 @@ mod tests {
         assert_eq!(backoff.next(None, 1.0), FIRST * 2);
         backoff.lasted(MAX);
         assert_eq!(backoff.next(None, 1.0), FIRST);
+    }
+
+    #[test]
+    fn a_fleet_that_is_restarted_node_by_node_is_believed_each_time() {
+        // The second node's hint was too short to count, and the third's wait longer than its drain.
+        let mut backoff = Backoff::new(FIRST, MAX);
+        let hint = Duration::from_millis(100);
+        for _ in 0..10 {
+            backoff.served(Duration::from_secs(3));
+            assert_eq!(backoff.next(Some(hint), 1.0), hint);
+        }
+        // A node that sends its clients away as soon as they have come is not.
+        let waits: Vec<_> = (0..3)
+            .map(|_| {
+                backoff.served(Duration::from_millis(50));
+                backoff.next(Some(hint), 1.0)
+            })
+            .collect();
+        assert_eq!(waits, [FIRST * 2, FIRST * 4, FIRST * 8]);
     }
 
     #[test]

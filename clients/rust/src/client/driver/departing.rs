@@ -24,7 +24,7 @@ impl Session<'_> {
             departure.told_again(goaway, now);
             return;
         }
-        self.driver.backoff.lasted(self.begun.elapsed());
+        self.driver.backoff.served(self.begun.elapsed());
         let wait = self.driver.draw(Some(Duration::from_millis(goaway.retry_after_ms.into())));
         tracing::debug!(detail = goaway.detail, ?wait, deadline_ms = goaway.deadline_ms, "asked to leave");
         self.departure = Some(Departure::new(goaway, wait, now));
