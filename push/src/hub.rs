@@ -301,7 +301,7 @@ impl Hub {
 
     async fn open(&self, topic: &Topic, id: PartitionId) -> Result<Arc<Partition>, LeaseError> {
         let (tail, name) = (Arc::clone(&self.tail), topic.name.clone());
-        self.offsets.wait_for(move || tail.learn(&name)).await?;
+        self.offsets.wait_for(move || tail.learn(&name, id)).await?;
         let bounds = self.offsets.bounds(&topic.name, id).await?;
         let budget = Arc::clone(&self.budget);
         let last_values = self.last_values.keep(&topic.name, bounds.high);

@@ -72,6 +72,9 @@ impl KafkaOffsets {
             if bounds != Err(OffsetsError::NoLeader) || tries == Self::TRIES_MAX {
                 return bounds;
             }
+            // librdkafka asks whom it remembers to lead the topic's partitions, for half a minute, and remembers none of a
+            // partition that was added since.
+            self.forget_leaders(topic).await?;
             // Brokers learn of a new partition one after the other. The usual case is over in some 100 ms.
             tokio::time::sleep(Self::TRY_PAUSE).await;
         }
@@ -117,6 +120,13 @@ impl KafkaOffsets {
             })
         })
         .await
+    }
+
+    /// Makes librdkafka look again at who leads the partitions of a topic.
+    async fn forget_leaders(&self, topic: &TopicName) -> Result<(), OffsetsError> {
+        let topic = topic.clone();
+        self.call(move |consumer| consumer.fetch_metadata(Some(topic.as_str()), Self::TIMEOUT)).await?;
+        Ok(())
     }
 
     async fn call<T: Send + 'static>(

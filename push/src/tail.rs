@@ -2,11 +2,7 @@
 //!
 //! Partitions are assigned by hand, never through a consumer group: there is no rebalance in the delivery path.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use parking_lot::{Mutex, RwLock};
 use rdkafka::{
@@ -14,7 +10,7 @@ use rdkafka::{
     consumer::{BaseConsumer, Consumer as _},
     error::KafkaError,
 };
-use tailcast_proto::{Offset, TopicName};
+use tailcast_proto::{Offset, PartitionId, TopicName};
 use tailcast_services::kafka::Context;
 
 use crate::{metrics::wall_clock_ms, partition::Partition};
@@ -25,8 +21,8 @@ pub(crate) struct Tail {
     /// Held while the consumer and `assigned` are changed together: librdkafka knows partitions by name, and a partition
     /// may be another one with the name of one that was released.
     changes: Mutex<()>,
-    /// The topics whose metadata the consumer has been given.
-    known: Mutex<HashSet<TopicName>>,
+    /// The topics whose metadata the consumer has been given, and how many partitions they had then.
+    known: Mutex<HashMap<TopicName, usize>>,
     assigned: Arc<Assigned>,
 }
 
@@ -68,13 +64,16 @@ impl Tail {
         &self.assigned
     }
 
-    /// Makes the consumer know a topic before its first partition is assigned: assigning would otherwise take half a second
-    /// until the first record. Blocks while Kafka answers.
-    pub(crate) fn learn(&self, topic: &TopicName) -> Result<(), KafkaError> {
-        if !self.known.lock().contains(topic) {
-            self.consumer.fetch_metadata(Some(topic.as_str()), Self::TIMEOUT)?;
-            self.known.lock().insert(topic.clone());
+    /// Makes the consumer know a partition before it is assigned: until the first record it would otherwise take half a second
+    /// for a topic that it does not know, and ten for a partition that was added to one. Blocks while Kafka answers.
+    pub(crate) fn learn(&self, topic: &TopicName, partition: PartitionId) -> Result<(), KafkaError> {
+        let is_known = |count: &usize| usize::try_from(partition.get()).is_ok_and(|id| id < *count);
+        if self.known.lock().get(topic).is_some_and(is_known) {
+            return Ok(());
         }
+        let metadata = self.consumer.fetch_metadata(Some(topic.as_str()), Self::TIMEOUT)?;
+        let count = metadata.topics().iter().map(|topic| topic.partitions().len()).max().unwrap_or(0);
+        self.known.lock().insert(topic.clone(), count);
         Ok(())
     }
 
