@@ -22,6 +22,8 @@ mod p8_overload;
 
 mod channels;
 
+mod last_values;
+
 mod client;
 
 mod kafka_gone;

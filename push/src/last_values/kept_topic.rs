@@ -103,3 +103,6 @@ impl KeptTopic {
         self.partitions.lock().iter().filter_map(Weak::upgrade).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;
