@@ -12,6 +12,10 @@ mod p3_order;
 
 mod p4_resume;
 
+mod p4_matrix;
+
+mod p4_quiet;
+
 mod p5_gaps;
 
 mod p6_isolation;

@@ -1,12 +1,19 @@
 //! P5: no silent gap. What cannot be delivered is said: which offsets, and why.
 
-use tailcast_proto::push::v1::{Error, ErrorCode, LostRange, Outcome, UnsubscribeReason};
-use tailcast_proto::{Epoch, Position};
+use std::ops::Range;
+
+use tailcast_proto::push::v1::{
+    Error, ErrorCode, LostRange, Outcome, Subscribed, UnsubscribeReason, Unsubscribed,
+};
+use tailcast_proto::{Epoch, Offset, PartitionId, Position};
 use tailcast_tests::broker::Broker;
 use tailcast_tests::cluster::Cluster;
 use tailcast_tests::deadline::eventually;
 use tailcast_tests::start::{earliest, live, position};
-use tailcast_tests::subscriber::request;
+use tailcast_tests::subscriber::{Received, Subscriber, request};
+
+/// A key that is not in partition 0 of 4.
+const MOVING: &str = "AAPL";
 
 tailcast_tests::scenarios! {
     everywhere {
@@ -20,6 +27,8 @@ tailcast_tests::scenarios! {
         a_deleted_topic_ends_its_subscriptions
         // The in-process broker cannot add partitions.
         records_of_added_partitions_are_not_missed
+        a_key_that_moves_is_followed_and_nothing_in_its_old_partition_is_missed
+        a_position_names_only_partitions_that_the_key_can_have_been_in
     }
 }
 
@@ -127,14 +136,7 @@ async fn records_of_added_partitions_are_not_missed(broker: Broker) {
     // The node learns of the new partitions later than the publisher does.
     quotes.append((0..100).map(|value| (format!("key-{value}"), value))).await;
     let (mut received, unsubscribed) = subscriber.until_unsubscribed().await;
-    assert_eq!(unsubscribed.reason(), UnsubscribeReason::PartitionsAdded, "{unsubscribed:?}");
-    let left_at = unsubscribed.position.expect("Unsubscribed carries the position");
-    let left_at = Position::try_from(left_at).expect("a node says valid positions");
-    let again = async || subscriber.try_subscribe(request(&quotes.all(), position(&left_at))).await;
-    // Brokers learn of new partitions one after the other, and the node may ask one that has not: UNAVAILABLE, try again.
-    let known =
-        |answer: &Result<_, Error>| answer.as_ref().err().is_none_or(|e| e.code() != ErrorCode::Unavailable);
-    eventually("the new partitions are known", again, known).await.expect("the topic has them");
+    go_on(&mut subscriber, &unsubscribed).await;
     while received.len() < 100 {
         received.push(subscriber.receive().await);
     }
@@ -142,4 +144,75 @@ async fn records_of_added_partitions_are_not_missed(broker: Broker) {
     let mut values: Vec<u32> = received.iter().map(|of| of.text().parse().expect("a number")).collect();
     values.sort_unstable();
     assert_eq!(values, (0..100).collect::<Vec<_>>());
+}
+
+async fn a_key_that_moves_is_followed_and_nothing_in_its_old_partition_is_missed(broker: Broker) {
+    // The subscription went on in the new partition alone: what the old one still had for the key, and what a producer
+    // wrote to it that had not heard of the new one, was neither delivered nor said.
+    let cluster = Cluster::on(&broker).push(2).set("push.topics.refresh", "500ms").start().await;
+    let mut quotes = broker.create_topic("quotes", 1).await;
+    let (channel, old) = (quotes.channel(MOVING), PartitionId::new(0));
+    let mut subscriber = cluster.subscriber(0).await;
+    subscriber.subscribe(&channel, live()).await;
+    let (left_at, mut received) = (subscriber.position(&channel), Vec::new());
+
+    quotes.append_to(old, (0..10).map(|value| (MOVING, value))).await;
+    quotes.grow(4).await;
+    let new = quotes.partition_of(MOVING);
+    assert_ne!(new, old, "{MOVING} does not move");
+    quotes.append_to(new, (1_000..1_050).map(|value| (MOVING, value))).await;
+    quotes.append_to(old, (10..50).map(|value| (MOVING, value))).await;
+    let (before, unsubscribed) = subscriber.until_unsubscribed().await;
+    received.extend(before);
+    let subscribed = go_on(&mut subscriber, &unsubscribed).await;
+    assert_eq!(subscribed.home_partition, Some(new.get()), "{subscribed:?}");
+    quotes.append_to(old, (50..60).map(|value| (MOVING, value))).await;
+    quotes.append_to(new, (1_050..1_060).map(|value| (MOVING, value))).await;
+
+    // One that was away while all of this happened, at a node that did not see it.
+    let mut away = cluster.subscriber(1).await;
+    away.subscribe(&channel, position(&left_at)).await;
+    for (mut subscriber, mut received) in [(subscriber, received), (away, Vec::new())] {
+        while received.len() < 120 {
+            received.push(subscriber.receive().await);
+        }
+        let of = |partition| received.iter().filter(move |of| of.partition == partition).map(Received::text);
+        let expected = |values: Range<u32>| values.map(|value| value.to_string());
+        assert!(of(old).eq(expected(0..60)), "of the old partition came {:?}", of(old).collect::<Vec<_>>());
+        assert!(of(new).eq(expected(1_000..1_060)), "of the new one came {:?}", of(new).collect::<Vec<_>>());
+    }
+}
+
+async fn a_position_names_only_partitions_that_the_key_can_have_been_in(broker: Broker) {
+    let cluster = Cluster::on(&broker).start().await;
+    let mut quotes = broker.create_topic("quotes", 1).await;
+    quotes.grow(4).await;
+    let mut subscriber = cluster.subscriber(0).await;
+    let at = |partition: PartitionId| {
+        position(&Position { offsets: [(partition, Offset::ZERO)].into(), ..Position::default() })
+    };
+    let channel = quotes.channel(MOVING);
+
+    let never = quotes.partition_never_of(MOVING);
+    let error = subscriber.try_subscribe(request(&channel, at(never))).await;
+    assert_eq!(error.expect_err("the key was never there").code(), ErrorCode::UnknownPartition);
+
+    let subscribed = subscriber.subscribe(&channel, at(PartitionId::new(0))).await;
+    assert_eq!(subscribed.home_partition, Some(quotes.partition_of(MOVING).get()), "{subscribed:?}");
+    quotes.append_to(PartitionId::new(0), [(MOVING, "of the old one")]).await;
+    subscriber.expect(["of the old one"]).await;
+    quotes.append([(MOVING, "of the new one")]).await;
+    subscriber.expect(["of the new one"]).await;
+}
+
+/// Subscribes again after partitions were added, as a client does, from where the subscription ended.
+async fn go_on(subscriber: &mut Subscriber, ended: &Unsubscribed) -> Subscribed {
+    assert_eq!(ended.reason(), UnsubscribeReason::PartitionsAdded, "{ended:?}");
+    let left_at = ended.position.clone().expect("Unsubscribed carries the position");
+    let left_at = Position::try_from(left_at).expect("a node says valid positions");
+    let again = async || subscriber.try_subscribe(request(&ended.name, position(&left_at))).await;
+    // Brokers learn of new partitions one after the other, and the node may ask one that has not: UNAVAILABLE, try again.
+    let known =
+        |answer: &Result<_, Error>| answer.as_ref().err().is_none_or(|e| e.code() != ErrorCode::Unavailable);
+    eventually("the new partitions are known", again, known).await.expect("the topic has them")
 }
