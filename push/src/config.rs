@@ -125,6 +125,9 @@ pub struct Sessions {
     pub batch_bytes_max: usize,
     /// The most bytes of replies that wait for a client that does not read. At the bound nothing more is read from it.
     pub replies_bytes_max: usize,
+    /// How far a lossless subscription may be behind its partition, in offsets, once it was live. Beyond, its session is closed
+    /// with 4508. 0: as far as Kafka goes back.
+    pub lag_records_max: u64,
     /// What may wait for sockets that take nothing, of all sessions together, in bytes. Beyond, messages get small, and those
     /// sessions are closed with 4508 whose sockets have taken nothing for longest, if that is long.
     pub waiting_bytes_max: usize,

@@ -200,6 +200,11 @@ impl Cursor {
         self.snapshot_until.take_if(|until| self.next >= *until).is_some()
     }
 
+    /// Whether every record is delivered.
+    pub(crate) fn is_lossless(&self) -> bool {
+        matches!(self.mode, CursorMode::Lossless)
+    }
+
     /// Whether the cursor has not passed the end of its snapshot yet.
     pub(crate) fn is_in_snapshot(&self) -> bool {
         self.snapshot_until.is_some()

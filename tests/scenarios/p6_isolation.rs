@@ -1,11 +1,13 @@
 //! P6: one client cannot slow, grow or kill another's stream.
 
+use tailcast_proto::Position;
+use tailcast_proto::push::v1::UnsubscribeReason;
 use tailcast_tests::broker::Broker;
 use tailcast_tests::cluster::Cluster;
 use tailcast_tests::deadline::eventually;
 use tailcast_tests::raw_socket::RawSocket;
 use tailcast_tests::socket::Wire;
-use tailcast_tests::start::live;
+use tailcast_tests::start::{earliest, live, position};
 
 tailcast_tests::scenarios! {
     everywhere {
@@ -13,6 +15,8 @@ tailcast_tests::scenarios! {
         a_client_that_falls_out_of_the_window_catches_up_from_kafka
         a_client_that_takes_nothing_for_too_long_is_closed_as_slow
         at_the_bound_of_what_waits_slow_clients_are_closed_and_the_others_go_on
+        a_client_that_falls_too_far_behind_is_closed_with_its_position
+        a_resume_that_starts_far_behind_is_not_slow
         a_client_that_breaks_the_protocol_ends_alone
     }
 }
@@ -94,6 +98,46 @@ async fn at_the_bound_of_what_waits_slow_clients_are_closed_and_the_others_go_on
     assert!(waits > 0.0, "clients that read nothing leave something waiting");
     drop(stalled);
     eventually("nothing waits for clients that left", waiting, |bytes| *bytes == 0.0).await;
+}
+
+async fn a_client_that_falls_too_far_behind_is_closed_with_its_position(broker: Broker) {
+    let plan = Cluster::on(&broker).push(2).set("push.sessions.lag_records_max", 100);
+    let plan =
+        plan.set("push.sessions.heartbeat_interval", "200ms").set("push.sessions.write_deadline", "5m");
+    let cluster = plan.start().await;
+    let quotes = broker.create_topic("quotes", 1).await;
+    let channel = quotes.channel("AAPL");
+    let mut slow = cluster.subscriber(0).await;
+    slow.subscribe(&channel, live()).await;
+    let values: Vec<_> = (0..400).map(|value| format!("{value} {}", "x".repeat(10_000))).collect();
+    cluster.publisher().publish(&quotes, "AAPL", &values[..1]).await;
+    slow.expect(&values[..1]).await;
+
+    cluster.publisher().publish(&quotes, "AAPL", &values[1..]).await;
+
+    // When its subscriptions are counted out the node is closing, and waits a little for the client to take its positions.
+    let subscriptions = async || cluster.push[0].metric("tailcast_push_subscriptions");
+    eventually("the session is closing", subscriptions, |subscriptions| *subscriptions == 0.0).await;
+    let (received, ended) = slow.until_unsubscribed().await;
+    assert_eq!(ended.reason(), UnsubscribeReason::Closing);
+    let closed = slow.closed().await;
+    assert_eq!((closed.code, closed.reason.contains("further behind")), (Some(4508), true), "{closed:?}");
+
+    let at = ended.position.and_then(|at| Position::try_from(at).ok()).expect("it has a position");
+    let mut resumed = cluster.subscriber(1).await;
+    resumed.subscribe(&channel, position(&at)).await;
+    resumed.expect(&values[1 + received.len()..]).await;
+}
+
+async fn a_resume_that_starts_far_behind_is_not_slow(broker: Broker) {
+    let plan = Cluster::on(&broker).set("push.sessions.lag_records_max", 10);
+    let cluster = plan.set("push.sessions.heartbeat_interval", "50ms").start().await;
+    let quotes = broker.create_topic("quotes", 1).await;
+    cluster.publisher().publish(&quotes, "AAPL", 0..3_000).await;
+
+    let mut subscriber = cluster.subscriber(0).await;
+    subscriber.subscribe(&quotes.channel("AAPL"), earliest()).await;
+    subscriber.expect(0..3_000).await;
 }
 
 async fn a_client_that_breaks_the_protocol_ends_alone(broker: Broker) {

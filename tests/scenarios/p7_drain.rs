@@ -1,6 +1,7 @@
 //! P7: a node that is asked to end finishes what it accepted, tells its clients when to come back, and loses nothing.
 
-use tailcast_proto::push::v1::frame;
+use tailcast_proto::Position;
+use tailcast_proto::push::v1::{UnsubscribeReason, frame};
 use tailcast_tests::broker::Broker;
 use tailcast_tests::cluster::Cluster;
 use tailcast_tests::deadline::eventually;
@@ -13,6 +14,7 @@ use tonic::Code;
 tailcast_tests::scenarios! {
     everywhere {
         a_draining_push_node_tells_its_clients_when_to_reconnect_and_closes
+        a_draining_push_node_closes_with_the_position_of_each_subscription
         a_draining_push_node_accepts_nobody
         a_rolling_restart_loses_and_repeats_nothing
         a_draining_ingest_node_answers_what_it_accepted_and_takes_no_more
@@ -34,6 +36,36 @@ async fn a_draining_push_node_tells_its_clients_when_to_reconnect_and_closes(bro
     let closed = subscriber.closed().await;
     assert!(matches!(closed.code, Some(1001 | 1012 | 4503)), "{closed:?}");
     cluster.push[0].drained().await;
+}
+
+async fn a_draining_push_node_closes_with_the_position_of_each_subscription(broker: Broker) {
+    let cluster = Cluster::on(&broker).push(2).set("push.drain.spread", "200ms").start().await;
+    let quotes = broker.create_topic("quotes", 3).await;
+    let channels = [quotes.channel("AAPL"), quotes.all()];
+    let mut subscriber = cluster.subscriber(0).await;
+    for channel in &channels {
+        subscriber.subscribe(channel, live()).await;
+    }
+    cluster.publisher().publish(&quotes, "AAPL", 0..10).await;
+    for _ in 0..20 {
+        subscriber.receive().await;
+    }
+
+    cluster.push[0].drain();
+
+    let goaway = subscriber.event().await;
+    assert!(matches!(goaway, frame::Frame::Goaway(_)), "{goaway:?}");
+    let mut next = cluster.subscriber(1).await;
+    for channel in &channels {
+        let (late, ended) = subscriber.until_unsubscribed().await;
+        assert_eq!((late.len(), &ended.name), (0, channel));
+        assert_eq!(ended.reason(), UnsubscribeReason::Closing);
+        let at = ended.position.and_then(|at| Position::try_from(at).ok()).expect("it has a position");
+        next.subscribe(channel, position(&at)).await;
+    }
+    assert_eq!(subscriber.closed().await.code, Some(4503));
+    cluster.publisher().publish(&quotes, "AAPL", [10]).await;
+    next.expect([10, 10]).await;
 }
 
 async fn a_draining_push_node_accepts_nobody(broker: Broker) {

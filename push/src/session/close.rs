@@ -30,6 +30,8 @@ pub(crate) enum CloseReason {
     SlowConsumer,
     /// More waits for clients that take nothing than may, and this one has taken nothing for longest.
     NoRoom,
+    /// A lossless subscription is further behind than may be.
+    Behind,
     /// No pong in time.
     NoPong,
 }
@@ -47,9 +49,15 @@ impl CloseReason {
             Self::NotConnected => 4408,
             Self::State(_) => 4409,
             Self::Draining => 4503,
-            Self::SlowConsumer | Self::NoRoom => 4508,
+            Self::SlowConsumer | Self::NoRoom | Self::Behind => 4508,
             Self::NoPong => 4510,
         })
+    }
+
+    /// Whether the client is to reconnect and go on where it was: the codes 45xx.
+    pub(crate) fn asks_to_resume(&self) -> bool {
+        // A client that closed with such a code is told nothing more.
+        !matches!(self, Self::Client(_)) && self.code().is_some_and(|code| (4500..4600).contains(&code))
     }
 
     /// What the client is told, for people.
@@ -71,6 +79,7 @@ impl CloseReason {
             Self::NoRoom => {
                 "the node holds more for slow clients than it may, and this one was slow for longest; reconnect and resume"
             }
+            Self::Behind => "a subscription is further behind than this node allows; reconnect and resume",
             Self::NoPong => "no pong came in time; reconnect and resume",
         })
     }

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::metrics::wall_clock_ms;
 
-/// How long the socket may take for what waits and the close frame.
+/// How long the socket may take for what waits, the positions and the close frame.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
 
 impl<W: AsyncWrite + Unpin> Session<W> {
@@ -27,6 +27,10 @@ impl<W: AsyncWrite + Unpin> Session<W> {
             match due {
                 Due::Ping => self.outbox.push_control(websocket::frame(OpCode::Ping, &[])),
                 Due::Heartbeat => {
+                    let most = self.shared.config.sessions.lag_records_max;
+                    if most > 0 && self.subscriptions.is_behind(most) {
+                        return Err(CloseReason::Behind);
+                    }
                     // First everything that is there: then the progress says the most.
                     self.subscriptions.look_at_all();
                     self.heartbeat_due = true;
@@ -65,10 +69,16 @@ impl<W: AsyncWrite + Unpin> Session<W> {
         self.reply(0, v1::frame::Frame::Goaway(goaway));
     }
 
-    /// Sends the close frame behind what waits, and nothing after it.
+    /// Sends the close frame behind what waits, and nothing after it. A client that is to resume is told before where its
+    /// subscriptions were: everything before that is written.
     pub(super) async fn close(&mut self, reason: &CloseReason) {
         if *reason == CloseReason::Lost {
             return;
+        }
+        if reason.asks_to_resume() {
+            for unsubscribed in self.subscriptions.close() {
+                self.reply(0, v1::frame::Frame::Unsubscribed(unsubscribed));
+            }
         }
         self.outbox.close(websocket::close(reason.code(), &reason.text()));
         let closing = async {

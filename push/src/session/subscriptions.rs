@@ -73,6 +73,8 @@ struct Held {
     /// Tells this cursor from an earlier one with the same id.
     serial: u64,
     is_ready: bool,
+    /// Whether it was at the end of its partition once.
+    was_live: bool,
     /// Until when it may not deliver.
     delayed_until: Option<Instant>,
     is_paging: bool,
@@ -136,6 +138,7 @@ impl Subscriptions {
                 alias,
                 serial: self.next_serial,
                 is_ready: false,
+                was_live: false,
                 delayed_until: None,
                 is_paging: false,
             });
@@ -171,6 +174,18 @@ impl Subscriptions {
             position: Some((&position).into()),
             name: subscription.channel.channel.to_string(),
         })
+    }
+
+    /// Ends all subscriptions, because the session closes. Returns those from whose position a client can go on: one that is
+    /// in the middle of its snapshot has none.
+    pub(crate) fn close(&mut self) -> Vec<v1::Unsubscribed> {
+        self.ready.clear();
+        self.wishing.clear();
+        let has_position = |(_, subscription): &(&u32, &Subscription)| subscription.snapshot.is_none();
+        let mut aliases: Vec<_> =
+            self.by_alias.iter().filter(has_position).map(|(alias, _)| *alias).collect();
+        aliases.sort_unstable();
+        aliases.into_iter().filter_map(|alias| self.remove(alias, UnsubscribeReason::Closing)).collect()
     }
 
     /// Returns the alias of the subscription to a channel.

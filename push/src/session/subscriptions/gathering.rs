@@ -49,7 +49,8 @@ impl Subscriptions {
             self.paging -= 1;
         }
         match gathered.then {
-            Then::Rest => {}
+            // Who waits for a page rests too.
+            Then::Rest => held.was_live |= !held.cursor.is_catching_up(),
             Then::More => self.make_ready(id),
             Then::Later(due) => {
                 self.cursors[id.0].delayed_until = Some(due);

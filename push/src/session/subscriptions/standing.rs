@@ -1,4 +1,4 @@
-//! How far a session's subscriptions are, for heartbeats.
+//! How far a session's subscriptions are, for heartbeats and for the limit of their lag.
 
 use std::collections::BTreeMap;
 
@@ -45,6 +45,18 @@ impl Subscriptions {
                 })
             })
             .collect()
+    }
+
+    /// Whether a lossless subscription is more than so many offsets behind what this node has read of a partition.
+    ///
+    /// What counts is what waits for the client. A channel without news is not behind, wherever it was when it was last
+    /// looked at, and neither is a subscription that has not reached the end of its partition since its start.
+    pub(crate) fn is_behind(&self, most: u64) -> bool {
+        self.cursors.iter().any(|(_, held)| {
+            let waits = held.is_ready || held.cursor.is_catching_up();
+            let behind = held.cursor.partition().head().since(held.cursor.next());
+            held.cursor.is_lossless() && held.was_live && waits && behind > most
+        })
     }
 
     /// Returns the greatest lag among the partitions.
