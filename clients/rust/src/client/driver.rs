@@ -7,13 +7,17 @@
 //! Invariant: nothing is read from a connection while events wait for room in the queue, so what waits here is at most one
 //! message of a node.
 
+mod meanwhile;
+
+mod leave;
+
 mod session;
 
 mod next;
 
 mod departing;
 
-use std::{collections::VecDeque, future, future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{collections::VecDeque, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use tailcast_proto::{Channel, push::v1::UnsubscribeReason};
 use tokio::{
@@ -22,13 +26,14 @@ use tokio::{
 };
 
 use self::{
+    leave::{Leave, Left},
     next::{Next, Opening},
-    session::{FAREWELL, Leave, Left, Session},
+    session::{FAREWELL, Session},
 };
-use super::establish::{ConnectError, Established, establish};
+use super::establish::{Established, establish};
 use crate::{
     AlreadySubscribed, Backoff, Cause, Connection, Ended, Endpoint, Event, Moved, Options, Reconnected,
-    Reconnecting, Resume, Subscription, Unsubscribed, Verdict,
+    Reconnecting, Resume, Subscription, Unsubscribed,
 };
 
 /// What an application asks of its client.
@@ -79,14 +84,6 @@ enum Arrival {
 /// The application asked to close, or is gone.
 #[derive(Debug)]
 struct Asked;
-
-/// What came first while something was awaited.
-enum Turn<T> {
-    Command(Option<Command>),
-    /// An event was handed over, or the connection before has ended.
-    Given,
-    Done(T),
-}
 
 impl Driver {
     pub(crate) fn new(
@@ -162,7 +159,7 @@ impl Driver {
     /// attempt, for which there is `None`.
     async fn go_on(&mut self, left: Left) -> Result<Option<(Arrival, Established)>, Ended> {
         let Left { leave, next, mut wait } = left;
-        let (cause, hint) = match (decide(leave), next) {
+        let (cause, hint) = match (leave.decide(), next) {
             (Ok(_), Next::Joined(joined)) => return Ok(Some((Arrival::Moved, joined.established))),
             (Err(ended), Next::Joined(joined)) => {
                 joined.established.connection.close(1000, "", FAREWELL).await;
@@ -177,7 +174,7 @@ impl Driver {
                     Ok(Err(error)) => {
                         // The wait before this attempt is over.
                         wait = None;
-                        decide(Leave::Failed(error))?
+                        Leave::Failed(error).decide()?
                     }
                     Err(Asked) => return Err(Ended::Asked),
                 }
@@ -237,125 +234,6 @@ impl Driver {
             Ok(Ok(established)) => Ok(established),
             Ok(Err(error)) => Err(Leave::Failed(error)),
             Err(Asked) => Err(Leave::Asked),
-        }
-    }
-
-    /// Runs a future to its end, taking commands and handing over events the while.
-    async fn meanwhile<T>(&mut self, future: impl Future<Output = T>) -> Result<T, Asked> {
-        let mut future = Box::pin(future);
-        loop {
-            let turn = tokio::select! {
-                biased;
-                command = self.commands.recv() => Turn::Command(command),
-                permit = self.events.reserve(), if !self.outbox.is_empty() => {
-                    give(permit, &mut self.outbox)?;
-                    Turn::Given
-                }
-                () = said(&mut self.farewell) => Turn::Given,
-                output = &mut future => Turn::Done(output),
-            };
-            match turn {
-                Turn::Command(command) => self.take(command)?,
-                Turn::Given => {}
-                Turn::Done(output) => return Ok(output),
-            }
-        }
-    }
-
-    /// Hands over all that waits, taking commands the while.
-    async fn hand_over(&mut self) -> Result<(), Asked> {
-        while !self.outbox.is_empty() {
-            let command = tokio::select! {
-                biased;
-                permit = self.events.reserve() => {
-                    give(permit, &mut self.outbox)?;
-                    continue;
-                }
-                command = self.commands.recv() => command,
-            };
-            self.take(command)?;
-        }
-        Ok(())
-    }
-
-    /// Takes a command. What it means for a node is left to [`Resume`], which is asked when there is a connection.
-    fn take(&mut self, command: Option<Command>) -> Result<(), Asked> {
-        match command {
-            Some(Command::Subscribe(subscription, answer)) => {
-                // An application that no longer waits for the answer subscribed all the same.
-                let _ = answer.send(self.resume.add(*subscription));
-                Ok(())
-            }
-            Some(Command::Unsubscribe(channel)) => {
-                self.resume.unsubscribe(&channel);
-                Ok(())
-            }
-            Some(Command::Close(answer)) => {
-                self.closing = Some(answer);
-                Err(Asked)
-            }
-            None => Err(Asked),
-        }
-    }
-
-    /// Gives an event to the application, or keeps it until there is room.
-    fn emit(&mut self, event: Event) {
-        if self.outbox.is_empty() {
-            match self.events.try_send(event) {
-                Ok(()) => {}
-                Err(mpsc::error::TrySendError::Full(event)) => self.outbox.push_back(event),
-                // The application is gone; the command queue says so too.
-                Err(mpsc::error::TrySendError::Closed(_)) => {}
-            }
-        } else {
-            self.outbox.push_back(event);
-        }
-    }
-}
-
-/// Gives the oldest event that waits to the application.
-fn give(
-    room: Result<mpsc::Permit<'_, Event>, mpsc::error::SendError<()>>,
-    outbox: &mut VecDeque<Event>,
-) -> Result<(), Asked> {
-    let room = room.map_err(|_| Asked)?;
-    if let Some(event) = outbox.pop_front() {
-        room.send(event);
-    }
-    Ok(())
-}
-
-/// Waits for the end of the connection before; for ever where there is none. Cancel safe.
-async fn said(farewell: &mut Option<Farewell>) {
-    match farewell {
-        Some(parting) => {
-            parting.await;
-            *farewell = None;
-        }
-        None => future::pending().await,
-    }
-}
-
-/// Decides between another attempt (why, and when if the node said) and the end.
-fn decide(leave: Leave) -> Result<(Cause, Option<Duration>), Ended> {
-    match leave {
-        Leave::Asked => Err(Ended::Asked),
-        Leave::Closed(close) => match close.verdict() {
-            Verdict::Resume => Ok((Cause::Closed(close), None)),
-            Verdict::End => Err(Ended::Closed(close)),
-        },
-        Leave::Lost(error) => Ok((Cause::Lost(error), None)),
-        Leave::Silent => Ok((Cause::Silent, None)),
-        Leave::Goaway(detail) => Ok((Cause::Goaway(detail), None)),
-        Leave::Moved => Ok((Cause::Goaway(String::new()), None)),
-        Leave::Fault(fault) => Ok((Cause::Fault(fault), None)),
-        Leave::Failed(ConnectError::Closed { close, .. }) if close.verdict() == Verdict::End => {
-            Err(Ended::Closed(close))
-        }
-        Leave::Failed(error) if !error.is_temporary() => Err(Ended::Refused(error.to_string())),
-        Leave::Failed(error) => {
-            let after = if let ConnectError::Open(error) = &error { error.retry_after() } else { None };
-            Ok((Cause::Lost(error.to_string()), after))
         }
     }
 }

@@ -8,8 +8,9 @@ use tailcast_proto::push::v1::{Frame, Goaway, frame};
 use tokio::time::Instant;
 
 use super::{
+    leave::Leave,
     next::{Joined, News, Next},
-    session::{Leave, Session},
+    session::Session,
 };
 use crate::{
     client::establish::{ConnectError, Established},

@@ -6,16 +6,12 @@ use tailcast_proto::push::v1::{ClientMessage, Frame, frame};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{
-    Asked, Command, Driver, give,
+    Asked, Command, Driver,
+    leave::{Leave, Left},
+    meanwhile::{give, said},
     next::{Joined, News, Next},
-    said,
 };
-use crate::{
-    Close, ReceiveError, Received, SendError,
-    client::establish::{ConnectError, Established},
-    departure::Departure,
-    resume::Fault,
-};
+use crate::{ReceiveError, Received, SendError, client::establish::Established, departure::Departure};
 
 /// How long a node may take to accept a command.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -25,36 +21,6 @@ pub(super) const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Where a silent wait ends that has no other end.
 const IDLE: Duration = Duration::from_secs(3600);
-
-/// Why a stay ended, or did not begin.
-#[derive(Debug)]
-pub(super) enum Leave {
-    /// The application asked for it.
-    Asked,
-    /// The node closed.
-    Closed(Close),
-    /// The connection broke.
-    Lost(String),
-    /// The node was silent for too long.
-    Silent,
-    /// The node asked to be left, and its deadline has come.
-    Goaway(String),
-    /// The node asked to be left, and another one is ready to take over.
-    Moved,
-    /// The node broke the protocol.
-    Fault(Fault),
-    /// The attempt failed.
-    Failed(ConnectError),
-}
-
-/// How a stay ended.
-pub(super) struct Left {
-    pub(super) leave: Leave,
-    /// The connection that is to take over.
-    pub(super) next: Next,
-    /// What is left of a wait that has begun.
-    pub(super) wait: Option<Duration>,
-}
 
 /// A client's stay with one node.
 pub(super) struct Session<'a> {

@@ -1,0 +1,113 @@
+//! Waiting without blocking anybody: whatever is awaited, commands are taken and events handed over.
+
+use std::{collections::VecDeque, future, future::Future};
+
+use tokio::sync::mpsc;
+
+use super::{Asked, Command, Driver, Farewell};
+use crate::Event;
+
+/// What came first while something was awaited.
+enum Turn<T> {
+    Command(Option<Command>),
+    /// An event was handed over, or the connection before has ended.
+    Given,
+    Done(T),
+}
+
+impl Driver {
+    /// Runs a future to its end, taking commands and handing over events the while.
+    pub(super) async fn meanwhile<T>(&mut self, future: impl Future<Output = T>) -> Result<T, Asked> {
+        let mut future = Box::pin(future);
+        loop {
+            let turn = tokio::select! {
+                biased;
+                command = self.commands.recv() => Turn::Command(command),
+                permit = self.events.reserve(), if !self.outbox.is_empty() => {
+                    give(permit, &mut self.outbox)?;
+                    Turn::Given
+                }
+                () = said(&mut self.farewell) => Turn::Given,
+                output = &mut future => Turn::Done(output),
+            };
+            match turn {
+                Turn::Command(command) => self.take(command)?,
+                Turn::Given => {}
+                Turn::Done(output) => return Ok(output),
+            }
+        }
+    }
+
+    /// Hands over all that waits, taking commands the while.
+    pub(super) async fn hand_over(&mut self) -> Result<(), Asked> {
+        while !self.outbox.is_empty() {
+            let command = tokio::select! {
+                biased;
+                permit = self.events.reserve() => {
+                    give(permit, &mut self.outbox)?;
+                    continue;
+                }
+                command = self.commands.recv() => command,
+            };
+            self.take(command)?;
+        }
+        Ok(())
+    }
+
+    /// Takes a command. What it means for a node is left to [`Resume`](crate::Resume), which is asked when there is a connection.
+    pub(super) fn take(&mut self, command: Option<Command>) -> Result<(), Asked> {
+        match command {
+            Some(Command::Subscribe(subscription, answer)) => {
+                // An application that no longer waits for the answer subscribed all the same.
+                let _ = answer.send(self.resume.add(*subscription));
+                Ok(())
+            }
+            Some(Command::Unsubscribe(channel)) => {
+                self.resume.unsubscribe(&channel);
+                Ok(())
+            }
+            Some(Command::Close(answer)) => {
+                self.closing = Some(answer);
+                Err(Asked)
+            }
+            None => Err(Asked),
+        }
+    }
+
+    /// Gives an event to the application, or keeps it until there is room.
+    pub(super) fn emit(&mut self, event: Event) {
+        if self.outbox.is_empty() {
+            match self.events.try_send(event) {
+                Ok(()) => {}
+                Err(mpsc::error::TrySendError::Full(event)) => self.outbox.push_back(event),
+                // The application is gone; the command queue says so too.
+                Err(mpsc::error::TrySendError::Closed(_)) => {}
+            }
+        } else {
+            self.outbox.push_back(event);
+        }
+    }
+}
+
+/// Gives the oldest event that waits to the application.
+pub(super) fn give(
+    room: Result<mpsc::Permit<'_, Event>, mpsc::error::SendError<()>>,
+    outbox: &mut VecDeque<Event>,
+) -> Result<(), Asked> {
+    let room = room.map_err(|_| Asked)?;
+    if let Some(event) = outbox.pop_front() {
+        room.send(event);
+    }
+    Ok(())
+}
+
+/// Waits for the end of the connection before; for ever where there is none. Cancel safe.
+pub(super) async fn said(farewell: &mut Option<Farewell>) {
+    match farewell {
+        Some(parting) => {
+            parting.await;
+            *farewell = None;
+        }
+        None => future::pending().await,
+    }
+}
