@@ -21,7 +21,8 @@ use crate::{
     trace::TraceContext,
 };
 
-/// Responses that wait for HTTP/2: one, because acknowledgements that wait longer become fewer ranges.
+/// Responses that wait for HTTP/2: one, because acknowledgements that wait longer become fewer ranges. How the stream
+/// ends has a place of its own behind it.
 const RESPONSES_MAX: usize = 1;
 
 /// `tailcast.ingest.v1.IngestService`.
@@ -62,7 +63,7 @@ impl IngestService for Ingestion {
             deadline,
             trace: TraceContext::of(request.metadata()),
         };
-        let (responses, told) = mpsc::channel(RESPONSES_MAX);
+        let (responses, told) = mpsc::channel(RESPONSES_MAX + 1);
         let stream = Stream::new(parts, request.into_inner(), responses);
         self.lifecycle.spawn("ingest.stream", stream.run());
         Ok(Response::new(ReceiverStream::new(told)))

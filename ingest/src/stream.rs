@@ -12,7 +12,10 @@ use std::{pin::Pin, sync::Arc};
 
 use tailcast_proto::ingest::v1::{PublishStreamRequest, PublishStreamResponse};
 use tailcast_services::lifecycle::Lifecycle;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::{
+    OwnedSemaphorePermit,
+    mpsc::{self, OwnedPermit},
+};
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
@@ -55,6 +58,8 @@ pub(crate) struct Stream {
     parts: Parts,
     requests: Streaming<PublishStreamRequest>,
     responses: mpsc::Sender<Result<PublishStreamResponse, Status>>,
+    /// Room for how the stream ends. It is taken at the beginning, so that the end waits for no caller.
+    last_word: Option<OwnedPermit<Result<PublishStreamResponse, Status>>>,
     conversation: Conversation,
     completions: Arc<Completions>,
     budget: Arc<StreamBudget>,
@@ -89,12 +94,14 @@ enum Next {
 }
 
 impl Stream {
+    /// A stream that answers into this queue, which is empty and has room for two: a response, and the end.
     pub(crate) fn new(
         parts: Parts,
         requests: Streaming<PublishStreamRequest>,
         responses: mpsc::Sender<Result<PublishStreamResponse, Status>>,
     ) -> Self {
         Self {
+            last_word: responses.clone().try_reserve_owned().ok(),
             conversation: Conversation::new(parts.credits),
             completions: Completions::of_stream(),
             budget: Arc::new(parts.budget.open()),
@@ -114,8 +121,8 @@ impl Stream {
                 // What ends the stream first, what frees room before what needs it.
                 biased;
                 () = self.responses.closed() => Event::Gone,
-                () = self.parts.overdue.cancelled(), if !self.conversation.is_aborted() => Event::Overdue,
-                () = passed(self.parts.deadline), if !self.conversation.is_aborted() => Event::Deadline,
+                () = self.parts.overdue.cancelled() => Event::Overdue,
+                () = passed(self.parts.deadline) => Event::Deadline,
                 () = self.parts.lifecycle.draining(), if !self.conversation.is_ending() => Event::Drain,
                 () = self.completions.gathered() => Event::Completed,
                 Ok(_) = self.responses.reserve(), if self.conversation.has_news() => Event::Writable,
@@ -132,8 +139,9 @@ impl Stream {
     fn apply(&mut self, event: Event) -> Next {
         match event {
             Event::Gone => return Next::Stop,
-            Event::Deadline => self.abort(StreamError::Deadline),
-            Event::Overdue => self.abort(StreamError::DrainedTooLong),
+            // Neither waits for Kafka, nor for a caller who may never read. What was not enqueued is not any more.
+            Event::Deadline => return self.fail(StreamError::Deadline),
+            Event::Overdue => return self.fail(StreamError::DrainedTooLong),
             Event::Drain => self.conversation.end(End::Failed(StreamError::Draining)),
             Event::Writable => return self.write(),
             Event::Completed => {
@@ -206,20 +214,18 @@ impl Stream {
                 Next::GoOn
             }
             Some(News::End(End::Done)) => Next::Stop,
-            Some(News::End(End::Failed(error))) => {
-                let refusal = Refusal::from(error);
-                self.parts.metrics.refused(refusal.reason());
-                let _gone = self.responses.try_send(Err(refusal.status()));
-                Next::Stop
-            }
+            Some(News::End(End::Failed(error))) => self.fail(error),
         }
     }
 
-    /// Ends the stream without waiting for Kafka. What was not enqueued is not any more.
-    fn abort(&mut self, error: StreamError) {
-        self.heard = None;
-        self.preparing = None;
-        self.conversation.abort(error);
+    /// Ends the stream with an error, behind what was said before.
+    fn fail(&mut self, error: StreamError) -> Next {
+        let refusal = Refusal::from(error);
+        self.parts.metrics.refused(refusal.reason());
+        if let Some(last_word) = self.last_word.take() {
+            last_word.send(Err(refusal.status()));
+        }
+        Next::Stop
     }
 }
 

@@ -4,7 +4,7 @@
 //!
 //! Invariants: messages taken and not yet told number at most `credits_max`. Outcomes are told in the order of their
 //! sequence numbers, so one that is known early waits for those before it. After the end nothing is heard any more, and
-//! the end is told only when everything taken has been; except after an abort, which tells nothing more.
+//! the end is told only when everything taken has been. An end that cannot wait for that is not told here.
 
 use std::collections::VecDeque;
 
@@ -29,8 +29,6 @@ pub(super) struct Conversation {
     /// Whether the caller waits for credits: at the beginning, and when it has asked.
     asked: bool,
     end: Option<End>,
-    /// What has not been told will not be.
-    aborted: bool,
 }
 
 /// What to send next.
@@ -51,7 +49,6 @@ impl Conversation {
             window: VecDeque::new(),
             asked: true,
             end: None,
-            aborted: false,
         }
     }
 
@@ -89,7 +86,6 @@ impl Conversation {
     pub(super) fn complete(&mut self, completed: Completed) {
         let place = self.first.and_then(|first| completed.sequence.checked_sub(first));
         let place = place.and_then(|place| usize::try_from(place).ok());
-        // A message of an aborted stream has no place any more.
         if let Some(slot) = place.and_then(|place| self.window.get_mut(place)) {
             *slot = Some(completed.outcome);
         }
@@ -98,20 +94,6 @@ impl Conversation {
     /// Ends the stream when everything taken has been told. The first end counts.
     pub(super) fn end(&mut self, end: End) {
         self.end.get_or_insert(end);
-    }
-
-    /// Ends the stream at once: what has not been told is not told.
-    pub(super) fn abort(&mut self, error: StreamError) {
-        self.window.clear();
-        self.first = None;
-        self.asked = false;
-        self.aborted = true;
-        self.end = Some(End::Failed(error));
-    }
-
-    /// Whether the stream was aborted.
-    pub(super) fn is_aborted(&self) -> bool {
-        self.aborted
     }
 
     /// Whether the end is decided, so that nothing more is read.

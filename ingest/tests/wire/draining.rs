@@ -72,14 +72,3 @@ async fn an_idle_stream_is_told_to_go_on_elsewhere_and_the_node_ends_at_once() {
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     check(&responses.message().await.expect_err("the node drains"), Code::Unavailable, "DRAINING", "refused");
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_caller_that_reads_nothing_does_not_hold_up_the_end() {
-    let node = Node::with(Config { drain_within: Duration::from_millis(300), ..config() }, &[]).await;
-    let mut client = node.publisher().await;
-    let idle = tokio_stream::pending::<PublishStreamRequest>();
-    // The answers are kept and never read.
-    let _unread = client.publish_stream(idle).await.expect("there is room");
-    let ending = node.finish().await;
-    assert!(ending.is_clean(), "{ending}");
-}

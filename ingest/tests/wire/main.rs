@@ -10,3 +10,4 @@ mod publishing;
 mod refusing;
 mod serving;
 mod streaming;
+mod unread;

@@ -141,17 +141,6 @@ fn an_error_is_told_after_everything_before_it_and_the_first_one_counts() {
     check(&mut conversation, &StreamError::Draining.to_string());
 }
 
-#[test]
-fn an_abort_tells_nothing_more() {
-    let mut conversation = conversation();
-    take(&mut conversation, 0, 2);
-    conversation.complete(acknowledged(0));
-    conversation.abort(StreamError::Deadline);
-    check(&mut conversation, &StreamError::Deadline.to_string());
-    conversation.complete(acknowledged(1));
-    check(&mut conversation, "nothing");
-}
-
 /// What happens to a stream in a property test.
 #[derive(Debug, Clone)]
 enum Step {
