@@ -242,7 +242,8 @@ impl Cursor {
                 let lost = Lost { first: self.next, next: low };
                 self.next = low;
                 self.forget_before(low);
-                return Ok(Some(lost));
+                // Of a snapshot nothing was promised but the latest values, which are further on.
+                return Ok((!self.is_in_snapshot()).then_some(lost));
             }
             // The page was asked for again: what was below the answer is not any more.
             Err(PageError::Expired { .. }) => {}

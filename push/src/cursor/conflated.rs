@@ -62,7 +62,9 @@ impl Cursor {
     fn gather_latest(&mut self, turn: Turn, out: &mut Vec<Bytes>) -> Gathered {
         // Before the log is read: what is appended in between is left for the next round.
         let head = self.lease.partition.head();
-        let until = match self.round(turn.now, head) {
+        // A snapshot ends with what it has, and not with something that comes after its end.
+        let end = self.snapshot_until.map_or(head, |until| until.min(head));
+        let until = match self.round(turn.now, end) {
             Ok(until) => until,
             Err(due) => return Gathered { then: Then::Later(due), ..Gathered::default() },
         };
@@ -92,6 +94,10 @@ impl Cursor {
 
     /// Finds out where a survey of what has left the log goes on, and whether it is done.
     pub(super) fn look_ahead(&mut self) {
+        // What a snapshot has of a key is not left out for something that comes after its end, and that is near.
+        if self.is_in_snapshot() {
+            return;
+        }
         // Read before the mode is borrowed for change. The window's tail counts too: the log can be completed from there.
         let log_from = self.log.chunks(|chunks| chunks.complete_from()).min(self.lease.partition.tail());
         let CursorMode::Conflated { behind, .. } = &mut self.mode else { return };

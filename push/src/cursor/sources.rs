@@ -79,6 +79,8 @@ impl Cursor {
         self.next = self.next.max(read.next);
         if !read.more {
             self.source = Source::Log;
+            // A key that was updated meanwhile has moved past the end: what is in the log by then is part of the snapshot.
+            self.snapshot_until = Some(self.lease.partition.head());
         }
         Gathered { deliveries: read.deliveries, then: Then::More, ..Gathered::default() }
     }

@@ -30,6 +30,12 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
     vec(act, 0..40)
 }
 
+/// How much was delivered when the end of the snapshot was said, and where the cursor was.
+struct Ended {
+    delivered: usize,
+    at: Offset,
+}
+
 /// What a client knows after it has applied what it got.
 #[derive(Default)]
 struct Table(BTreeMap<&'static str, i64>);
@@ -107,10 +113,11 @@ proptest! {
         let mut ended_at = None;
 
         let now = Instant::now();
-        let gather = |cursor: &mut Cursor, outcome: &mut Outcome, (budget, is_behind), ended_at: &mut Option<usize>| {
+        let gather = |cursor: &mut Cursor, outcome: &mut Outcome, (budget, is_behind), ended_at: &mut Option<Ended>| {
             let then = outcome.gather(cursor, Turn { budget, is_behind, now });
             if cursor.take_snapshot_end() {
-                assert!(ended_at.replace(outcome.delivered.len()).is_none(), "it ends once");
+                let ended = Ended { delivered: outcome.delivered.len(), at: cursor.next() };
+                assert!(ended_at.replace(ended).is_none(), "it ends once");
             }
             then
         };
@@ -148,7 +155,13 @@ proptest! {
         let delivered = outcome.delivered.iter().filter(|at| **at >= started_at.get()).count() as u64;
         let skipped: u64 = outcome.conflated.iter().map(|range| range.records).sum();
         prop_assert_eq!(after, delivered + skipped);
-        prop_assert_eq!(ended_at.map(|count| outcome.delivered[..count].iter().filter(|at| **at < started_at.get()).count()),
-            Some(outcome.delivered.iter().filter(|at| **at < started_at.get()).count()));
+        // When its end was said, the client had every key that there was by then.
+        let ended = ended_at.expect("it ended");
+        let (mut expected, mut found) = (Table::default(), Table::default());
+        let by_then = log.records.iter().filter(own).filter(|record| record.0 < ended.at.get());
+        by_then.for_each(|record| expected.apply(*record));
+        let of_it = &outcome.delivered[..ended.delivered];
+        log.records.iter().filter(|record| of_it.contains(&record.0)).for_each(|record| found.apply(*record));
+        prop_assert_eq!(found.0, expected.0);
     }
 }
