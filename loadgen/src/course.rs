@@ -21,6 +21,12 @@ use crate::{
 /// What nodes have read from Kafka for who is behind.
 const CATCH_UP_BYTES: &str = "tailcast_push_catch_up_read_bytes_total";
 
+/// What nodes hold of records, however many clients there are.
+const HELD_BYTES: [&str; 2] = ["tailcast_push_windows_bytes", "tailcast_push_catch_up_pages_bytes"];
+
+/// Between two looks at the memory of servers that have slow readers.
+const MEMORY_EVERY: Duration = Duration::from_secs(1);
+
 /// How long events that are due may take to be acknowledged before a storm ends without them.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
@@ -33,7 +39,8 @@ pub(crate) struct Course {
     plan: Arc<Plan>,
     ledger: Arc<Ledger>,
     connections: u64,
-    slow: Option<Slow>,
+    /// When to look at the memory of servers that have slow readers.
+    slow_look: Option<Duration>,
     storm: Option<Storm>,
     storm_stage: StormStage,
     /// From when to when to measure, after the start.
@@ -77,7 +84,7 @@ impl Course {
             plan: Arc::clone(plan),
             ledger: Arc::clone(ledger),
             connections: cli.readers.connections.into(),
-            slow: Slow::new(cli),
+            slow_look: Slow::new(cli).map(|slow| slow.silence.start),
             storm,
             storm_stage: StormStage::Before,
             measured: (cli.load.warmup, cli.load.length()),
@@ -97,8 +104,9 @@ impl Course {
         if self.last.is_none() && elapsed >= self.measured.1 {
             self.last = Some(self.servers.mark());
         }
-        if self.slow.as_ref().is_some_and(|slow| elapsed >= slow.silence.start) {
-            let memory = self.servers.memory();
+        if self.slow_look.is_some_and(|look| elapsed >= look) {
+            self.slow_look = Some(elapsed + MEMORY_EVERY);
+            let memory = self.own_memory().await;
             self.memory.slow(memory);
         }
         match self.storm {
@@ -157,6 +165,18 @@ impl Course {
     async fn measure(&mut self, end: StormEnd) -> StormEnd {
         let read = self.catch_up_bytes().await.zip(end.before);
         StormEnd { catch_up_bytes: read.map(|(now, before)| now.saturating_sub(before)), ..end }
+    }
+
+    /// Returns the memory of the servers less what they hold of records, where they tell: windows grow with what is published.
+    pub(crate) async fn own_memory(&mut self) -> Option<u64> {
+        let mut memory = self.servers.memory()?;
+        for metric in HELD_BYTES {
+            if !self.places.server_metrics.is_empty() {
+                let held = node_metrics::sum(&self.places.server_metrics, metric).await.ok()?;
+                memory = memory.saturating_sub(held);
+            }
+        }
+        Some(memory)
     }
 
     async fn catch_up_bytes(&mut self) -> Option<u64> {

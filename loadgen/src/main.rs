@@ -74,6 +74,8 @@ mod results;
 
 mod hgrm;
 
+mod html;
+
 use std::{
     io::{self, Write as _},
     process::ExitCode,

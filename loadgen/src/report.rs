@@ -1,10 +1,16 @@
 //! What a run found, as programs read it.
 //!
-//! The schema is `schema.json`; a test holds a report against it. A figure that was not measured is null, and never 0.
+//! The schema is `loadgen/schema.json`; a test holds a report against it. A figure that was not measured is null, and never 0.
 
 mod distribution;
 
 mod text;
+
+#[cfg(test)]
+pub(crate) mod sample;
+
+#[cfg(test)]
+mod schema;
 
 use std::collections::BTreeMap;
 
@@ -161,7 +167,8 @@ pub(crate) struct SlowReaders {
     pub(crate) closes: BTreeMap<u16, u64>,
     /// Of what came to them.
     pub(crate) latency_us: Percentiles,
-    /// The memory of the servers when they stopped reading, the most since, and at the end, in bytes.
+    /// The memory of the servers when they stopped reading, the most since, and at the end, in bytes; with --server-metrics
+    /// less what windows and pages hold.
     pub(crate) memory_before: Option<u64>,
     pub(crate) memory_max: Option<u64>,
     pub(crate) memory_after: Option<u64>,
@@ -265,7 +272,8 @@ impl Verdict {
 impl Measured {
     /// Returns per-delivery and per-second numbers of a stretch of so many seconds.
     pub(crate) fn new(seconds: f64, count: Count, cpu: &CpuStretch, workers: std::time::Duration) -> Self {
-        let took = cpu.took.as_secs_f64();
+        // Never nothing, so that no figure is infinite.
+        let took = cpu.took.as_secs_f64().max(1e-3);
         let per_delivery = |cpu: f64| (count.deliveries > 0).then(|| cpu * 1e6 / float(count.deliveries));
         Self {
             seconds,

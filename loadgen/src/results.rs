@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use crate::{cli::Output, hgrm, interval::Distribution, report::Report};
+use crate::{cli::Output, hgrm, html, interval::Distribution, report::Report};
 
 /// What a run found.
 #[derive(Debug)]
@@ -37,6 +37,9 @@ impl Results {
         }
         if let Some(path) = &output.hgrm {
             file(path, |out| hgrm::write(&self.latency, out))?;
+        }
+        if let Some(path) = &output.html {
+            file(path, |out| html::write(&self.report, &self.latency, out))?;
         }
         Ok(())
     }

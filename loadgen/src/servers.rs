@@ -24,10 +24,11 @@ pub(crate) struct Servers {
 pub(crate) struct MemoryTrack {
     pub(crate) before: Option<u64>,
     pub(crate) idle: Option<u64>,
-    /// When slow readers stopped reading.
+    /// When slow readers stopped reading; this and the next two without what servers hold of records, if they tell.
     pub(crate) slow_before: Option<u64>,
     /// The most from then on, until the end.
     pub(crate) slow_max: Option<u64>,
+    pub(crate) slow_after: Option<u64>,
     pub(crate) end: Option<u64>,
 }
 

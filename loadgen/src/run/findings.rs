@@ -23,6 +23,7 @@ impl Run<'_> {
     /// Ends all connections, and says what was found.
     pub(super) async fn finish(mut self) -> Result<Results> {
         self.course.memory.end = self.course.servers.memory();
+        self.course.memory.slow_after = self.course.own_memory().await;
         let storm_end = self.course.storm_end().await;
         let processes = matches!(self.fleet, Fleet::Workers(_));
         let accounts = match self.fleet.end().await {
@@ -111,7 +112,7 @@ impl Run<'_> {
             latency_us: (&self.tally.latencies.slow).into(),
             memory_before: memory.slow_before,
             memory_max: memory.slow_max,
-            memory_after: memory.end,
+            memory_after: memory.slow_after,
             growth_per_client: growth.map(|growth| growth / connections.max(1)),
         })
     }
