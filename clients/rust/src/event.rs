@@ -76,8 +76,6 @@ pub struct Delivery {
     pub headers: Vec<Header>,
     /// The W3C trace context of its publish; empty where the trace is not sampled.
     pub traceparent: String,
-    /// How many older records of its key were skipped before it. Above 0 for conflated subscriptions only.
-    pub skipped: u32,
     /// How the value is compressed.
     pub compression: Compression,
 }

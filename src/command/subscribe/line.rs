@@ -26,8 +26,6 @@ pub(super) struct Record<'a> {
     pub(super) key: Option<&'a Bytes>,
     /// Its value. `None`: a tombstone.
     pub(super) value: Option<&'a Bytes>,
-    /// How many older records of its key conflation skipped before it.
-    pub(super) skipped: u32,
 }
 
 /// A record as JSON. What is not UTF-8 is base64, under another name.
@@ -44,8 +42,6 @@ struct Json<'a> {
     key: Option<KeyForm<'a>>,
     #[serde(flatten)]
     value: ValueForm<'a>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    skipped: Option<u32>,
 }
 
 #[derive(Serialize)]
@@ -71,7 +67,6 @@ impl<'a> From<&'a Delivery> for Record<'a> {
             timestamp_ms: delivery.timestamp_ms,
             key: delivery.key.as_ref(),
             value: delivery.value.as_ref(),
-            skipped: delivery.skipped,
         }
     }
 }
@@ -113,7 +108,6 @@ impl Record<'_> {
             timestamp_ms: self.timestamp_ms,
             key,
             value,
-            skipped: (self.skipped > 0).then_some(self.skipped),
         };
         serde_json::to_string(&json).expect("strings and numbers always serialize")
     }
@@ -141,7 +135,6 @@ mod tests {
             timestamp_ms: Some(5),
             key: key.as_ref(),
             value: value.as_ref(),
-            skipped: 0,
         };
         assert_eq!(record.text(), text);
         assert_eq!(record.json(), json);
@@ -185,23 +178,6 @@ mod tests {
         };
         check("t/k", None, None, "t/k\t3\t42", &json("null"));
         check("t/k", None, Some(b""), "t/k\t3\t42\t", &json("\"\""));
-    }
-
-    #[test]
-    fn json_says_what_conflation_skipped() {
-        let (channel, partition) = ("t/k".parse().expect("a channel"), PartitionId::new(3));
-        let record = Record {
-            channel: &channel,
-            partition,
-            offset: Offset::ZERO,
-            timestamp_ms: None,
-            key: None,
-            value: None,
-            skipped: 7,
-        };
-        let json =
-            r#"{"channel":"t/k","topic":"t","partition":3,"offset":0,"key":"k","value":null,"skipped":7}"#;
-        assert_eq!(record.json(), json);
     }
 
     #[test]

@@ -74,7 +74,6 @@ impl Link {
             value,
             headers: headers.map(|v1::Header { name, value }| Header { name, value }).collect(),
             traceparent: delivery.traceparent,
-            skipped: delivery.skipped,
             compression,
         })))
     }
