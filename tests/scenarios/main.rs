@@ -18,6 +18,8 @@ mod p4_quiet;
 
 mod p5_gaps;
 
+mod p5_conflation;
+
 mod p6_isolation;
 
 mod p7_drain;

@@ -100,7 +100,7 @@ async fn every_part_of_a_position(broker: &Broker, cluster: &Cluster) {
     let all =
         |offsets: [i64; 3], count| raw(&epoch, &[(0, offsets[0]), (1, offsets[1]), (2, offsets[2])], count);
 
-    let mut matrix = Matrix::new(cluster, &*quotes.all());
+    let mut matrix = Matrix::new(cluster, &quotes.all());
     matrix.check("every partition", 0, all([1, 2, 3], 3), "RESUMED a1 a2 b2").await;
     matrix.check("every partition, other node", 1, all([1, 2, 3], 3), "CATCHING_UP a1 a2 b2").await;
     matrix
@@ -133,7 +133,7 @@ async fn every_position_of_a_topic_that_has_changed_has_its_outcome_and_its_reco
     grown.grow(3).await;
     grown.append_to(PartitionId::new(1), ["b0", "b1"].map(|value| (KEY, value))).await;
     grown.append_to(PartitionId::new(2), ["c0"].map(|value| (KEY, value))).await;
-    let mut matrix = Matrix::new(&cluster, &*grown.all());
+    let mut matrix = Matrix::new(&cluster, &grown.all());
     let (before, after) = (position(&left_at), raw("", &[(0, 1), (1, 1), (2, 1)], 3));
     matrix.check("before partition growth", 1, before, "CATCHING_UP a0 a1 b0 b1 c0").await;
     matrix.check("after partition growth", 1, after, "CATCHING_UP a1 b1").await;

@@ -1,0 +1,224 @@
+//! P5 for those who do not want every record: the latest of each key comes, and what is left out is counted exactly.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use bytes::Bytes;
+use tailcast_proto::push::v1::DeliveryMode;
+use tailcast_proto::{Offset, PartitionId, Position};
+use tailcast_tests::broker::Broker;
+use tailcast_tests::cluster::Cluster;
+use tailcast_tests::conflated::{ConflatedSubscriber, newest};
+use tailcast_tests::publisher::message;
+use tailcast_tests::socket::Wire;
+use tailcast_tests::start::{live, position};
+use tailcast_tests::subscriber::Subscriber;
+use tailcast_tests::topic::{Record, Topic};
+
+tailcast_tests::scenarios! {
+    everywhere {
+        a_conflated_subscriber_that_keeps_up_gets_every_record
+        a_conflated_subscriber_at_a_tenth_of_the_pace_is_within_one_read_of_the_latest
+        a_conflated_subscriber_that_resumes_gets_the_latest_of_each_key_and_not_the_history
+        a_rate_limit_holds_for_each_key_and_the_latest_comes_in_the_end
+    }
+}
+
+/// How many deliveries a slow subscriber reads at a time: more than the kernel and the node hold for it, so that what the
+/// next read brings is put together during this one.
+const READ: usize = 700;
+
+const WIRES: [Wire; 2] = [Wire::Proto, Wire::Json];
+
+async fn a_conflated_subscriber_that_keeps_up_gets_every_record(broker: Broker) {
+    let cluster = Cluster::on(&broker).start().await;
+    let quotes = broker.create_topic("quotes", 3).await;
+    let mut subscribers = Vec::new();
+    for wire in WIRES {
+        for channel in [quotes.channel("AA-0"), quotes.prefix("AA-"), quotes.all()] {
+            let subscriber = Subscriber::connect(cluster.push[0].address(), wire).await;
+            let (subscriber, subscribed) =
+                ConflatedSubscriber::start(subscriber, &channel, live(), 0.0).await;
+            assert_eq!(subscribed.mode(), DeliveryMode::Conflated, "{subscribed:?}");
+            subscribers.push((channel, subscriber));
+        }
+    }
+
+    let keys: Vec<_> = (0..10).map(|key| format!("{}-{}", ["AA", "BB"][key % 2], key / 2)).collect();
+    for round in 1..=20 {
+        // Several records of each key in one round, which a subscriber that is behind would not all get.
+        let messages = keys.iter().flat_map(|key| [0, 1].map(|value| message(&quotes, key, value)));
+        cluster.publisher().publish_all(messages.collect()).await;
+        for (channel, subscriber) in &mut subscribers {
+            let keys = keys.iter().filter(|key| is_of(&quotes, channel, key)).count();
+            subscriber.until(round * keys * 2).await;
+        }
+    }
+    let records = quotes.records();
+    for (channel, subscriber) in &subscribers {
+        assert!(subscriber.skipped.is_empty(), "{channel}: {:?}", subscriber.skipped);
+        subscriber.verify(&of_channel(&quotes, channel, &records));
+    }
+}
+
+async fn a_conflated_subscriber_at_a_tenth_of_the_pace_is_within_one_read_of_the_latest(broker: Broker) {
+    let cluster = Cluster::on(&broker).start().await;
+    let quotes = broker.create_topic("quotes", 1).await;
+    // Who keeps up tells how far the node is, which has all of the partition in its memory.
+    let mut watcher = cluster.subscriber(0).await;
+    watcher.subscribe(&quotes.channel("key-0"), live()).await;
+    let mut records = Vec::new();
+    publish_to_1_000_keys(&quotes, &mut records, 10_000).await;
+    until_newest(&mut watcher, &records).await;
+    let mut readers = Vec::new();
+    for wire in WIRES {
+        let subscriber = Subscriber::connect_narrow(cluster.push[0].address(), wire).await;
+        let start = position(&quotes.at("key-0", 0));
+        let (subscriber, _) = ConflatedSubscriber::start(subscriber, &quotes.all(), start, 0.0).await;
+        readers.push((subscriber, None));
+    }
+
+    for _ in 0..10 {
+        for (subscriber, before) in &mut readers {
+            let now = newest(&records);
+            let first = subscriber.delivered.len();
+            while subscriber.delivered.len() < first + READ {
+                subscriber.message().await;
+            }
+            let Some(before) = before.replace(now) else { continue };
+            for received in &subscriber.delivered[first..] {
+                let latest: Option<&Offset> = before.get(&(received.partition, received.key.clone()));
+                assert!(latest.is_some_and(|latest| received.offset >= *latest), "{latest:?}: {received:?}");
+            }
+        }
+        publish_to_1_000_keys(&quotes, &mut records, READ * 10).await;
+        until_newest(&mut watcher, &records).await;
+    }
+    for (mut subscriber, _) in readers {
+        subscriber.until(records.len()).await;
+        subscriber.verify(&records);
+        let (delivered, all) = (subscriber.delivered.len(), records.len());
+        assert!(delivered < all / 4, "{delivered} of {all} records were delivered to who reads a tenth");
+    }
+}
+
+/// Publishes under 1,000 keys in turn, the first of them last, and remembers what Kafka has.
+async fn publish_to_1_000_keys(topic: &Topic, records: &mut Vec<Record>, at_least: usize) {
+    let first = records.len();
+    let count = at_least.next_multiple_of(1_000);
+    let of = |number: usize| (format!("key-{}", 999 - number % 1_000), format!("{number:0>80}"));
+    topic.append((first..first + count).map(of)).await;
+    records.extend((first..first + count).map(|number| {
+        let (key, value) = of(number);
+        Record {
+            partition: PartitionId::new(0),
+            offset: i64::try_from(number).ok().and_then(Offset::new).expect("it is an offset"),
+            key: Some(Bytes::from(key)),
+            value: Some(Bytes::from(value)),
+        }
+    }));
+}
+
+/// Waits until a lossless subscriber of the key that is published last has the newest record.
+async fn until_newest(watcher: &mut Subscriber, records: &[Record]) {
+    let newest = records.last().expect("something was published");
+    while watcher.receive().await.offset < newest.offset {}
+}
+
+async fn a_conflated_subscriber_that_resumes_gets_the_latest_of_each_key_and_not_the_history(broker: Broker) {
+    let cluster = Cluster::on(&broker).push(2).start().await;
+    let quotes = broker.create_topic("quotes", 3).await;
+    // Node 0 has all of it in its memory, and node 1 has to read Kafka.
+    let mut watcher = cluster.subscriber(0).await;
+    for key in ["A", "B", "C", "D", "E"] {
+        watcher.subscribe(&quotes.channel(key), live()).await;
+    }
+    let key = |number: usize| match number % 3 {
+        0 => "HOT".to_owned(),
+        1 => format!("AA-{}", number % 50),
+        _ => format!("BB-{}", number % 50),
+    };
+    quotes.append((0..9_000).map(|number| (key(number), format!("{number:0>100}")))).await;
+    // The last of each partition.
+    for key in ["A", "B", "C", "D", "E"] {
+        quotes.append([(key, "")]).await;
+    }
+    watcher.expect([""; 5]).await;
+    let (records, start) = (quotes.records(), Offset::ZERO);
+
+    for channel in [quotes.channel("HOT"), quotes.prefix("AA-"), quotes.all()] {
+        let of_channel = of_channel(&quotes, &channel, &records);
+        let latest = newest(&of_channel);
+        let partitions: Vec<_> = match channel == quotes.channel("HOT") {
+            true => vec![quotes.partition_of("HOT")],
+            false => (0..3).map(PartitionId::new).collect(),
+        };
+        let start = position(&Position {
+            offsets: partitions.iter().map(|partition| (*partition, start)).collect(),
+            ..Position::default()
+        });
+        for (node, wire) in [(0, Wire::Proto), (0, Wire::Json), (1, Wire::Proto), (1, Wire::Json)] {
+            let subscriber = Subscriber::connect(cluster.push[node].address(), wire).await;
+            let (mut subscriber, _) =
+                ConflatedSubscriber::start(subscriber, &channel, start.clone(), 0.0).await;
+            subscriber.until(of_channel.len()).await;
+            subscriber.verify(&of_channel);
+            let places = subscriber.delivered.iter().map(|received| (received.partition, received.offset));
+            let mut places: Vec<_> = places.collect();
+            places.sort();
+            let mut expected: Vec<_> = latest.iter().map(|((partition, _), at)| (*partition, *at)).collect();
+            expected.sort();
+            assert_eq!(places, expected, "{channel} on node {node} in {wire:?}");
+            subscriber.leave().await;
+        }
+    }
+}
+
+async fn a_rate_limit_holds_for_each_key_and_the_latest_comes_in_the_end(broker: Broker) {
+    const PER_SECOND: f64 = 10.0;
+    let cluster = Cluster::on(&broker).start().await;
+    let quotes = broker.create_topic("quotes", 2).await;
+    let began = Instant::now();
+    let mut subscribers = Vec::new();
+    for wire in WIRES {
+        let subscriber = Subscriber::connect(cluster.push[0].address(), wire).await;
+        let (subscriber, subscribed) =
+            ConflatedSubscriber::start(subscriber, &quotes.all(), live(), PER_SECOND).await;
+        assert!((subscribed.max_rate - PER_SECOND).abs() < f64::EPSILON, "{subscribed:?}");
+        subscribers.push(subscriber);
+    }
+
+    let keys = ["AAPL", "MSFT", "GOOG"];
+    for value in 0..300 {
+        cluster.publisher().publish_all(keys.map(|key| message(&quotes, key, value)).into()).await;
+    }
+    let records = quotes.records();
+    for mut subscriber in subscribers {
+        subscriber.until(records.len()).await;
+        let seconds = began.elapsed().as_secs_f64();
+        subscriber.verify(&records);
+        let mut by_key = BTreeMap::<_, usize>::new();
+        for received in &subscriber.delivered {
+            *by_key.entry(received.key.clone()).or_default() += 1;
+        }
+        // The first of a key comes at once, and each later one a tenth of a second after the one before.
+        let most = 1.0 + seconds * PER_SECOND;
+        for (key, deliveries) in by_key {
+            let deliveries = u32::try_from(deliveries).expect("there are 300 records");
+            assert!(f64::from(deliveries) <= most, "{key:?}: {deliveries} deliveries in {seconds} s");
+            assert!(deliveries > 1, "{key:?} came but once in {seconds} s");
+        }
+    }
+}
+
+fn of_channel(topic: &Topic, channel: &str, records: &[Record]) -> Vec<Record> {
+    let key =
+        |record: &Record| String::from_utf8_lossy(record.key.as_deref().unwrap_or_default()).into_owned();
+    records.iter().filter(|record| is_of(topic, channel, &key(record))).cloned().collect()
+}
+
+fn is_of(topic: &Topic, channel: &str, key: &str) -> bool {
+    channel == topic.all()
+        || channel == topic.channel(key)
+        || channel == topic.prefix("AA-") && key.starts_with("AA-")
+}
