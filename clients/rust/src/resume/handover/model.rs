@@ -139,7 +139,7 @@ impl Wire {
     }
 
     /// Delivers a channel's next record, or the latest and how many were skipped.
-    fn deliver(&mut self, log: &Log, channel: usize, partition: usize) -> Option<Frame> {
+    fn deliver(&mut self, log: &Log, channel: usize, partition: usize) -> Option<Vec<Frame>> {
         let cursor = &mut self.cursors[channel].as_mut()?[partition];
         let mut rest = log.of(channel, partition).filter(|at| at >= cursor);
         let (offset, skipped) = if channel == 0 {
@@ -148,15 +148,27 @@ impl Wire {
             let rest: Vec<_> = rest.collect();
             (*rest.last()?, rest.len() - 1)
         };
-        *cursor = offset + 1;
+        let first = std::mem::replace(cursor, offset + 1);
+        let alias = self.alias + int::<u32>(channel);
         let delivery = v1::Delivery {
-            alias: self.alias + int::<u32>(channel),
+            alias,
             partition: Some(int(partition)),
             offset: int(offset),
-            skipped: int(skipped),
             ..Default::default()
         };
-        Some(frame(0, frame::Frame::Delivery(delivery)))
+        let mut frames = vec![frame(0, frame::Frame::Delivery(delivery))];
+        if skipped > 0 {
+            let skipped = v1::Skipped {
+                alias,
+                partition: int(partition),
+                first_offset: int(first),
+                next_offset: int(offset + 1),
+                reason: v1::SkipReason::Conflated.into(),
+                records: int(skipped),
+            };
+            frames.push(frame(0, frame::Frame::Skipped(skipped)));
+        }
+        Some(frames)
     }
 
     /// Says that everything was delivered, except to those to which it was not.
@@ -214,9 +226,9 @@ impl World {
             }
             Step::Deliver { next, channel, partition } => {
                 let log = std::mem::take(&mut self.log);
-                let frame = self.wire(next).and_then(|wire| wire.deliver(&log, channel, partition));
+                let frames = self.wire(next).and_then(|wire| wire.deliver(&log, channel, partition));
                 self.log = log;
-                self.hear(next, frame);
+                frames.into_iter().flatten().for_each(|frame| self.hear(next, Some(frame)));
             }
             Step::Progress { next, partition } => {
                 let log = std::mem::take(&mut self.log);
@@ -279,12 +291,20 @@ impl World {
         } else {
             self.resume.observe(frame, self.now).expect("the node keeps to the protocol")
         };
-        if let Some(Event::Delivery(delivery)) = event {
-            let name = delivery.channel.to_string();
-            let channel = CHANNELS.iter().position(|each| *each == name).expect("one of the two");
-            let partition = size(delivery.partition.get());
-            self.got.offsets[channel][partition].push(size(delivery.offset.get()));
-            self.got.skipped[channel][partition] += size(delivery.skipped);
+        let number = |channel: &Channel| {
+            let name = channel.to_string();
+            CHANNELS.iter().position(|each| *each == name).expect("one of the two")
+        };
+        match event {
+            Some(Event::Delivery(delivery)) => {
+                let partition = size(delivery.partition.get());
+                self.got.offsets[number(&delivery.channel)][partition].push(size(delivery.offset.get()));
+            }
+            Some(Event::Skipped(skipped)) => {
+                let records = size(skipped.records.expect("conflation counts"));
+                self.got.skipped[number(&skipped.channel)][size(skipped.partition.get())] += records;
+            }
+            _ => {}
         }
     }
 
