@@ -89,6 +89,11 @@ impl Ledger {
         self.refused.has(number)
     }
 
+    /// Returns the last event that was acknowledged.
+    pub(crate) fn last_acknowledged(&self) -> Option<u64> {
+        self.acknowledged.last()
+    }
+
     /// Returns how often an event was not acknowledged, by reason.
     pub(crate) fn reasons(&self) -> BTreeMap<String, u64> {
         self.reasons.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -122,6 +127,12 @@ impl Bits {
         self.word(number).is_some_and(|word| word.load(Relaxed) & (1 << (number % 64)) != 0)
     }
 
+    fn last(&self) -> Option<u64> {
+        let words = self.words.iter().enumerate().rev().map(|(at, word)| (at, word.load(Relaxed)));
+        let (at, word) = words.into_iter().find(|(_, word)| *word != 0)?;
+        Some(at as u64 * 64 + u64::from(word.ilog2()))
+    }
+
     fn word(&self, number: u64) -> Option<&AtomicU64> {
         self.words.get(usize::try_from(number / 64).ok()?)
     }
@@ -143,6 +154,7 @@ mod tests {
         assert_eq!(of(&|number| ledger.is_acknowledged(number)), [0, 63, 64, 129]);
         assert_eq!(of(&|number| ledger.is_refused(number)), [65]);
         assert_eq!((ledger.acknowledged(), ledger.refused(), ledger.answered()), (4, 1, 6));
+        assert_eq!((ledger.last_acknowledged(), Ledger::new(9).last_acknowledged()), (Some(129), None));
         assert_eq!(
             ledger.reasons().into_iter().collect::<Vec<_>>(),
             [("gone".into(), 1), ("too large".into(), 1)]

@@ -321,3 +321,6 @@ impl Reader {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -50,8 +50,10 @@ pub(crate) struct Report {
     pub(crate) loadgen: Loadgen,
     /// The bounds that were given, and whether they were kept.
     pub(crate) thresholds: Vec<Kept>,
-    /// What went wrong with the run itself: what died, or could not be measured.
+    /// What went wrong with the run itself, so that it is not clean: what died, or could not be known.
     pub(crate) incidents: Vec<String>,
+    /// What else should be known: servers that ended, as they do when they are restarted one after the other.
+    pub(crate) notes: Vec<String>,
     /// The run second by second.
     pub(crate) timeline: Vec<Second>,
 }

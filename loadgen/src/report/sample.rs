@@ -65,6 +65,7 @@ pub(crate) fn full() -> Report {
     report.memory = Some(Memory::new(1000, 2000, 500, 10));
     report.thresholds = vec![threshold.judge(&report)];
     report.incidents = vec!["a publisher ended".into()];
+    report.notes = vec!["process 1 ended".into()];
     report.loadgen.saturated = vec!["it was late".into()];
     report.timeline = (0..20).map(second).collect();
     report.verdict = Verdict::Violated;
@@ -102,6 +103,7 @@ pub(crate) fn bare() -> Report {
         loadgen: Loadgen { lateness_us: percentiles(&[]), lag_us: percentiles(&[]), saturated: Vec::new() },
         thresholds: Vec::new(),
         incidents: Vec::new(),
+        notes: Vec::new(),
         timeline: Vec::new(),
     }
 }

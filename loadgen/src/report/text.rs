@@ -34,6 +34,9 @@ impl fmt::Display for Report {
         writeln!(f, "loadgen        {:.2} CPUs, late by {}", self.measured.own_cpus, loadgen.lateness_us)?;
         writeln!(f, "               lag of its own tasks {}", loadgen.lag_us)?;
         write!(f, "{}", self.violations)?;
+        for note in &self.notes {
+            writeln!(f, "note           {note}")?;
+        }
         for incident in &self.incidents {
             writeln!(f, "INCIDENT       {incident}")?;
         }

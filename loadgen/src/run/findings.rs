@@ -19,6 +19,9 @@ use crate::{
     verdict::{Truth, findings},
 };
 
+/// For how long at the end of the schedule nothing may be acknowledged before the way in is taken for dead.
+const SILENCE_MAX: Duration = Duration::from_secs(1);
+
 impl Run<'_> {
     /// Ends all connections, and says what was found.
     pub(super) async fn finish(mut self) -> Result<Results> {
@@ -33,9 +36,15 @@ impl Run<'_> {
                 Vec::new()
             }
         };
-        let gone: Vec<_> = self.course.servers.gone().map(ToOwned::to_owned).collect();
-        let gone = gone.into_iter().map(|pid| format!("process {pid} ended during the run"));
-        self.course.incidents.extend(gone);
+        let length = self.plan.events();
+        let silence = self.ledger.last_acknowledged().map_or(length, |last| length - 1 - last);
+        let silence = Duration::from_nanos(self.plan.due_ns(silence));
+        if silence > SILENCE_MAX {
+            let seconds = silence.as_secs_f64();
+            self.course.incidents.push(format!(
+                "of the events of the last {seconds:.1} s of the schedule none was acknowledged"
+            ));
+        }
         Ok(self.results(&accounts, storm_end, processes))
     }
 
@@ -54,6 +63,9 @@ impl Run<'_> {
             cpus_max: cpus_max(cli),
         };
         let incidents = std::mem::take(&mut self.course.incidents);
+        let gone = self.course.servers.gone();
+        let notes = gone.map(|pid| format!("process {pid} ended during the run, and is not measured"));
+        let notes = notes.collect();
         let mut report = Report {
             verdict: Verdict::Clean,
             asked: asked(cli, self.plan.lanes()),
@@ -83,6 +95,7 @@ impl Run<'_> {
             },
             thresholds: Vec::new(),
             incidents,
+            notes,
             timeline: self.tally.timeline,
         };
         report.thresholds = cli.output.thresholds.iter().map(|threshold| threshold.judge(&report)).collect();
