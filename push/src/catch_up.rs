@@ -5,14 +5,20 @@
 //! being read waits for it. So a storm of clients that are all a thousand records behind costs one scan, and a client that
 //! does not read costs nothing.
 //!
-//! A bounded number of readers, each a thread with a consumer of its own, take wishes from the lowest offset upwards.
+//! A bounded number of readers, at a bounded rate, each a thread with a consumer of its own, take wishes from the lowest offset upwards.
 //! The tail consumer is never sought.
 
 mod page;
+mod rate;
 mod reader;
+mod reading;
 mod shelf;
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use parking_lot::{Condvar, Mutex};
 use rdkafka::{ClientConfig, error::KafkaError};
@@ -22,6 +28,7 @@ use tokio::sync::oneshot;
 
 pub(crate) use self::page::Page;
 use self::{
+    rate::Rate,
     reader::Reader,
     shelf::{Job, Shelf},
 };
@@ -39,10 +46,16 @@ pub(crate) struct CatchUp {
 struct Shared {
     shelf: Mutex<Shelf<Waiter>>,
     wished: Condvar,
+    rate: Mutex<Rate>,
+    /// Nobody notifies it: readers wait for time to pass, and nothing else.
+    time_passes: Condvar,
     metrics: CatchUpMetrics,
 }
 
 type Waiter = oneshot::Sender<Result<Arc<Page>, PageError>>;
+
+/// How long a reader that waits for the rate goes without looking whether the process ends.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// Why there is no page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -84,7 +97,9 @@ impl CatchUp {
         stopped: impl Fn() -> bool + Clone + Send + 'static,
     ) -> Result<Self, StartError> {
         let shelf = Mutex::new(Shelf::new(config.pages_bytes_max));
-        let catch_up = Self { shared: Arc::new(Shared { shelf, wished: Condvar::new(), metrics }) };
+        let rate = Mutex::new(Rate::new(config.bytes_per_second_max));
+        let (wished, time_passes) = (Condvar::new(), Condvar::new());
+        let catch_up = Self { shared: Arc::new(Shared { shelf, wished, rate, time_passes, metrics }) };
         for _ in 0..config.readers.max(1) {
             let reader = Reader::new(consumer, catch_up.clone(), topics.clone())?;
             let stopped = stopped.clone();
@@ -122,6 +137,23 @@ impl CatchUp {
         answer.unwrap_or(Err(PageError::Closed))
     }
 
+    /// Waits until the next page may be read, or until `stopped`.
+    fn wait_for_rate(&self, stopped: &impl Fn() -> bool) {
+        let began = Instant::now();
+        let mut rate = self.shared.rate.lock();
+        let mut has_waited = false;
+        while let wait = rate.wait(Instant::now())
+            && !wait.is_zero()
+            && !stopped()
+        {
+            has_waited = true;
+            self.shared.time_passes.wait_for(&mut rate, wait.min(LOOK));
+        }
+        if has_waited {
+            self.shared.metrics.paused_seconds.inc_by(began.elapsed().as_secs_f64());
+        }
+    }
+
     /// Takes the next wish, waiting for one at most so long.
     fn next_job(&self, wait: Duration) -> Option<Job> {
         let job = {
@@ -148,6 +180,7 @@ impl CatchUp {
     fn finish(&self, job: &Job, page: Page) {
         self.shared.metrics.pages_read.inc();
         self.shared.metrics.bytes_read.inc_by(page.memory() as u64);
+        self.shared.rate.lock().spend(page.memory(), Instant::now());
         let page = Arc::new(page);
         let (waiters, memory) = {
             let mut shelf = self.shared.shelf.lock();

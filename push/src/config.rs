@@ -170,6 +170,8 @@ pub struct Windows {
 pub struct CatchUp {
     /// How many partitions are read at the same time, a thread each.
     pub readers: usize,
+    /// How fast pages are read, by all readers together, in bytes of records per second. 0: as fast as Kafka gives them.
+    pub bytes_per_second_max: u64,
     /// What pages may hold while they wait to be taken, in bytes. At the bound the oldest are dropped, and read again if
     /// somebody still wants them.
     pub pages_bytes_max: usize,

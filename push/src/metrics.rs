@@ -7,7 +7,7 @@
 
 use std::{
     fmt,
-    sync::{Arc, Weak},
+    sync::{Arc, Weak, atomic::AtomicU64},
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -60,6 +60,8 @@ pub(crate) struct CatchUpMetrics {
     pub(crate) pages_read: Counter,
     pub(crate) bytes_read: Counter,
     pub(crate) pages_shared: Counter,
+    /// How long readers waited for the rate, together.
+    pub(crate) paused_seconds: Counter<f64, AtomicU64>,
     pub(crate) waiting: Gauge,
     pub(crate) memory: Gauge,
 }
@@ -178,6 +180,8 @@ impl CatchUpMetrics {
             "Pages served without reading Kafka again",
             all.pages_shared.clone(),
         );
+        let help = "Time for which readers waited to keep to the rate";
+        registry.register_with_unit("paused", help, Unit::Seconds, all.paused_seconds.clone());
         registry.register("waiting", "Cursors that wait for a page", all.waiting.clone());
         registry.register_with_unit("pages", "Bytes held by pages", Unit::Bytes, all.memory.clone());
         all

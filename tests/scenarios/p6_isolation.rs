@@ -1,5 +1,7 @@
 //! P6: one client cannot slow, grow or kill another's stream.
 
+use std::time::{Duration, Instant};
+
 use tailcast_proto::Position;
 use tailcast_proto::push::v1::UnsubscribeReason;
 use tailcast_tests::broker::Broker;
@@ -17,6 +19,7 @@ tailcast_tests::scenarios! {
         at_the_bound_of_what_waits_slow_clients_are_closed_and_the_others_go_on
         a_client_that_falls_too_far_behind_is_closed_with_its_position
         a_resume_that_starts_far_behind_is_not_slow
+        catching_up_keeps_to_its_rate
         a_client_that_breaks_the_protocol_ends_alone
     }
 }
@@ -138,6 +141,24 @@ async fn a_resume_that_starts_far_behind_is_not_slow(broker: Broker) {
     let mut subscriber = cluster.subscriber(0).await;
     subscriber.subscribe(&quotes.channel("AAPL"), earliest()).await;
     subscriber.expect(0..3_000).await;
+}
+
+async fn catching_up_keeps_to_its_rate(broker: Broker) {
+    let cluster = Cluster::on(&broker).set("push.catch_up.bytes_per_second_max", 1_000_000).start().await;
+    let quotes = broker.create_topic("quotes", 1).await;
+    let values: Vec<_> = (0..300).map(|value| format!("{value} {}", "x".repeat(10_000))).collect();
+    cluster.publisher().publish(&quotes, "AAPL", &values).await;
+
+    let begun = Instant::now();
+    let mut subscriber = cluster.subscriber(0).await;
+    subscriber.subscribe(&quotes.channel("AAPL"), earliest()).await;
+    subscriber.expect(&values).await;
+
+    // 3 MB, of which the last page is not paid for before it arrives, and each of two readers may have had one for nothing.
+    let (took, paused) =
+        (begun.elapsed(), cluster.push[0].metric("tailcast_push_catch_up_paused_seconds_total"));
+    assert!(took >= Duration::from_secs(2), "{took:?} is too fast");
+    assert!(paused >= 2.0, "{paused} s are not what it took");
 }
 
 async fn a_client_that_breaks_the_protocol_ends_alone(broker: Broker) {

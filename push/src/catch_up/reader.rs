@@ -24,11 +24,11 @@ use tailcast_services::{
     topics::{LookupError, Obstacle, Topics},
 };
 
-use super::{CatchUp, Job, Page, PageError};
-use crate::{
-    partition::Partition,
-    record_batch::{Record, RecordBatchBuilder},
+use super::{
+    CatchUp, Job, Page, PageError,
+    reading::{End, Reading},
 };
+use crate::{partition::Partition, record_batch::Record};
 
 /// Reads pages.
 pub(super) struct Reader {
@@ -49,16 +49,6 @@ enum Outcome {
     Abandoned,
 }
 
-/// A page while it is read.
-struct Reading<'a> {
-    job: &'a Job,
-    builder: RecordBatchBuilder,
-    headers: BytesMut,
-    /// The window's tail when the reading began. Kafka has everything before it, so at the end of the partition all of
-    /// that has been read.
-    floor: Offset,
-}
-
 impl Reader {
     /// How long a poll waits before the reader looks whether anybody still waits.
     const POLL: Duration = Duration::from_millis(100);
@@ -77,6 +67,7 @@ impl Reader {
     /// Reads until `stopped`.
     pub(super) fn run(mut self, stopped: impl Fn() -> bool) -> Result<(), Infallible> {
         while !stopped() {
+            self.catch_up.wait_for_rate(&stopped);
             let Some(job) = self.catch_up.next_job(Self::IDLE) else {
                 self.stand_down();
                 continue;
@@ -124,12 +115,8 @@ impl Reader {
 
     fn read(&mut self, job: &Job, stopped: &impl Fn() -> bool) -> Result<Outcome, KafkaError> {
         self.stand_at(&job.partition, job.from)?;
-        let mut reading = Reading {
-            job,
-            builder: RecordBatchBuilder::default(),
-            headers: BytesMut::new(),
-            floor: job.partition.tail(),
-        };
+        let mut reading = Reading::new(job.from, job.until, job.partition.tail());
+        let mut headers = BytesMut::new();
         let give_up_at = Instant::now() + Self::PATIENCE;
         loop {
             match self.consumer.poll(Self::POLL) {
@@ -140,19 +127,23 @@ impl Reader {
                 }
                 None => {}
                 Some(Ok(message)) => {
-                    if let Some(page) = reading.take(&message) {
-                        // Beyond `until` the consumer has given out a record that the page does not have.
-                        let sequential = job.until != Some(page.to);
-                        self.at = sequential.then(|| (Arc::clone(&job.partition), page.to));
+                    if let Some(page) = take(&message, &mut headers, &mut reading, job) {
+                        self.at = stand(&page, &reading, job);
                         return Ok(Outcome::Page(page));
                     }
                 }
-                Some(Err(KafkaError::PartitionEOF(_))) => {
-                    if let Some(page) = reading.at_end() {
-                        self.at = Some((Arc::clone(&job.partition), page.to));
-                        return Ok(Outcome::Page(page));
+                Some(Err(KafkaError::PartitionEOF(id))) if id == job.partition.id.kafka() => {
+                    match reading.at_end() {
+                        End::Page(page) => {
+                            self.at = stand(&page, &reading, job);
+                            return Ok(Outcome::Page(page));
+                        }
+                        End::Empty => {}
+                        End::Doubtful if self.is_proven(&mut reading, job)? => {}
+                        End::Doubtful => return Ok(Outcome::Abandoned),
                     }
                 }
+                Some(Err(KafkaError::PartitionEOF(_))) => {}
                 Some(Err(error)) => {
                     if let Some(outcome) = self.failed(&error, job)? {
                         self.at = None;
@@ -161,6 +152,23 @@ impl Reader {
                 }
             }
         }
+    }
+
+    /// Asks where a partition ends that ended before what the window had, and begins to read it once more. Returns whether
+    /// that makes sense: a broker that leads no more may know less than the window.
+    fn is_proven(&mut self, reading: &mut Reading, job: &Job) -> Result<bool, KafkaError> {
+        let (topic, partition) = (job.partition.topic.as_str(), job.partition.id.kafka());
+        let (_, high) = self.consumer.fetch_watermarks(topic, partition, Self::TIMEOUT)?;
+        let is_proven = reading.prove(Offset::new(high).unwrap_or(Offset::ZERO));
+        self.at = None;
+        if is_proven {
+            self.stand_at(&job.partition, job.from)?;
+        } else {
+            tracing::warn!(%topic, partition, high, "a broker does not know the end of the log, and is asked again");
+            // Keeps the pace; what it may give out is read again too.
+            drop(self.consumer.poll(Self::POLL));
+        }
+        Ok(is_proven)
     }
 
     /// Makes the consumer deliver a partition's record at `offset` next.
@@ -211,36 +219,31 @@ impl Reader {
     }
 }
 
-impl Reading<'_> {
-    /// Takes a record. Returns the page once it is complete.
-    fn take(&mut self, message: &BorrowedMessage<'_>) -> Option<Page> {
-        let (job, partition) = (self.job, &self.job.partition);
-        // What was fetched for an earlier assignment may still come.
-        let own = message.partition() == partition.id.kafka() && message.topic() == partition.topic.as_str();
-        let offset = Offset::new(message.offset()).filter(|offset| own && *offset >= job.from)?;
-        if let Some(until) = job.until
-            && offset >= until
-        {
-            return Some(Page::new(job.from, until, self.builder.build()));
-        }
-        self.headers.clear();
-        for header in record_headers(message) {
-            encode_header(&header.name, header.value, &mut self.headers);
-        }
-        self.builder.push(&Record {
-            offset,
-            timestamp_ms: message.timestamp().to_millis().unwrap_or(-1),
-            key: message.key(),
-            value: message.payload(),
-            headers: &self.headers,
-        });
-        self.builder.is_full().then(|| Page::new(job.from, offset.next(), self.builder.build()))
+/// Takes a record if it is one of the job. Returns the page once it is complete.
+fn take(
+    message: &BorrowedMessage<'_>,
+    headers: &mut BytesMut,
+    reading: &mut Reading,
+    job: &Job,
+) -> Option<Page> {
+    // What was fetched for an earlier assignment may still come.
+    let partition = &job.partition;
+    let own = message.partition() == partition.id.kafka() && message.topic() == partition.topic.as_str();
+    let offset = Offset::new(message.offset()).filter(|_| own)?;
+    headers.clear();
+    for header in record_headers(message) {
+        encode_header(&header.name, header.value, headers);
     }
+    reading.take(&Record {
+        offset,
+        timestamp_ms: message.timestamp().to_millis().unwrap_or(-1),
+        key: message.key(),
+        value: message.payload(),
+        headers,
+    })
+}
 
-    /// Returns the page that ends where the partition ended, if that is past where it began.
-    fn at_end(&mut self) -> Option<Page> {
-        let read = self.builder.last_offset().map_or(self.job.from, Offset::next);
-        let to = read.max(self.floor);
-        (to > self.job.from).then(|| Page::new(self.job.from, to, self.builder.build()))
-    }
+/// Where the consumer stands after a page.
+fn stand(page: &Page, reading: &Reading, job: &Job) -> Option<(Arc<Partition>, Offset)> {
+    reading.may_go_on(page.to).then(|| (Arc::clone(&job.partition), page.to))
 }
