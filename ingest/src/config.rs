@@ -40,8 +40,14 @@ pub struct Config {
     pub streams_max: usize,
     /// How many requests may be arriving at a time; it bounds the memory of half-read ones.
     pub arriving_max: usize,
+    /// How long a request may take to arrive, from its headers to its last byte.
+    #[serde(with = "humantime_serde")]
+    pub arrival_deadline: Duration,
     /// How many connections are open at a time; one more is closed at once.
     pub connections_max: usize,
+    /// How long a connection may take to say that it speaks HTTP/2.
+    #[serde(with = "humantime_serde")]
+    pub preface_deadline: Duration,
     /// How many calls one connection may have open (HTTP/2's `SETTINGS_MAX_CONCURRENT_STREAMS`).
     pub connection_calls_max: u32,
     /// How often an idle connection is asked whether it is alive (HTTP/2 PING).
@@ -162,7 +168,9 @@ pub(crate) mod tests {
             stream_credits: 1_000,
             streams_max: 16,
             arriving_max: 64,
+            arrival_deadline: Duration::from_secs(10),
             connections_max: 64,
+            preface_deadline: Duration::from_secs(5),
             connection_calls_max: 128,
             keepalive_interval: Duration::from_secs(30),
             keepalive_timeout: Duration::from_secs(10),

@@ -3,6 +3,8 @@
 //! A connection over the bound is closed at once, so that its caller tries another node instead of waiting here. An error
 //! of `accept` itself (no file descriptors left) is said and waited out; tonic would try again without a pause.
 
+mod preface;
+
 use std::{
     io,
     pin::Pin,
@@ -19,15 +21,27 @@ use tokio::{
 };
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
+use self::preface::Preface;
 use crate::metrics::Metrics;
 
 /// How long an error of `accept` is waited out. File descriptors come back when connections end.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Which connections are served.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Admission {
+    /// How many at a time.
+    pub(crate) connections_max: usize,
+    /// How long one may take to begin with HTTP/2.
+    pub(crate) preface_deadline: Duration,
+}
+
 /// A connection, counted until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Connection {
     socket: TcpStream,
+    /// Until it has arrived.
+    preface: Option<Preface>,
     metrics: Arc<Metrics>,
     _place: OwnedSemaphorePermit,
 }
@@ -35,16 +49,18 @@ pub(crate) struct Connection {
 struct Listening {
     listener: TcpListener,
     places: Arc<Semaphore>,
+    preface_deadline: Duration,
     metrics: Arc<Metrics>,
 }
 
 /// Accepts connections for as long as the stream is polled; dropping it closes the listener.
 pub(crate) fn accept(
     listener: TcpListener,
-    connections_max: usize,
+    Admission { connections_max, preface_deadline }: Admission,
     metrics: Arc<Metrics>,
 ) -> impl stream::Stream<Item = io::Result<Connection>> {
-    let listening = Listening { listener, places: Arc::new(Semaphore::new(connections_max)), metrics };
+    let places = Arc::new(Semaphore::new(connections_max));
+    let listening = Listening { listener, places, preface_deadline, metrics };
     stream::unfold(listening, |listening| async { Some((Ok(listening.next().await), listening)) })
 }
 
@@ -66,7 +82,8 @@ impl Listening {
             // Answers are small and waited for. A socket that refuses the option is about to fail anyway.
             let _refused = socket.set_nodelay(true);
             self.metrics.connections.inc();
-            return Connection { socket, metrics: Arc::clone(&self.metrics), _place: place };
+            let preface = Some(Preface::within(self.preface_deadline));
+            return Connection { socket, preface, metrics: Arc::clone(&self.metrics), _place: place };
         }
     }
 }
@@ -91,7 +108,15 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.socket).poll_read(context, buffer);
+        let Some(preface) = &mut self.preface else { return read };
+        if preface.is_complete_with(buffer.filled().len() - before) {
+            self.preface = None;
+        } else if read.is_pending() {
+            return preface.poll_late(context).map(Err);
+        }
+        read
     }
 }
 
@@ -137,7 +162,8 @@ mod tests {
         let metrics = Arc::<Metrics>::default();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
-        let mut accepted = Box::pin(accept(listener, 1, Arc::clone(&metrics)));
+        let admission = Admission { connections_max: 1, preface_deadline: Duration::from_secs(5) };
+        let mut accepted = Box::pin(accept(listener, admission, Arc::clone(&metrics)));
 
         let _first = TcpStream::connect(address).await.expect("it listens");
         let held = accepted.next().await;

@@ -1,8 +1,8 @@
 //! What every publishing call passes before its method.
 //!
 //! tonic reads and decodes a unary request before it calls the method, and answers by itself what goes wrong there. Here
-//! the call's deadline starts when its headers arrive, the number of requests that are arriving is bounded, and what
-//! tonic answers in place of the method gets the same details as the method's own errors.
+//! the call's deadline starts when its headers arrive, the number of requests that are arriving is bounded and so is the
+//! time that each may take, and what tonic answers in place of the method gets the same details as the method's own errors.
 //!
 //! Invariant: an answer given here says `refused`, because the method has not begun and nothing was enqueued.
 
@@ -21,6 +21,7 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::Instant,
 };
+use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, body::Body, codegen::Service, server::NamedService};
 
 use crate::{
@@ -37,7 +38,19 @@ const BUSY_RETRY: Duration = Duration::from_millis(100);
 pub(crate) struct Gate<S> {
     inner: S,
     arriving: Arc<Semaphore>,
+    bounds: Bounds,
     metrics: Arc<Metrics>,
+}
+
+/// What bounds requests that are arriving.
+#[derive(Debug, Clone)]
+pub(crate) struct Bounds {
+    /// How many there are at a time.
+    pub(crate) arriving_max: usize,
+    /// How long one may take, whatever deadline its caller set.
+    pub(crate) arrival_deadline: Duration,
+    /// Cancelled when draining has taken too long.
+    pub(crate) overdue: CancellationToken,
 }
 
 /// A call from its headers to the beginning of its method, which finds this in the request's extensions.
@@ -46,7 +59,9 @@ pub(crate) struct Arrival(Arc<Arriving>);
 
 #[derive(Debug)]
 struct Arriving {
+    /// The caller's.
     deadline: Option<Deadline>,
+    arrived_by: Instant,
     begun: AtomicBool,
     place: Mutex<Option<OwnedSemaphorePermit>>,
 }
@@ -60,6 +75,12 @@ enum GateError {
     Busy,
     #[error("the deadline passed before the request had arrived; nothing was published")]
     Late,
+    #[error(
+        "the request had not arrived within {0:?}, which is as long as this node waits; nothing was published"
+    )]
+    Slow(Duration),
+    #[error("this node shut down before the request had arrived; nothing was published")]
+    Draining,
     #[error("the request cannot be read: {0}")]
     Undecodable(String),
     #[error("{0}; send fewer or smaller messages in one request")]
@@ -67,15 +88,17 @@ enum GateError {
 }
 
 impl<S> Gate<S> {
-    pub(crate) fn new(inner: S, arriving_max: usize, metrics: Arc<Metrics>) -> Self {
-        Self { inner, arriving: Arc::new(Semaphore::new(arriving_max)), metrics }
+    pub(crate) fn new(inner: S, bounds: Bounds, metrics: Arc<Metrics>) -> Self {
+        Self { inner, arriving: Arc::new(Semaphore::new(bounds.arriving_max)), bounds, metrics }
     }
 
     fn admit(&self, timeout: Option<&http::HeaderValue>) -> Result<Arrival, GateError> {
         let timeout = timeout.map(|header| parse_timeout(header.as_bytes())).transpose()?;
         let place = Arc::clone(&self.arriving).try_acquire_owned().map_err(|_| GateError::Busy)?;
+        let now = Instant::now();
         Ok(Arrival(Arc::new(Arriving {
-            deadline: timeout.map(|timeout| Deadline::after(Instant::now(), timeout)),
+            deadline: timeout.map(|timeout| Deadline::after(now, timeout)),
+            arrived_by: now + self.bounds.arrival_deadline,
             begun: AtomicBool::new(false),
             place: Mutex::new(Some(place)),
         })))
@@ -96,15 +119,23 @@ impl Arrival {
         self.0.begun.load(Ordering::Acquire)
     }
 
-    /// Waits until it is too late to begin; forever if the method has begun or there is no deadline.
-    async fn late(&self) {
-        match self.0.deadline {
-            Some(deadline) => deadline.passed().await,
-            None => std::future::pending().await,
-        }
+    /// Waits until it is too late to begin, and says why; forever if the method has begun.
+    async fn late(&self, bounds: &Bounds) -> GateError {
+        let deadline = async {
+            match self.0.deadline {
+                Some(deadline) => deadline.passed().await,
+                None => std::future::pending().await,
+            }
+        };
+        let error = tokio::select! {
+            () = deadline => GateError::Late,
+            () = tokio::time::sleep_until(self.0.arrived_by) => GateError::Slow(bounds.arrival_deadline),
+            () = bounds.overdue.cancelled() => GateError::Draining,
+        };
         if self.has_begun() {
             std::future::pending::<()>().await;
         }
+        error
     }
 }
 
@@ -122,7 +153,7 @@ where
     }
 
     fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
-        let metrics = Arc::clone(&self.metrics);
+        let (bounds, metrics) = (self.bounds.clone(), Arc::clone(&self.metrics));
         let arrival = match self.admit(request.headers().get("grpc-timeout")) {
             Ok(arrival) => arrival,
             Err(error) => return Box::pin(std::future::ready(Ok(error.response(&metrics)))),
@@ -134,7 +165,7 @@ where
                 // The answer first: a method that has begun may answer at the deadline.
                 biased;
                 answer = answer => answer.map(|answer| examined(answer, &arrival, &metrics)),
-                () = arrival.late() => Ok(GateError::Late.response(&metrics)),
+                late = arrival.late(&bounds) => Ok(late.response(&metrics)),
             }
         })
     }
@@ -174,7 +205,8 @@ impl From<GateError> for Refusal {
             GateError::Busy => {
                 Self::new(Code::ResourceExhausted, "ARRIVING_BOUND", message).retry_after(BUSY_RETRY)
             }
-            GateError::Late => Self::new(Code::DeadlineExceeded, "DEADLINE", message),
+            GateError::Late | GateError::Slow(_) => Self::new(Code::DeadlineExceeded, "DEADLINE", message),
+            GateError::Draining => Self::new(Code::Unavailable, "DRAINING", message),
             GateError::Undecodable(_) => Self::new(Code::InvalidArgument, "MALFORMED_REQUEST", message),
             GateError::TooLarge(_) => Self::new(Code::InvalidArgument, "REQUEST_TOO_LARGE", message),
         };

@@ -22,8 +22,8 @@ use self::drain::Drain;
 use crate::{
     budget::Budget,
     config::{Config, ConfigError},
-    connections::accept,
-    gate::Gate,
+    connections::{Admission, accept},
+    gate::{Bounds, Gate},
     health::Health,
     metrics::Metrics,
     producer::{InUse, Producer, ProducerError},
@@ -41,7 +41,7 @@ pub struct Ingest {
     in_use: InUse,
     metrics: Arc<Metrics>,
     overdue: CancellationToken,
-    connections_max: usize,
+    admission: Admission,
     drain_within: Duration,
 }
 
@@ -112,7 +112,7 @@ impl Ingest {
         };
         let (reporter, health) = tonic_health::server::health_reporter();
         let router = http2(&config)
-            .add_service(gated(&config, service, &metrics))
+            .add_service(gated(&config, service, &overdue, &metrics))
             .add_service(health)
             .add_optional_service(reflection(config.reflection).map_err(BindError::Reflection)?);
         let health = Health { reporter, readiness: readiness.clone(), lifecycle: lifecycle.clone() };
@@ -125,7 +125,10 @@ impl Ingest {
             in_use,
             metrics,
             overdue,
-            connections_max: config.connections_max,
+            admission: Admission {
+                connections_max: config.connections_max,
+                preface_deadline: config.preface_deadline,
+            },
             drain_within: config.drain_within,
         })
     }
@@ -142,7 +145,7 @@ impl Ingest {
     /// Serves until the process drains.
     pub fn serve(self, lifecycle: &Lifecycle) {
         lifecycle.supervise("ingest.health", self.health.run());
-        let incoming = accept(self.listener, self.connections_max, self.metrics);
+        let incoming = accept(self.listener, self.admission, self.metrics);
         let draining = lifecycle.clone();
         let serving =
             self.router.serve_with_incoming_shutdown(incoming, async move { draining.draining().await });
@@ -169,10 +172,16 @@ fn http2(config: &Config) -> Server {
 fn gated(
     config: &Config,
     service: Ingestion,
+    overdue: &CancellationToken,
     metrics: &Arc<Metrics>,
 ) -> Gate<IngestServiceServer<Ingestion>> {
     let service = IngestServiceServer::new(service).max_decoding_message_size(config.request_bytes_max);
-    Gate::new(service, config.arriving_max, Arc::clone(metrics))
+    let bounds = Bounds {
+        arriving_max: config.arriving_max,
+        arrival_deadline: config.arrival_deadline,
+        overdue: overdue.clone(),
+    };
+    Gate::new(service, bounds, Arc::clone(metrics))
 }
 
 /// Reflection, if it is wanted: of the contract and of the health service.

@@ -48,7 +48,12 @@ impl Service<http::Request<Body>> for Behind {
 }
 
 fn gate(behind: Behind) -> Gate<Behind> {
-    Gate::new(behind, 1, Arc::default())
+    gate_with(behind, Duration::from_secs(10))
+}
+
+fn gate_with(behind: Behind, arrival_deadline: Duration) -> Gate<Behind> {
+    let overdue = CancellationToken::new();
+    Gate::new(behind, Bounds { arriving_max: 1, arrival_deadline, overdue }, Arc::default())
 }
 
 async fn call(gate: &mut Gate<Behind>, timeout: &str) -> Status {
@@ -68,6 +73,38 @@ async fn a_request_that_has_not_arrived_by_its_deadline_is_refused() {
     let details = status.get_error_details();
     let outcome = details.error_info().and_then(|info| info.metadata.get("outcome"));
     assert_eq!(outcome.map(String::as_str), Some("refused"));
+}
+
+#[tokio::test]
+async fn a_request_that_takes_too_long_to_arrive_gives_its_place_back_whatever_its_deadline() {
+    // Without a deadline of the caller's it kept its place for as long as the connection lived.
+    let mut gate = gate_with(Behind::Nothing, Duration::from_millis(10));
+    let Ok(response) = gate.call(http::Request::new(Body::empty())).await;
+    let status = Status::from_header_map(response.headers()).expect("every answer has a status");
+    assert_eq!((status.code(), reason(&status).as_str()), (Code::DeadlineExceeded, "DEADLINE"));
+    assert!(status.message().contains("had not arrived within 10ms"), "{status:?}");
+    let status = call(&mut gate, "99H").await;
+    assert_eq!((status.code(), reason(&status).as_str()), (Code::DeadlineExceeded, "DEADLINE"));
+    gate.inner = Behind::Method;
+    assert_eq!(call(&mut gate, "9S").await.message(), "method");
+}
+
+#[tokio::test]
+async fn a_method_that_has_begun_may_take_longer_than_a_request_to_arrive() {
+    // The time to arrive has passed before the method can answer.
+    let status = call(&mut gate_with(Behind::Method, Duration::ZERO), "9S").await;
+    assert_eq!(status.message(), "method");
+}
+
+#[tokio::test]
+async fn what_is_arriving_when_draining_has_taken_too_long_is_refused() {
+    let mut gate = gate(Behind::Nothing);
+    let mut arriving = gate.call(http::Request::new(Body::empty()));
+    assert!(futures_util::poll!(&mut arriving).is_pending());
+    gate.bounds.overdue.cancel();
+    let Ok(response) = arriving.await;
+    let status = Status::from_header_map(response.headers()).expect("every answer has a status");
+    assert_eq!((status.code(), reason(&status).as_str()), (Code::Unavailable, "DRAINING"));
 }
 
 #[tokio::test]

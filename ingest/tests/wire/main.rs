@@ -5,6 +5,7 @@
 mod kafka;
 mod node;
 
+mod arriving;
 mod draining;
 mod publishing;
 mod refusing;
