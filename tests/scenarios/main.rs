@@ -30,6 +30,8 @@ mod channels;
 
 mod last_values;
 
+mod snapshot;
+
 mod client;
 
 mod kafka_gone;

@@ -18,7 +18,9 @@ pub struct ConflatedSubscriber {
     subscriber: Subscriber,
     channel: String,
     start: Position,
-    /// What was delivered, in the order in which it came.
+    /// What was delivered before the end of a snapshot, if it started with one.
+    pub values: Vec<Received>,
+    /// What was delivered since, in the order in which it came.
     pub delivered: Vec<Received>,
     /// What was said to be left out.
     pub skipped: Vec<Skipped>,
@@ -41,20 +43,50 @@ impl ConflatedSubscriber {
         let subscribed = answer.unwrap_or_else(|error| panic!("subscribing to {channel}: {error:?}"));
         let start = subscriber.position(channel);
         let channel = channel.to_owned();
-        (Self { subscriber, channel, start, delivered: Vec::new(), skipped: Vec::new() }, subscribed)
+        (
+            Self {
+                subscriber,
+                channel,
+                start,
+                values: Vec::new(),
+                delivered: Vec::new(),
+                skipped: Vec::new(),
+            },
+            subscribed,
+        )
     }
 
-    /// Waits for the next WebSocket message and returns its deliveries.
+    /// Waits for the next WebSocket message and takes what it brings.
     ///
     /// # Panics
     ///
-    /// When it says of records that they were left out or delivered, and they were not in it.
-    pub async fn message(&mut self) -> &[Received] {
+    /// When none comes.
+    pub async fn message(&mut self) {
         let brought = self.subscriber.message().await;
-        let first = self.delivered.len();
         self.delivered.extend(brought.deliveries);
         self.skipped.extend(brought.skipped);
-        &self.delivered[first..]
+        if let Some(end) = brought.snapshot_end {
+            let position = end.position.expect("SnapshotEnd carries the position");
+            self.start = Position::try_from(position).expect("a node says valid positions");
+            let is_value = |of: &mut Received| of.offset < self.start.offsets[&of.partition];
+            self.values = self.delivered.extract_if(.., is_value).collect();
+            let offsets = &self.start.offsets;
+            let is_later = |of: &Skipped| offsets[&PartitionId::new(of.partition)].get() <= of.first_offset;
+            self.skipped.retain(is_later);
+        }
+    }
+
+    /// Reads until the end of the snapshot with which it started, and returns where that is.
+    ///
+    /// # Panics
+    ///
+    /// When it does not end.
+    pub async fn until_snapshot_end(&mut self) -> &Position {
+        let start = self.start.clone();
+        while self.start == start {
+            self.message().await;
+        }
+        &self.start
     }
 
     /// Reads until as many records were delivered or left out.
@@ -65,9 +97,10 @@ impl ConflatedSubscriber {
     pub async fn until(&mut self, records: usize) {
         let records = u64::try_from(records).expect("a scenario has few records");
         loop {
-            let tally = self.subscriber.tally(&self.channel);
-            let known = tally.delivered + tally.left_out;
-            assert!(known <= records, "{tally:?} is more than the {records} records that there are");
+            let delivered = u64::try_from(self.delivered.len()).expect("a scenario has few records");
+            let left_out: u64 = self.skipped.iter().map(|skipped| skipped.records).sum();
+            let known = delivered + left_out;
+            assert!(known <= records, "{delivered} came and {left_out} did not, of {records} records");
             if known == records {
                 return;
             }

@@ -20,7 +20,7 @@ use tailcast_proto::push::v1::{
 };
 
 use self::account::Account;
-pub use self::account::{Received, Tally};
+pub use self::account::Received;
 pub use self::message::Brought;
 use crate::deadline::within;
 pub use crate::socket::Wire;
@@ -190,15 +190,6 @@ impl Subscriber {
     /// When there is no such subscription.
     pub fn position(&self, channel: &str) -> Position {
         self.account.position(channel).expect("the channel is subscribed").clone()
-    }
-
-    /// Returns what became of the records of a channel since it was subscribed to.
-    ///
-    /// # Panics
-    ///
-    /// When there is no such subscription.
-    pub fn tally(&self, channel: &str) -> Tally {
-        self.account.tally(channel).expect("the channel is subscribed")
     }
 
     /// Returns how many deliveries each WebSocket message had that had any.
