@@ -21,8 +21,8 @@ use tonic_types::StatusExt;
 
 use crate::node::{Node, acknowledged, check, config, fields, quote, quotes, told};
 
-/// Long enough for the mock broker, short enough to wait for.
-const GIVES_UP: [(&str, &str); 1] = [("message.timeout.ms", "2000")];
+/// Long enough for the mock broker, short enough to wait for; and a broker that is back is noticed well within it.
+const GIVES_UP: [(&str, &str); 2] = [("message.timeout.ms", "2000"), ("reconnect.backoff.max.ms", "100")];
 
 fn with_timeout(messages: Vec<Message>, timeout: &str) -> Request<PublishRequest> {
     let mut request = Request::new(PublishRequest { messages });
