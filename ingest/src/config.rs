@@ -9,7 +9,7 @@ use std::{net::SocketAddr, time::Duration};
 use serde::Deserialize;
 use tailcast_services::topics::TopicsConfig;
 
-use crate::{budget::Cost, validation::Limits};
+use crate::{budget::Cost, trace::TraceContext, validation::Limits};
 
 /// The `[ingest]` section.
 #[derive(Debug, Clone, Deserialize)]
@@ -100,7 +100,9 @@ impl Config {
             return Err(ConfigError::Open { listen: self.listen });
         }
         let batch = Limits::BATCH_MAX;
-        let request = self.request_bytes_max.saturating_add(batch * Cost::PER_MESSAGE_BYTES);
+        // What a request of the largest size costs at most: its call's trace goes into each of its records.
+        let beside = batch * (Cost::PER_MESSAGE_BYTES + TraceContext::BYTES_MAX);
+        let request = self.request_bytes_max.saturating_add(beside);
         let bounds = [
             ("ingest.message_bytes_max", self.message_bytes_max, 1, "a message has bytes"),
             (
@@ -113,8 +115,8 @@ impl Config {
                 "ingest.in_flight_bytes_max",
                 self.in_flight_bytes_max,
                 request.saturating_mul(4),
-                "the largest request (ingest.request_bytes_max and 256 bytes per message) has to fit the quarter that is \
-                 kept for unary calls",
+                "the largest request (ingest.request_bytes_max, and 256 bytes and the headers of a trace per message) has \
+                 to fit the quarter that is kept for unary calls",
             ),
             (
                 "ingest.in_flight_messages_max",
@@ -227,6 +229,9 @@ pub(crate) mod tests {
     fn bounds_that_no_request_could_fit_are_refused() {
         check(|c| c.message_bytes_max = c.request_bytes_max + 1, Err("ingest.request_bytes_max is"));
         check(|c| c.in_flight_bytes_max = 4 * c.request_bytes_max, Err("ingest.in_flight_bytes_max is"));
+        let fits = |c: &Config| 4 * (c.request_bytes_max + 500 * (256 + TraceContext::BYTES_MAX));
+        check(|c| c.in_flight_bytes_max = fits(c), Ok(()));
+        check(|c| c.in_flight_bytes_max = fits(c) - 1, Err("the headers of a trace"));
         check(|c| c.in_flight_messages_max = 1_999, Err("at least 2000"));
         check(|c| c.stream_credits = 499, Err("at least 500"));
         check(|c| c.streams_max = 0, Err("0 would refuse every stream"));

@@ -62,7 +62,8 @@ impl Calls {
         let trace = TraceContext::of(request.metadata());
         let records = self.limits.batch(request.into_inner().messages).map_err(PublishError::Invalid)?;
         let topics: Vec<_> = records.iter().map(|record| record.topic.clone()).collect();
-        let records: Vec<_> = (0..).zip(records.into_iter().map(|record| trace.inject(record))).collect();
+        let traced = records.into_iter().map(|record| trace.inject(record, self.limits.message_bytes_max));
+        let records: Vec<_> = (0..).zip(traced).collect();
 
         let permit = self.budget.take(Admitted::cost(&records)).map_err(|Full| PublishError::Full)?;
         let admitted =

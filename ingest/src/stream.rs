@@ -187,9 +187,10 @@ impl Stream {
         }
         self.conversation.take(first_sequence, count);
         let mut records = Vec::with_capacity(count);
+        let message_bytes_max = self.parts.limits.message_bytes_max;
         for (sequence, message) in (first_sequence..).zip(self.parts.limits.chunk(messages)) {
             match message {
-                Ok(record) => records.push((sequence, self.parts.trace.inject(record))),
+                Ok(record) => records.push((sequence, self.parts.trace.inject(record, message_bytes_max))),
                 Err(violations) => self.conversation.complete(refused(sequence, &violations)),
             }
         }
