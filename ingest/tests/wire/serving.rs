@@ -79,3 +79,17 @@ async fn an_open_address_and_a_port_in_use_are_refused_with_what_to_do() {
     let error = Node::on(kafka, taken, &[]).await.err().expect("the port is taken");
     assert!(error.to_string().contains(&format!("ingest.listen is {}", node.address)), "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bound_of_librdkafkas_queue_is_refused_with_the_bound_to_set() {
+    // What the operator set was overwritten without a word.
+    let kafka = InProcess::start(1).expect("the in-process broker starts");
+    for (name, instead) in [
+        ("queue.buffering.max.messages", "ingest.in_flight_messages_max"),
+        ("queue.buffering.max.kbytes", "ingest.in_flight_bytes_max"),
+    ] {
+        let error = Node::on(kafka.clone(), config(), &[(name, "100000")]).await.err().expect("it is ours");
+        let BindError::Kafka(error) = error else { panic!("{error}") };
+        assert!(error.to_string().contains(name) && error.to_string().contains(instead), "{error}");
+    }
+}

@@ -140,8 +140,10 @@ const PROPERTIES: &[Property] = &[
         "a topic that was deleted a moment ago fails its records after 5 s instead of 30"),
     preset("message.max.bytes", "1000000", PRODUCER,
         "the largest record; brokers allow 1,048,588 bytes for a batch unless told otherwise"),
-    preset("queue.buffering.max.messages", "1000000", PRODUCER,
-        "above what ingest lets in flight: its own budget has to be the bound, because it can answer"),
+    refused("queue.buffering.max.messages",
+        "ingest keeps it above ingest.in_flight_messages_max, which is the bound to set, because ingest can answer at it"),
+    refused("queue.buffering.max.kbytes",
+        "ingest keeps it above ingest.in_flight_bytes_max, which is the bound to set, because ingest can answer at it"),
 
     // What reads.
     owned_as("group.id", "tailcast", READING,
