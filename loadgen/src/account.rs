@@ -56,6 +56,8 @@ pub(crate) struct Findings {
     pub(crate) closes: BTreeMap<u16, u64>,
     /// Sessions that were left because the node said `Goaway`.
     pub(crate) moves: u64,
+    /// Sessions that were left because the node was silent.
+    pub(crate) silences: u64,
     /// Sessions that were resumed from their positions, for whatever reason.
     pub(crate) resumes: u64,
     /// Attempts to come back that failed.
@@ -112,6 +114,7 @@ impl Findings {
         self.miscounted += other.miscounted;
         self.other_runs += other.other_runs;
         self.moves += other.moves;
+        self.silences += other.silences;
         self.resumes += other.resumes;
         self.failed_attempts += other.failed_attempts;
         self.told_lost += other.told_lost;

@@ -42,6 +42,11 @@ impl Layout {
         self.connections
     }
 
+    /// Returns how many of the first connections have different channels; the others have those of one of them.
+    pub(crate) fn distinct(&self) -> u32 {
+        self.connections.min(self.keys.div_ceil(self.per_channel))
+    }
+
     /// Returns a key by its number.
     pub(crate) fn key(&self, number: u32) -> String {
         match self.form {
@@ -123,7 +128,8 @@ mod tests {
         ) {
             let form = ["exact", "prefix", "all"][form];
             let layout =
-                layout(&format!("--keys {keys} --keys-per-prefix {per_prefix} --channel-form {form}"));
+                layout(&format!("--keys {keys} --keys-per-prefix {per_prefix} --channel-form {form} --connections 200"));
+            assert_eq!(layout.channels_of(connection), layout.channels_of(connection % layout.distinct().max(1)));
             for range in layout.channels_of(connection) {
                 let channel = layout.channel(&range).expect("the keys are keys");
                 for key in 0..keys {

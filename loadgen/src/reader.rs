@@ -10,14 +10,18 @@ mod channel;
 
 mod frames;
 
+mod returning;
+
 mod shared;
 
-use std::{future::pending, sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result};
-use tailcast_client::{Backoff, Verdict};
-use tailcast_proto::push::v1::{ClientMessage, Connect, client_message::Command};
-use tokio::time::{sleep, sleep_until, timeout};
+use tailcast_client::Liveness;
+use tokio::time::{Instant as Moment, sleep_until};
 
 pub(crate) use self::shared::Shared;
 use self::{
@@ -32,9 +36,6 @@ use crate::{
 /// How long a node may take to open a session with its subscriptions.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The waits of a client that comes back: those of the Rust client.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(20));
-
 /// One connection of the run, over all its sessions.
 pub(crate) struct Reader {
     number: u32,
@@ -46,6 +47,8 @@ pub(crate) struct Reader {
     aliases: Vec<(u32, usize)>,
     /// Which endpoint this session is, or was, at.
     turn: usize,
+    /// Whether the node of this session is still there.
+    liveness: Liveness,
     findings: Findings,
     /// Records that came or were said to be skipped.
     accounted: u64,
@@ -88,8 +91,11 @@ enum Leave {
     /// The node will not serve a subscription.
     #[error("{0}")]
     Refused(String),
-    /// The node did not answer.
+    /// The node did not open the session in time.
     #[error("the session was not open after {} s", PATIENCE.as_secs())]
+    Unanswered,
+    /// The node has been silent for longer than two heartbeats.
+    #[error("the node was silent for longer than two heartbeats")]
     Silent,
 }
 
@@ -116,6 +122,7 @@ impl Reader {
             channels,
             aliases: Vec::new(),
             turn: number as usize,
+            liveness: Liveness::new(PATIENCE, Instant::now()),
             findings: Findings::default(),
             accounted: 0,
             storm: Stage::Before,
@@ -161,15 +168,31 @@ impl Reader {
     async fn session(&mut self, link: &mut Link) -> Leave {
         loop {
             let due = self.agenda.due(Arc::clone(&self.shared));
+            let deadline = Moment::from_std(self.liveness.deadline());
             let step = tokio::select! {
                 biased;
-                step = due => step,
+                step = due => Some(step),
+                // Not moved by every message: when it passes, it is looked at what was heard meanwhile.
+                () = sleep_until(deadline) => None,
                 leave = self.receive(link) => return leave,
             };
-            self.agenda.take(step);
             match step {
-                Step::FallSilent(until) => sleep_until(self.shared.moment(until)).await,
-                Step::Drop => return Leave::Dropped,
+                Some(Step::FallSilent(until)) => {
+                    sleep_until(self.shared.moment(until)).await;
+                    self.liveness.heard(Instant::now());
+                }
+                Some(Step::Drop) => {
+                    self.agenda.take(Step::Drop);
+                    return Leave::Dropped;
+                }
+                None if self.liveness.is_dead(Instant::now()) => {
+                    self.findings.silences += 1;
+                    return Leave::Silent;
+                }
+                None => {}
+            }
+            if let Some(step) = step {
+                self.agenda.take(step);
             }
         }
     }
@@ -184,6 +207,7 @@ impl Reader {
 
     async fn receive_one(&mut self, link: &mut Link) -> Result<(), Leave> {
         let (message, bytes) = link.receive().await?;
+        self.liveness.heard(Instant::now());
         let again = self.observe(&message, bytes)?;
         for at in again {
             link.send(&self.channels[at].again(at)).await?;
@@ -191,125 +215,9 @@ impl Reader {
         Ok(())
     }
 
-    /// Goes to the next node, still receiving from this one until the other is open.
-    async fn move_on(&mut self, link: Link, after: Duration) -> Result<Link, Leave> {
-        let (shared, number, turn) = (Arc::clone(&self.shared), self.number, self.turn + 1);
-        let mut opening = Box::pin(async move {
-            sleep(after).await;
-            Link::open(shared.endpoint(turn), shared.options(number, turn)).await
-        });
-        let mut old = Some(link);
-        loop {
-            tokio::select! {
-                opened = &mut opening => {
-                    self.turn = turn;
-                    self.findings.moves += u64::from(old.is_some());
-                    if let Some(old) = old {
-                        old.leave().await;
-                    }
-                    return self.begin(opened?).await;
-                }
-                leave = self.receive_from(&mut old), if old.is_some() => {
-                    // A second Goaway says nothing new; anything else is the end of the old session.
-                    if let Leave::Link(error) = leave {
-                        self.count(&error);
-                        old = None;
-                    }
-                }
-            }
-        }
-    }
-
-    async fn receive_from(&mut self, link: &mut Option<Link>) -> Leave {
-        match link {
-            Some(link) => self.receive(link).await,
-            None => pending().await,
-        }
-    }
-
-    /// Opens the next session, however often that has to be tried. Returns why it makes no sense to try.
-    async fn come_back(&mut self, mut leave: Leave) -> Result<Link, String> {
-        let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
-        loop {
-            match &leave {
-                Leave::Dropped => self.await_storm_end().await,
-                Leave::Refused(_) => return Err(leave.to_string()),
-                Leave::Link(LinkError::Closed(close)) if close.verdict() == Verdict::End => {
-                    self.count(&LinkError::Closed(close.clone()));
-                    return Err(leave.to_string());
-                }
-                Leave::Link(LinkError::Malformed(_)) => return Err(leave.to_string()),
-                Leave::Link(error) => {
-                    self.count(error);
-                    self.turn += 1;
-                    sleep(backoff.next(error.retry_after(), fastrand::f64())).await;
-                }
-                Leave::Goaway(_) | Leave::NotNow { .. } | Leave::Silent => {
-                    self.turn += 1;
-                    let hint = if let Leave::NotNow { after, .. } = leave { Some(after) } else { None };
-                    sleep(backoff.next(hint, fastrand::f64())).await;
-                }
-            }
-            leave = match Box::pin(self.connect()).await {
-                Ok(link) => return Ok(link),
-                Err(leave) => leave,
-            };
-            self.findings.failed_attempts += 1;
-        }
-    }
-
-    async fn connect(&mut self) -> Result<Link, Leave> {
-        let (shared, turn) = (Arc::clone(&self.shared), self.turn);
-        let opening = Link::open(shared.endpoint(turn), shared.options(self.number, turn));
-        let link = timeout(PATIENCE, Box::pin(opening)).await.map_err(|_| Leave::Silent)??;
-        self.begin(link).await
-    }
-
-    /// Opens the session on a link, and waits until each subscription has started.
-    async fn begin(&mut self, mut link: Link) -> Result<Link, Leave> {
-        let beginning = async {
-            self.aliases.clear();
-            for channel in &mut self.channels {
-                channel.alias = None;
-            }
-            let connect = Connect {
-                client_name: env!("CARGO_PKG_NAME").into(),
-                client_version: env!("CARGO_PKG_VERSION").into(),
-                subscriptions: self.channels.iter().map(Channel::subscribe).collect(),
-                ..Connect::default()
-            };
-            link.send(&ClientMessage { id: 1, command: Some(Command::Connect(connect)) }).await?;
-            while self.aliases.len() < self.channels.len() {
-                self.receive_one(&mut link).await?;
-            }
-            Ok::<_, Leave>(link)
-        };
-        let link = timeout(PATIENCE, Box::pin(beginning)).await.map_err(|_| Leave::Silent)??;
-        self.resumed();
-        Ok(link)
-    }
-
     fn count(&mut self, error: &LinkError) {
         if let Some(code) = error.code() {
             *self.findings.closes.entry(code).or_default() += 1;
-        }
-    }
-
-    /// Waits until all may come back.
-    async fn await_storm_end(&mut self) {
-        self.storm = Stage::Away;
-        let mut end = self.shared.signals.reconnect.subscribe();
-        let Ok(Some(at_ns)) = end.wait_for(Option::is_some).await.map(|at_ns| *at_ns) else { return };
-        sleep_until(self.shared.moment(Duration::from_nanos(at_ns))).await;
-        self.storm = Stage::Back(self.shared.due_by(self.number, at_ns));
-    }
-
-    /// Takes that the subscriptions are there again.
-    fn resumed(&mut self) {
-        if let Stage::Back(target) = self.storm {
-            let behind = target.saturating_sub(self.accounted);
-            self.shared.traffic.storm().resume(self.shared.now_ns(), behind);
-            self.caught_up();
         }
     }
 

@@ -23,9 +23,7 @@ impl Storm {
     pub(crate) fn new(cli: &Cli, plan: &Plan, layout: &Layout) -> Option<Self> {
         let drop = cli.load.warmup + cli.trouble.storm_at?;
         let dropped_after = plan.due_by(drop);
-        // Connections go round the channels, so those after one round have the channels of an earlier one.
-        let channels: Vec<_> =
-            (0..layout.connections().min(cli.load.keys)).map(|number| layout.channels_of(number)).collect();
+        let channels: Vec<_> = (0..layout.distinct()).map(|number| layout.channels_of(number)).collect();
         let missed = |events: u64| {
             let of_key = |key| plan.count_among(key, events) - plan.count_among(key, dropped_after);
             channels.iter().map(|channels| channels.iter().cloned().flatten().map(of_key).sum::<u64>()).min()

@@ -1,7 +1,12 @@
 //! What a node's frames mean for a connection: they move positions and are judged.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
+use tailcast_client::Liveness;
 use tailcast_proto::{
     Offset, PartitionId,
     push::v1::{
@@ -93,6 +98,10 @@ impl Reader {
                 } else {
                     Leave::Refused(detail)
                 });
+            }
+            Some(frame::Frame::Connected(connected)) if connected.heartbeat_interval_ms > 0 => {
+                let interval = Duration::from_millis(connected.heartbeat_interval_ms.into());
+                self.liveness = Liveness::new(interval, Instant::now());
             }
             Some(
                 frame::Frame::Delivery(_)

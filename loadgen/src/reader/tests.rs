@@ -3,14 +3,15 @@
 //! The node is a WebSocket server in the test: it takes sessions one after the other, checks where each asks to start, and
 //! plays its part.
 
-use std::{sync::Arc, time::Duration};
+use std::{cell::Cell, sync::Arc, time::Duration};
 
 use clap::Parser as _;
 use futures_util::{SinkExt as _, StreamExt as _};
 use prost::Message as _;
 use tailcast_proto::push::v1::{
-    self, ClientMessage, Delivery, Frame, Goaway, PartitionOffset, Position, ServerMessage, Skipped,
-    Subscribe, Subscribed, Unsubscribed, client_message::Command, delivery::ValueForm, frame, start::At,
+    self, ClientMessage, Connected, Delivery, Frame, Goaway, PartitionOffset, Position, ServerMessage,
+    Skipped, Subscribe, Subscribed, Unsubscribed, client_message::Command, delivery::ValueForm, frame,
+    start::At,
 };
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -60,7 +61,8 @@ impl Scene {
 
     /// Runs a connection to its end against what the node does.
     async fn play(self, node: impl AsyncFnOnce(&Node)) -> Account {
-        let node_side = Node { listener: self.listener, format: Format::new(7, 64) };
+        let node_side =
+            Node { listener: self.listener, format: Format::new(7, 64), heartbeat_ms: Cell::new(10_000) };
         let stop = self.shared.signals.stop.clone();
         let reading = async {
             let (reader, link) = Reader::open(0, Arc::clone(&self.shared)).await.expect("the node takes it");
@@ -80,6 +82,8 @@ impl Scene {
 struct Node {
     listener: TcpListener,
     format: Format,
+    /// What its sessions are told.
+    heartbeat_ms: Cell<u32>,
 }
 
 impl Node {
@@ -99,6 +103,8 @@ impl Node {
         };
         assert_eq!(connect.subscriptions.len(), 1);
         assert_eq!(asked(&connect.subscriptions[0]), start);
+        let connected = Connected { heartbeat_interval_ms: self.heartbeat_ms.get(), ..Connected::default() };
+        session.say(1, [frame::Frame::Connected(connected)]).await;
         session.subscribed(1, alias, start.unwrap_or_default()).await;
         session
     }
@@ -244,6 +250,24 @@ async fn a_subscription_that_gets_partitions_is_asked_for_again() {
         .await;
     assert_eq!(missing(&account, 2), [0; 0]);
     assert_eq!(account.findings.resumes, 0);
+}
+
+#[tokio::test]
+async fn a_node_that_falls_silent_is_left() {
+    let account = Scene::new("")
+        .await
+        .play(async |node| {
+            node.heartbeat_ms.set(100);
+            let mut silent = node.session(None, 5).await;
+            silent.say(0, [node.delivery(5, 0)]).await;
+            node.heartbeat_ms.set(10_000);
+            let mut next = node.session(Some(1), 1).await;
+            next.say(0, [node.delivery(1, 1)]).await;
+            next.taken().await;
+        })
+        .await;
+    assert_eq!(missing(&account, 2), [0; 0]);
+    assert_eq!((account.findings.silences, account.findings.closes.len()), (1, 0));
 }
 
 #[tokio::test]

@@ -126,6 +126,9 @@ impl fmt::Display for Sessions {
                 codes(&self.closes)
             )?;
         }
+        if self.silences > 0 {
+            writeln!(f, "               {} sessions were left because the node was silent", self.silences)?;
+        }
         if self.told_lost > 0 {
             writeln!(f, "               {} subscriptions were told that records are lost", self.told_lost)?;
         }

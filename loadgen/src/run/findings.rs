@@ -75,6 +75,7 @@ impl Run<'_> {
             sessions: Sessions {
                 closes: all.closes,
                 moves: all.moves,
+                silences: all.silences,
                 resumes: all.resumes,
                 failed_attempts: all.failed_attempts,
                 told_lost: all.told_lost,

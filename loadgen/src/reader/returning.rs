@@ -1,0 +1,131 @@
+//! From one session to the next: to another node when this one drains, and back after whatever ended it.
+
+use std::{future::pending, sync::Arc, time::Duration};
+
+use tailcast_client::{Backoff, Verdict};
+use tailcast_proto::push::v1::{ClientMessage, Connect, client_message::Command};
+use tokio::time::{sleep, sleep_until, timeout};
+
+use super::{Channel, Leave, PATIENCE, Reader, Stage};
+use crate::link::{Link, LinkError};
+
+/// The waits of a client that comes back: those of the Rust client.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(20));
+
+impl Reader {
+    /// Goes to the next node, still receiving from this one until the other is open.
+    pub(super) async fn move_on(&mut self, link: Link, after: Duration) -> Result<Link, Leave> {
+        let (shared, number, turn) = (Arc::clone(&self.shared), self.number, self.turn + 1);
+        let mut opening = Box::pin(async move {
+            sleep(after).await;
+            Link::open(shared.endpoint(turn), shared.options(number, turn)).await
+        });
+        let mut old = Some(link);
+        loop {
+            tokio::select! {
+                opened = &mut opening => {
+                    self.turn = turn;
+                    self.findings.moves += u64::from(old.is_some());
+                    if let Some(old) = old {
+                        old.leave().await;
+                    }
+                    return self.begin(opened?).await;
+                }
+                leave = self.receive_from(&mut old), if old.is_some() => {
+                    // A second Goaway says nothing new; anything else is the end of the old session.
+                    if let Leave::Link(error) = leave {
+                        self.count(&error);
+                        old = None;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn receive_from(&mut self, link: &mut Option<Link>) -> Leave {
+        match link {
+            Some(link) => self.receive(link).await,
+            None => pending().await,
+        }
+    }
+
+    /// Opens the next session, however often that has to be tried. Returns why it makes no sense to try.
+    pub(super) async fn come_back(&mut self, mut leave: Leave) -> Result<Link, String> {
+        let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
+        loop {
+            match &leave {
+                Leave::Dropped => self.await_storm_end().await,
+                Leave::Refused(_) => return Err(leave.to_string()),
+                Leave::Link(LinkError::Closed(close)) if close.verdict() == Verdict::End => {
+                    self.count(&LinkError::Closed(close.clone()));
+                    return Err(leave.to_string());
+                }
+                Leave::Link(LinkError::Malformed(_)) => return Err(leave.to_string()),
+                Leave::Link(error) => {
+                    self.count(error);
+                    self.turn += 1;
+                    sleep(backoff.next(error.retry_after(), fastrand::f64())).await;
+                }
+                Leave::Goaway(_) | Leave::NotNow { .. } | Leave::Unanswered | Leave::Silent => {
+                    self.turn += 1;
+                    let hint = if let Leave::NotNow { after, .. } = leave { Some(after) } else { None };
+                    sleep(backoff.next(hint, fastrand::f64())).await;
+                }
+            }
+            leave = match Box::pin(self.connect()).await {
+                Ok(link) => return Ok(link),
+                Err(leave) => leave,
+            };
+            self.findings.failed_attempts += 1;
+        }
+    }
+
+    pub(super) async fn connect(&mut self) -> Result<Link, Leave> {
+        let (shared, turn) = (Arc::clone(&self.shared), self.turn);
+        let opening = Link::open(shared.endpoint(turn), shared.options(self.number, turn));
+        let link = timeout(PATIENCE, Box::pin(opening)).await.map_err(|_| Leave::Unanswered)??;
+        self.begin(link).await
+    }
+
+    /// Opens the session on a link, and waits until each subscription has started.
+    async fn begin(&mut self, mut link: Link) -> Result<Link, Leave> {
+        let beginning = async {
+            self.aliases.clear();
+            for channel in &mut self.channels {
+                channel.alias = None;
+            }
+            let connect = Connect {
+                client_name: env!("CARGO_PKG_NAME").into(),
+                client_version: env!("CARGO_PKG_VERSION").into(),
+                subscriptions: self.channels.iter().map(Channel::subscribe).collect(),
+                ..Connect::default()
+            };
+            link.send(&ClientMessage { id: 1, command: Some(Command::Connect(connect)) }).await?;
+            while self.aliases.len() < self.channels.len() {
+                self.receive_one(&mut link).await?;
+            }
+            Ok::<_, Leave>(link)
+        };
+        let link = timeout(PATIENCE, Box::pin(beginning)).await.map_err(|_| Leave::Unanswered)??;
+        self.resumed();
+        Ok(link)
+    }
+
+    /// Waits until all may come back.
+    async fn await_storm_end(&mut self) {
+        self.storm = Stage::Away;
+        let mut end = self.shared.signals.reconnect.subscribe();
+        let Ok(Some(at_ns)) = end.wait_for(Option::is_some).await.map(|at_ns| *at_ns) else { return };
+        sleep_until(self.shared.moment(Duration::from_nanos(at_ns))).await;
+        self.storm = Stage::Back(self.shared.due_by(self.number, at_ns));
+    }
+
+    /// Takes that the subscriptions are there again.
+    fn resumed(&mut self) {
+        if let Stage::Back(target) = self.storm {
+            let behind = target.saturating_sub(self.accounted);
+            self.shared.traffic.storm().resume(self.shared.now_ns(), behind);
+            self.caught_up();
+        }
+    }
+}
