@@ -85,9 +85,16 @@ impl Push {
             TcpListener::bind(listen).await.map_err(|source| BindError::Listen { listen, source })?;
         let local_addr = listener.local_addr()?;
 
+        let metrics = SessionMetrics::register(registry);
+        // Sessions are served to their end: what feeds them stops after the last of them.
+        let stopped = {
+            let (lifecycle, sessions) = (lifecycle.clone(), metrics.sessions.clone());
+            move || lifecycle.is_draining() && sessions.get() <= 0
+        };
         let condition = readiness.condition("push.kafka", "Kafka has not answered yet");
         let topic_registry = registry.sub_registry_with_prefix("tailcast_push");
-        let topics = Topics::start(
+        let topics = Topics::start_until(
+            stopped.clone(),
             lifecycle,
             kafka.directory()?,
             epochs,
@@ -95,10 +102,9 @@ impl Push {
             condition,
             topic_registry,
         )?;
-        let metrics = SessionMetrics::register(registry);
         let last_values = LastValues::new(config.last_values_topics(), config.last_values.bytes_max);
-        let (hub, stopped) =
-            Self::start_hub(&config, &kafka, &topics, &last_values, &metrics, lifecycle, registry)?;
+        let hub =
+            Self::start_hub(&config, &kafka, &topics, &last_values, stopped.clone(), lifecycle, registry)?;
         let catch_up_metrics = CatchUpMetrics::register(registry);
         let catch_up = CatchUp::start(
             &config.catch_up,
@@ -138,16 +144,16 @@ impl Push {
         lifecycle.supervise("push-listener", server.run(self.listener));
     }
 
-    /// Starts what reads the tail of Kafka. Returns also what says that nobody needs it any more.
+    /// Starts what reads the tail of Kafka; it ends when `stopped`.
     fn start_hub(
         config: &Config,
         kafka: &Settings,
         topics: &Topics,
         last_values: &Arc<LastValues>,
-        metrics: &SessionMetrics,
+        stopped: impl Fn() -> bool + Clone + Send + 'static,
         lifecycle: &Lifecycle,
         registry: &mut Registry,
-    ) -> Result<(Arc<Hub>, impl Fn() -> bool + Clone + Send + 'static), BindError> {
+    ) -> Result<Arc<Hub>, BindError> {
         let budget = Budget::new(config.windows.bytes_max);
         let tail = Tail::new(&kafka.tail()?)?;
         let questions: BaseConsumer<Context> =
@@ -156,11 +162,6 @@ impl Push {
         let hub = Hub::new(Arc::clone(&tail), offsets, Arc::clone(last_values), Arc::clone(&budget));
         metrics::register_hub(registry, &hub);
 
-        // Sessions are served to their end: what feeds them stops after the last of them.
-        let stopped = {
-            let (lifecycle, sessions) = (lifecycle.clone(), metrics.sessions.clone());
-            move || lifecycle.is_draining() && sessions.get() <= 0
-        };
         let signals = Signals::default();
         let feed = Feed::new(tail, budget, signals.clone(), FeedMetrics::register(registry));
         lifecycle.supervise_thread("feed", {
@@ -172,10 +173,10 @@ impl Push {
             "mend",
             upkeep::mend(Arc::clone(&hub), topics.clone(), signals.refused, lifecycle.clone()),
         );
-        let confirming = upkeep::confirm(Arc::clone(&hub), topics.clone(), signals.held, stopped.clone());
+        let confirming = upkeep::confirm(Arc::clone(&hub), topics.clone(), signals.held, stopped);
         lifecycle.spawn("confirm", confirming);
         lifecycle.spawn("topic-changes", upkeep::follow(Arc::clone(&hub), topics.clone(), lifecycle.clone()));
-        Ok((hub, stopped))
+        Ok(hub)
     }
 }
 

@@ -9,6 +9,7 @@ mod upgrade;
 use std::{
     convert::Infallible,
     io,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -50,6 +51,8 @@ pub(crate) struct Server {
 pub(crate) const PATH: &str = "/v1/connect";
 /// From the first byte of a request to the end of its head, and for everything before the upgrade together.
 const HTTP_DEADLINE: Duration = Duration::from_secs(10);
+/// How long a request that had begun when the process drains may take to be answered.
+const LAST_ANSWER: Duration = Duration::from_secs(1);
 /// The longest head of a request. Browsers send a kilobyte or two.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// How long the client may take for its half of the closing handshake.
@@ -111,9 +114,13 @@ impl Server {
             .max_buf_size(HEAD_BYTES_MAX)
             .serve_connection(TokioIo::new(stream), service)
             .with_upgrades();
+        let mut connection = pin!(connection);
         let served = tokio::select! {
-            served = tokio::time::timeout(HTTP_DEADLINE, connection) => served,
-            () = lifecycle.draining() => return,
+            served = tokio::time::timeout(HTTP_DEADLINE, connection.as_mut()) => served,
+            () = lifecycle.draining() => {
+                connection.as_mut().graceful_shutdown();
+                tokio::time::timeout(LAST_ANSWER, connection).await
+            }
         };
         if let Ok(Err(error)) = served {
             tracing::debug!(%error, "a connection failed before its upgrade");
@@ -127,6 +134,9 @@ impl Server {
                 Some(pages) => pages.answer(request).await,
                 None => text(StatusCode::NOT_FOUND, format!("WebSocket clients connect to {PATH}\n")),
             });
+        }
+        if self.shared.lifecycle.is_draining() {
+            return Ok(self.refuse(Refusal::Draining));
         }
         let format = match negotiate(&request, &self.shared.config.origins) {
             Ok(format) => format,

@@ -154,6 +154,8 @@ impl<W: AsyncWrite + Unpin> Session<W> {
 
     fn apply(&mut self, event: Event) -> Result<(), CloseReason> {
         match event {
+            // Nothing is lost that this client had, and it should not begin here.
+            Event::Drain if !self.is_connected => return Err(CloseReason::Draining),
             Event::Drain => self.drain(),
             Event::Inbound(Ok(message)) => return self.take_message(message),
             Event::Inbound(Err(Violation { code, why })) => return Err(CloseReason::WebSocket { code, why }),

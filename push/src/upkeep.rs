@@ -13,7 +13,7 @@ use futures_util::future::join_all;
 use tailcast_proto::push::v1::UnsubscribeReason;
 use tailcast_services::{
     lifecycle::Lifecycle,
-    topics::{LookupError, Obstacle, Topic, TopicChange, Topics},
+    topics::{Topic, TopicChange, Topics},
 };
 use tokio::{
     sync::{Notify, broadcast},
@@ -75,9 +75,6 @@ pub(crate) async fn confirm(hub: Arc<Hub>, topics: Topics, held: Arc<Notify>, st
         for partition in asking {
             let is_same = match &answers[&partition.topic] {
                 Ok(topic) => Some(topic.epoch == partition.epoch),
-                // Nobody is asked while the process drains. For these seconds what arrives is believed: holding it would
-                // make every quiet channel wait for its client's next node.
-                Err(LookupError::Unavailable { reason: Obstacle::Draining, .. }) => Some(true),
                 // Kafka does not answer, or does not know the topic: if it is gone, `follow` will be told.
                 Err(_) => None,
             };

@@ -160,15 +160,34 @@ struct Shared {
 }
 
 impl Topics {
-    /// Starts to ask. Does not wait for Kafka: `condition` becomes ready with its first answer.
+    /// Starts to ask, until the process drains. Does not wait for Kafka: `condition` becomes ready with its first answer.
     ///
     /// `config` is that of [`Settings::directory`](crate::kafka::Settings::directory). `registry` has to carry the prefix
     /// of the part that asks, such as `tailcast_push`, since each part of a process has topics of its own.
     ///
     /// # Errors
     /// See [`StartError`].
-    #[expect(clippy::needless_pass_by_value, reason = "the configuration is made for this one client")]
     pub fn start(
+        lifecycle: &Lifecycle,
+        config: ClientConfig,
+        epochs: Epochs,
+        topics: TopicsConfig,
+        condition: Condition,
+        registry: &mut Registry,
+    ) -> Result<Self, StartError> {
+        let draining = lifecycle.clone();
+        let stopped = move || draining.is_draining();
+        Self::start_until(stopped, lifecycle, config, epochs, topics, condition, registry)
+    }
+
+    /// The same, until `stopped`, which has to follow draining by itself: for a part that serves on while the process drains.
+    /// It is asked every 100 ms.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    #[expect(clippy::needless_pass_by_value, reason = "the configuration is made for this one client")]
+    pub fn start_until(
+        stopped: impl Fn() -> bool + Send + 'static,
         lifecycle: &Lifecycle,
         config: ClientConfig,
         epochs: Epochs,
@@ -187,8 +206,8 @@ impl Topics {
         });
         shared.register(registry);
         let handle = Self { shared: Arc::clone(&shared) };
-        let directory = Directory::new(lifecycle.clone(), client, epochs, topics, condition, shared);
-        lifecycle.supervise_thread("topics", move || directory.run())?;
+        let directory = Directory::new(client, epochs, topics, condition, shared);
+        lifecycle.supervise_thread("topics", move || directory.run(stopped))?;
         Ok(handle)
     }
 

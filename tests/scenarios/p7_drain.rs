@@ -1,14 +1,19 @@
 //! P7: a node that is asked to end finishes what it accepted, tells its clients when to come back, and loses nothing.
 
+use std::time::{Duration, Instant};
+
 use tailcast_proto::Position;
 use tailcast_proto::push::v1::{UnsubscribeReason, frame};
 use tailcast_tests::broker::Broker;
 use tailcast_tests::cluster::Cluster;
-use tailcast_tests::deadline::eventually;
+use tailcast_tests::deadline::{eventually, within};
 use tailcast_tests::publisher::{Publisher, message};
+use tailcast_tests::raw_socket::{RawSocket, upgrade_request};
 use tailcast_tests::socket::{Socket, Wire};
 use tailcast_tests::start::{live, position};
 use tailcast_tests::subscriber::Subscriber;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tonic::Code;
 
 tailcast_tests::scenarios! {
@@ -17,7 +22,14 @@ tailcast_tests::scenarios! {
         a_draining_push_node_closes_with_the_position_of_each_subscription
         a_draining_push_node_accepts_nobody
         a_rolling_restart_loses_and_repeats_nothing
+        clients_that_neither_leave_nor_read_nor_finish_what_they_began_hold_no_drain_up
+        an_upgrade_that_began_before_a_drain_is_refused_with_when_to_retry
         a_draining_ingest_node_answers_what_it_accepted_and_takes_no_more
+    }
+    in_process {}
+    apache_kafka {
+        // The in-process broker has no topic ids.
+        a_topic_recreated_during_a_drain_is_not_delivered_as_the_old_one
     }
 }
 
@@ -104,6 +116,80 @@ async fn a_rolling_restart_loses_and_repeats_nothing(broker: Broker) {
     for node in &cluster.push {
         node.drained().await;
     }
+}
+
+async fn clients_that_neither_leave_nor_read_nor_finish_what_they_began_hold_no_drain_up(broker: Broker) {
+    let plan = Cluster::on(&broker).set("push.drain.spread", "500ms");
+    let cluster = plan.set("push.sessions.write_deadline", "5m").start().await;
+    let (node, quotes) = (&cluster.push[0], broker.create_topic("quotes", 1).await);
+    let mut stays = cluster.subscriber(0).await;
+    stays.subscribe(&quotes.channel("quiet"), live()).await;
+    let mut stalled = Subscriber::connect_narrow(node.address(), Wire::Proto).await;
+    stalled.subscribe(&quotes.channel("AAPL"), live()).await;
+    let values: Vec<_> = (0..40).map(|value| format!("{value} {}", "x".repeat(50_000))).collect();
+    quotes.append(values.iter().map(|value| ("AAPL", value))).await;
+    let waiting = async || node.metric("tailcast_push_waiting_bytes");
+    eventually("a client does not read", waiting, |bytes| *bytes > 0.0).await;
+    let mut unconnected = RawSocket::open(node.address(), Wire::Proto).await;
+    let mut half = TcpStream::connect(node.address()).await.expect("the node listens");
+    half.write_all(b"GET /v1/connect HTTP/1.1\r\nHost: no").await.expect("the node reads");
+    let request = "GET /nothing HTTP/1.1\r\nHost: node\r\n\r\n";
+    let (answer, kept_alive) = RawSocket::ask(node.address(), request).await;
+    assert_eq!(answer.status, 404);
+
+    let begun = Instant::now();
+    node.drain();
+    assert_eq!(unconnected.closed().await.code, Some(4503));
+    node.drained().await;
+
+    // The spread, two seconds for a close frame that is not taken, and two for the client's.
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(10), "{took:?}, of 25 s that a process may take");
+    assert_eq!(node.metric_with("tailcast_push_closes_total", "code=\"4503\""), 3.0);
+    drop((stays, stalled, half, kept_alive));
+}
+
+async fn an_upgrade_that_began_before_a_drain_is_refused_with_when_to_retry(broker: Broker) {
+    let cluster = Cluster::on(&broker).start().await;
+    let node = &cluster.push[0];
+    let request = upgrade_request("tailcast.v1.proto");
+    let (first, rest) = request.split_at(40);
+    let mut stream = TcpStream::connect(node.address()).await.expect("the node listens");
+    stream.write_all(first.as_bytes()).await.expect("the node reads");
+    // Another connection that is answered: the node has accepted the one before it.
+    let (answer, _) = RawSocket::ask(node.address(), "GET /nothing HTTP/1.1\r\nHost: node\r\n\r\n").await;
+    assert_eq!(answer.status, 404);
+
+    node.drain();
+    stream.write_all(rest.as_bytes()).await.expect("the node reads");
+
+    let mut answer = String::new();
+    let read = within("an answer", stream.read_to_string(&mut answer)).await;
+    assert!(read.is_ok() && answer.starts_with("HTTP/1.1 503"), "{answer:?}");
+    assert!(answer.to_ascii_lowercase().contains("retry-after: "), "{answer:?}");
+    node.drained().await;
+}
+
+async fn a_topic_recreated_during_a_drain_is_not_delivered_as_the_old_one(broker: Broker) {
+    // While the node drained nobody asked for epochs, and what arrived was believed.
+    let cluster = Cluster::on(&broker).set("push.drain.spread", "1m").start().await;
+    let quotes = broker.create_topic("quotes", 1).await;
+    let mut subscriber = cluster.subscriber(0).await;
+    subscriber.subscribe(&quotes.channel("AAPL"), live()).await;
+    quotes.append((1..=3).map(|value| ("AAPL", value))).await;
+    subscriber.expect(1..=3).await;
+
+    // Each client is told a time of its own, which is at least a tenth of the spread.
+    cluster.push[0].drain();
+    let goaway = subscriber.event().await;
+    assert!(matches!(goaway, frame::Frame::Goaway(_)), "{goaway:?}");
+    quotes.delete().await;
+    broker.create(&quotes).await;
+    quotes.append((101..=110).map(|value| ("AAPL", value))).await;
+
+    let (received, unsubscribed) = subscriber.until_unsubscribed().await;
+    assert_eq!(received, [], "records of the new topic came as those of the old");
+    assert_eq!(unsubscribed.reason(), UnsubscribeReason::TopicRecreated);
 }
 
 async fn a_draining_ingest_node_answers_what_it_accepted_and_takes_no_more(broker: Broker) {

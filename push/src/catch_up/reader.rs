@@ -21,7 +21,7 @@ use tailcast_proto::{Offset, TopicName, delivery::encode_header};
 use tailcast_record_headers::record_headers;
 use tailcast_services::{
     kafka::Context,
-    topics::{LookupError, Obstacle, Topics},
+    topics::{LookupError, Topics},
 };
 
 use super::{
@@ -95,8 +95,7 @@ impl Reader {
         // The reader's thread has nothing else to do meanwhile.
         let found = match futures_executor::block_on(self.topics.ask(&job.partition.topic)) {
             Ok(topic) if topic.epoch != job.partition.epoch => Err(PageError::Recreated),
-            // Nobody is asked while the process drains; for these seconds what is read is believed.
-            Ok(_) | Err(LookupError::Unavailable { reason: Obstacle::Draining, .. }) => found,
+            Ok(_) => found,
             // It cannot be told of which topic it is, and is read again. If the topic is gone, its subscriptions are ended
             // by who is told for sure.
             Err(LookupError::Unknown { .. } | LookupError::Unavailable { .. }) => {

@@ -18,6 +18,8 @@ pub(super) enum Refusal {
     Origin,
     /// The node has as many sessions as it may.
     Full,
+    /// The node drains.
+    Draining,
 }
 
 /// Checks a request and chooses the subprotocol. `Ok(None)`: none of those offered is ours, which can only be said after
@@ -56,6 +58,7 @@ impl Refusal {
             Self::Handshake => "handshake",
             Self::Origin => "origin",
             Self::Full => "full",
+            Self::Draining => "draining",
         }
     }
 
@@ -73,6 +76,10 @@ impl Refusal {
             Self::Full => {
                 (StatusCode::SERVICE_UNAVAILABLE, "this node has as many sessions as it may\n".to_owned())
             }
+            Self::Draining => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "this node is draining; another one serves you\n".to_owned(),
+            ),
         };
         let mut response = text(status, why);
         let headers = response.headers_mut();
@@ -81,7 +88,9 @@ impl Refusal {
                 headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
                 headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
             }
-            Self::Full => drop(headers.insert(header::RETRY_AFTER, HeaderValue::from(fastrand::u32(1..=5)))),
+            Self::Full | Self::Draining => {
+                drop(headers.insert(header::RETRY_AFTER, HeaderValue::from(fastrand::u32(1..=5))));
+            }
             Self::Origin => {}
         }
         response

@@ -1,7 +1,7 @@
 //! The thread that asks Kafka which topics exist.
 //!
 //! Waits at the desk, asks, tells those who waited, publishes what changed, and says through its condition whether Kafka
-//! answers. Ends when the process drains.
+//! answers. Ends when it is no longer needed.
 
 use std::collections::HashSet;
 use std::sync::{Arc, PoisonError};
@@ -16,10 +16,9 @@ use super::cache::Effect;
 use super::desk::{Answer, Waiting};
 use super::{Epochs, LookupError, Obstacle, Shared, Topic, TopicsConfig};
 use crate::kafka::Context;
-use crate::lifecycle::Lifecycle;
 use crate::readiness::Condition;
 
-/// How long the thread waits at most before it looks at draining and at librdkafka's log.
+/// How long the thread waits at most before it looks whether it is still needed, and at librdkafka's log.
 const TICK: Duration = Duration::from_millis(100);
 /// The pause before Kafka is asked again after it did not answer.
 const RETRY: Duration = Duration::from_secs(1);
@@ -32,7 +31,6 @@ const PROBE: &str = "__consumer_offsets";
 
 /// The thread's state.
 pub(super) struct Directory {
-    lifecycle: Lifecycle,
     client: BaseConsumer<Context>,
     epochs: Epochs,
     config: TopicsConfig,
@@ -51,7 +49,6 @@ enum Said {
 
 impl Directory {
     pub(super) fn new(
-        lifecycle: Lifecycle,
         client: BaseConsumer<Context>,
         epochs: Epochs,
         config: TopicsConfig,
@@ -59,11 +56,12 @@ impl Directory {
         shared: Arc<Shared>,
     ) -> Self {
         let refresh_at = Instant::now();
-        Self { lifecycle, client, epochs, config, condition, shared, refresh_at, answered_at: None }
+        Self { client, epochs, config, condition, shared, refresh_at, answered_at: None }
     }
 
-    pub(super) fn run(mut self) -> Result<(), std::convert::Infallible> {
-        while !self.lifecycle.is_draining() {
+    /// Asks until `stopped`.
+    pub(super) fn run(mut self, stopped: impl Fn() -> bool) -> Result<(), std::convert::Infallible> {
+        while !stopped() {
             let pause = self.refresh_at.saturating_duration_since(Instant::now()).min(TICK);
             let waiting = self.shared.desk.take(pause);
             let refresh = Instant::now() >= self.refresh_at;

@@ -1,5 +1,9 @@
 //! Against the in-process broker, and against nobody. What only real Kafka does (ids, growth, deletion) is tested end to end.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 use std::time::Duration;
 
 use prometheus_client::registry::Registry;
@@ -20,6 +24,11 @@ struct Node {
 }
 
 fn node(kafka: &Settings, epochs: Epochs) -> Node {
+    node_until(None::<fn() -> bool>, kafka, epochs)
+}
+
+/// Makes a node whose topics are asked for until `stopped`; until it drains without one.
+fn node_until(stopped: Option<impl Fn() -> bool + Send + 'static>, kafka: &Settings, epochs: Epochs) -> Node {
     let (lifecycle, readiness) = (Lifecycle::new(), Readiness::new());
     let config = TopicsConfig {
         refresh: Duration::from_millis(200),
@@ -28,9 +37,14 @@ fn node(kafka: &Settings, epochs: Epochs) -> Node {
     };
     let condition = readiness.condition("kafka", "waiting for metadata");
     let client = kafka.directory().expect("the settings are right");
-    let topics = Topics::start(&lifecycle, client, epochs, config, condition, &mut Registry::default())
-        .expect("a client and a thread");
-    Node { lifecycle, readiness, topics }
+    let mut registry = Registry::default();
+    let topics = match stopped {
+        Some(stopped) => {
+            Topics::start_until(stopped, &lifecycle, client, epochs, config, condition, &mut registry)
+        }
+        None => Topics::start(&lifecycle, client, epochs, config, condition, &mut registry),
+    };
+    Node { lifecycle, readiness, topics: topics.expect("a client and a thread") }
 }
 
 impl Node {
@@ -135,6 +149,19 @@ async fn a_node_is_ready_again_when_kafka_is_back_and_knows_its_topics_meanwhile
     assert!(node.topics.lookup(&name("quotes")).await.is_ok());
     broker.broker_up(None).expect("it comes up");
     node.until("ready", State::is_ready).await;
+    node.ends().await;
+}
+
+#[tokio::test]
+async fn a_part_that_serves_on_while_the_process_drains_is_answered_until_it_stops() {
+    let broker = broker();
+    broker.create_topic(&name("quotes"), 3).expect("a new topic");
+    let stopped = Arc::new(AtomicBool::new(false));
+    let until = Arc::clone(&stopped);
+    let node = node_until(Some(move || until.load(Ordering::SeqCst)), &broker.settings(), broker.epochs());
+    node.lifecycle.drain();
+    assert!(node.topics.ask(&name("quotes")).await.is_ok(), "it drains, and is not at its end");
+    stopped.store(true, Ordering::SeqCst);
     node.ends().await;
 }
 
