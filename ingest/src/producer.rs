@@ -68,6 +68,7 @@ pub(crate) struct Fatal {
 struct Shared {
     librdkafka: BaseProducer<Reports>,
     unused: AtomicBool,
+    given_up: AtomicBool,
 }
 
 /// What librdkafka calls.
@@ -88,7 +89,8 @@ impl Producer {
         let reports = Reports { log: ClientLog::new("producer") };
         let librdkafka =
             BaseProducer::from_config_and_context(&config, reports).map_err(ProducerError::Configuration)?;
-        let producer = Self(Arc::new(Shared { librdkafka, unused: AtomicBool::new(false) }));
+        let (unused, given_up) = (AtomicBool::new(false), AtomicBool::new(false));
+        let producer = Self(Arc::new(Shared { librdkafka, unused, given_up }));
         let (thread, life) = (producer.clone(), lifecycle.clone());
         lifecycle
             .supervise_thread("ingest.producer", move || thread.run(&life))
@@ -117,8 +119,14 @@ impl Producer {
         })
     }
 
-    /// Ends the wait of everything in flight: what was never sent ends refused, the rest unknown.
+    /// Ends the wait of everything in flight, and soon of what comes after it: what was never sent ends refused, the
+    /// rest unknown.
     pub(crate) fn give_up(&self) {
+        self.0.given_up.store(true, Ordering::Release);
+        self.purge();
+    }
+
+    fn purge(&self) {
         self.0.librdkafka.purge(PurgeConfig::default().queue().inflight());
     }
 
@@ -135,6 +143,10 @@ impl Producer {
         let mut fatal = None;
         while !self.0.unused.load(Ordering::Acquire) || librdkafka.in_flight_count() > 0 {
             librdkafka.poll(POLL);
+            if self.0.given_up.load(Ordering::Acquire) {
+                // A call that was looking up its topic sends only now, and nobody else would end its wait in time.
+                self.purge();
+            }
             if fatal.is_none() {
                 fatal = self.fatal();
                 if fatal.is_some() {
@@ -188,5 +200,45 @@ impl ClientContext for Reports {
 
     fn error(&self, error: KafkaError, reason: &str) {
         self.log.error(&error, reason);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tailcast_proto::TopicName;
+    use tailcast_services::in_process::InProcess;
+
+    use super::*;
+    use crate::{
+        budget::Budget,
+        delivery::{Batch, Completed, Completions},
+        metrics::InFlight,
+    };
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_is_sent_after_giving_up_ends_refused_and_holds_up_nothing() {
+        // It waited for message.timeout.ms, 30 s, and the producer's thread with it: longer than drain.within.
+        let kafka = InProcess::start(1).expect("the in-process broker starts");
+        let topic = TopicName::parse("quotes").expect("a topic name");
+        kafka.create_topic(&topic, 1).expect("the topic is new");
+        kafka.broker_down(None).expect("the broker lives");
+        let (lifecycle, bound) = (Lifecycle::new(), Cost { messages: 10, bytes: 10_000 });
+        let config = kafka.settings().producer().expect("the settings are valid");
+        let (producer, in_use) = Producer::start(&lifecycle, config, bound).expect("it starts");
+        let permit =
+            Budget::new(bound, InFlight::default()).take(Cost::of_message(0)).expect("there is room");
+        let completions = Completions::of_call(1);
+        let batch = Batch::new(Arc::clone(&completions), Arc::default(), permit);
+
+        producer.give_up();
+        let record =
+            Record { topic, key: None, value: None, headers: Vec::new(), timestamp_ms: None, bytes: 0 };
+        producer.send(&record, batch.delivery(None, 0, 0)).expect("it is enqueued");
+        drop(in_use);
+
+        let ending = lifecycle.finish(Duration::from_secs(20)).await;
+        assert!(ending.is_clean(), "{ending}");
+        let ended = completions.take();
+        assert!(matches!(ended.as_slice(), [Completed { outcome: Outcome::Refused(_), .. }]), "{ended:?}");
     }
 }

@@ -70,7 +70,6 @@ impl Drain {
             return ended;
         }
         self.overdue.cancel();
-        self.producer.give_up();
         // Connections that outlast this have callers who read nothing.
         tokio::time::timeout(LAST_ANSWERS, served).await.unwrap_or(Ok(()))
     }

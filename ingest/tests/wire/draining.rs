@@ -3,11 +3,15 @@
 use std::time::{Duration, Instant};
 
 use tailcast_ingest::Config;
-use tailcast_proto::ingest::v1::{PublishRequest, PublishStreamRequest};
+use tailcast_proto::ingest::v1::{PublishRequest, PublishStreamRequest, PublishStreamResponse};
 use tailcast_services::lifecycle::Ending;
-use tonic::Code;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+use tonic::{Code, Streaming};
 
-use crate::node::{Node, acknowledged, check, config, quotes};
+use crate::node::{Node, PATIENCE, acknowledged, check, config, quotes};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_in_flight_is_acknowledged_while_the_node_drains() {
@@ -71,4 +75,88 @@ async fn an_idle_stream_is_told_to_go_on_elsewhere_and_the_node_ends_at_once() {
     assert!(ending.is_clean(), "{ending}");
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     check(&responses.message().await.expect_err("the node drains"), Code::Unavailable, "DRAINING", "refused");
+}
+
+/// A client of HTTP/2 that hears what it is told and answers nothing.
+struct Stubborn(TcpStream);
+
+impl Stubborn {
+    async fn connect(node: &Node) -> Self {
+        let mut socket = TcpStream::connect(node.address).await.expect("the node listens");
+        // The preface, and a SETTINGS frame that sets nothing.
+        socket.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.expect("it is open");
+        socket.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.expect("it is open");
+        let mut client = Self(socket);
+        assert_eq!(client.frame().await, Some(Self::SETTINGS));
+        client
+    }
+
+    const SETTINGS: u8 = 4;
+    const GOAWAY: u8 = 7;
+
+    /// The kind of the next frame; `None` when the connection has ended.
+    async fn frame(&mut self) -> Option<u8> {
+        let mut header = [0; 9];
+        self.0.read_exact(&mut header).await.ok()?;
+        let [high, middle, low, kind, ..] = header;
+        let mut payload = vec![0; u32::from_be_bytes([0, high, middle, low]) as usize];
+        self.0.read_exact(&mut payload).await.ok()?;
+        Some(kind)
+    }
+
+    /// Whether GOAWAY comes before the end.
+    async fn is_told_to_go(&mut self) -> bool {
+        while let Some(kind) = self.frame().await {
+            if kind == Self::GOAWAY {
+                return true;
+            }
+        }
+        false
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_connection_is_told_to_go_away_and_one_that_does_not_go_holds_up_nothing() {
+    let node = Node::with(Config { drain_within: Duration::from_millis(300), ..config() }, &[]).await;
+    let mut stubborn = Stubborn::connect(&node).await;
+    node.drain();
+    assert!(tokio::time::timeout(PATIENCE, stubborn.is_told_to_go()).await.expect("it is told or ended"));
+    let ending = node.finish().await;
+    assert!(ending.is_clean(), "{ending}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_waits_for_the_bound_is_told_of_what_it_sent_when_draining_has_taken_too_long() {
+    let node = Node::with(Config { drain_within: Duration::from_millis(300), ..config() }, &[]).await;
+    node.publish(quotes(1)).await.expect("Kafka is there");
+    node.kafka.broker_down(None).expect("the broker lives");
+    let mut client = node.publisher().await;
+    // Streams may have 1,500 of 2,000 in flight, and one 1,000: the second stream's last request waits.
+    let requests = |count: u64| {
+        let request = |at| PublishStreamRequest {
+            first_sequence: at * 500,
+            messages: quotes(500),
+            want_positions: false,
+        };
+        tokio_stream::iter((0..count).map(request).collect::<Vec<_>>())
+    };
+    let first = client.publish_stream(requests(2)).await.expect("there is room").into_inner();
+    node.until_metric("tailcast_ingest_in_flight_messages", "1000").await;
+    let second = client.publish_stream(requests(2)).await.expect("there is room").into_inner();
+    node.until_metric("tailcast_ingest_in_flight_messages", "1500").await;
+    let (first, second, ending) = tokio::join!(failures(first), failures(second), node.finish());
+    assert!(ending.is_clean(), "{ending}");
+    // Nothing reached Kafka, so all that was taken is told as failed; what was not read is not told.
+    assert_eq!(first, 1_000);
+    assert!(second == 500 || second == 1_000, "{second}");
+}
+
+/// How many messages of a stream were told as failed before it ended.
+async fn failures(mut responses: Streaming<PublishStreamResponse>) -> usize {
+    let mut failures = 0;
+    while let Ok(Some(response)) = responses.message().await {
+        assert!(response.acks.is_empty(), "{response:?}");
+        failures += response.failures.len();
+    }
+    failures
 }
