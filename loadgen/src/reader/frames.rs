@@ -33,6 +33,8 @@ impl Reader {
     /// Takes a message, frame by frame. Returns which channels have to be subscribed to again.
     pub(super) fn observe(&mut self, message: &ServerMessage, bytes: usize) -> Result<Vec<usize>, Leave> {
         let shared = Arc::clone(&self.shared);
+        // All of a message arrived at once.
+        let now_ns = shared.now_ns();
         let (mut again, mut leave, mut count) = (Vec::new(), Ok(()), Count::default());
         // Taken once for all deliveries of the message.
         let mut latencies = None;
@@ -41,7 +43,6 @@ impl Reader {
                 leave = leave.and_then(|()| self.control(frame, &mut count, &mut again));
                 continue;
             };
-            let now_ns = shared.now_ns();
             let Some((at_ns, arrival)) = self.judge(delivery, now_ns) else { continue };
             count.deliveries += 1;
             count.distinct += u64::from(arrival != Arrival::Repeated);

@@ -228,3 +228,42 @@ fn codes(closes: &BTreeMap<u16, u64>) -> String {
     }
     closes.iter().map(|(code, times)| format!("{times} × {code}")).collect::<Vec<_>>().join(", ")
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::report::sample;
+
+    #[track_caller]
+    fn check(summary: &str, expected: &[&str]) {
+        for line in expected {
+            assert!(summary.contains(line), "{line:?} is not in\n{summary}");
+        }
+    }
+
+    #[test]
+    fn a_summary_says_what_went_wrong_and_what_cannot_be_told() {
+        check(
+            &sample::full().to_string(),
+            &[
+                "closed by nodes: 2 × 1006, 1 × 4503",
+                "10 did not read for 60.0 s, closed by nodes: 1 × 4508",
+                "10 resumed, all after 0.50 s",
+                "9 caught up, all after 1.50 s",
+                "for 0.0 MB that were missed: 2.00 ×",
+                "10 records: 4 delivered, 6 said to be skipped",
+                "1 lost, 0 repeated",
+                "1 connections ended: 4409",
+                "per connection 100 bytes idle, not measurable at the end",
+                "INCIDENT       a publisher ended",
+                "SATURATED      it was late",
+                "✓ p99<20ms: 12.0",
+                "NOT CLEAN",
+            ],
+        );
+    }
+
+    #[test]
+    fn a_summary_of_nothing_has_no_figures_of_nothing() {
+        check(&sample::bare().to_string(), &["latency        not measured", "clean"]);
+    }
+}

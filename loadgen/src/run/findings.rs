@@ -219,3 +219,43 @@ fn asked(cli: &Cli, publishers: u64) -> Asked {
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{report::sample, threshold::Kept};
+
+    #[track_caller]
+    fn check(change: impl FnOnce(&mut Report), expected: Verdict) {
+        let mut report = sample::bare();
+        change(&mut report);
+        assert_eq!(verdict(&report), expected);
+    }
+
+    fn fail(report: &mut Report) {
+        report.thresholds.push(Kept { threshold: "lost==0".into(), value: None, kept: false });
+    }
+
+    #[test]
+    fn what_is_wrong_comes_before_being_saturated_and_that_before_thresholds() {
+        check(|_| {}, Verdict::Clean);
+        check(fail, Verdict::ThresholdFailed);
+        check(
+            |report| {
+                fail(report);
+                report.loadgen.saturated.push("late".into());
+            },
+            Verdict::Saturated,
+        );
+        check(
+            |report| {
+                report.loadgen.saturated.push("late".into());
+                report.violations.repeated = 1;
+            },
+            Verdict::Violated,
+        );
+        check(|report| report.incidents.push("a publisher ended".into()), Verdict::Violated);
+        check(|report| report.events.acknowledged = 0, Verdict::Violated);
+        check(|report| report.notes.push("a server was restarted".into()), Verdict::Clean);
+    }
+}
