@@ -24,7 +24,11 @@ mod p6_isolation;
 
 mod p7_drain;
 
+mod p7_restart;
+
 mod p8_overload;
+
+mod p8_feed;
 
 mod channels;
 

@@ -18,6 +18,10 @@ pub mod cluster;
 
 pub mod node;
 
+pub mod process;
+
+pub mod metrics;
+
 pub mod configuration;
 
 pub mod publisher;

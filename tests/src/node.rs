@@ -17,6 +17,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::broker::Broker;
 use crate::configuration::Configuration;
 use crate::deadline::eventually;
+use crate::metrics::sum_of;
 
 /// How long a node may take to drain.
 const DRAIN_WITHIN: Duration = Duration::from_secs(20);
@@ -133,13 +134,7 @@ impl Node {
 
     /// Returns the sum of a metric over its labels, as far as they contain `label`.
     pub fn metric_with(&self, name: &str, label: &str) -> f64 {
-        let value = |line: &str| {
-            let (metric, value) = line.rsplit_once(' ')?;
-            let of = metric.split('{').next()?;
-            (of == name && metric.contains(label))
-                .then(|| value.parse::<f64>().expect("a metric is a number"))
-        };
-        self.metrics().lines().filter_map(value).sum()
+        sum_of(&self.metrics(), name, label)
     }
 
     /// Asks it to drain, as SIGTERM does, and does not wait.

@@ -1,0 +1,137 @@
+//! P7 with processes: nodes are restarted one after the other while clients go on.
+
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tailcast_client::{Cause, Client, Close, Event, Options, Reconnecting, Start, Subscription};
+use tailcast_tests::broker::Broker;
+use tailcast_tests::cluster::Cluster;
+use tailcast_tests::deadline::within;
+use tailcast_tests::process::{Process, Signal};
+use tailcast_tests::publisher::message;
+use tailcast_tests::topic::Topic;
+use tokio::time::{MissedTickBehavior, interval};
+
+tailcast_tests::scenarios! {
+    everywhere {}
+    apache_kafka {
+        // The command does not run on the in-process broker.
+        five_rolling_restarts_of_three_nodes_under_load_lose_and_repeat_nothing
+    }
+}
+
+const CLIENTS: usize = 200;
+const KEYS: usize = 20;
+/// Between the publishes of each key: 200 events a second in all, of which each client gets 10.
+const PACE: Duration = Duration::from_millis(100);
+
+async fn five_rolling_restarts_of_three_nodes_under_load_lose_and_repeat_nothing(broker: Broker) {
+    let cluster = Cluster::on(&broker).push(0).start().await;
+    let quotes = broker.create_topic("quotes", 3).await;
+    let anywhere = ([127, 0, 0, 1], 0).into();
+    let mut nodes = Vec::new();
+    for _ in 0..3 {
+        nodes.push(start(&broker, anywhere).await);
+    }
+    let urls: Vec<_> = nodes.iter().map(|node| format!("ws://{}/v1/connect", node.address())).collect();
+    let clients = join_all((0..CLIENTS).map(|number| subscribe(number, &urls, &quotes))).await;
+
+    let is_done = Cell::new(false);
+    let restarting = async {
+        for _round in 0..5 {
+            for number in 0..nodes.len() {
+                let node = nodes.remove(number);
+                let address = node.address();
+                node.signal(Signal::Terminate);
+                node.ended().await;
+                nodes.insert(number, start(&broker, address).await);
+            }
+        }
+        is_done.set(true);
+    };
+    let publishing = async {
+        let mut paces = interval(PACE);
+        paces.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        for value in 0.. {
+            paces.tick().await;
+            let value = if is_done.get() { "end".to_owned() } else { value.to_string() };
+            let messages = (0..KEYS).map(|key| message(&quotes, &key_of(key), &value)).collect();
+            cluster.publisher().publish_all(messages).await;
+            if value == "end" {
+                return;
+            }
+        }
+    };
+    let watching = join_all(clients.into_iter().map(watch));
+    let ((), (), watched) = tokio::join!(restarting, publishing, watching);
+
+    let moves: usize = watched.iter().map(|watched| watched.moves).sum();
+    assert!(moves > 0, "no client went over to another node without an interruption");
+    let unasked: Vec<_> = watched.into_iter().flat_map(|watched| watched.unasked).collect();
+    assert!(unasked.is_empty(), "connections ended although no node had asked for it: {unasked:#?}");
+}
+
+async fn start(broker: &Broker, listen: SocketAddr) -> Process {
+    let program = env!("CARGO_BIN_EXE_tailcast-of-scenarios");
+    Process::push(program, broker, listen, &[("push.drain.spread", "300ms")]).await
+}
+
+/// Subscribes to one of the keys from its first record on, at one of the nodes and with the others to turn to.
+async fn subscribe(number: usize, urls: &[String], topic: &Topic) -> Client {
+    let first = number % urls.len();
+    let others = urls[first + 1..].iter().chain(&urls[..first]);
+    let options = Options {
+        other_endpoints: others.map(|url| url.parse().expect("it is an endpoint")).collect(),
+        backoff_first: Duration::from_millis(50),
+        backoff_max: Duration::from_millis(500),
+        ..Options::default()
+    };
+    let client = Client::connect(&urls[first], options).await.expect("the node takes the client");
+    let channel = topic.channel(&key_of(number % KEYS)).parse().expect("a channel's text form is a channel");
+    client.subscribe(Subscription::to(channel).from(Start::Earliest)).await.expect("the client goes on");
+    client
+}
+
+/// How the connections of a client ended.
+#[derive(Default)]
+struct Watched {
+    /// How often it went over to the next one before it left the last.
+    moves: usize,
+    /// The ends that no node had asked for.
+    unasked: Vec<Cause>,
+}
+
+/// Reads until the end: every value once and in order, whatever happens to the nodes.
+async fn watch(mut client: Client) -> Watched {
+    let mut watched = Watched::default();
+    let mut values = 0..;
+    loop {
+        match within("an event", client.next()).await.expect("the client goes on") {
+            Event::Delivery(delivery) => {
+                let value = delivery.value.as_deref().map(String::from_utf8_lossy).expect("it has a value");
+                if value == "end" {
+                    break;
+                }
+                assert_eq!(Some(value.into_owned()), values.next().map(|value: u32| value.to_string()));
+            }
+            Event::Moved(_) => watched.moves += 1,
+            // Further attempts may meet a node that is being restarted.
+            Event::Reconnecting(Reconnecting { cause, attempt: 1, .. }) => match cause {
+                Cause::Goaway(_) | Cause::Closed(Close { code: 4503, .. }) => {}
+                cause => watched.unasked.push(cause),
+            },
+            event @ (Event::Skipped(_) | Event::Unsubscribed(_) | Event::Error(_) | Event::Ended(_)) => {
+                panic!("the client goes on, and nothing is skipped: {event:?}")
+            }
+            _ => {}
+        }
+    }
+    client.close().await;
+    watched
+}
+
+fn key_of(number: usize) -> String {
+    format!("key-{number}")
+}
