@@ -25,6 +25,9 @@ pub struct Config {
     pub origins: Vec<String>,
     /// The node's name, as clients see it for support. Empty: the host's name.
     pub node: String,
+    /// How much memory the process may have and still take sessions in, in bytes. Above it upgrades are answered 503, and clients
+    /// between upgrade and `Connect` are closed with 4529. 0: 85 % of its cgroup's limit or of the machine's memory.
+    pub memory_bytes_max: u64,
     /// Section `[push.sessions]`.
     pub sessions: Sessions,
     /// Section `[push.windows]`.

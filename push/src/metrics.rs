@@ -33,6 +33,8 @@ pub(crate) struct SessionMetrics {
     pub(crate) subscriptions: Gauge,
     /// Bytes that wait for sockets that take nothing.
     pub(crate) waiting: Gauge,
+    /// How much memory the process may have and still take sessions in.
+    pub(crate) memory_max: Gauge,
     pub(crate) deliveries: ShardedCounter,
     /// Records left out of conflated subscriptions for newer ones.
     pub(crate) conflated: ShardedCounter,
@@ -96,6 +98,7 @@ impl SessionMetrics {
             sessions: Gauge::default(),
             subscriptions: Gauge::default(),
             waiting: Gauge::default(),
+            memory_max: Gauge::default(),
             deliveries: ShardedCounter::default(),
             conflated: ShardedCounter::default(),
             bytes: ShardedCounter::default(),
@@ -108,6 +111,8 @@ impl SessionMetrics {
         };
         registry.register("sessions", "Sessions that are open", all.sessions.clone());
         registry.register("subscriptions", "Subscriptions of all sessions", all.subscriptions.clone());
+        let help = "Memory that the process may have and still take sessions in";
+        registry.register_with_unit("memory_max", help, Unit::Bytes, all.memory_max.clone());
         let help = "Bytes that wait for sockets that take nothing";
         registry.register_with_unit("waiting", help, Unit::Bytes, all.waiting.clone());
         registry.register("deliveries", "Records handed to clients' sockets", all.deliveries.clone());

@@ -22,7 +22,7 @@ use crate::{
     metrics::{self, CatchUpMetrics, FeedMetrics, SessionMetrics},
     pages::Pages,
     partition::Budget,
-    server::Server,
+    server::{Server, admission::Admission},
     session::{Shared, Starter, WaitingBudget},
     tail::Tail,
     upkeep,
@@ -120,7 +120,10 @@ impl Push {
         let starter = Starter { hub, topics };
         let lifecycle = lifecycle.clone();
         let waiting = WaitingBudget::new(metrics.waiting.clone(), config.sessions.waiting_bytes_max);
-        let shared = Arc::new(Shared { config, node, starter, catch_up, metrics, waiting, lifecycle });
+        let admission = Admission::new(config.memory_bytes_max);
+        metrics.memory_max.set(i64::try_from(admission.bytes_max()).unwrap_or(i64::MAX));
+        let shared =
+            Arc::new(Shared { config, node, starter, catch_up, metrics, waiting, admission, lifecycle });
         Ok(Self { listener, local_addr, shared, pages: None })
     }
 
@@ -140,6 +143,7 @@ impl Push {
     /// Accepts clients until the process drains, then asks those who are here to leave.
     pub fn serve(self) {
         let lifecycle = self.shared.lifecycle.clone();
+        lifecycle.spawn("memory", self.shared.admission.clone().watch(lifecycle.clone()));
         let server = Server::new(self.shared, self.pages);
         lifecycle.supervise("push-listener", server.run(self.listener));
     }

@@ -1,8 +1,10 @@
 //! The listener, and a connection's way from its first byte to its session.
 //!
 //! A connection is bounded twice: by the number of handshakes under way while it is HTTP, by the number of sessions once
-//! it is a WebSocket. At the first bound the listener accepts no more; at the second an upgrade is answered 503.
+//! it is a WebSocket. At the first bound the listener accepts no more; at the second, and while the node's memory is used up,
+//! an upgrade is answered 503.
 
+pub(crate) mod admission;
 mod kernel_queue;
 mod upgrade;
 
@@ -142,6 +144,9 @@ impl Server {
             Ok(format) => format,
             Err(refusal) => return Ok(self.refuse(refusal)),
         };
+        if self.shared.admission.is_closed() {
+            return Ok(self.refuse(Refusal::Memory));
+        }
         let Ok(session) = Arc::clone(&self.sessions).try_acquire_owned() else {
             return Ok(self.refuse(Refusal::Full));
         };

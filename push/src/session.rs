@@ -42,6 +42,7 @@ use crate::{
     cursor::Turn,
     doorbell::{CursorId, Doorbell},
     metrics::{SessionMetrics, wall_clock_ms},
+    server::admission::Admission,
 };
 
 /// What all sessions of a node share.
@@ -52,6 +53,7 @@ pub(crate) struct Shared {
     pub(crate) catch_up: CatchUp,
     pub(crate) metrics: SessionMetrics,
     pub(crate) waiting: WaitingBudget,
+    pub(crate) admission: Admission,
     pub(crate) lifecycle: Lifecycle,
 }
 
@@ -157,6 +159,10 @@ impl<W: AsyncWrite + Unpin> Session<W> {
             // Nothing is lost that this client had, and it should not begin here.
             Event::Drain if !self.is_connected => return Err(CloseReason::Draining),
             Event::Drain => self.drain(),
+            // It has nothing here yet that it would lose.
+            Event::Inbound(Ok(_)) if !self.is_connected && self.shared.admission.is_closed() => {
+                return Err(CloseReason::NodeFull);
+            }
             Event::Inbound(Ok(message)) => return self.take_message(message),
             Event::Inbound(Err(Violation { code, why })) => return Err(CloseReason::WebSocket { code, why }),
             Event::Tick => return self.tick(),

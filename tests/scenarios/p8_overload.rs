@@ -1,17 +1,26 @@
 //! P8: overload is refused early, and what was accepted stays fast.
 
 use futures_util::future::join_all;
+use prost::Message as _;
+use tailcast_proto::push::v1::{ClientMessage, Connect, client_message::Command};
+use tailcast_services::memory::resident_bytes;
 use tailcast_tests::broker::Broker;
 use tailcast_tests::cluster::Cluster;
 use tailcast_tests::deadline::eventually;
 use tailcast_tests::publisher::message;
-use tailcast_tests::raw_socket::{RawSocket, upgrade_request};
+use tailcast_tests::raw_socket::{Opcode, RawSocket, upgrade_request, whole};
+use tailcast_tests::socket::Wire;
+use tailcast_tests::start::live;
 use tonic_types::StatusExt as _;
 
 tailcast_tests::scenarios! {
     everywhere {
         at_the_bound_of_messages_in_flight_a_call_is_refused_with_when_to_retry
         at_the_bound_of_sessions_an_upgrade_is_refused_with_when_to_retry
+    }
+    in_process {
+        // What memory is worth does not depend on the Kafka, and this takes a lot of it.
+        above_the_bound_of_memory_nobody_is_taken_in_and_those_who_are_here_are_served
     }
 }
 
@@ -56,4 +65,31 @@ async fn at_the_bound_of_sessions_an_upgrade_is_refused_with_when_to_retry(broke
     let upgrade =
         async || RawSocket::ask(cluster.push[0].address(), &upgrade_request("tailcast.v1.proto")).await.0;
     eventually("a place is free again", upgrade, |answer| answer.status == 101).await;
+}
+
+async fn above_the_bound_of_memory_nobody_is_taken_in_and_those_who_are_here_are_served(broker: Broker) {
+    // Other scenarios run in this process, so the bound is far above what they take, and the ballast far above that.
+    let bytes_max = resident_bytes().expect("the kernel says it") + (1 << 29);
+    let plan = Cluster::on(&broker).set("push.memory_bytes_max", bytes_max);
+    let cluster = plan.set("push.sessions.connect_deadline", "1m").start().await;
+    let (node, quotes) = (&cluster.push[0], broker.create_topic("quotes", 1).await);
+    let mut subscriber = cluster.subscriber(0).await;
+    subscriber.subscribe(&quotes.channel("AAPL"), live()).await;
+    let mut upgraded = RawSocket::open(node.address(), Wire::Proto).await;
+    let request = upgrade_request("tailcast.v1.proto");
+    let upgrade = async || RawSocket::ask(node.address(), &request).await.0;
+
+    let ballast = std::hint::black_box(vec![1_u8; 1 << 30]);
+    let refused = eventually("an upgrade is refused", upgrade, |answer| answer.status == 503).await;
+    assert!(refused.header("retry-after").is_some(), "{refused:?}");
+    assert!(node.metric_with("tailcast_push_refused_total", "reason=\"memory\"") >= 1.0);
+
+    let connect = ClientMessage { id: 1, command: Some(Command::Connect(Connect::default())) };
+    upgraded.send(&whole(Opcode::Binary, connect.encode_to_vec()).encode()).await;
+    assert_eq!(upgraded.closed().await.code, Some(4529));
+    cluster.publisher().publish(&quotes, "AAPL", 1..=3).await;
+    subscriber.expect(1..=3).await;
+
+    drop(ballast);
+    eventually("there is memory again", upgrade, |answer| answer.status == 101).await;
 }

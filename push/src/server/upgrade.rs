@@ -18,6 +18,8 @@ pub(super) enum Refusal {
     Origin,
     /// The node has as many sessions as it may.
     Full,
+    /// The node has as much memory as it may.
+    Memory,
     /// The node drains.
     Draining,
 }
@@ -58,6 +60,7 @@ impl Refusal {
             Self::Handshake => "handshake",
             Self::Origin => "origin",
             Self::Full => "full",
+            Self::Memory => "memory",
             Self::Draining => "draining",
         }
     }
@@ -76,6 +79,9 @@ impl Refusal {
             Self::Full => {
                 (StatusCode::SERVICE_UNAVAILABLE, "this node has as many sessions as it may\n".to_owned())
             }
+            Self::Memory => {
+                (StatusCode::SERVICE_UNAVAILABLE, "this node has no memory for more sessions\n".to_owned())
+            }
             Self::Draining => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "this node is draining; another one serves you\n".to_owned(),
@@ -88,7 +94,7 @@ impl Refusal {
                 headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
                 headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
             }
-            Self::Full | Self::Draining => {
+            Self::Full | Self::Memory | Self::Draining => {
                 drop(headers.insert(header::RETRY_AFTER, HeaderValue::from(fastrand::u32(1..=5))));
             }
             Self::Origin => {}

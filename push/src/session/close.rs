@@ -32,6 +32,8 @@ pub(crate) enum CloseReason {
     NoRoom,
     /// A lossless subscription is further behind than may be.
     Behind,
+    /// The node's memory was used up between the upgrade and `Connect`.
+    NodeFull,
     /// No pong in time.
     NoPong,
 }
@@ -51,6 +53,7 @@ impl CloseReason {
             Self::Draining => 4503,
             Self::SlowConsumer | Self::NoRoom | Self::Behind => 4508,
             Self::NoPong => 4510,
+            Self::NodeFull => 4529,
         })
     }
 
@@ -80,6 +83,7 @@ impl CloseReason {
                 "the node holds more for slow clients than it may, and this one was slow for longest; reconnect and resume"
             }
             Self::Behind => "a subscription is further behind than this node allows; reconnect and resume",
+            Self::NodeFull => "this node has no memory for more sessions; reconnect elsewhere",
             Self::NoPong => "no pong came in time; reconnect and resume",
         })
     }

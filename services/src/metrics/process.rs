@@ -11,6 +11,8 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
+use crate::memory;
+
 /// Reads `/proc/self` at every scrape.
 #[derive(Debug)]
 pub(super) struct Process;
@@ -21,8 +23,7 @@ const TICKS_PER_SECOND: f64 = 100.0;
 
 impl Collector for Process {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
-        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-        if let Some(bytes) = resident_bytes(&status) {
+        if let Some(bytes) = memory::resident_bytes().and_then(|bytes| i64::try_from(bytes).ok()) {
             let help = "Memory of this process that is in RAM";
             gauge(&mut encoder, "process_resident_memory_bytes", help, bytes)?;
         }
@@ -55,12 +56,6 @@ fn gauge(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: i64
     metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)
 }
 
-fn resident_bytes(status: &str) -> Option<i64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kibibytes: i64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    kibibytes.checked_mul(1024)
-}
-
 fn open_files_max(limits: &str) -> Option<i64> {
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
     line.split_whitespace().next()?.parse().ok()
@@ -78,12 +73,6 @@ fn cpu_seconds(stat: &str) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn resident_memory_is_read_in_kibibytes() {
-        assert_eq!(resident_bytes("VmPeak:\t  9 kB\nVmRSS:\t  123456 kB\n"), Some(126_418_944));
-        assert_eq!(resident_bytes("Name:\tkthreadd\n"), None);
-    }
 
     #[test]
     fn processor_time_is_found_behind_any_command_name() {
