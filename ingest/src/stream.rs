@@ -194,6 +194,10 @@ impl Stream {
                 Err(violations) => self.conversation.complete(refused(sequence, &violations)),
             }
         }
+        if throttle_ms(self.parts.budget.pressure()) > 0 {
+            // The advice comes when it is needed: there may be no acknowledgement to tell for long.
+            self.conversation.advise();
+        }
         if !records.is_empty() {
             self.preparing =
                 Some(Box::pin(prepare(self.parts.publisher.clone(), Arc::clone(&self.budget), records)));

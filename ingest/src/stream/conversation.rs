@@ -26,7 +26,8 @@ pub(super) struct Conversation {
     first: Option<u64>,
     /// What became of the messages taken and not yet told.
     window: VecDeque<Option<Outcome>>,
-    /// Whether the caller waits for credits: at the beginning, and when it has asked.
+    /// Whether the caller is owed a response whatever there is to tell: at the beginning, when it has asked, and when it
+    /// should hear how full the node is.
     asked: bool,
     end: Option<End>,
 }
@@ -80,6 +81,11 @@ impl Conversation {
         debug_assert!(self.has_credits(messages), "messages wait for credits before they are taken");
         self.first.get_or_insert(first_sequence);
         self.window.extend(std::iter::repeat_n(None, messages));
+    }
+
+    /// Makes a response due, although nobody asked and nothing may be known.
+    pub(super) fn advise(&mut self) {
+        self.asked = true;
     }
 
     /// Notes what became of a message.

@@ -102,6 +102,16 @@ fn an_empty_request_is_answered_with_credits() {
 }
 
 #[test]
+fn advice_does_not_wait_for_an_acknowledgement_and_is_given_once() {
+    let mut conversation = conversation();
+    take(&mut conversation, 0, 4);
+    conversation.advise();
+    conversation.advise();
+    check(&mut conversation, "; credits 6");
+    check(&mut conversation, "nothing");
+}
+
+#[test]
 fn positions_are_told_when_the_first_request_wants_them() {
     let mut conversation = conversation();
     conversation
