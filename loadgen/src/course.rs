@@ -96,6 +96,12 @@ impl Course {
         })
     }
 
+    /// Returns when CPU time has to be read next, after the start.
+    pub(crate) fn next_mark(&self) -> Option<Duration> {
+        let first = self.first.is_none().then_some(self.measured.0);
+        first.or_else(|| self.last.is_none().then_some(self.measured.1))
+    }
+
     /// Looks at what has to be looked at by now.
     pub(crate) async fn at(&mut self, elapsed: Duration, fleet: &mut Fleet, tally: &Tally) -> Result<()> {
         if self.first.is_none() && elapsed >= self.measured.0 {

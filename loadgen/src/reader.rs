@@ -21,7 +21,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use tailcast_client::Liveness;
-use tokio::time::{Instant as Moment, sleep_until};
+use tokio::time::{Instant as Moment, sleep, sleep_until, timeout_at};
 
 pub(crate) use self::shared::Shared;
 use self::{
@@ -178,8 +178,9 @@ impl Reader {
             };
             match step {
                 Some(Step::FallSilent(until)) => {
-                    sleep_until(self.shared.moment(until)).await;
-                    self.liveness.heard(Instant::now());
+                    if let Err(leave) = self.fall_silent(link, until).await {
+                        return leave;
+                    }
                 }
                 Some(Step::Drop) => {
                     self.agenda.take(Step::Drop);
@@ -191,10 +192,24 @@ impl Reader {
                 }
                 None => {}
             }
-            if let Some(step) = step {
-                self.agenda.take(step);
+        }
+    }
+
+    /// Does not read until then, or reads slowly. A session that ends meanwhile is followed by one that does the same.
+    async fn fall_silent(&mut self, link: &mut Link, until: Duration) -> Result<(), Leave> {
+        let moment = self.shared.moment(until);
+        if let Some(pause) = self.shared.slow.as_ref().and_then(|slow| slow.pause) {
+            while Moment::now() < moment {
+                if let Ok(received) = timeout_at(moment, self.receive_one(link)).await {
+                    received?;
+                }
+                sleep(pause).await;
             }
         }
+        sleep_until(moment).await;
+        self.liveness.heard(Instant::now());
+        self.agenda.take(Step::FallSilent(until));
+        Ok(())
     }
 
     async fn receive(&mut self, link: &mut Link) -> Leave {

@@ -10,6 +10,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use tokio::{
     runtime,
+    signal::unix::{Signal, SignalKind, signal},
     task::JoinError,
     time::{Instant as Moment, sleep, sleep_until},
 };
@@ -84,6 +85,8 @@ struct Run<'a> {
     course: Course,
     tally: Tally,
     lateness: Distribution,
+    interrupts: Signal,
+    interrupted: bool,
 }
 
 /// What came first.
@@ -91,6 +94,8 @@ enum Turn {
     Interval(Box<Result<Interval>>),
     Lane(Option<Result<Result<Distribution>, JoinError>>),
     Look,
+    /// Somebody wants it to end, with what there is by then.
+    Interrupted,
 }
 
 impl<'a> Run<'a> {
@@ -117,6 +122,8 @@ impl<'a> Run<'a> {
             shared,
             fleet,
             lateness: Distribution::new(),
+            interrupts: signal(SignalKind::interrupt()).context("interrupts cannot be caught")?,
+            interrupted: false,
         })
     }
 
@@ -166,12 +173,14 @@ impl<'a> Run<'a> {
             self.turn(start, Some(&mut lanes)).await?;
             progress.at(self.ledger.acknowledged());
             progress.received(self.tally.count);
-            if start.elapsed() > patience {
+            let late = start.elapsed() > patience;
+            if late {
                 let seconds = self.cli.load.drain.as_secs();
                 let late = format!("the publishers were not done {seconds} s after the last event was due");
                 self.course.incidents.push(late);
-                lanes.abort_all();
-                break;
+            }
+            if late || self.interrupted {
+                lanes.shutdown().await;
             }
         }
         drop(progress);
@@ -197,7 +206,8 @@ impl<'a> Run<'a> {
 
     /// Waits for the next thing to happen, and takes it.
     async fn turn(&mut self, start: Instant, lanes: Option<&mut Lanes>) -> Result<()> {
-        let look = Moment::now() + LOOK;
+        let mark = self.course.next_mark().map(|mark| Moment::from_std(start + mark));
+        let look = mark.into_iter().fold(Moment::now() + LOOK, Moment::min);
         let ended = async {
             match lanes {
                 Some(lanes) => lanes.join_next().await,
@@ -208,6 +218,7 @@ impl<'a> Run<'a> {
             interval = self.fleet.next() => Turn::Interval(Box::new(interval)),
             lane = ended => Turn::Lane(lane),
             () = sleep_until(look) => Turn::Look,
+            _ = self.interrupts.recv() => Turn::Interrupted,
         };
         match turn {
             Turn::Interval(interval) => self.tally.take((*interval)?),
@@ -217,6 +228,13 @@ impl<'a> Run<'a> {
             }
             Turn::Lane(Some(Err(error))) => {
                 self.course.incidents.push(format!("a publisher's task failed: {error}"));
+            }
+            Turn::Interrupted => {
+                // The second time also what is on its way is not waited for.
+                ensure!(!self.interrupted, "it was interrupted twice");
+                let seconds = start.elapsed().as_secs_f64();
+                self.course.incidents.push(format!("it was interrupted after {seconds:.1} s"));
+                self.interrupted = true;
             }
             Turn::Lane(None) | Turn::Look => {}
         }

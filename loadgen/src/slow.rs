@@ -1,4 +1,4 @@
-//! Which connections stop reading, and when.
+//! Which connections stop reading, or read slowly, and when.
 
 use std::{ops::Range, time::Duration};
 
@@ -12,6 +12,8 @@ pub(crate) struct Slow {
     pub(crate) receive_buffer: u32,
     /// From when to when they do not read, after the start of the schedule.
     pub(crate) silence: Range<Duration>,
+    /// Instead of not reading: how long they pause after each message.
+    pub(crate) pause: Option<Duration>,
 }
 
 impl Slow {
@@ -23,6 +25,7 @@ impl Slow {
             percent: trouble.slow_percent.into(),
             receive_buffer: trouble.slow_receive_buffer,
             silence: from..from + trouble.slow_for,
+            pause: trouble.slow_pause,
         })
     }
 
@@ -46,7 +49,8 @@ mod tests {
     proptest! {
         #[test]
         fn the_share_is_kept_among_any_number_of_connections(percent in 0_u32..=100, connections in 0_u32..1000) {
-            let slow = Slow { percent, receive_buffer: 4096, silence: Duration::ZERO..Duration::ZERO };
+            let silence = Duration::ZERO..Duration::ZERO;
+            let slow = Slow { percent, receive_buffer: 4096, silence, pause: None };
             let count = (0..connections).filter(|connection| slow.has(*connection)).count() as u64;
             assert_eq!(count, slow.among(connections));
         }

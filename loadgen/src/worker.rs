@@ -9,7 +9,10 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncBufReadExt as _, BufReader, Lines, Stdin, stdin};
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader, Lines, Stdin, stdin},
+    signal::unix::{SignalKind, signal},
+};
 
 use crate::{
     account::Account, cli::Cli, crew::Crew, interval::Interval, payload::Format, plan::Plan, reader::Shared,
@@ -73,8 +76,11 @@ async fn work(mut crew: Crew, orders: &mut Lines<BufReader<Stdin>>) -> Result<()
     .await?;
     told?;
     say(&Word::Ready)?;
+    // A terminal interrupts all processes; the first one decides what follows, and says so.
+    let mut interrupts = signal(SignalKind::interrupt()).context("interrupts cannot be caught")?;
     loop {
         tokio::select! {
+            _ = interrupts.recv() => {}
             interval = crew.next() => say(&Word::Interval(Box::new(interval)))?,
             order = orders.next_line() => {
                 let line = order?.context("the first process is gone")?;

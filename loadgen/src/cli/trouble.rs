@@ -1,4 +1,4 @@
-//! What goes wrong on purpose: readers that stop reading, and all connections dropped at once.
+//! What goes wrong on purpose: readers that stop reading or read slowly, and all connections dropped at once.
 
 use std::time::Duration;
 
@@ -22,6 +22,10 @@ pub(crate) struct Trouble {
     /// For how long they do not read.
     #[arg(long, default_value = "60s", value_name = "TIME", value_parser = humantime::parse_duration)]
     pub(crate) slow_for: Duration,
+
+    /// Read slowly instead of not at all: one WebSocket message, and then a pause this long.
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub(crate) slow_pause: Option<Duration>,
 
     /// When all connections are dropped at once, after measuring began. Without it: never.
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]

@@ -41,6 +41,7 @@ pub(crate) fn full() -> Report {
     report.slow = Some(SlowReaders {
         connections: 10,
         seconds: 60.0,
+        pause_seconds: None,
         closes: counts([(4508, 1)]),
         latency_us: percentiles(&[60_000_000]),
         memory_before: Some(1 << 20),

@@ -144,10 +144,15 @@ impl fmt::Display for Sessions {
 
 impl fmt::Display for SlowReaders {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = self.pause_seconds.map_or_else(
+            || "did not read".to_owned(),
+            |pause| format!("paused {pause:.3} s after each message"),
+        );
         writeln!(
             f,
-            "slow readers   {} did not read for {:.1} s, closed by nodes: {}",
+            "slow readers   {} {} for {:.1} s, closed by nodes: {}",
             self.connections,
+            what,
             self.seconds,
             codes(&self.closes)
         )?;

@@ -11,6 +11,8 @@ use super::Percentiles;
 pub(crate) struct SlowReaders {
     pub(crate) connections: u64,
     pub(crate) seconds: f64,
+    /// How long they paused after each message; null: they did not read at all.
+    pub(crate) pause_seconds: Option<f64>,
     /// How nodes ended their sessions, by close code.
     pub(crate) closes: BTreeMap<u16, u64>,
     /// Of what came to them.

@@ -122,6 +122,7 @@ impl Run<'_> {
         Some(SlowReaders {
             connections,
             seconds: (slow.silence.end - slow.silence.start).as_secs_f64(),
+            pause_seconds: slow.pause.map(|pause| pause.as_secs_f64()),
             closes: findings(accounts.iter().filter(|account| account.slow)).closes,
             latency_us: (&self.tally.latencies.slow).into(),
             memory_before: memory.slow_before,
