@@ -65,6 +65,7 @@ impl Cli {
     pub(crate) fn check(&self) -> Result<(), String> {
         self.readers.check(&self.load)?;
         self.load.check()?;
+        self.output.check()?;
         self.trouble.check(self.load.duration)?;
         storm::check(self)
     }
@@ -112,6 +113,7 @@ mod tests {
         check("--mode conflated --max-rate 0", "0.001 to 1000");
         check("--channel-form all --channels-per-connection 2", "one channel");
         check("--threshold p98<1ms", "p99.9");
+        check("--threshold p99<2*baseline", "needs --baseline");
     }
 
     #[test]

@@ -16,7 +16,7 @@ mod schema;
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub(crate) use self::{
     distribution::Percentiles,
@@ -25,7 +25,7 @@ pub(crate) use self::{
 use crate::{interval::Count, servers::CpuStretch, tally::Second, threshold::Kept};
 
 /// What a run found.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Report {
     pub(crate) verdict: Verdict,
     /// What was asked for.
@@ -64,7 +64,7 @@ pub(crate) struct Report {
 }
 
 /// What it comes down to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Verdict {
     Clean,
@@ -76,7 +76,7 @@ pub(crate) enum Verdict {
 }
 
 /// What was asked for.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Asked {
     pub(crate) scenario: Option<String>,
     pub(crate) connections: u32,
@@ -92,7 +92,7 @@ pub(crate) struct Asked {
 }
 
 /// Events of the whole run.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Events {
     pub(crate) planned: u64,
     pub(crate) published: u64,
@@ -103,7 +103,7 @@ pub(crate) struct Events {
 }
 
 /// What was wrong.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Violations {
     /// Acknowledged, and not delivered to a connection that subscribed to it.
     pub(crate) lost: u64,
@@ -130,7 +130,7 @@ pub(crate) struct Violations {
 }
 
 /// How sessions ended, and that they were resumed.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Sessions {
     /// Sessions that nodes ended, by close code; 1006: without one.
     pub(crate) closes: BTreeMap<u16, u64>,
@@ -151,7 +151,7 @@ pub(crate) struct Sessions {
 }
 
 /// What happened between the end of the warm-up and the last event.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Measured {
     pub(crate) seconds: f64,
     pub(crate) deliveries: u64,
@@ -168,7 +168,7 @@ pub(crate) struct Measured {
 }
 
 /// The memory of the servers, in bytes.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Memory {
     pub(crate) before: u64,
     pub(crate) idle: u64,
@@ -180,7 +180,7 @@ pub(crate) struct Memory {
 }
 
 /// How loadgen itself was.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Loadgen {
     /// How late it took events that were due.
     pub(crate) lateness_us: Percentiles,

@@ -50,6 +50,16 @@ impl Results {
     }
 }
 
+/// Reads the results of an earlier run.
+///
+/// # Errors
+///
+/// When the file is not there, or is not what `--json` writes.
+pub(crate) fn read(path: &Path) -> Result<Report> {
+    let text = fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
+    serde_json::from_slice(&text).with_context(|| format!("{} is no report of loadgen", path.display()))
+}
+
 fn file(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
     let written = fs::File::create(path).map(io::BufWriter::new).and_then(|mut file| {
         write(&mut file)?;

@@ -29,7 +29,8 @@ use crate::{
     progress::Progress,
     publish::{self, Lanes, Publishing, WayIn},
     reader::Shared,
-    results::Results,
+    report::Report,
+    results::{self, Results},
     server_process,
     tally::Tally,
     verdict::Truth,
@@ -85,6 +86,8 @@ struct Run<'a> {
     course: Course,
     tally: Tally,
     lateness: Distribution,
+    /// The results of an earlier run.
+    baseline: Option<Report>,
     interrupts: Signal,
     interrupted: bool,
 }
@@ -122,6 +125,7 @@ impl<'a> Run<'a> {
             shared,
             fleet,
             lateness: Distribution::new(),
+            baseline: cli.output.baseline.as_deref().map(results::read).transpose()?,
             interrupts: signal(SignalKind::interrupt()).context("interrupts cannot be caught")?,
             interrupted: false,
         })

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::interval::{Count, Distribution, Interval, Latencies, StormCount};
 
@@ -27,7 +27,7 @@ pub(crate) struct Tally {
 }
 
 /// A second of the run, or less of it.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Second {
     /// When it began, after the start of the schedule.
     pub(crate) at_seconds: f64,

@@ -1,8 +1,9 @@
-//! A bound that a run has to keep: `p99<20ms`, `lost==0`, `bytes_per_slow_client<64KiB`.
+//! A bound that a run has to keep: `p99<20ms`, `lost==0`, `bytes_per_slow_client<64KiB`; or one that depends on an earlier
+//! run: `p99<=1.25*baseline+5ms`.
 
 use std::{fmt, str::FromStr};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     figures::{Figure, Unit},
@@ -15,17 +16,27 @@ pub(crate) struct Threshold {
     text: String,
     figure: Figure,
     operator: Operator,
-    /// In the figure's unit.
-    bound: f64,
+    bound: Bound,
+}
+
+/// What a figure is compared with.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Bound {
+    /// How often the earlier run's figure counts; 0: not at all.
+    of_baseline: f64,
+    /// What is added, in the figure's unit.
+    plus: f64,
 }
 
 /// Whether a bound was kept.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Kept {
     /// The bound, as it was given.
     pub(crate) threshold: String,
     /// What the figure was, in microseconds, bytes or as it is; null: the run did not measure it, so nothing was kept.
     pub(crate) value: Option<f64>,
+    /// What it was compared with, in the same unit; null: it depends on an earlier run that did not measure it.
+    pub(crate) bound: Option<f64>,
     pub(crate) kept: bool,
 }
 
@@ -63,26 +74,56 @@ pub(crate) enum ThresholdError {
     #[error("there is no figure {0:?}; there are: {names}", names = Figure::names())]
     Figure(String),
     /// The bound is not a number with the figure's unit.
-    #[error("{0:?} is no bound of {1}, which is {2}")]
+    #[error("{0:?} is no bound of {1}, which is {2}, or FACTOR*baseline, or FACTOR*baseline+{2}")]
     Bound(String, &'static str, &'static str),
 }
 
 impl Threshold {
-    /// Holds a report against it.
-    pub(crate) fn judge(&self, report: &Report) -> Kept {
-        self.judge_value(self.figure.read(report))
+    /// Returns whether it needs an earlier run.
+    pub(crate) fn is_relative(&self) -> bool {
+        self.bound.of_baseline > 0.0
     }
 
-    fn judge_value(&self, value: Option<f64>) -> Kept {
-        let kept = value.is_some_and(|value| match self.operator {
-            Operator::Less => value < self.bound,
-            Operator::LessOrEqual => value <= self.bound,
-            Operator::Greater => value > self.bound,
-            Operator::GreaterOrEqual => value >= self.bound,
-            Operator::Equal => (value - self.bound).abs() < f64::EPSILON,
-        });
-        Kept { threshold: self.text.clone(), value, kept }
+    /// Holds a report against it, and, where it is relative, against that of an earlier run.
+    pub(crate) fn judge(&self, report: &Report, baseline: Option<&Report>) -> Kept {
+        self.judge_value(self.figure.read(report), baseline.and_then(|baseline| self.figure.read(baseline)))
     }
+
+    fn judge_value(&self, value: Option<f64>, baseline: Option<f64>) -> Kept {
+        let baseline = if self.is_relative() { baseline } else { Some(0.0) };
+        let bound = baseline.map(|baseline| self.bound.of_baseline * baseline + self.bound.plus);
+        let kept = value.zip(bound).is_some_and(|(value, bound)| match self.operator {
+            Operator::Less => value < bound,
+            Operator::LessOrEqual => value <= bound,
+            Operator::Greater => value > bound,
+            Operator::GreaterOrEqual => value >= bound,
+            Operator::Equal => (value - bound).abs() < f64::EPSILON,
+        });
+        Kept { threshold: self.text.clone(), value, bound, kept }
+    }
+}
+
+impl Bound {
+    /// Reads `20ms`, `1.25*baseline` or `1.25*baseline+5ms`, with the suffixes of a unit.
+    fn parse(text: &str, suffixes: &[(&str, f64)]) -> Option<Self> {
+        let Some((factor, plus)) = text.split_once("*baseline") else {
+            return Some(Self { of_baseline: 0.0, plus: quantity(text, suffixes)? });
+        };
+        let of_baseline = quantity(factor, &[("", 1.0)]).filter(|factor| *factor > 0.0)?;
+        let plus = match plus.trim() {
+            "" => 0.0,
+            plus => quantity(plus.strip_prefix('+')?, suffixes)?,
+        };
+        Some(Self { of_baseline, plus })
+    }
+}
+
+/// Reads a number with one of the suffixes.
+fn quantity(text: &str, suffixes: &[(&str, f64)]) -> Option<f64> {
+    suffixes.iter().find_map(|(suffix, factor)| {
+        let number: f64 = text.trim().strip_suffix(suffix)?.trim().parse().ok()?;
+        Some(number * factor).filter(|number| number.is_finite())
+    })
 }
 
 impl FromStr for Threshold {
@@ -98,10 +139,7 @@ impl FromStr for Threshold {
             Unit::Time => (&TIMES, "a time in us, ms or s"),
             Unit::Bytes => (&SIZES, "a size in B, KiB or MiB"),
         };
-        let bound = suffixes.iter().find_map(|(suffix, factor)| {
-            let number: f64 = bound.strip_suffix(suffix)?.trim().parse().ok()?;
-            Some(number * factor).filter(|bound| bound.is_finite())
-        });
+        let bound = Bound::parse(bound, suffixes);
         let text = text.trim().to_owned();
         match bound {
             Some(bound) => Ok(Self { text, figure, operator, bound }),
@@ -116,13 +154,23 @@ impl fmt::Display for Kept {
         write!(f, "{mark} {}", self.threshold)?;
         let unit =
             self.threshold.parse::<Threshold>().map_or(Unit::Number, |threshold| threshold.figure.unit);
-        match (self.value, unit) {
-            (None, _) => f.write_str(": not measured"),
-            (Some(value), Unit::Time) => write!(f, ": {:.2} ms", value / 1e3),
-            (Some(value), Unit::Bytes) => write!(f, ": {:.1} KiB", value / 1024.0),
-            (Some(value), Unit::Number) if value.fract() == 0.0 => write!(f, ": {value:.0}"),
-            (Some(value), Unit::Number) => write!(f, ": {value:.2}"),
+        match self.value {
+            None => f.write_str(": not measured"),
+            Some(value) => write!(f, ": {}", shown(value, unit)),
+        }?;
+        match self.bound.filter(|_| self.threshold.contains("baseline")) {
+            Some(bound) => write!(f, ", and may be {}", shown(bound, unit)),
+            None => Ok(()),
         }
+    }
+}
+
+fn shown(value: f64, unit: Unit) -> String {
+    match unit {
+        Unit::Time => format!("{:.2} ms", value / 1e3),
+        Unit::Bytes => format!("{:.1} KiB", value / 1024.0),
+        Unit::Number if value.fract() == 0.0 => format!("{value:.0}"),
+        Unit::Number => format!("{value:.2}"),
     }
 }
 
@@ -133,7 +181,14 @@ mod tests {
     #[track_caller]
     fn check(text: &str, value: Option<f64>, expected: &str) {
         let threshold: Threshold = text.parse().expect("a threshold");
-        assert_eq!(threshold.judge_value(value).to_string(), expected);
+        assert_eq!(threshold.judge_value(value, None).to_string(), expected);
+    }
+
+    #[track_caller]
+    fn check_relative(text: &str, value: f64, baseline: Option<f64>, expected: &str) {
+        let threshold: Threshold = text.parse().expect("a threshold");
+        assert!(threshold.is_relative());
+        assert_eq!(threshold.judge_value(Some(value), baseline).to_string(), expected);
     }
 
     #[track_caller]
@@ -156,6 +211,25 @@ mod tests {
     }
 
     #[test]
+    fn a_bound_may_depend_on_an_earlier_run() {
+        let text = "p99<=1.25*baseline+5ms";
+        check_relative(
+            text,
+            15_000.0,
+            Some(8_000.0),
+            "✓ p99<=1.25*baseline+5ms: 15.00 ms, and may be 15.00 ms",
+        );
+        check_relative(
+            text,
+            15_001.0,
+            Some(8_000.0),
+            "✗ p99<=1.25*baseline+5ms: 15.00 ms, and may be 15.00 ms",
+        );
+        check_relative("lost<=1*baseline", 3.0, Some(3.0), "✓ lost<=1*baseline: 3, and may be 3");
+        check_relative(text, 1.0, None, "✗ p99<=1.25*baseline+5ms: 0.00 ms");
+    }
+
+    #[test]
     fn what_was_not_measured_was_not_kept() {
         check("cpu_us_per_delivery<40", None, "✗ cpu_us_per_delivery<40: not measured");
     }
@@ -168,5 +242,8 @@ mod tests {
         check_refused("lost==none", "a number");
         check_refused("bytes_per_idle_connection<10ms", "a size in");
         check_refused("p99<NaNms", "a time");
+        check_refused("p99<baseline", "FACTOR*baseline");
+        check_refused("p99<2*baseline+5", "FACTOR*baseline+a time");
+        check_refused("p99<-1*baseline", "FACTOR*baseline");
     }
 }

@@ -14,6 +14,10 @@ pub(crate) struct Output {
     #[arg(long = "threshold", value_name = "BOUND")]
     pub(crate) thresholds: Vec<Threshold>,
 
+    /// The results of an earlier run (--json), for thresholds such as 'p99<=1.25*baseline+5ms'.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) baseline: Option<PathBuf>,
+
     /// How late loadgen itself may be, at its 99th percentile, before it calls itself saturated and gives no verdict: in
     /// taking events that are due, and in waking its own tasks.
     #[arg(long, default_value = "10ms", value_name = "TIME", value_parser = humantime::parse_duration)]
@@ -31,4 +35,14 @@ pub(crate) struct Output {
     /// Write a page with latency by percentile and over time: one file, without scripts.
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
+}
+
+impl Output {
+    pub(super) fn check(&self) -> Result<(), String> {
+        let relative = self.thresholds.iter().any(Threshold::is_relative);
+        if relative && self.baseline.is_none() {
+            return Err("a threshold with `baseline` needs --baseline FILE".into());
+        }
+        Ok(())
+    }
 }

@@ -2,13 +2,13 @@
 
 use std::fmt::{self, Write as _};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::float;
 use crate::interval::Distribution;
 
 /// A distribution, in microseconds.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Percentiles {
     /// How many values there are; without any, the others mean nothing.
     pub(crate) count: u64,

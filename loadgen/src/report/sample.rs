@@ -64,7 +64,7 @@ pub(crate) fn full() -> Report {
     });
     report.conflated = Some(Conflated { records: 10, delivered: 4, skipped: 6 });
     report.memory = Some(Memory::new(1000, 2000, 500, 10));
-    report.thresholds = vec![threshold.judge(&report)];
+    report.thresholds = vec![threshold.judge(&report, None)];
     report.incidents = vec!["a publisher ended".into()];
     report.notes = vec!["process 1 ended".into()];
     report.loadgen.saturated = vec!["it was late".into()];

@@ -109,6 +109,14 @@ fn a_report_is_as_its_schema_says() {
 }
 
 #[test]
+fn a_report_can_be_read_again() {
+    for report in [sample::full(), sample::bare()] {
+        let again: Report = serde_json::from_value(json(&report)).expect("it was written");
+        assert_eq!(json(&again), json(&report));
+    }
+}
+
+#[test]
 fn a_report_that_is_not_is_found_out() {
     let change = |pointer: &str, to: Value| {
         let mut report = json(&sample::full());

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Percentiles;
 
 /// Connections that stopped reading for a while.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct SlowReaders {
     pub(crate) connections: u64,
     pub(crate) seconds: f64,
@@ -27,7 +27,7 @@ pub(crate) struct SlowReaders {
 }
 
 /// A reconnect storm.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct StormFound {
     /// How long all connections were away.
     pub(crate) away_seconds: f64,
@@ -51,7 +51,7 @@ pub(crate) struct StormFound {
 }
 
 /// What conflated subscriptions were told.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Conflated {
     /// Records of all connections' channels that were acknowledged.
     pub(crate) records: u64,

@@ -99,7 +99,8 @@ impl Run<'_> {
             notes,
             timeline: self.tally.timeline,
         };
-        report.thresholds = cli.output.thresholds.iter().map(|threshold| threshold.judge(&report)).collect();
+        let (bounds, baseline) = (cli.output.thresholds.iter(), self.baseline.as_ref());
+        report.thresholds = bounds.map(|bound| bound.judge(&report, baseline)).collect();
         report.verdict = verdict(&report);
         Results { report, latency: self.tally.latencies.regular }
     }
@@ -234,7 +235,7 @@ mod tests {
     }
 
     fn fail(report: &mut Report) {
-        report.thresholds.push(Kept { threshold: "lost==0".into(), value: None, kept: false });
+        report.thresholds.push(Kept { threshold: "lost==0".into(), value: None, bound: None, kept: false });
     }
 
     #[test]
