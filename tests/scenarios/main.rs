@@ -24,9 +24,13 @@ mod p6_isolation;
 
 mod p7_drain;
 
+mod p7_ingest;
+
 mod p7_restart;
 
 mod p8_overload;
+
+mod p8_throttle;
 
 mod p8_feed;
 

@@ -1,0 +1,117 @@
+//! P8: publishers that outrun Kafka are held back and told to wait; what the node holds for them does not grow.
+
+use std::time::Duration;
+
+use futures_util::future::{join, join_all};
+use tailcast_proto::ingest::v1::{Message, PublishStreamRequest, PublishStreamResponse};
+use tailcast_tests::broker::Broker;
+use tailcast_tests::cluster::Cluster;
+use tailcast_tests::deadline::{eventually, within};
+use tailcast_tests::node::Node;
+use tailcast_tests::publisher::{Publisher, message};
+use tailcast_tests::topic::Topic;
+use tonic::{Code, Streaming};
+
+tailcast_tests::scenarios! {
+    everywhere {
+        publishers_that_outrun_kafka_are_told_to_wait_and_nothing_grows
+    }
+}
+
+/// What may be in flight, in bytes; three quarters for streams.
+const BOUND: u32 = 20_000_000;
+/// How many requests each of two streams has to send: together five times what streams may have in flight.
+const REQUESTS: u64 = 40;
+/// The messages of a request, which counts 1,026,000 bytes: 10,000 of value, 4 of key and 256 for each message.
+const BATCH: u64 = 100;
+
+async fn publishers_that_outrun_kafka_are_told_to_wait_and_nothing_grows(broker: Broker) {
+    let broker = broker.of_its_own();
+    let plan = Cluster::on(&broker).push(0).set("ingest.in_flight_bytes_max", BOUND);
+    let cluster = plan.set("ingest.deadline", "5s").start().await;
+    let quotes = broker.create_topic("quotes", 1).await;
+    cluster.publisher().publish(&quotes, "AAPL", ["before"]).await;
+    let node = &cluster.ingest[0];
+    // A connection each: HTTP/2 holds all calls of a connection back together.
+    let publishers: Vec<_> = (0..4).map(|_| Publisher::to(node.address())).collect();
+
+    broker.stall();
+    let streams = join_all((0..2).map(|at| outrun(&publishers[at], &quotes)));
+    let stalled = async {
+        eventually("streams fill their part", async || in_flight(node), |bytes| *bytes >= 14_000_000.0).await;
+        // They hear of it while Kafka says nothing.
+        let throttles = async || node.metric("tailcast_ingest_throttles_total");
+        eventually("they are told to wait", throttles, |throttles| *throttles >= 1.0).await;
+        // Unary calls have the last quarter, where four have room. The others are refused at once.
+        let calls = join_all((0..8).map(|_| publishers[2].try_publish(batch(&quotes)))).await;
+        let codes = calls.iter().filter_map(|call| call.as_ref().err()).map(tonic::Status::code);
+        let (refused, late): (Vec<_>, Vec<_>) = codes.partition(|code| *code == Code::ResourceExhausted);
+        assert_eq!((refused.len(), late), (4, vec![Code::DeadlineExceeded; 4]));
+        // Who begins now is told to wait before it has sent anything.
+        let mut late = open(&publishers[3], vec![]).await;
+        let first = late.message().await.expect("it is open").expect("it begins with credits");
+        assert!(first.throttle_ms > 0, "{first:?}");
+        broker.go_on();
+    };
+    let (told, most) =
+        within("all is told once Kafka answers", watched(node, async { join(streams, stalled).await.0 }))
+            .await;
+
+    assert!(
+        told.iter().flatten().any(|answer| answer.throttle_ms > 0),
+        "they outran Kafka and were not told"
+    );
+    for answers in told {
+        let ranges = answers.iter().flat_map(|answer| &answer.acks);
+        let numbers: Vec<_> = ranges.flat_map(|range| range.first_sequence..=range.last_sequence).collect();
+        assert_eq!(numbers, (0..REQUESTS * BATCH).collect::<Vec<_>>(), "acknowledged once, in order");
+    }
+    assert!(most <= f64::from(BOUND), "{most} bytes were in flight");
+    eventually("all is given back", async || in_flight(node), |bytes| *bytes == 0.0).await;
+}
+
+/// Sends more than Kafka takes, neither minding credits nor waiting when told to, and returns the answers.
+async fn outrun(publisher: &Publisher, topic: &Topic) -> Vec<PublishStreamResponse> {
+    let request = |at| PublishStreamRequest {
+        first_sequence: at * BATCH,
+        messages: batch(topic),
+        want_positions: false,
+    };
+    let mut stream = open(publisher, (0..REQUESTS).map(request).collect()).await;
+    let mut answers = Vec::new();
+    while let Some(answer) = stream.message().await.expect("the stream ends well") {
+        assert_eq!(answer.failures, []);
+        answers.push(answer);
+    }
+    answers
+}
+
+async fn open(
+    publisher: &Publisher,
+    requests: Vec<PublishStreamRequest>,
+) -> Streaming<PublishStreamResponse> {
+    let stream = publisher.client().publish_stream(tokio_stream::iter(requests)).await;
+    stream.expect("the stream opens").into_inner()
+}
+
+fn batch(topic: &Topic) -> Vec<Message> {
+    let value = "x".repeat(10_000);
+    (0..BATCH).map(|_| message(topic, "AAPL", &value)).collect()
+}
+
+fn in_flight(node: &Node) -> f64 {
+    node.metric("tailcast_ingest_in_flight_bytes")
+}
+
+/// Does something, and returns with its result the most bytes that were seen in flight meanwhile.
+async fn watched<T>(node: &Node, act: impl Future<Output = T>) -> (T, f64) {
+    let mut looks = tokio::time::interval(Duration::from_millis(5));
+    let mut most = 0.0_f64;
+    tokio::pin!(act);
+    loop {
+        tokio::select! {
+            done = &mut act => return (done, most),
+            _ = looks.tick() => most = most.max(in_flight(node)),
+        }
+    }
+}
