@@ -32,6 +32,8 @@ pub(crate) struct Feed {
     metrics: FeedMetrics,
     /// The partitions of the records at hand, with what was read of each.
     open: Vec<(Arc<Partition>, RecordBatchBuilder)>,
+    /// How often partitions had been assigned or released when `open` was last checked.
+    seen_changes: u64,
     headers: BytesMut,
     /// When everything that had been fetched until then was last known to be taken.
     drained_at: Instant,
@@ -69,6 +71,7 @@ impl Feed {
             signals,
             metrics,
             open: Vec::new(),
+            seen_changes: 0,
             headers: BytesMut::new(),
             drained_at: Instant::now(),
         }
@@ -82,6 +85,8 @@ impl Feed {
     pub(crate) fn run(mut self, stopped: impl Fn() -> bool) -> Result<(), FeedError> {
         let tail = Arc::clone(&self.tail);
         while !stopped() {
+            // Nothing is in hand here.
+            tail.reread();
             let began = Instant::now();
             let mut polled = tail.consumer().poll(Self::POLL);
             if began.elapsed() >= Self::WAITED {
@@ -137,6 +142,7 @@ impl Feed {
 
     /// Returns where records of the message's partition are collected; `None` when it was released meanwhile.
     fn open_for(&mut self, message: &BorrowedMessage<'_>) -> Option<usize> {
+        self.put_away_released();
         let (topic, id) = (message.topic(), message.partition());
         let is_it = |(partition, _): &(Arc<Partition>, _)| {
             partition.id.kafka() == id && partition.topic.as_str() == topic
@@ -148,6 +154,23 @@ impl Feed {
         let partition = self.tail.assigned().find(topic, id)?;
         self.open.push((partition, RecordBatchBuilder::default()));
         Some(self.open.len() - 1)
+    }
+
+    /// Appends what is at hand of partitions that were released since: another one may have their name now, and its records
+    /// are not theirs.
+    fn put_away_released(&mut self) {
+        let changes = self.tail.assigned().changes();
+        if std::mem::replace(&mut self.seen_changes, changes) == changes {
+            return;
+        }
+        for (partition, mut builder) in std::mem::take(&mut self.open) {
+            let assigned = self.tail.assigned().find(partition.topic.as_str(), partition.id.kafka());
+            if assigned.is_some_and(|assigned| Arc::ptr_eq(&assigned, &partition)) {
+                self.open.push((partition, builder));
+            } else {
+                builder.build().into_iter().for_each(|batch| self.append_one(&partition, batch));
+            }
+        }
     }
 
     /// Appends what is at hand to the windows.

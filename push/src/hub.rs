@@ -229,6 +229,7 @@ impl Hub {
                 && slot.idle_since.lock().is_none_or(|since| now.duration_since(since) >= linger);
             if idle && let Some(partition) = slot.partition.get() {
                 // Under the entry's lock: a new lease would assign the partition anew.
+                partition.forget();
                 self.tail.release(partition);
             }
             !idle
@@ -243,6 +244,7 @@ impl Hub {
             let partition =
                 slot.partition.get().filter(|partition| name == topic && partition.epoch == epoch);
             if let Some(partition) = partition {
+                partition.forget();
                 self.tail.release(partition);
                 partition.close(reason);
             }
@@ -250,18 +252,9 @@ impl Hub {
         });
     }
 
-    /// Reads a partition again from its head on, if it is still wanted.
+    /// Has a partition read again from its head on, if it is still wanted.
     pub(crate) fn reassign(&self, partition: &Arc<Partition>) {
-        let Some(slot) = self.slots.get(&(partition.topic.clone(), partition.id)) else { return };
-        // Under the entry's lock, where slots are forgotten.
-        if !slot.partition.get().is_some_and(|known| Arc::ptr_eq(known, partition)) {
-            return;
-        }
-        partition.give_up_held();
-        if let Err(error) = self.tail.reassign(partition) {
-            // Said at the next look: the partition does not move, and its lag shows it.
-            tracing::error!(topic = %partition.topic, partition = %partition.id, %error, "not tailed again");
-        }
+        self.tail.ask_to_reread(partition);
     }
 
     /// Looks after partitions whose offset Kafka refused: goes on where Kafka's log begins, or closes the subscriptions when

@@ -9,7 +9,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicI64, AtomicU8, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicUsize, Ordering},
     },
     time::Instant,
 };
@@ -56,6 +56,8 @@ pub(crate) struct Partition {
     behind_since_ms: AtomicI64,
     /// An `UnsubscribeReason`, once the topic is gone.
     closed: AtomicU8,
+    /// The hub has let go of it: it is not to be tailed again.
+    forgotten: AtomicBool,
     last_values: Option<Arc<KeptValues>>,
     budget: Arc<Budget>,
 }
@@ -126,6 +128,7 @@ impl Partition {
             last_timestamp_ms: AtomicI64::new(-1),
             behind_since_ms: AtomicI64::new(-1),
             closed: AtomicU8::new(0),
+            forgotten: AtomicBool::new(false),
             last_values,
             budget,
         })
@@ -185,6 +188,16 @@ impl Partition {
             None => return fence.unanswered(),
         }
         fence.needs()
+    }
+
+    /// Says that it is not to be tailed again. Said before it is released.
+    pub(crate) fn forget(&self) {
+        self.forgotten.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether it is not to be tailed again.
+    pub(crate) fn is_forgotten(&self) -> bool {
+        self.forgotten.load(Ordering::SeqCst)
     }
 
     /// Drops what is held: it is going to be read again.
@@ -272,6 +285,8 @@ impl Partition {
         if let Some(last_values) = &self.last_values {
             last_values.close();
         }
+        // Whoever still holds the partition reads nothing of it any more, and must not keep its memory.
+        self.window(|window| window.restart(window.head()));
         self.alert_all();
     }
 

@@ -2,7 +2,14 @@
 //!
 //! Partitions are assigned by hand, never through a consumer group: there is no rebalance in the delivery path.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use parking_lot::{Mutex, RwLock};
 use rdkafka::{
@@ -23,6 +30,9 @@ pub(crate) struct Tail {
     changes: Mutex<()>,
     /// The topics whose metadata the consumer has been given, and how many partitions they had then.
     known: Mutex<HashMap<TopicName, usize>>,
+    /// Partitions that are to be read again from their head. The feed does it, when it has nothing in hand: what it had of
+    /// the partition would be appended over a gap.
+    rereads: Mutex<Vec<Arc<Partition>>>,
     assigned: Arc<Assigned>,
 }
 
@@ -30,6 +40,8 @@ pub(crate) struct Tail {
 #[derive(Debug, Default)]
 pub(crate) struct Assigned {
     topics: RwLock<HashMap<TopicName, HashMap<i32, Arc<Partition>>>>,
+    /// Counts changes, so that who remembers a partition knows when to look again.
+    changes: AtomicU64,
 }
 
 /// librdkafka did not take a partition.
@@ -53,7 +65,13 @@ impl Tail {
             move |statistics| assigned.take_ends(&statistics)
         });
         let consumer = config.create_with_context(context)?;
-        Ok(Arc::new(Self { consumer, changes: Mutex::new(()), known: Mutex::default(), assigned }))
+        Ok(Arc::new(Self {
+            consumer,
+            changes: Mutex::new(()),
+            known: Mutex::default(),
+            rereads: Mutex::default(),
+            assigned,
+        }))
     }
 
     pub(crate) fn consumer(&self) -> &BaseConsumer<Context> {
@@ -94,11 +112,39 @@ impl Tail {
         }
     }
 
-    /// Reads a partition again from its head on, whether or not it is tailed. The caller knows that no other one of its
-    /// name is wanted.
-    pub(crate) fn reassign(&self, partition: &Arc<Partition>) -> Result<(), AssignError> {
-        self.release(partition);
-        self.assign(partition)
+    /// Asks the feed to read a partition again from its head on.
+    pub(crate) fn ask_to_reread(&self, partition: &Arc<Partition>) {
+        let mut rereads = self.rereads.lock();
+        if !rereads.iter().any(|asked| Arc::ptr_eq(asked, partition)) {
+            rereads.push(Arc::clone(partition));
+        }
+    }
+
+    /// Reads those partitions again that this was asked for. Called by the feed, when it has nothing in hand.
+    pub(crate) fn reread(&self) {
+        for partition in std::mem::take(&mut *self.rereads.lock()) {
+            partition.give_up_held();
+            if let Err(error) = self.assign_again(&partition) {
+                // The partition does not move, and its lag shows it.
+                tracing::error!(topic = %partition.topic, partition = %partition.id, %error, "not tailed again");
+            }
+        }
+    }
+
+    /// Assigns a partition at its head whether or not it is tailed, unless nobody wants it any more.
+    fn assign_again(&self, partition: &Arc<Partition>) -> Result<(), AssignError> {
+        let _changes = self.changes.lock();
+        // Under the lock, which a release takes after it has said so.
+        if partition.is_forgotten() {
+            return Ok(());
+        }
+        if self.assigned.remove(partition) {
+            self.unassign_by_name(partition);
+        }
+        self.assigned.insert(partition);
+        self.assign_by_name(partition).inspect_err(|_| {
+            self.assigned.remove(partition);
+        })
     }
 
     fn assign_by_name(&self, partition: &Partition) -> Result<(), AssignError> {
@@ -124,6 +170,11 @@ impl Assigned {
         self.topics.read().get(topic)?.get(&partition).cloned()
     }
 
+    /// Returns how often partitions were assigned or released.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
     /// Returns all partitions.
     pub(crate) fn all(&self) -> Vec<Arc<Partition>> {
         self.topics.read().values().flat_map(HashMap::values).cloned().collect()
@@ -133,6 +184,7 @@ impl Assigned {
         let mut topics = self.topics.write();
         let topic = topics.entry(partition.topic.clone()).or_default();
         topic.insert(partition.id.kafka(), Arc::clone(partition));
+        self.changes.fetch_add(1, Ordering::Release);
     }
 
     /// Returns whether it was there.
@@ -142,6 +194,7 @@ impl Assigned {
         let is_there = topic.get(&partition.id.kafka()).is_some_and(|found| Arc::ptr_eq(found, partition));
         if is_there {
             topic.remove(&partition.id.kafka());
+            self.changes.fetch_add(1, Ordering::Release);
         }
         if topic.is_empty() {
             topics.remove(&partition.topic);

@@ -99,6 +99,9 @@ impl Keeper {
 
     /// Loads what is not loaded of the topic as it is.
     async fn load(&mut self) -> Result<(), KeepError> {
+        // Before Kafka is asked, which may go on saying for days that there is no such topic: what is held of the old one is
+        // memory that nobody else can have.
+        self.leases.retain(|_, lease| lease.partition.closed().is_none());
         let topic = self.topics.lookup(&self.topic.name).await?;
         self.is_missing = false;
         let ids = (0..topic.partitions).map(PartitionId::new);
