@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use bytes::Bytes;
-use tailcast_proto::push::v1::DeliveryMode;
+use tailcast_proto::push::v1::{DeliveryMode, SkipReason, Skipped};
 use tailcast_proto::{Offset, PartitionId, Position};
 use tailcast_tests::broker::Broker;
 use tailcast_tests::cluster::Cluster;
@@ -20,7 +20,12 @@ tailcast_tests::scenarios! {
         a_conflated_subscriber_that_keeps_up_gets_every_record
         a_conflated_subscriber_at_a_tenth_of_the_pace_is_within_one_read_of_the_latest
         a_conflated_subscriber_that_resumes_gets_the_latest_of_each_key_and_not_the_history
+        a_conflated_subscriber_that_falls_out_of_the_window_gets_the_latest_from_kafka
         a_rate_limit_holds_for_each_key_and_the_latest_comes_in_the_end
+    }
+    apache_kafka {
+        // The in-process broker cannot be told to forget records.
+        what_retention_removes_while_a_conflated_subscriber_is_behind_is_said
     }
 }
 
@@ -172,6 +177,50 @@ async fn a_conflated_subscriber_that_resumes_gets_the_latest_of_each_key_and_not
             subscriber.leave().await;
         }
     }
+}
+
+async fn a_conflated_subscriber_that_falls_out_of_the_window_gets_the_latest_from_kafka(broker: Broker) {
+    let (cluster, quotes, mut subscriber, records) = fallen_out_of_the_window(&broker).await;
+
+    subscriber.until(records.len()).await;
+
+    subscriber.verify(&records);
+    let read = cluster.push[0].metric("tailcast_push_catch_up_read_bytes_total");
+    assert!(read > 0.0, "all of it was in memory");
+    // It is with the others again: what it is too late for would be skipped.
+    cluster.publisher().publish(&quotes, "key-0", [1]).await;
+    subscriber.until(records.len() + 1).await;
+}
+
+async fn what_retention_removes_while_a_conflated_subscriber_is_behind_is_said(broker: Broker) {
+    let (_cluster, quotes, mut subscriber, records) = fallen_out_of_the_window(&broker).await;
+
+    quotes.forget_before(PartitionId::new(0), 29_000).await;
+    subscriber.until_offset(records.last().expect("there are some").offset).await;
+
+    subscriber.verify(&records);
+    let of_retention = |skipped: &&Skipped| skipped.reason() == SkipReason::Retention;
+    let gone: Vec<_> = subscriber.skipped.iter().filter(of_retention).collect();
+    assert!(matches!(gone[..], [Skipped { next_offset: 29_000, .. }]), "{gone:?}");
+}
+
+/// Lets a conflated subscriber of everything not read while 30,000 records go by, of which the node keeps 100 KB, and of what
+/// it reads of Kafka again no more.
+async fn fallen_out_of_the_window(broker: &Broker) -> (Cluster, Topic, ConflatedSubscriber, Vec<Record>) {
+    let plan = Cluster::on(broker).set("push.windows.bytes_max", 100_000);
+    let cluster = plan.set("push.catch_up.pages_bytes_max", 100_000).start().await;
+    let quotes = broker.create_topic("quotes", 1).await;
+    let mut watcher = cluster.subscriber(0).await;
+    watcher.subscribe(&quotes.channel("key-0"), live()).await;
+    let subscriber = Subscriber::connect_narrow(cluster.push[0].address(), Wire::Proto).await;
+    let (subscriber, _) = ConflatedSubscriber::start(subscriber, &quotes.all(), live(), 0.0).await;
+    let mut records = Vec::new();
+    // What does not fit into the kernel first, so that it stays where it is.
+    for count in [2_000, 28_000] {
+        publish_to_1_000_keys(&quotes, &mut records, count).await;
+        until_newest(&mut watcher, &records).await;
+    }
+    (cluster, quotes, subscriber, records)
 }
 
 async fn a_rate_limit_holds_for_each_key_and_the_latest_comes_in_the_end(broker: Broker) {

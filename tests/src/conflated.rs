@@ -2,12 +2,12 @@
 //!
 //! The rules are those of the protocol, checked from outside: what came is of the channel and in order; a skip counts
 //! exactly what its range left out; outside of skips nothing is missing; and of what was left out a newer record of the
-//! same key came.
+//! same key came. Of what retention removed nothing is asked but that it was said.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use tailcast_proto::push::v1::{Skipped, Start, Subscribe, Subscribed};
+use tailcast_proto::push::v1::{SkipReason, Skipped, Start, Subscribe, Subscribed};
 use tailcast_proto::{Offset, PartitionId, Position};
 
 use crate::subscriber::{Received, Subscriber, conflated};
@@ -108,6 +108,17 @@ impl ConflatedSubscriber {
         }
     }
 
+    /// Reads until a record of the only partition was delivered that is published as the last.
+    ///
+    /// # Panics
+    ///
+    /// When it does not come.
+    pub async fn until_offset(&mut self, last: Offset) {
+        while self.delivered.last().is_none_or(|received| received.offset < last) {
+            self.message().await;
+        }
+    }
+
     /// Returns where it is.
     pub fn position(&self) -> Position {
         self.subscriber.position(&self.channel)
@@ -126,9 +137,16 @@ impl ConflatedSubscriber {
     #[track_caller]
     pub fn verify(&self, records: &[Record]) {
         let has_begun = |record: &&Record| self.start.offsets[&record.partition] <= record.offset;
+        let (gone, conflated): (Vec<_>, Vec<_>) =
+            self.skipped.iter().partition(|skipped| skipped.reason() == SkipReason::Retention);
+        let is_in = |range: &Skipped, record: &Record| {
+            let offsets = range.first_offset..range.next_offset;
+            range.partition == record.partition.get() && offsets.contains(&record.offset.get())
+        };
         let records: BTreeMap<_, _> = records
             .iter()
             .filter(has_begun)
+            .filter(|record| !gone.iter().any(|gone| is_in(gone, record)))
             .map(|record| ((record.partition, record.offset), record))
             .collect();
         let delivered: BTreeSet<_> = self.delivered.iter().map(place).collect();
@@ -146,7 +164,7 @@ impl ConflatedSubscriber {
             .map(|(at, of)| (*at, *of))
             .collect();
         let mut said = 0;
-        for skipped in &self.skipped {
+        for skipped in conflated {
             let partition = PartitionId::new(skipped.partition);
             let at = |offset| (partition, Offset::new(offset).expect("an offset is 0 or more"));
             let count = left_out.range(at(skipped.first_offset)..at(skipped.next_offset)).count();
