@@ -2,7 +2,7 @@
 //!
 //! Called every now and then with the time since the start; keeps what it saw for the report.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use anyhow::Result;
 
@@ -10,7 +10,7 @@ use crate::{
     cli::{Cli, Places},
     fleet::Fleet,
     ledger::Ledger,
-    node_metrics,
+    node_metrics::{self, Labelled},
     plan::Plan,
     servers::{CpuMark, CpuStretch, MemoryTrack, Servers},
     slow::Slow,
@@ -23,6 +23,9 @@ const CATCH_UP_BYTES: &str = "tailcast_push_catch_up_read_bytes_total";
 
 /// What nodes hold of records, however many clients there are.
 const HELD_BYTES: [&str; 2] = ["tailcast_push_windows_bytes", "tailcast_push_catch_up_pages_bytes"];
+
+/// How nodes ended sessions, by close code; also what no client can hear, because its socket takes nothing.
+const CLOSES: &str = "tailcast_push_closes_total";
 
 /// Between two looks at the memory of servers that have slow readers.
 const MEMORY_EVERY: Duration = Duration::from_secs(1);
@@ -49,7 +52,9 @@ pub(crate) struct Course {
     pub(crate) memory: MemoryTrack,
     first: Option<CpuMark>,
     last: Option<CpuMark>,
+    closes_before: Option<Labelled>,
     pub(crate) incidents: Vec<String>,
+    pub(crate) notes: Vec<String>,
 }
 
 /// How far a storm is.
@@ -92,8 +97,34 @@ impl Course {
             memory: MemoryTrack::default(),
             first: None,
             last: None,
+            closes_before: None,
             incidents: Vec::new(),
+            notes: Vec::new(),
         })
+    }
+
+    /// Begins: from here on closes are counted.
+    pub(crate) async fn begin(&mut self) {
+        self.closes_before = self.closes().await;
+    }
+
+    /// Returns how nodes ended sessions since the beginning, as they say themselves.
+    pub(crate) async fn closes_by_nodes(&mut self) -> Option<BTreeMap<String, u64>> {
+        let after = self.closes().await?;
+        Some(node_metrics::growth(self.closes_before.as_ref()?, &after))
+    }
+
+    async fn closes(&mut self) -> Option<Labelled> {
+        if self.places.server_metrics.is_empty() {
+            return None;
+        }
+        match node_metrics::by_label(&self.places.server_metrics, CLOSES).await {
+            Ok(closes) => Some(closes),
+            Err(error) => {
+                self.notes.push(format!("how nodes closed is not known from them: {error:#}"));
+                None
+            }
+        }
     }
 
     /// Returns when CPU time has to be read next, after the start.

@@ -25,7 +25,7 @@ pub(crate) struct Figure {
 const SECOND_US: f64 = 1e6;
 
 /// All figures. The kinds of violations are added by their own names.
-const FIGURES: [Figure; 31] = [
+const FIGURES: [Figure; 32] = [
     time("p50", |report| us(report, report.latency_us.p50)),
     time("p90", |report| us(report, report.latency_us.p90)),
     time("p99", |report| us(report, report.latency_us.p99)),
@@ -43,6 +43,10 @@ const FIGURES: [Figure; 31] = [
     number("closed_1006", |report| Some(closed(report, 1006))),
     number("closed_4508", |report| Some(closed(report, 4508))),
     number("closed_4510", |report| Some(closed(report, 4510))),
+    number("node_closed_4508", |report| {
+        let closes = report.sessions.closes_by_nodes.as_ref()?;
+        Some(float(closes.get("4508").copied().unwrap_or_default()))
+    }),
     number("resumes", |report| Some(float(report.sessions.resumes))),
     number("told_lost", |report| Some(float(report.sessions.told_lost))),
     number("not_acknowledged", |report| Some(float(report.events.planned - report.events.acknowledged))),

@@ -1,6 +1,6 @@
-//! What push nodes say of themselves: the sum of a counter over their metrics pages.
+//! What push nodes say of themselves, on their metrics pages.
 
-use std::{str::FromStr, time::Duration};
+use std::{collections::BTreeMap, str::FromStr, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 use tokio::{
@@ -41,16 +41,47 @@ impl FromStr for MetricsUrl {
 pub(crate) async fn sum(nodes: &[MetricsUrl], metric: &str) -> Result<u64> {
     let mut all = 0;
     for node in nodes {
-        let reading = timeout(PATIENCE, page(node));
-        let page = reading.await.unwrap_or_else(|_| bail!("it did not answer"));
-        let page = page.with_context(|| format!("the metrics at http://{}{}", node.authority, node.path))?;
+        let page = page(node).await?;
         all += value(&page, metric).with_context(|| format!("{} does not show {metric}", node.authority))?;
     }
     Ok(all)
 }
 
-/// Asks in HTTP/1.0, so that the answer is not in chunks.
+/// A counter of each node by the value of its one label.
+pub(crate) type Labelled = Vec<BTreeMap<String, u64>>;
+
+/// Returns a counter of each node by the value of its one label.
+pub(crate) async fn by_label(nodes: &[MetricsUrl], metric: &str) -> Result<Labelled> {
+    let mut all = Vec::with_capacity(nodes.len());
+    for node in nodes {
+        all.push(labelled(&page(node).await?, metric));
+    }
+    Ok(all)
+}
+
+/// Returns how much counters grew, over all nodes. One that is smaller than before is of a node that was started again.
+pub(crate) fn growth(before: &Labelled, after: &Labelled) -> BTreeMap<String, u64> {
+    let mut all = BTreeMap::new();
+    for (before, after) in before.iter().zip(after) {
+        for (label, after) in after {
+            let before = before.get(label).copied().unwrap_or_default();
+            let grown = after.checked_sub(before).unwrap_or(*after);
+            if grown > 0 {
+                *all.entry(label.clone()).or_default() += grown;
+            }
+        }
+    }
+    all
+}
+
 async fn page(node: &MetricsUrl) -> Result<String> {
+    let reading = timeout(PATIENCE, fetch(node));
+    let page = reading.await.unwrap_or_else(|_| bail!("it did not answer"));
+    page.with_context(|| format!("the metrics at http://{}{}", node.authority, node.path))
+}
+
+/// Asks in HTTP/1.0, so that the answer is not in chunks.
+async fn fetch(node: &MetricsUrl) -> Result<String> {
     let mut stream = TcpStream::connect(&node.authority).await?;
     let request = format!("GET {} HTTP/1.0\r\nHost: {}\r\n\r\n", node.path, node.authority);
     stream.write_all(request.as_bytes()).await?;
@@ -71,6 +102,16 @@ fn value(page: &str, metric: &str) -> Option<u64> {
     whole.parse().ok()
 }
 
+fn labelled(page: &str, metric: &str) -> BTreeMap<String, u64> {
+    let samples = page.lines().filter_map(|line| {
+        let (labels, value) = line.strip_prefix(metric)?.strip_prefix('{')?.split_once("} ")?;
+        let (_, label) = labels.split_once("=\"")?;
+        let whole = value.split_whitespace().next()?.split('.').next()?;
+        Some((label.trim_end_matches('"').to_owned(), whole.parse().ok()?))
+    });
+    samples.collect()
+}
+
 #[cfg(test)]
 mod tests {
     use tokio::{io::AsyncWriteExt as _, net::TcpListener};
@@ -83,6 +124,18 @@ mod tests {
         assert_eq!(value(page, "a_total"), Some(5));
         assert_eq!(value(page, "b"), Some(6));
         assert_eq!(value(page, "c"), None);
+    }
+
+    #[test]
+    fn counters_by_label_grow_and_begin_again_with_their_node() {
+        let read = |text: &str| labelled(text, "closes_total");
+        let before =
+            read("closes_total{code=\"1006\"} 3\ncloses_total{code=\"4508\"} 2.0\nother{code=\"1\"} 9\n");
+        assert_eq!(before.clone().into_iter().collect::<Vec<_>>(), [("1006".into(), 3), ("4508".into(), 2)]);
+        let later = read("closes_total{code=\"1006\"} 5\ncloses_total{code=\"4508\"} 2\n");
+        let afresh = read("closes_total{code=\"4508\"} 1\n");
+        let grown = growth(&vec![before.clone(), before], &vec![later, afresh]);
+        assert_eq!(grown.into_iter().collect::<Vec<_>>(), [("1006".into(), 2), ("4508".into(), 1)]);
     }
 
     #[test]

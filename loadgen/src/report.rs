@@ -134,6 +134,9 @@ pub(crate) struct Violations {
 pub(crate) struct Sessions {
     /// Sessions that nodes ended, by close code; 1006: without one.
     pub(crate) closes: BTreeMap<u16, u64>,
+    /// The same as nodes say, by code; null without --server-metrics. A client whose socket takes nothing cannot be told why
+    /// it is closed: its 1006 is the node's 4508.
+    pub(crate) closes_by_nodes: Option<BTreeMap<String, u64>>,
     /// Sessions that were left for another node because of a Goaway.
     pub(crate) moves: u64,
     /// Sessions that were left because nothing came for two and a half heartbeats.

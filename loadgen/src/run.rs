@@ -138,6 +138,7 @@ impl<'a> Run<'a> {
             crew::await_topic(&self.shared).await?;
         }
         let way_in = WayIn::open(places, &self.ledger).await?;
+        self.course.begin().await;
         self.course.memory.before = self.course.servers.memory();
         let connecting = Progress::new("connecting", self.cli.readers.connections.into());
         self.fleet.open(&connecting).await?;

@@ -34,6 +34,7 @@ pub(crate) fn full() -> Report {
         Violations { lost: 1, endings: counts([("4409".into(), 1)]), ..Violations::default() };
     report.sessions = Sessions {
         closes: counts([(1006, 2), (4503, 1)]),
+        closes_by_nodes: Some(counts([("4508".into(), 2)])),
         skips: counts([("SKIP_REASON_CONFLATED".into(), 5)]),
         ..Sessions::default()
     };

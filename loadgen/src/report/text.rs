@@ -126,6 +126,9 @@ impl fmt::Display for Sessions {
                 codes(&self.closes)
             )?;
         }
+        if let Some(closes) = self.closes_by_nodes.as_ref().filter(|closes| !closes.is_empty()) {
+            writeln!(f, "               as nodes say: {}", codes(closes))?;
+        }
         if self.silences > 0 {
             writeln!(f, "               {} sessions were left because the node was silent", self.silences)?;
         }
@@ -227,7 +230,7 @@ fn bytes(bytes: Option<u64>) -> String {
     bytes.map_or_else(|| "not measurable".to_owned(), |bytes| format!("{bytes} bytes"))
 }
 
-fn codes(closes: &BTreeMap<u16, u64>) -> String {
+fn codes<K: fmt::Display>(closes: &BTreeMap<K, u64>) -> String {
     if closes.is_empty() {
         return "none".to_owned();
     }

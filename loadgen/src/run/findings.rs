@@ -1,6 +1,6 @@
 //! From all that was seen to the report.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::Result;
 
@@ -22,13 +22,22 @@ use crate::{
 /// For how long at the end of the schedule nothing may be acknowledged before the way in is taken for dead.
 const SILENCE_MAX: Duration = Duration::from_secs(1);
 
+/// What was seen from outside, when the run was over.
+struct Seen {
+    storm_end: Option<StormEnd>,
+    closes_by_nodes: Option<BTreeMap<String, u64>>,
+    /// Whether others hold the connections.
+    workers: bool,
+}
+
 impl Run<'_> {
     /// Ends all connections, and says what was found.
     pub(super) async fn finish(mut self) -> Result<Results> {
         self.course.memory.end = self.course.servers.memory();
         self.course.memory.slow_after = self.course.own_memory().await;
         let storm_end = self.course.storm_end().await;
-        let processes = matches!(self.fleet, Fleet::Workers(_));
+        let workers = matches!(self.fleet, Fleet::Workers(_));
+        let closes_by_nodes = self.course.closes_by_nodes().await;
         let accounts = match self.fleet.end().await {
             Ok(accounts) => accounts,
             Err(error) => {
@@ -45,13 +54,13 @@ impl Run<'_> {
                 "of the events of the last {seconds:.1} s of the schedule none was acknowledged"
             ));
         }
-        Ok(self.results(&accounts, storm_end, processes))
+        Ok(self.results(&accounts, Seen { storm_end, closes_by_nodes, workers }))
     }
 
-    fn results(mut self, accounts: &[Account], storm_end: Option<StormEnd>, processes: bool) -> Results {
+    fn results(mut self, accounts: &[Account], seen: Seen) -> Results {
         let cli = self.cli;
         let cpu = self.course.cpu();
-        let workers = if processes { self.tally.measured_cpu } else { Duration::ZERO };
+        let workers = if seen.workers { self.tally.measured_cpu } else { Duration::ZERO };
         let seconds = cpu.took.min(cli.load.duration).as_secs_f64();
         let measured = Measured::new(seconds, self.tally.measured, &cpu, workers);
         let truth = Truth::new(&self.plan, &self.ledger, cli.load.keys);
@@ -64,8 +73,8 @@ impl Run<'_> {
         };
         let incidents = std::mem::take(&mut self.course.incidents);
         let gone = self.course.servers.gone();
-        let notes = gone.map(|pid| format!("process {pid} ended during the run, and is not measured"));
-        let notes = notes.collect();
+        let gone = gone.map(|pid| format!("process {pid} ended during the run, and is not measured"));
+        let notes = gone.chain(self.course.notes.iter().cloned()).collect();
         let mut report = Report {
             verdict: Verdict::Clean,
             asked: asked(cli, self.plan.lanes()),
@@ -74,6 +83,7 @@ impl Run<'_> {
             violations: truth.judge(accounts, cli.readers.max_rate),
             sessions: Sessions {
                 closes: all.closes,
+                closes_by_nodes: seen.closes_by_nodes,
                 moves: all.moves,
                 silences: all.silences,
                 resumes: all.resumes,
@@ -85,7 +95,7 @@ impl Run<'_> {
             measured,
             latency_us: (&self.tally.latencies.regular).into(),
             slow: self.slow(accounts),
-            storm: self.storm(storm_end),
+            storm: self.storm(seen.storm_end),
             conflated: (cli.readers.mode == Mode::Conflated)
                 .then(|| conflated(accounts, truth.expected(&self.shared.layout))),
             memory: self.memory(),
