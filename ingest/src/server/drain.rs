@@ -64,7 +64,7 @@ impl Drain {
         &self,
         mut served: Pin<&mut impl Future<Output = Result<(), ServeError>>>,
     ) -> Result<(), ServeError> {
-        tracing::warn!(within = ?self.within, "messages still wait for Kafka; they are given up");
+        tracing::warn!(within = ?self.within, "messages still wait for Kafka, or callers for the end; they are given up");
         self.producer.give_up();
         if let Ok(ended) = tokio::time::timeout(LAST_ANSWERS, served.as_mut()).await {
             return ended;
