@@ -60,8 +60,8 @@ pub(crate) struct Findings {
     pub(crate) silences: u64,
     /// Sessions that were resumed from their positions, for whatever reason.
     pub(crate) resumes: u64,
-    /// Attempts to come back that failed.
-    pub(crate) failed_attempts: u64,
+    /// Attempts to come back that failed, by reason.
+    pub(crate) failed_attempts: BTreeMap<String, u64>,
     /// Resumed subscriptions that were told that records are lost.
     pub(crate) told_lost: u64,
     /// Ranges that were said to be skipped, by reason.
@@ -116,10 +116,12 @@ impl Findings {
         self.moves += other.moves;
         self.silences += other.silences;
         self.resumes += other.resumes;
-        self.failed_attempts += other.failed_attempts;
         self.told_lost += other.told_lost;
         for (code, times) in &other.closes {
             *self.closes.entry(*code).or_default() += times;
+        }
+        for (reason, times) in &other.failed_attempts {
+            *self.failed_attempts.entry(reason.clone()).or_default() += times;
         }
         for (reason, times) in &other.skips {
             *self.skips.entry(reason.clone()).or_default() += times;

@@ -110,7 +110,7 @@ mod tests {
         check("--keys 5 --channels-per-connection 6", "--channels-per-connection 6 needs as many");
         check("--duration 0s", "give at least 1s");
         check("--max-rate 5", "--mode conflated");
-        check("--mode conflated --max-rate 0", "0.001 to 1000");
+        check("--mode conflated --max-rate 0", "0.1 to 1000");
         check("--channel-form all --channels-per-connection 2", "one channel");
         check("--threshold p98<1ms", "p99.9");
         check("--threshold p99<2*baseline", "needs --baseline");

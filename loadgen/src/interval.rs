@@ -58,7 +58,7 @@ pub(crate) struct Latencies {
     pub(crate) regular: Distribution,
     /// Of connections that stop reading for a while.
     pub(crate) slow: Distribution,
-    /// Of events that were due while their connection was away in a reconnect storm.
+    /// Of events that were due while their connection was away in a reconnect storm, or had not caught up yet.
     pub(crate) away: Distribution,
 }
 

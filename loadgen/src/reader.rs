@@ -64,8 +64,8 @@ enum Stage {
     Away,
     /// It comes back, and has all that was due by then at so many records.
     Back(u64),
-    /// It has what it missed.
-    Over,
+    /// It has what it missed, since this time after the start, in nanoseconds.
+    Over(u64),
 }
 
 /// Why a session ended, or did not come about.
@@ -239,8 +239,9 @@ impl Reader {
     /// Notes when the connection has what it missed.
     fn caught_up(&mut self) {
         if matches!(self.storm, Stage::Back(target) if self.accounted >= target) {
-            self.storm = Stage::Over;
-            self.shared.traffic.storm().catch_up(self.shared.now_ns());
+            let now_ns = self.shared.now_ns();
+            self.storm = Stage::Over(now_ns);
+            self.shared.traffic.storm().catch_up(now_ns);
         }
     }
 }

@@ -143,8 +143,8 @@ pub(crate) struct Sessions {
     pub(crate) silences: u64,
     /// Sessions that resumed earlier ones, for whatever reason.
     pub(crate) resumes: u64,
-    /// Attempts to come back that failed.
-    pub(crate) failed_attempts: u64,
+    /// Attempts to come back that failed, by reason.
+    pub(crate) failed_attempts: BTreeMap<String, u64>,
     /// Resumed subscriptions that were told that records are lost.
     pub(crate) told_lost: u64,
     /// `Skipped` frames, by reason.

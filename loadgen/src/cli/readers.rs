@@ -123,5 +123,5 @@ impl From<Form> for Subprotocol {
 /// The bounds of the contract.
 fn max_rate(text: &str) -> Result<f64, String> {
     let rate: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
-    if (0.001..=1000.0).contains(&rate) { Ok(rate) } else { Err("a rate is from 0.001 to 1000".to_owned()) }
+    if (0.1..=1000.0).contains(&rate) { Ok(rate) } else { Err("a rate is from 0.1 to 1000".to_owned()) }
 }

@@ -18,7 +18,7 @@ use tailcast_proto::{
 use super::{Channel, Leave, Reader, Stage};
 use crate::{interval::Count, payload::NotOurs, verify::Arrival};
 
-/// Around the time away: events that were on their way when the connection was dropped come late as well.
+/// Before the time away: events that were on their way when the connection was dropped come late as well.
 const MARGIN_NS: u64 = 1_000_000_000;
 
 /// Which distribution a latency belongs to.
@@ -70,13 +70,18 @@ impl Reader {
     }
 
     fn class(&self, at_ns: u64) -> Class {
-        let Some(storm) = self.shared.storm.filter(|_| !self.slow && self.storm != Stage::Before) else {
-            return if self.slow { Class::Slow } else { Class::Regular };
+        let dropped_ns = self.shared.storm.map_or(u64::MAX, |storm| storm.drop_ns.saturating_sub(MARGIN_NS));
+        let is_away = match self.storm {
+            Stage::Before => false,
+            Stage::Away | Stage::Back(_) => true,
+            // What was due before it had caught up waited behind what it had missed.
+            Stage::Over(caught_up_ns) => (dropped_ns..caught_up_ns).contains(&at_ns),
         };
-        let back = *self.shared.signals.reconnect.borrow();
-        let away =
-            storm.drop_ns.saturating_sub(MARGIN_NS)..back.unwrap_or(u64::MAX).saturating_add(MARGIN_NS);
-        if away.contains(&at_ns) || self.storm != Stage::Over { Class::Away } else { Class::Regular }
+        match (self.slow, is_away) {
+            (true, _) => Class::Slow,
+            (false, true) => Class::Away,
+            (false, false) => Class::Regular,
+        }
     }
 
     fn control(&mut self, frame: &Frame, count: &mut Count, again: &mut Vec<usize>) -> Result<(), Leave> {

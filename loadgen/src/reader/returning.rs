@@ -76,7 +76,7 @@ impl Reader {
                 Ok(link) => return Ok(link),
                 Err(leave) => leave,
             };
-            self.findings.failed_attempts += 1;
+            *self.findings.failed_attempts.entry(leave.to_string()).or_default() += 1;
         }
     }
 

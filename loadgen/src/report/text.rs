@@ -116,18 +116,20 @@ impl fmt::Display for Memory {
 
 impl fmt::Display for Sessions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.resumes > 0 || !self.closes.is_empty() || self.failed_attempts > 0 {
+        if self.resumes > 0 || !self.closes.is_empty() || !self.failed_attempts.is_empty() {
             writeln!(
                 f,
-                "sessions       {} resumed, {} of them moved at a Goaway, {} failed attempts, closed by nodes: {}",
+                "sessions       {} resumed, {} of them moved at a Goaway, closed by nodes: {}",
                 self.resumes,
                 self.moves,
-                self.failed_attempts,
                 codes(&self.closes)
             )?;
         }
         if let Some(closes) = self.closes_by_nodes.as_ref().filter(|closes| !closes.is_empty()) {
             writeln!(f, "               as nodes say: {}", codes(closes))?;
+        }
+        for (reason, times) in &self.failed_attempts {
+            writeln!(f, "               {times} attempts to come back failed: {reason}")?;
         }
         if self.silences > 0 {
             writeln!(f, "               {} sessions were left because the node was silent", self.silences)?;

@@ -46,7 +46,7 @@ pub(crate) struct StormFound {
     pub(crate) catch_up_bytes: Option<u64>,
     /// The one divided by the other.
     pub(crate) catch_up_ratio: Option<f64>,
-    /// Of events that were due while all were away.
+    /// Of events that were due while their connection was away, or had not caught up yet.
     pub(crate) latency_us: Percentiles,
 }
 
