@@ -16,7 +16,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tailcast_proto::Offset;
 
 pub(crate) use self::{
@@ -36,8 +36,8 @@ pub(crate) struct ChannelLog {
     chunks: Mutex<Chunks>,
     /// Apart from the chunks: a thousand rings must not keep the readers that they woke waiting.
     subscribers: Mutex<Vec<Arc<Ringer>>>,
-    /// What is known of the stretch before the log, while a conflated subscriber is there.
-    survey: Mutex<Weak<Mutex<Survey>>>,
+    /// Which records are the latest of their keys, while a conflated subscriber is behind.
+    survey: Mutex<Weak<RwLock<Survey>>>,
 }
 
 /// The chunks of a log: plain data.
@@ -96,12 +96,22 @@ impl Chunks {
         freed
     }
 
-    /// Returns handles on the chunks that have something at or after `next`; `None` when the log no longer has, or never
-    /// had, what is next.
-    pub(crate) fn unread(&self, next: Offset) -> Option<Vec<Chunk>> {
-        let unread = self.chunks.iter().rev().take_while(|chunk| chunk.last_offset() >= next).count();
-        (next >= self.complete_from)
-            .then(|| self.chunks.range(self.chunks.len() - unread..).cloned().collect())
+    /// Returns handles on the first chunks that have something at or after `next`, at most so many; `None` when the log no
+    /// longer has, or never had, what is next.
+    pub(crate) fn unread(&self, next: Offset, most: usize) -> Option<Vec<Chunk>> {
+        let first = self.first_unread(next);
+        (next >= self.complete_from).then(|| self.chunks.range(first..).take(most).cloned().collect())
+    }
+
+    /// Returns the number of the first chunk that has something at or after `next`.
+    fn first_unread(&self, next: Offset) -> usize {
+        // Most cursors are at the end.
+        match self.chunks.back() {
+            Some(last) if last.last_offset() >= next => {
+                self.chunks.partition_point(|chunk| chunk.last_offset() < next)
+            }
+            Some(_) | None => self.chunks.len(),
+        }
     }
 
     pub(crate) fn complete_from(&self) -> Offset {
@@ -118,9 +128,7 @@ impl Chunks {
             return Read::Behind;
         }
         let mut read = (0, next, None);
-        // Most cursors are at the end, so the search starts there.
-        let unread = self.chunks.iter().rev().take_while(|chunk| chunk.last_offset() >= next).count();
-        for chunk in self.chunks.range(self.chunks.len() - unread..) {
+        for chunk in self.chunks.range(self.first_unread(next)..) {
             let Some(slice) = chunk.starting_at(read.1, budget) else { continue };
             if slice.bytes.len() > budget && read.0 > 0 {
                 break;
@@ -154,11 +162,11 @@ impl ChannelLog {
         with(&mut self.chunks.lock())
     }
 
-    /// Returns the survey that conflated subscribers share which are behind this log. Makes it for the first of them.
-    pub(crate) fn survey(&self, keys: &Arc<SurveyKeys>) -> Arc<Mutex<Survey>> {
+    /// Returns the survey that conflated subscribers share which are behind. Makes it for the first of them.
+    pub(crate) fn survey(&self, keys: &Arc<SurveyKeys>) -> Arc<RwLock<Survey>> {
         let mut known = self.survey.lock();
         known.upgrade().unwrap_or_else(|| {
-            let survey = Arc::new(Mutex::new(Survey::new(Arc::clone(keys))));
+            let survey = Arc::new(RwLock::new(Survey::new(Arc::clone(keys))));
             *known = Arc::downgrade(&survey);
             survey
         })

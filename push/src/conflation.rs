@@ -1,7 +1,8 @@
 //! Delivering only the latest record of each key to a subscription that is behind.
 //!
-//! What waits in a channel log is conflated when it is read, and not when it is appended: subscribers that keep up read the
-//! log as it is and cost nothing more. What has left the log is conflated with a [`Survey`] of it.
+//! What waits is conflated when it is read, and not when it is appended: subscribers that keep up read the log as it is and
+//! cost nothing more. A [`Survey`] knows which records are the latest; what is read is held against it. So each record is
+//! looked at twice, however many messages it takes, and the first look is shared by all subscribers of the channel.
 //!
 //! Plain data: no lock, no clock, no IO.
 //!
@@ -10,7 +11,7 @@
 
 mod survey;
 
-use std::collections::HashSet;
+use std::ops::Range;
 
 use bytes::Bytes;
 use tailcast_proto::Offset;
@@ -18,74 +19,89 @@ use tailcast_proto::Offset;
 pub(crate) use self::survey::{Survey, SurveyKeys};
 use crate::channel_log::Chunk;
 
+/// Reads the latest records of a log, chunk after chunk.
+#[derive(Debug)]
+pub(crate) struct LatestReader<'a> {
+    survey: &'a Survey,
+    until: Offset,
+    budget: usize,
+    out: &'a mut Vec<Bytes>,
+    read: LatestRead,
+}
+
 /// What a reader of the latest records took.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Latest {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LatestRead {
     pub(crate) deliveries: u64,
     /// How many records before `next` were left out.
     pub(crate) skipped: u64,
     /// Up to where the reader has seen the log.
     pub(crate) next: Offset,
     /// Whether the budget ended before the latest records did.
-    pub(crate) more: bool,
+    pub(crate) is_full: bool,
     /// The timestamp of the newest delivery; `None` when there is none.
     pub(crate) timestamp_ms: Option<i64>,
 }
 
-/// A delivery, by the number of its chunk and its number there.
-type Place = (usize, usize);
+impl<'a> LatestReader<'a> {
+    /// Starts at an offset, to read what is before `until`: up to `budget` bytes but at least one record, appended to `out`.
+    pub(crate) fn new(
+        survey: &'a Survey,
+        (from, until): (Offset, Offset),
+        budget: usize,
+        out: &'a mut Vec<Bytes>,
+    ) -> Self {
+        let read = LatestRead { deliveries: 0, skipped: 0, next: from, is_full: false, timestamp_ms: None };
+        Self { survey, until, budget, out, read }
+    }
 
-/// Hands out the latest record of each key in `from` ≤ offset < `until`, the oldest of them first, up to `budget` bytes but
-/// at least one. `chunks` have every record of the channel in that range.
-///
-/// Takes time in proportion to the records in the range.
-pub(crate) fn latest(
-    chunks: &[Chunk],
-    (from, until): (Offset, Offset),
-    mut budget: usize,
-    out: &mut Vec<Bytes>,
-) -> Latest {
-    let (places, mut unread) = latest_places(chunks, (from, until));
-    let mut latest = Latest { deliveries: 0, skipped: 0, next: from, more: false, timestamp_ms: None };
-    for run in places.chunk_by(|one, next| one.0 == next.0 && one.1 + 1 == next.1) {
-        let (chunk, first) = (&chunks[run[0].0], run[0].1);
-        let fits = |count: &usize| {
-            latest.deliveries == 0 && *count == 1 || chunk.slice(first..first + count).len() <= budget
-        };
-        let taken = (1..=run.len()).take_while(fits).last().unwrap_or(0);
-        if taken > 0 {
-            let bytes = chunk.slice(first..first + taken);
-            budget = budget.saturating_sub(bytes.len());
-            out.push(bytes);
-            latest.deliveries += taken as u64;
-            latest.next = chunk.offset(first + taken - 1).next();
-            latest.timestamp_ms = Some(chunk.timestamp_ms);
-        }
-        if taken < run.len() {
-            latest.more = true;
-            break;
-        }
+    /// Goes on from what an earlier one took.
+    pub(crate) fn after(mut self, read: LatestRead) -> Self {
+        self.read = read;
+        self
     }
-    if latest.more {
-        // Those behind the last delivery are not left out: they are still to come, or to be counted.
-        unread = chunks.iter().map(|chunk| chunk.between(from, latest.next).len() as u64).sum();
-    }
-    latest.skipped = unread - latest.deliveries;
-    latest
-}
 
-/// Returns the latest record of each key, the oldest first, and how many records there are.
-fn latest_places(chunks: &[Chunk], (from, until): (Offset, Offset)) -> (Vec<Place>, u64) {
-    let (mut places, mut seen, mut records) = (Vec::new(), HashSet::new(), 0);
-    for (at, chunk) in chunks.iter().enumerate().rev() {
-        let numbers = chunk.between(from, until);
-        records += numbers.len() as u64;
-        places.extend(
-            numbers.rev().filter(|number| seen.insert(chunk.key(*number))).map(|number| (at, number)),
-        );
+    /// Takes what a chunk has. Returns whether there is room for more.
+    pub(crate) fn take(&mut self, chunk: &Chunk) -> bool {
+        let numbers = chunk.between(self.read.next, self.until);
+        // Neighbours go out as one slice.
+        let mut run = numbers.start..numbers.start;
+        for number in numbers {
+            let offset = chunk.offset(number);
+            if !self.survey.is_latest(chunk.key(number), offset) {
+                self.hand_out(chunk, &run);
+                run = number + 1..number + 1;
+                self.read.skipped += 1;
+                self.read.next = offset.next();
+                continue;
+            }
+            let bytes = chunk.bytes_of(run.start..number + 1);
+            if bytes > self.budget && self.read.deliveries + run.len() as u64 > 0 {
+                self.hand_out(chunk, &run);
+                self.read.is_full = true;
+                return false;
+            }
+            run.end = number + 1;
+            self.read.next = offset.next();
+        }
+        self.hand_out(chunk, &run);
+        true
     }
-    places.reverse();
-    (places, records)
+
+    /// Returns what was taken.
+    pub(crate) fn finish(self) -> LatestRead {
+        self.read
+    }
+
+    fn hand_out(&mut self, chunk: &Chunk, run: &Range<usize>) {
+        if run.is_empty() {
+            return;
+        }
+        self.budget = self.budget.saturating_sub(chunk.bytes_of(run.clone()));
+        self.out.push(chunk.slice(run.clone()));
+        self.read.deliveries += run.len() as u64;
+        self.read.timestamp_ms = Some(chunk.timestamp_ms);
+    }
 }
 
 #[cfg(test)]

@@ -61,14 +61,16 @@ enum CursorMode {
     Lossless,
     Conflated {
         pace: Option<Pace>,
-        /// What is known of the stretch that has left the log, while the cursor is in it.
+        /// It has not come to the end since it started before it.
+        is_resuming: bool,
+        /// What is known of what waits, while the cursor is behind.
         behind: Option<Behind>,
     },
 }
 
 /// Where a cursor starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum From {
+pub(crate) enum StartAt {
     /// At an offset.
     Offset(Offset),
     /// With the last values that the partition keeps.
@@ -144,13 +146,13 @@ impl Cursor {
         lease: Lease,
         channel: &Arc<NodeChannel>,
         encoding: Encoding,
-        (from, mode): (From, Mode),
+        (from, mode): (StartAt, Mode),
         ringer: Arc<Ringer>,
     ) -> Self {
         let head = lease.partition.head();
         let (next, source, snapshot_until) = match from {
-            From::Offset(offset) => (offset, Source::Log, None),
-            From::LastValues => (Offset::ZERO, Source::LastValues, Some(head)),
+            StartAt::Offset(offset) => (offset, Source::Log, None),
+            StartAt::LastValues => (Offset::ZERO, Source::LastValues, Some(head)),
         };
         // What the log has now is read by who reads on from the last values: it joins where it is.
         let attach_at = if snapshot_until.is_some() { head } else { next };
@@ -158,7 +160,9 @@ impl Cursor {
         let mode = match mode {
             Mode::Lossless => CursorMode::Lossless,
             Mode::Conflated { interval } => {
-                CursorMode::Conflated { pace: interval.map(Pace::new), behind: None }
+                // What was missed is not history to be told, however little it is.
+                let is_resuming = snapshot_until.is_none() && next < head;
+                CursorMode::Conflated { pace: interval.map(Pace::new), is_resuming, behind: None }
             }
         };
         Self { lease, log, ringer, mode, next, source, snapshot_until, reported: next }
@@ -238,15 +242,14 @@ impl Cursor {
         self.source = Source::Log;
         match page {
             Ok(page) => self.source = Source::Page(Arc::downgrade(page)),
-            Err(PageError::Expired { low }) if low > self.next => {
+            Err(PageError::Expired { low }) if low <= self.next => self.forget_before(low),
+            Err(PageError::Expired { low }) => {
                 let lost = Lost { first: self.next, next: low };
                 self.next = low;
                 self.forget_before(low);
                 // Of a snapshot nothing was promised but the latest values, which are further on.
                 return Ok((!self.is_in_snapshot()).then_some(lost));
             }
-            // The page was asked for again: what was below the answer is not any more.
-            Err(PageError::Expired { .. }) => {}
             Err(gone @ (PageError::Truncated | PageError::Closed | PageError::Recreated)) => {
                 return Err(gone);
             }

@@ -128,7 +128,7 @@ async fn a_rate_limit_goes_with_conflation_only(broker: Broker) {
     check(&mut subscriber, asked(conflated, -1.0), invalid, "max_rate", "-1").await;
     check(&mut subscriber, asked(conflated, f64::NAN), invalid, "max_rate", "NaN").await;
     check(&mut subscriber, asked(conflated, 1_001.0), invalid, "max_rate", "1000").await;
-    check(&mut subscriber, asked(conflated, 0.000_1), invalid, "max_rate", "0.001").await;
+    check(&mut subscriber, asked(conflated, 0.000_1), invalid, "max_rate", "0.1").await;
     check(&mut subscriber, asked(77, 0.0), invalid, "mode", "77").await;
 
     let subscribed = subscriber.try_subscribe(asked(conflated, 2.5)).await.expect("that is allowed");

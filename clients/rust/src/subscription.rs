@@ -30,13 +30,13 @@ pub enum Mode {
     },
 }
 
-/// How often the latest record of a key is delivered at most: 0.001 to 1,000 times a second.
+/// How often the latest record of a key is delivered at most: 0.1 to 1,000 times a second.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
 pub struct MaxRate(f64);
 
 /// Why a number is not a rate that a subscription can have.
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
-#[error("{0} is not a rate; one is from 0.001 to 1000 per second")]
+#[error("{0} is not a rate; one is from 0.1 to 1000 per second")]
 pub struct MaxRateError(f64);
 
 /// Where a subscription starts.
@@ -128,9 +128,9 @@ impl MaxRate {
     ///
     /// # Errors
     ///
-    /// When it is below 0.001, above 1,000 or no number.
+    /// When it is below 0.1, above 1,000 or no number.
     pub fn per_second(rate: f64) -> Result<Self, MaxRateError> {
-        if (0.001..=1000.0).contains(&rate) { Ok(Self(rate)) } else { Err(MaxRateError(rate)) }
+        if (0.1..=1000.0).contains(&rate) { Ok(Self(rate)) } else { Err(MaxRateError(rate)) }
     }
 
     /// Returns the rate in deliveries per second.
@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn a_rate_is_a_number_that_a_node_takes() {
-        for rate in [0.001, 2.5, 1000.0] {
+        for rate in [0.1, 2.5, 1000.0] {
             assert_eq!(MaxRate::per_second(rate).map(MaxRate::get), Ok(rate));
         }
         // JSON has no way to write the last two.

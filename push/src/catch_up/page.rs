@@ -45,19 +45,20 @@ impl Page {
         size_of::<Self>() + self.batch.as_ref().map_or(0, RecordBatch::memory)
     }
 
-    /// Encodes what a channel has from `next` on and `is_wanted`, up to `budget` bytes but at least one record, and appends
-    /// it to `out`.
+    /// Encodes what a channel has at or after `next`, before `until`, and `is_wanted`: up to `budget` bytes but at least one
+    /// record, appended to `out`.
     pub(crate) fn read(
         &self,
-        next: Offset,
+        (next, until): (Offset, Offset),
         budget: usize,
         (channel, encoding, partition): (&NodeChannel, Encoding, PartitionId),
         is_wanted: impl Fn(KeyHash, Offset) -> bool,
         out: &mut Vec<Bytes>,
     ) -> PageRead {
         let mut encoded = BytesMut::new();
-        let mut read = PageRead { deliveries: 0, skipped: 0, next: self.to, more: false };
+        let mut read = PageRead { deliveries: 0, skipped: 0, next: self.to.min(until), more: false };
         let records = self.batch.iter().flat_map(|batch| batch.starting_at(next));
+        let records = records.take_while(|record| record.offset < until);
         for record in records.filter(|record| channel.channel.matches(record.key)) {
             if encoded.len() >= budget {
                 read.next = record.offset;

@@ -172,6 +172,21 @@ impl Chunk {
         }
     }
 
+    /// Returns how long the encodings of some deliveries are, by number, in bytes.
+    ///
+    /// # Panics
+    ///
+    /// When there are no deliveries with these numbers.
+    pub(crate) fn bytes_of(&self, numbers: Range<usize>) -> usize {
+        match &self.index {
+            Index::One(..) => self.bytes.len(),
+            Index::Many { ends, .. } => {
+                let start = numbers.start.checked_sub(1).map_or(0, |before| ends[before].1);
+                (ends[numbers.end - 1].1 - start) as usize
+            }
+        }
+    }
+
     /// Returns the encodings of some deliveries, by number.
     ///
     /// # Panics

@@ -1,15 +1,16 @@
-//! Which record of each key of a channel is the latest, in a stretch of a partition that has left the log.
+//! Which record of each key of a channel is the latest.
 //!
-//! A conflated subscription that is far behind goes through the pages of that stretch twice: once to learn which records
-//! are the latest, and once to take those. What was learnt is shared by all subscribers of the channel, because a record
-//! that is the latest of its key from some offset on is so from every offset between the two. Memory is a few words for
-//! each key, and nothing of a record.
+//! A conflated subscription that is behind goes through what waits for it twice: once to learn which records are the latest,
+//! and once to take those; in the log, and in pages where the log no longer has it. What was learnt is shared by all
+//! subscribers of the channel, because a record that is the latest of its key from some offset on is so from every offset
+//! between the two. Memory is a few words for each key, and nothing of a record.
 //!
 //! Invariant: for each key, the survey has an offset of a record of that key. It may be too old, where nobody has surveyed
 //! yet or the bound was reached; then more is delivered than needed, and never less.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
+    hash::{BuildHasherDefault, Hasher},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -27,10 +28,14 @@ pub(crate) struct SurveyKeys {
     max: usize,
 }
 
+/// Takes a hash for what it is.
+#[derive(Debug, Default)]
+struct AsItIs(u64);
+
 /// Which record of each key is the latest.
 #[derive(Debug)]
 pub(crate) struct Survey {
-    latest: HashMap<KeyHash, Offset>,
+    latest: HashMap<KeyHash, Offset, BuildHasherDefault<AsItIs>>,
     /// What has been surveyed: every record at or after the first and before the second.
     range: Option<(Offset, Offset)>,
     keys: Arc<SurveyKeys>,
@@ -53,7 +58,7 @@ impl SurveyKeys {
 
 impl Survey {
     pub(crate) fn new(keys: Arc<SurveyKeys>) -> Self {
-        Self { latest: HashMap::new(), range: None, keys }
+        Self { latest: HashMap::default(), range: None, keys }
     }
 
     /// Notes a record. At the bound a key that is new is left out, and its records are delivered as they are.
@@ -86,6 +91,21 @@ impl Survey {
     /// Whether no newer record of the key is known.
     pub(crate) fn is_latest(&self, key: KeyHash, offset: Offset) -> bool {
         self.latest.get(&key).is_none_or(|latest| *latest <= offset)
+    }
+}
+
+impl Hasher for AsItIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        // A `KeyHash` writes a `u64`; this is for the trait.
+        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
     }
 }
 

@@ -34,6 +34,27 @@ fn chunks(batches: &[Vec<&str>]) -> Vec<Chunk> {
     batches.iter().map(chunk).collect()
 }
 
+/// Surveys everything, with room for every key.
+fn survey(chunks: &[Chunk]) -> Survey {
+    let mut survey = Survey::new(SurveyKeys::new(usize::MAX));
+    for chunk in chunks {
+        (0..chunk.len()).for_each(|number| survey.note(chunk.key(number), chunk.offset(number)));
+    }
+    survey
+}
+
+fn read(
+    chunks: &[Chunk],
+    (from, until): (Offset, Offset),
+    budget: usize,
+    out: &mut Vec<Bytes>,
+) -> LatestRead {
+    let survey = survey(chunks);
+    let mut reader = LatestReader::new(&survey, (from, until), budget, out);
+    let _is_full = chunks.iter().all(|chunk| reader.take(chunk));
+    reader.finish()
+}
+
 fn offsets(encoded: &[Bytes]) -> Vec<usize> {
     let message = v1::ServerMessage::decode(encoded.concat().as_slice()).expect("parts make a message");
     let offset = |frame: v1::Frame| match frame.frame {
@@ -49,18 +70,18 @@ fn offsets(encoded: &[Bytes]) -> Vec<usize> {
 fn the_latest_of_each_key_comes_in_the_order_of_offsets() {
     let chunks = chunks(&[vec!["a", "b", "a"], vec!["c"], vec!["a", "b"]]);
     let mut out = Vec::new();
-    let read = latest(&chunks, (offset(0), offset(6)), 1_000, &mut out);
+    let read = read(&chunks, (offset(0), offset(6)), 1_000, &mut out);
     assert_eq!(offsets(&out), [3, 4, 5]);
-    assert_eq!((read.deliveries, read.skipped, read.next, read.more), (3, 3, offset(6), false));
+    assert_eq!((read.deliveries, read.skipped, read.next, read.is_full), (3, 3, offset(6), false));
 }
 
 #[test]
 fn what_does_not_fit_is_neither_delivered_nor_counted_yet() {
     let chunks = chunks(&[vec!["a", "b", "a", "c", "b"]]);
     let mut out = Vec::new();
-    let read = latest(&chunks, (offset(0), offset(5)), 1, &mut out);
+    let read = read(&chunks, (offset(0), offset(5)), 1, &mut out);
     assert_eq!(offsets(&out), [2], "one comes however small the budget is");
-    assert_eq!((read.skipped, read.next, read.more), (2, offset(3), true));
+    assert_eq!((read.skipped, read.next, read.is_full), (2, offset(3), true));
 }
 
 proptest! {
@@ -76,10 +97,10 @@ proptest! {
         let from = from.min(keys.len());
         let (mut out, mut next, mut skipped) = (Vec::new(), offset(from), 0);
         for budget in budgets.iter().cycle() {
-            let read = latest(&chunks, (next, offset(keys.len())), *budget, &mut out);
-            assert!(read.next > next || !read.more, "it goes forward");
+            let read = read(&chunks, (next, offset(keys.len())), *budget, &mut out);
+            assert!(read.next > next || !read.is_full, "it goes forward");
             (next, skipped) = (read.next, skipped + read.skipped);
-            if !read.more {
+            if !read.is_full {
                 break;
             }
         }

@@ -1,139 +1,249 @@
 //! How a cursor reads for a conflated subscription.
 //!
-//! A client that keeps up gets the log as it is. One that is behind, because its socket had no room for the message before
-//! or because what waits does not fit into one, gets the latest record of each key. What has left the log is read twice
-//! from the pages of catch-up: first to survey which records are the latest, then to take those.
+//! A client that keeps up gets the log as it is. One that is behind (because it resumes, because its socket had no room for
+//! the message before, or because what waits does not fit into one) gets the latest record of each key. Before each message
+//! what was appended since is surveyed, in the log or, where that no longer has it, in pages of catch-up; then what is next
+//! is held against the survey.
 
 use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::{RwLock, RwLockReadGuard};
 use tailcast_proto::Offset;
 
-use super::{Conflated, Cursor, CursorMode, Gathered, Then, Turn};
+use super::{Conflated, Cursor, CursorMode, Gathered, Source, Then, Turn};
 use crate::{
     catch_up::Page,
-    conflation::{Survey, latest},
+    channel_log::Chunk,
+    conflation::{LatestRead, LatestReader, Survey},
 };
 
-/// What a cursor knows of the stretch that has left the log.
+/// What a cursor knows of what waits for it.
 #[derive(Debug)]
 pub(super) struct Behind {
-    survey: Arc<Mutex<Survey>>,
+    survey: Arc<RwLock<Survey>>,
     /// Where the cursor was when it began to survey.
     from: Offset,
-    /// Up to where it has surveyed; `None` when that is done.
-    at: Option<Offset>,
+    /// Up to where it knows which records are the latest.
+    at: Offset,
+    /// Whether the page that was asked for is to be surveyed, and not to be delivered from.
+    is_surveying: bool,
 }
 
+/// How many chunks are taken from a log under one lock.
+const CHUNKS_AT_ONCE: usize = 64;
+/// How many times that is done in one turn, so that one client's backlog does not hold a thread.
+const ROUNDS_MAX: usize = 64;
+
 impl Behind {
-    /// Returns where the survey goes on, while there is something to survey.
-    pub(super) fn surveying(&self) -> Option<Offset> {
+    /// Returns up to where it is known which records are the latest.
+    pub(super) fn at(&self) -> Offset {
         self.at
     }
 
-    pub(super) fn survey(&self) -> MutexGuard<'_, Survey> {
-        self.survey.lock()
+    /// Returns where the survey goes on, while it waits for a page.
+    pub(super) fn surveying(&self) -> Option<Offset> {
+        self.is_surveying.then_some(self.at)
     }
+
+    pub(super) fn survey(&self) -> RwLockReadGuard<'_, Survey> {
+        self.survey.read()
+    }
+}
+
+/// Whether what was looked for in the log is there.
+enum Found {
+    All,
+    /// There is more than one turn should do.
+    Part,
+    /// The log no longer has it, and neither has the window.
+    Gone,
 }
 
 impl Cursor {
     pub(super) fn gather_conflated(&mut self, turn: Turn, out: &mut Vec<Bytes>) -> Gathered {
-        let is_paced = matches!(self.mode, CursorMode::Conflated { pace: Some(_), .. });
-        if !is_paced && !turn.is_behind {
-            let (from, parts) = (self.next, out.len());
-            let gathered = self.gather_from_log(turn.budget, out);
-            match gathered.then {
-                Then::More => {
-                    out.truncate(parts);
-                    self.next = from;
-                }
-                Then::Page(_) => return gathered,
-                Then::Rest | Then::Later(_) => {
-                    self.has_caught_up();
-                    return gathered;
-                }
-            }
+        let CursorMode::Conflated { pace, is_resuming, .. } = &self.mode else {
+            return self.gather_from_log(turn.budget, out);
+        };
+        // A snapshot ends with what it has of a key, and not with a record beyond its end.
+        let is_plain = self.is_in_snapshot() || (pace.is_none() && !is_resuming && !turn.is_behind);
+        if !is_plain {
+            return self.gather_latest(turn, out);
         }
-        self.gather_latest(turn, out)
+        let (from, parts) = (self.next, out.len());
+        let gathered = self.gather_from_log(turn.budget, out);
+        match gathered.then {
+            Then::Rest => self.has_caught_up(),
+            // What waits does not fit into one message, or is not in the log any more.
+            Then::More | Then::Page(_) if !self.is_in_snapshot() => {
+                out.truncate(parts);
+                self.next = from;
+                self.source = Source::Log;
+                return self.gather_latest(turn, out);
+            }
+            Then::More | Then::Page(_) | Then::Later(_) => {}
+        }
+        gathered
     }
 
-    /// Hands out the latest record of each key that the log has from here on.
+    /// Hands out the latest record of each key from here on.
     fn gather_latest(&mut self, turn: Turn, out: &mut Vec<Bytes>) -> Gathered {
         // Before the log is read: what is appended in between is left for the next round.
         let head = self.lease.partition.head();
-        // A snapshot ends with what it has, and not with something that comes after its end.
-        let end = self.snapshot_until.map_or(head, |until| until.min(head));
-        let until = match self.round(turn.now, end) {
+        let until = match self.round(turn.now, head) {
             Ok(until) => until,
             Err(due) => return Gathered { then: Then::Later(due), ..Gathered::default() },
         };
-        let chunks = loop {
-            match self.log.chunks(|chunks| chunks.unread(self.next)) {
-                Some(chunks) => break chunks,
-                None if self.next >= self.lease.partition.tail() => {
-                    self.lease.partition.extend_back(&self.log, self.next);
-                }
-                None => return self.ask(),
+        if self.next >= until {
+            // What the round was for is gone from Kafka, or there is nothing.
+            self.reached(false, turn.now);
+            if self.next < head {
+                return Gathered { then: Then::More, ..Gathered::default() };
             }
-        };
-        self.has_caught_up();
+            self.has_caught_up();
+            return Gathered::default();
+        }
+        match self.survey_log(until) {
+            Found::All => {}
+            Found::Part => return Gathered { then: Then::More, ..Gathered::default() },
+            Found::Gone => return self.ask(),
+        }
         let from = self.next;
-        let latest = latest(&chunks, (from, until), turn.budget, out);
-        self.next = if latest.more { latest.next } else { latest.next.max(until) };
-        self.reached(latest.deliveries > 0, turn.now);
-        let conflated = Conflated { first: from, next: self.next, records: latest.skipped };
-        Gathered {
-            deliveries: latest.deliveries,
-            timestamp_ms: latest.timestamp_ms,
-            conflated: (latest.skipped > 0).then_some(conflated),
+        let (read, found) = self.read_latest(until, turn.budget, out);
+        self.next = match found {
+            Found::All if !read.is_full => read.next.max(until),
+            Found::All | Found::Part | Found::Gone => read.next,
+        };
+        self.reached(read.deliveries > 0, turn.now);
+        let then = match found {
+            Found::Gone if read.deliveries == 0 && read.skipped == 0 => return self.ask(),
             // A round that began earlier ends before the head, and the next one may have to wait.
-            then: if latest.more || self.next < head { Then::More } else { Then::Rest },
+            _ if self.next < head => Then::More,
+            _ => Then::Rest,
+        };
+        if then == Then::Rest {
+            self.has_caught_up();
+        }
+        let conflated = Conflated { first: from, next: self.next, records: read.skipped };
+        Gathered {
+            deliveries: read.deliveries,
+            timestamp_ms: read.timestamp_ms,
+            conflated: (read.skipped > 0).then_some(conflated),
+            then,
         }
     }
 
-    /// Finds out where a survey of what has left the log goes on, and whether it is done.
-    pub(super) fn look_ahead(&mut self) {
-        // What a snapshot has of a key is not left out for something that comes after its end, and that is near.
-        if self.is_in_snapshot() {
-            return;
+    /// Finds out which records before `until` are the latest, as far as the log has them.
+    fn survey_log(&mut self, until: Offset) -> Found {
+        for _ in 0..ROUNDS_MAX {
+            let at = {
+                let next = self.next;
+                let Some(behind) = self.behind() else { return Found::All };
+                behind.is_surveying = false;
+                behind.at = behind.at.max(next);
+                behind.at = behind.survey.read().skip(behind.at).max(behind.at);
+                behind.at
+            };
+            if at >= until {
+                return Found::All;
+            }
+            let Some(chunks) = self.unread(at) else {
+                if let Some(behind) = self.behind() {
+                    behind.is_surveying = true;
+                }
+                return Found::Gone;
+            };
+            // Fewer than asked for are all that there are.
+            let to = match chunks.last() {
+                Some(last) if chunks.len() == CHUNKS_AT_ONCE => last.last_offset().next().min(until),
+                Some(_) | None => until,
+            };
+            let Some(behind) = self.behind() else { return Found::All };
+            let mut survey = behind.survey.write();
+            for chunk in &chunks {
+                chunk.between(at, to).for_each(|number| survey.note(chunk.key(number), chunk.offset(number)));
+            }
+            survey.cover(behind.from, to);
+            drop(survey);
+            behind.at = to;
         }
-        // Read before the mode is borrowed for change. The window's tail counts too: the log can be completed from there.
-        let log_from = self.log.chunks(|chunks| chunks.complete_from()).min(self.lease.partition.tail());
-        let CursorMode::Conflated { behind, .. } = &mut self.mode else { return };
-        let keys = self.lease.partition.survey_keys();
-        let behind = behind.get_or_insert_with(|| Behind {
-            survey: self.log.survey(keys),
+        Found::Part
+    }
+
+    /// Hands out what is the latest before `until`, as far as the log has it and the budget goes.
+    fn read_latest(&mut self, until: Offset, budget: usize, out: &mut Vec<Bytes>) -> (LatestRead, Found) {
+        let (mut left, parts) = (budget, out.len());
+        let mut read =
+            LatestRead { deliveries: 0, skipped: 0, next: self.next, is_full: false, timestamp_ms: None };
+        for _ in 0..ROUNDS_MAX {
+            let Some(chunks) = self.unread(read.next) else { return (read, Found::Gone) };
+            let Some(behind) = self.behind() else { return (read, Found::All) };
+            let survey = behind.survey.read();
+            let mut reader = LatestReader::new(&survey, (read.next, until), left, out).after(read);
+            let has_room = chunks.iter().all(|chunk| reader.take(chunk));
+            read = reader.finish();
+            drop(survey);
+            let is_all = chunks.len() < CHUNKS_AT_ONCE || read.next >= until;
+            if !has_room || is_all {
+                return (read, Found::All);
+            }
+            left = budget.saturating_sub(out[parts..].iter().map(Bytes::len).sum());
+        }
+        (read, Found::Part)
+    }
+
+    /// Returns the next chunks of the log, completed from the window where that has them; `None` when neither has them.
+    fn unread(&self, at: Offset) -> Option<Vec<Chunk>> {
+        loop {
+            match self.log.chunks(|chunks| chunks.unread(at, CHUNKS_AT_ONCE)) {
+                Some(chunks) => return Some(chunks),
+                None if at >= self.lease.partition.tail() => {
+                    self.lease.partition.extend_back(&self.log, at);
+                }
+                None => return None,
+            }
+        }
+    }
+
+    /// Returns what is known of what waits; begins to look where the cursor is.
+    fn behind(&mut self) -> Option<&mut Behind> {
+        let CursorMode::Conflated { behind, .. } = &mut self.mode else { return None };
+        Some(behind.get_or_insert_with(|| Behind {
+            survey: self.log.survey(self.lease.partition.survey_keys()),
             from: self.next,
-            at: Some(self.next),
-        });
-        if let Some(at) = behind.at {
-            let at = behind.survey.lock().skip(at);
-            behind.at = (at < log_from).then_some(at);
-        }
+            at: self.next,
+            is_surveying: false,
+        }))
     }
 
     /// Notes which records of a page are the latest, if that is what the page was asked for. Returns whether it was.
     pub(super) fn survey(&mut self, page: &Page) -> bool {
         let CursorMode::Conflated { behind: Some(behind), .. } = &mut self.mode else { return false };
-        let Some(at) = behind.at else { return false };
-        let mut survey = behind.survey.lock();
-        page.survey(at, &self.log.channel, |key, offset| survey.note(key, offset));
-        survey.cover(behind.from, page.to);
-        behind.at = Some(at.max(page.to));
+        if !std::mem::take(&mut behind.is_surveying) {
+            return false;
+        }
+        // Another cursor may have been here since.
+        let at = behind.survey.read().skip(behind.at).max(behind.at);
+        if at < page.to {
+            let mut survey = behind.survey.write();
+            page.survey(at, &self.log.channel, |key, offset| survey.note(key, offset));
+            survey.cover(behind.from, page.to);
+        }
+        behind.at = at.max(page.to);
         true
     }
 
     /// What is before `low` is gone from Kafka, and is not surveyed either.
     pub(super) fn forget_before(&mut self, low: Offset) {
         if let CursorMode::Conflated { behind: Some(behind), .. } = &mut self.mode {
-            behind.at = behind.at.map(|at| at.max(low));
+            behind.at = behind.at.max(low);
         }
     }
 
     fn has_caught_up(&mut self) {
-        if let CursorMode::Conflated { behind, .. } = &mut self.mode {
+        if let CursorMode::Conflated { behind, is_resuming, .. } = &mut self.mode {
             *behind = None;
+            *is_resuming = false;
         }
     }
 

@@ -29,24 +29,30 @@ impl Cursor {
     }
 
     pub(super) fn ask(&mut self) -> Gathered {
-        self.look_ahead();
         self.source = Source::Awaited;
         Gathered { then: Then::Page(self.wanted()), ..Gathered::default() }
     }
 
     pub(super) fn gather_from_page(&mut self, page: &Page, budget: usize, out: &mut Vec<Bytes>) -> Gathered {
         if self.survey(page) {
-            return self.ask();
+            self.source = Source::Log;
+            return Gathered { then: Then::More, ..Gathered::default() };
         }
         let from = self.next;
         let channel = (&*self.log.channel, self.log.encoding, self.lease.partition.id);
         let read = match &self.mode {
             CursorMode::Conflated { behind: Some(behind), .. } => {
                 let survey = behind.survey();
-                page.read(from, budget, channel, |key, offset| survey.is_latest(key, offset), out)
+                page.read(
+                    (from, behind.at()),
+                    budget,
+                    channel,
+                    |key, offset| survey.is_latest(key, offset),
+                    out,
+                )
             }
             CursorMode::Conflated { behind: None, .. } | CursorMode::Lossless => {
-                page.read(from, budget, channel, |_, _| true, out)
+                page.read((from, page.to), budget, channel, |_, _| true, out)
             }
         };
         self.next = self.next.max(read.next);

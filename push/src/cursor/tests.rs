@@ -43,7 +43,7 @@ fn cursor(partition: &Arc<Partition>, name: &str, next: i64, mode: Mode) -> Curs
     let channel = name.parse().expect("tests name channels");
     let channel = Arc::new(NodeChannel { channel, alias: 3, home: None });
     let ringer = Ringer::new(Arc::new(Doorbell::default()), CursorId(0));
-    Cursor::new(Lease::of(partition), &channel, PROTO, (From::Offset(offset(next)), mode), ringer)
+    Cursor::new(Lease::of(partition), &channel, PROTO, (StartAt::Offset(offset(next)), mode), ringer)
 }
 
 fn offsets(encoded: &[Bytes]) -> Vec<i64> {
@@ -342,6 +342,46 @@ fn a_conflated_subscriber_that_keeps_up_gets_every_record() {
     outcome.gather(&mut cursor, Turn { is_behind: true, ..turn });
     assert_eq!(outcome.delivered, [0, 1, 2, 4, 6]);
     assert_eq!(outcome.conflated, [Conflated { first: offset(3), next: offset(7), records: 2 }]);
+}
+
+#[test]
+fn what_leaves_the_log_while_a_conflated_subscriber_catches_up_is_conflated_too() {
+    // It was surveyed once, up to where the log began then. What the window dropped while that was delivered came as it was:
+    // a client slower than its topic got ever more history.
+    let mut kafka =
+        Kafka { records: (0..40).map(|at| (at, if at % 2 == 0 { "a" } else { "b" })).collect(), low: 0 };
+    let partition = partition(40);
+    let mut cursor = cursor(&partition, "t/*", 0, Mode::Conflated { interval: None });
+    let (mut outcome, turn) = (Outcome::default(), Turn { budget: 1, is_behind: true, now: Instant::now() });
+    for round in 0..20 {
+        let records: Vec<_> =
+            (0..10).map(|at| (40 + round * 10 + at, if at % 2 == 0 { "a" } else { "b" })).collect();
+        kafka.records.extend(&records);
+        partition.append(batch(&records));
+        while partition.evict_oldest() {}
+        // The client takes one record in each round.
+        let delivered = outcome.delivered.len();
+        while outcome.delivered.len() == delivered {
+            outcome.answer(&mut cursor, &kafka, 8);
+            outcome.gather(&mut cursor, turn);
+        }
+        let at = *outcome.delivered.last().expect("it took one");
+        assert!(at >= 40 + round * 10 - 2, "it got {at} when the latest two were {:?}", &records[8..]);
+    }
+}
+
+#[test]
+fn a_resume_within_the_window_gets_the_latest_too() {
+    let partition = partition(0);
+    partition.append(batch(&[(0, "a"), (1, "b"), (2, "a")]));
+    let mut cursor = cursor(&partition, "t/*", 0, Mode::Conflated { interval: None });
+    let (mut outcome, turn) =
+        (Outcome::default(), Turn { budget: 1_000, is_behind: false, now: Instant::now() });
+    assert_eq!(outcome.gather(&mut cursor, turn), Then::Rest);
+    assert_eq!(outcome.delivered, [1, 2]);
+    partition.append(batch(&[(3, "a"), (4, "a")]));
+    outcome.gather(&mut cursor, turn);
+    assert_eq!(outcome.delivered, [1, 2, 3, 4], "from then on it keeps up");
 }
 
 #[test]

@@ -65,8 +65,9 @@ pub(crate) struct Refusal {
 /// The most commands in one message, each of which may be answered at more length than it was asked.
 const LINES_MAX: usize = 128;
 /// The rates that a conflated subscription may be limited to, in deliveries per key and second. Above a thousand there is
-/// nothing to be limited, and below one in a quarter of an hour it is no stream.
-const MAX_RATES: RangeInclusive<f64> = 0.001..=1_000.0;
+/// nothing to be limited. Below one in ten seconds what waits for its round would leave the window of a busy partition, and
+/// would have to be read from Kafka again for a client that keeps up.
+const MAX_RATES: RangeInclusive<f64> = 0.1..=1_000.0;
 /// The longest name and version of a client, in bytes.
 const CLIENT_TEXT_BYTES_MAX: usize = 128;
 
@@ -304,7 +305,7 @@ mod tests {
         check(r#"{"subscribe":{"channel":{"topic":"q","prefix":""}}}"#, r#"field: "channel.prefix""#);
         check(r#"{"subscribe":{"channel":{"topic":"q"}}}"#, r#"field: "channel.keys""#);
         check(r#"{"subscribe":{"name":"q/a","maxRate":2}}"#, r#"field: "max_rate""#);
-        for rate in ["-1", "1e-9", "1001", r#""NaN""#, r#""Infinity""#] {
+        for rate in ["-1", "0.05", "1001", r#""NaN""#, r#""Infinity""#] {
             let conflated = format!(
                 r#"{{"subscribe":{{"name":"q/a","mode":"DELIVERY_MODE_CONFLATED","maxRate":{rate}}}}}"#
             );

@@ -14,7 +14,7 @@ use self::checks::{check_epoch, check_partitions, last_values, not_found};
 use super::command::{Refusal, Request, Start};
 use crate::{
     channel_log::NodeChannel,
-    cursor::From,
+    cursor::StartAt,
     hub::{Hub, Lease, LeaseError},
     kafka_offsets::OffsetsError,
 };
@@ -34,7 +34,7 @@ pub(crate) struct Started {
     /// How many partitions the topic has.
     pub(crate) partition_count: u32,
     /// Each partition of the channel, with where it starts.
-    pub(crate) partitions: Vec<(Lease, From)>,
+    pub(crate) partitions: Vec<(Lease, StartAt)>,
     pub(crate) outcome: Outcome,
     pub(crate) lost: Vec<v1::LostRange>,
 }
@@ -42,7 +42,7 @@ pub(crate) struct Started {
 /// Where one partition starts, and how it got there.
 struct PartitionStart {
     lease: Lease,
-    from: From,
+    from: StartAt,
     outcome: Outcome,
     lost: Option<v1::LostRange>,
 }
@@ -166,7 +166,12 @@ impl Starter {
             }
             Start::Snapshot => {
                 last_values(&lease, &topic.name).await?;
-                Ok(PartitionStart { lease, from: From::LastValues, outcome: Outcome::Snapshot, lost: None })
+                Ok(PartitionStart {
+                    lease,
+                    from: StartAt::LastValues,
+                    outcome: Outcome::Snapshot,
+                    lost: None,
+                })
             }
             Start::Position(position) => match position.offsets.get(&id) {
                 Some(next) => self.resume(lease, *next).await,
@@ -217,14 +222,14 @@ impl Starter {
 impl PartitionStart {
     /// Starts at the end.
     fn live(lease: Lease, head: Offset) -> Self {
-        Self { lease, from: From::Offset(head), outcome: Outcome::Live, lost: None }
+        Self { lease, from: StartAt::Offset(head), outcome: Outcome::Live, lost: None }
     }
 
     /// Starts at an offset that Kafka has.
     fn at(lease: Lease, next: Offset) -> Self {
         let is_in_window = next >= lease.partition.tail();
         let outcome = if is_in_window { Outcome::Resumed } else { Outcome::CatchingUp };
-        Self { lease, from: From::Offset(next), outcome, lost: None }
+        Self { lease, from: StartAt::Offset(next), outcome, lost: None }
     }
 }
 
@@ -239,19 +244,19 @@ fn severity(outcome: Outcome) -> u8 {
     }
 }
 
-impl std::convert::From<Refusal> for Obstacle {
+impl From<Refusal> for Obstacle {
     fn from(refusal: Refusal) -> Self {
         Self::Refused(refusal)
     }
 }
 
-impl std::convert::From<OffsetsError> for Obstacle {
+impl From<OffsetsError> for Obstacle {
     fn from(error: OffsetsError) -> Self {
         Self::Refused(Refusal::unavailable(error.to_string()))
     }
 }
 
-impl std::convert::From<LeaseError> for Obstacle {
+impl From<LeaseError> for Obstacle {
     fn from(error: LeaseError) -> Self {
         match error {
             LeaseError::OtherEpoch { found } => Self::OtherEpoch { found },

@@ -108,7 +108,7 @@ proptest! {
         let ringer = Ringer::new(Arc::new(Doorbell::default()), CursorId(0));
         let lease = Lease::of(&log.partition);
         let started_at = log.partition.head();
-        let mut cursor = Cursor::new(lease, &node_channel, PROTO, (From::LastValues, mode), ringer);
+        let mut cursor = Cursor::new(lease, &node_channel, PROTO, (StartAt::LastValues, mode), ringer);
         let mut outcome = Outcome::default();
         let mut ended_at = None;
 

@@ -25,14 +25,26 @@ pub(crate) struct Batch {
     pub(crate) timestamp_ms: Option<i64>,
 }
 
+/// After so many turns in which cursors looked at much and found nothing to deliver, the session lets others go first.
+const FRUITLESS_MAX: usize = 8;
+
 impl Subscriptions {
     /// Hands out what the cursors have not handed out, in turn, up to the turn's budget but at least one delivery.
     pub(crate) fn gather(&mut self, turn: Turn) -> Batch {
-        let mut batch = Batch::default();
+        let (mut batch, mut fruitless) = (Batch::default(), 0);
         while batch.bytes < turn.budget
+            && fruitless < FRUITLESS_MAX
             && let Some(id) = self.ready.pop_front()
         {
+            let before = batch.bytes;
             self.gather_one(id, Turn { budget: turn.budget - batch.bytes, ..turn }, &mut batch);
+            fruitless += usize::from(batch.bytes == before && self.ready.back() == Some(&id));
+        }
+        if fruitless == FRUITLESS_MAX
+            && let Some(id) = self.ready.front()
+        {
+            // Others have their turn; this session goes on at once.
+            self.cursors[id.0].cursor.ringer().alert();
         }
         batch
     }
