@@ -6,6 +6,8 @@ mod distribution;
 
 mod trouble;
 
+mod verdict;
+
 mod text;
 
 #[cfg(test)]
@@ -21,6 +23,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use self::{
     distribution::Percentiles,
     trouble::{Conflated, SlowReaders, StormFound},
+    verdict::Verdict,
 };
 use crate::{interval::Count, servers::CpuStretch, tally::Second, threshold::Kept};
 
@@ -61,18 +64,6 @@ pub(crate) struct Report {
     pub(crate) notes: Vec<String>,
     /// The run second by second.
     pub(crate) timeline: Vec<Second>,
-}
-
-/// What it comes down to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Verdict {
-    Clean,
-    /// Something was lost, repeated, out of order or corrupt, or the run could not be completed.
-    Violated,
-    /// Loadgen was too slow to be believed.
-    Saturated,
-    ThresholdFailed,
 }
 
 /// What was asked for.
@@ -214,18 +205,6 @@ impl Violations {
             ("miscounted", self.miscounted),
             ("connections_ended", self.connections_ended),
         ]
-    }
-}
-
-impl Verdict {
-    /// Returns the exit code that says it.
-    pub(crate) fn exit_code(self) -> u8 {
-        match self {
-            Self::Clean => 0,
-            Self::Violated => 1,
-            Self::Saturated => 98,
-            Self::ThresholdFailed => 99,
-        }
     }
 }
 

@@ -111,7 +111,7 @@ impl Run<'_> {
         };
         let (bounds, baseline) = (cli.output.thresholds.iter(), self.baseline.as_ref());
         report.thresholds = bounds.map(|bound| bound.judge(&report, baseline)).collect();
-        report.verdict = verdict(&report);
+        report.verdict = Verdict::of(&report);
         Results { report, latency: self.tally.latencies.regular }
     }
 
@@ -179,20 +179,6 @@ impl Run<'_> {
     }
 }
 
-/// What was wrong comes first: it is true however late loadgen was. Thresholds mean nothing when it was too late.
-fn verdict(report: &Report) -> Verdict {
-    let nothing = report.events.acknowledged == 0;
-    if !report.violations.is_empty() || !report.incidents.is_empty() || nothing {
-        Verdict::Violated
-    } else if !report.loadgen.saturated.is_empty() {
-        Verdict::Saturated
-    } else if report.thresholds.iter().any(|threshold| !threshold.kept) {
-        Verdict::ThresholdFailed
-    } else {
-        Verdict::Clean
-    }
-}
-
 /// Returns how many CPUs loadgen could use.
 fn cpus_max(cli: &Cli) -> f64 {
     let there_are = std::thread::available_parallelism().map_or(1, usize::from) as u64;
@@ -229,45 +215,5 @@ fn asked(cli: &Cli, publishers: u64) -> Asked {
             (Some(_), Publishers::Unary) => format!("{publishers} unary publishers through ingest"),
             (None, _) => format!("{publishers} publishers straight to Kafka"),
         },
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{report::sample, threshold::Kept};
-
-    #[track_caller]
-    fn check(change: impl FnOnce(&mut Report), expected: Verdict) {
-        let mut report = sample::bare();
-        change(&mut report);
-        assert_eq!(verdict(&report), expected);
-    }
-
-    fn fail(report: &mut Report) {
-        report.thresholds.push(Kept { threshold: "lost==0".into(), value: None, bound: None, kept: false });
-    }
-
-    #[test]
-    fn what_is_wrong_comes_before_being_saturated_and_that_before_thresholds() {
-        check(|_| {}, Verdict::Clean);
-        check(fail, Verdict::ThresholdFailed);
-        check(
-            |report| {
-                fail(report);
-                report.loadgen.saturated.push("late".into());
-            },
-            Verdict::Saturated,
-        );
-        check(
-            |report| {
-                report.loadgen.saturated.push("late".into());
-                report.violations.repeated = 1;
-            },
-            Verdict::Violated,
-        );
-        check(|report| report.incidents.push("a publisher ended".into()), Verdict::Violated);
-        check(|report| report.events.acknowledged = 0, Verdict::Violated);
-        check(|report| report.notes.push("a server was restarted".into()), Verdict::Clean);
     }
 }

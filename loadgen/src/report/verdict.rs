@@ -1,0 +1,85 @@
+//! What a run comes down to.
+
+use serde::{Deserialize, Serialize};
+
+use super::Report;
+
+/// What it comes down to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Verdict {
+    Clean,
+    /// Something was lost, repeated, out of order or corrupt, or the run could not be completed.
+    Violated,
+    /// Loadgen was too slow to be believed.
+    Saturated,
+    ThresholdFailed,
+}
+
+impl Verdict {
+    /// Returns what a report comes down to.
+    ///
+    /// What was wrong comes first: it is true however late loadgen was. Thresholds mean nothing when it was too late.
+    pub(crate) fn of(report: &Report) -> Self {
+        let nothing = report.events.acknowledged == 0;
+        if !report.violations.is_empty() || !report.incidents.is_empty() || nothing {
+            Self::Violated
+        } else if !report.loadgen.saturated.is_empty() {
+            Self::Saturated
+        } else if report.thresholds.iter().any(|threshold| !threshold.kept) {
+            Self::ThresholdFailed
+        } else {
+            Self::Clean
+        }
+    }
+
+    /// Returns the exit code that says it.
+    pub(crate) fn exit_code(self) -> u8 {
+        match self {
+            Self::Clean => 0,
+            Self::Violated => 1,
+            Self::Saturated => 98,
+            Self::ThresholdFailed => 99,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{report::sample, threshold::Kept};
+
+    #[track_caller]
+    fn check(change: impl FnOnce(&mut Report), expected: Verdict) {
+        let mut report = sample::bare();
+        change(&mut report);
+        assert_eq!(Verdict::of(&report), expected);
+    }
+
+    fn fail(report: &mut Report) {
+        report.thresholds.push(Kept { threshold: "lost==0".into(), value: None, bound: None, kept: false });
+    }
+
+    #[test]
+    fn what_is_wrong_comes_before_being_saturated_and_that_before_thresholds() {
+        check(|_| {}, Verdict::Clean);
+        check(fail, Verdict::ThresholdFailed);
+        check(
+            |report| {
+                fail(report);
+                report.loadgen.saturated.push("late".into());
+            },
+            Verdict::Saturated,
+        );
+        check(
+            |report| {
+                report.loadgen.saturated.push("late".into());
+                report.violations.repeated = 1;
+            },
+            Verdict::Violated,
+        );
+        check(|report| report.incidents.push("a publisher ended".into()), Verdict::Violated);
+        check(|report| report.events.acknowledged = 0, Verdict::Violated);
+        check(|report| report.notes.push("a server was restarted".into()), Verdict::Clean);
+    }
+}
