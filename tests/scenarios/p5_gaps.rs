@@ -3,12 +3,13 @@
 use std::ops::Range;
 
 use tailcast_proto::push::v1::{
-    Error, ErrorCode, LostRange, Outcome, Subscribed, UnsubscribeReason, Unsubscribed,
+    Error, ErrorCode, LostRange, Outcome, SkipReason, Skipped, Subscribed, UnsubscribeReason, Unsubscribed,
 };
 use tailcast_proto::{Epoch, Offset, PartitionId, Position};
 use tailcast_tests::broker::Broker;
 use tailcast_tests::cluster::Cluster;
 use tailcast_tests::deadline::eventually;
+use tailcast_tests::socket::Wire;
 use tailcast_tests::start::{earliest, live, position};
 use tailcast_tests::subscriber::{Received, Subscriber, request};
 
@@ -29,6 +30,8 @@ tailcast_tests::scenarios! {
         records_of_added_partitions_are_not_missed
         a_key_that_moves_is_followed_and_nothing_in_its_old_partition_is_missed
         a_position_names_only_partitions_that_the_key_can_have_been_in
+        // The in-process broker forgets in its own time.
+        what_retention_removes_while_a_subscriber_is_behind_is_said_once_and_the_rest_comes
     }
 }
 
@@ -215,4 +218,40 @@ async fn go_on(subscriber: &mut Subscriber, ended: &Unsubscribed) -> Subscribed 
     let known =
         |answer: &Result<_, Error>| answer.as_ref().err().is_none_or(|e| e.code() != ErrorCode::Unavailable);
     eventually("the new partitions are known", again, known).await.expect("the topic has them")
+}
+
+async fn what_retention_removes_while_a_subscriber_is_behind_is_said_once_and_the_rest_comes(broker: Broker) {
+    let plan = Cluster::on(&broker).set("push.windows.bytes_max", 100_000);
+    let cluster = plan.set("push.catch_up.pages_bytes_max", 100_000).start().await;
+    let (quotes, only) = (broker.create_topic("quotes", 1).await, PartitionId::new(0));
+    let channel = quotes.channel("AAPL");
+    let mut behind = Subscriber::connect_narrow(cluster.push[0].address(), Wire::Proto).await;
+    behind.subscribe(&channel, live()).await;
+    let mut watcher = cluster.subscriber(0).await;
+    watcher.subscribe(&channel, live()).await;
+
+    // 1 MB in two parts, of which the first is more than what waits for a client that does not read.
+    for values in [0..2_000, 2_000..10_000] {
+        quotes.append(values.clone().map(|value| ("AAPL", format!("{value:0>100}")))).await;
+        watcher.expect(values.map(|value| format!("{value:0>100}"))).await;
+    }
+    quotes.forget_before(only, 9_000).await;
+
+    let (mut skipped, mut received) = (Vec::new(), Vec::new());
+    while received.last().is_none_or(|of: &Received| of.offset.get() < 9_999) {
+        let brought = behind.message().await;
+        skipped.extend(brought.skipped);
+        received.extend(brought.deliveries);
+    }
+    let [Skipped { first_offset: first, next_offset: 9_000, .. }] = skipped[..] else {
+        panic!("expected one skip to what is left: {skipped:?}")
+    };
+    assert_eq!(skipped[0].reason(), SkipReason::Retention, "{skipped:?}");
+    assert!(first > 0 && first < 9_000, "{skipped:?}");
+    let offsets = received.iter().map(|of| of.offset.get());
+    assert!(
+        offsets.eq((0..first).chain(9_000..10_000)),
+        "{} records came around {skipped:?}",
+        received.len()
+    );
 }
