@@ -79,6 +79,7 @@ impl Config {
             ("sessions.count_max", sessions.count_max == 0),
             ("sessions.handshakes_max", sessions.handshakes_max == 0),
             ("sessions.subscriptions_max", sessions.subscriptions_max == 0),
+            ("sessions.cursors_max", sessions.cursors_max == 0),
             ("sessions.message_bytes_max", sessions.message_bytes_max == 0),
             ("sessions.batch_bytes_max", sessions.batch_bytes_max == 0),
             ("sessions.replies_bytes_max", sessions.replies_bytes_max == 0),
@@ -122,6 +123,8 @@ pub struct Sessions {
     pub handshakes_max: usize,
     /// The most subscriptions of one session.
     pub subscriptions_max: usize,
+    /// The most partitions that the subscriptions of one session may span together.
+    pub cursors_max: usize,
     /// The largest message that a client may send, in bytes. Above it the session is closed with 1009.
     pub message_bytes_max: usize,
     /// At this size a WebSocket message to a client is full, in bytes. A single larger record is sent alone.

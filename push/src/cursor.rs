@@ -39,6 +39,8 @@ pub(crate) struct Cursor {
     source: Source,
     /// Where the snapshot ends with which the subscription started, until it is there.
     snapshot_until: Option<Offset>,
+    /// Where the partition was when a snapshot began: every record from here on is delivered or said to be lost.
+    promised_from: Offset,
     /// The `next` that the client was last told without a delivery.
     reported: Offset,
 }
@@ -165,7 +167,17 @@ impl Cursor {
                 CursorMode::Conflated { pace: interval.map(Pace::new), is_resuming, behind: None }
             }
         };
-        Self { lease, log, ringer, mode, next, source, snapshot_until, reported: next }
+        Self {
+            lease,
+            log,
+            ringer,
+            mode,
+            next,
+            source,
+            snapshot_until,
+            promised_from: attach_at,
+            reported: next,
+        }
     }
 
     pub(crate) fn partition(&self) -> &Arc<Partition> {
@@ -247,8 +259,10 @@ impl Cursor {
                 let lost = Lost { first: self.next, next: low };
                 self.next = low;
                 self.forget_before(low);
-                // Of a snapshot nothing was promised but the latest values, which are further on.
-                return Ok((!self.is_in_snapshot()).then_some(lost));
+                // Of what was there when a snapshot began nothing was promised but the latest values.
+                self.promised_from = self.promised_from.max(lost.first);
+                let lost = Lost { first: self.promised_from, ..lost };
+                return Ok((lost.first < lost.next).then_some(lost));
             }
             Err(gone @ (PageError::Truncated | PageError::Closed | PageError::Recreated)) => {
                 return Err(gone);

@@ -50,6 +50,8 @@ pub(crate) struct Hub {
 #[derive(Debug, Default)]
 struct Slot {
     partition: OnceCell<Arc<Partition>>,
+    /// How many partitions the topic had when this one was opened.
+    count: AtomicU32,
     leases: AtomicUsize,
     /// When the last lease ended.
     idle_since: Mutex<Option<Instant>>,
@@ -83,6 +85,13 @@ pub(crate) enum LeaseError {
     OtherEpoch {
         /// The incarnation that is tailed.
         found: Epoch,
+    },
+    /// This node tails the partition of a topic of another size: one of the two is outdated, and a key may belong to another
+    /// partition.
+    #[error("partitions are being added to the topic")]
+    OtherCount {
+        /// How many partitions the topic had when the partition was opened.
+        found: u32,
     },
 }
 
@@ -131,9 +140,18 @@ impl Hub {
     /// When Kafka cannot be asked, or when the partition is tailed as that of another incarnation of the topic. Cancel safe.
     pub(crate) async fn lease(&self, topic: &Topic, id: PartitionId) -> Result<Lease, LeaseError> {
         let held = self.hold(&topic.name, id);
-        let partition = held.0.partition.get_or_try_init(|| self.open(topic, id)).await?;
+        let partition = held.0.partition.get_or_try_init(async || {
+            let partition = self.open(topic, id).await?;
+            held.0.count.store(topic.partitions, Ordering::Release);
+            Ok::<_, LeaseError>(partition)
+        });
+        let partition = partition.await?;
         if partition.epoch != topic.epoch {
             return Err(LeaseError::OtherEpoch { found: partition.epoch });
+        }
+        let count = held.0.count.load(Ordering::Acquire);
+        if count != topic.partitions {
+            return Err(LeaseError::OtherCount { found: count });
         }
         Ok(Lease { partition: Arc::clone(partition), held })
     }
@@ -198,7 +216,11 @@ impl Hub {
         }
         grown.1.insert(from.partitions);
         drop(grown);
-        self.close_topic(&from.name, from.epoch, UnsubscribeReason::PartitionsAdded);
+        self.close_slots(UnsubscribeReason::PartitionsAdded, |name, slot, partition| {
+            // What was opened since knows of the new partitions.
+            let is_old = slot.count.load(Ordering::Acquire) <= from.partitions;
+            *name == from.name && partition.epoch == from.epoch && is_old
+        });
     }
 
     /// Returns how many partitions a topic had before some were added, as far as this node has seen it.
@@ -239,10 +261,17 @@ impl Hub {
 
     /// Ends every subscription to an incarnation of a topic, and forgets its partitions.
     pub(crate) fn close_topic(&self, topic: &TopicName, epoch: Epoch, reason: UnsubscribeReason) {
+        self.close_slots(reason, |name, _, partition| name == topic && partition.epoch == epoch);
+    }
+
+    fn close_slots(
+        &self,
+        reason: UnsubscribeReason,
+        is_meant: impl Fn(&TopicName, &Slot, &Partition) -> bool,
+    ) {
         self.slots.retain(|(name, _), slot| {
             // A slot that is being opened stays: whoever waits for it has to find it here.
-            let partition =
-                slot.partition.get().filter(|partition| name == topic && partition.epoch == epoch);
+            let partition = slot.partition.get().filter(|partition| is_meant(name, slot, partition));
             if let Some(partition) = partition {
                 partition.forget();
                 self.tail.release(partition);

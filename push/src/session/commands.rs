@@ -109,6 +109,19 @@ impl<W: AsyncWrite + Unpin> Session<W> {
                 return self.refuse(request.id, request.index, refusal);
             }
         };
+        let most = self.shared.config.sessions.cursors_max;
+        if self.subscriptions.cursors() + started.partitions.len() > most {
+            if let Some(unsubscribe) = overtaken {
+                self.refuse(unsubscribe, 0, not_subscribed());
+            }
+            let detail = format!(
+                "the subscriptions of a session span at most {most} partitions together here, and topic {} has {}; open \
+                 another session",
+                request.channel.topic, started.partition_count
+            );
+            let refusal = Refusal::new(ErrorCode::TooManySubscriptions, detail);
+            return self.refuse(request.id, request.index, refusal);
+        }
         self.shared.metrics.subscriptions.inc();
         let encoding = Encoding { format: self.format, headers: request.headers };
         let (outcome, lost) = (started.outcome, started.lost.clone());

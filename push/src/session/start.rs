@@ -54,6 +54,10 @@ enum Obstacle {
     OtherEpoch {
         found: Epoch,
     },
+    /// This node tails the topic as one with another number of partitions.
+    OtherCount {
+        found: u32,
+    },
 }
 
 /// How often a start is looked for while the topic changes.
@@ -82,6 +86,10 @@ impl Starter {
                 Err(Obstacle::OtherEpoch { found }) if found != now.epoch => {
                     // This node has just learnt that the topic was recreated, and its subscriptions do not know yet.
                     self.hub.close_topic(&topic.name, found, UnsubscribeReason::TopicRecreated);
+                }
+                Err(Obstacle::OtherCount { found }) if found < now.partitions => {
+                    // The same of partitions that were added.
+                    self.hub.grow_topic(&Topic { partitions: found, ..now.clone() });
                 }
                 Ok(started) if now == topic => return Ok(started),
                 Err(Obstacle::Refused(refusal)) if now == topic => return Err(refusal),
@@ -260,6 +268,7 @@ impl From<LeaseError> for Obstacle {
     fn from(error: LeaseError) -> Self {
         match error {
             LeaseError::OtherEpoch { found } => Self::OtherEpoch { found },
+            LeaseError::OtherCount { found } => Self::OtherCount { found },
             LeaseError::Offsets(_) | LeaseError::Assign(_) => {
                 Self::Refused(Refusal::unavailable(error.to_string()))
             }

@@ -117,6 +117,11 @@ impl Subscriptions {
         self.by_alias.len()
     }
 
+    /// Returns how many partitions the subscriptions span together.
+    pub(crate) fn cursors(&self) -> usize {
+        self.cursors.len()
+    }
+
     /// Whether there is a subscription to a channel.
     pub(crate) fn has(&self, channel: &Channel) -> bool {
         self.by_alias.values().any(|subscription| subscription.channel.channel == *channel)
