@@ -191,7 +191,8 @@ impl Server {
             Some(format) => Session::new(Arc::clone(&self.shared), id, format, writer).run(reader).await,
             None => refuse_subprotocol(writer).await,
         };
-        if reason != CloseReason::Lost {
+        // Who has not taken the close frame sends nothing that could overtake it.
+        if let Some(writer) = writer {
             linger(&writer).await;
         }
         metrics.closes.get_or_create(&[("code", reason.label())]).inc();
@@ -206,13 +207,13 @@ impl Server {
 }
 
 /// Closes a WebSocket whose client offered no subprotocol of ours. RFC 6455 has no way to say why in the handshake.
-async fn refuse_subprotocol(mut writer: OwnedWriteHalf) -> (CloseReason, OwnedWriteHalf) {
+async fn refuse_subprotocol(mut writer: OwnedWriteHalf) -> (CloseReason, Option<OwnedWriteHalf>) {
     let reason = CloseReason::Subprotocol;
     let frame = websocket::close(reason.code(), &reason.text());
     // A client that does not take these few bytes has gone.
-    drop(tokio::time::timeout(LINGER, writer.write_all(&frame)).await);
+    let written = tokio::time::timeout(LINGER, writer.write_all(&frame)).await;
     drop(writer.shutdown().await);
-    (reason, writer)
+    (reason, matches!(written, Ok(Ok(()))).then_some(writer))
 }
 
 /// Reads to the client's end, and forgets what it reads. Closing a socket with something unread resets the connection, and

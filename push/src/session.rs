@@ -113,14 +113,14 @@ impl<W: AsyncWrite + Unpin> Session<W> {
         }
     }
 
-    /// Serves the client until one of the two ends it, and sends the close frame. Gives the writer back, whose connection
-    /// is still to be read to its end.
-    pub(crate) async fn run(mut self, reader: impl AsyncRead + Unpin) -> (CloseReason, W) {
+    /// Serves the client until one of the two ends it, and sends the close frame. Gives the writer back if the client took
+    /// it: then the connection is still to be read to its end.
+    pub(crate) async fn run(mut self, reader: impl AsyncRead + Unpin) -> (CloseReason, Option<W>) {
         let mut reader = InboundReader::new(reader, self.shared.config.sessions.message_bytes_max);
         let reason = self.serve(&mut reader).await;
         self.shared.metrics.subscriptions.dec_by(i64::try_from(self.subscriptions.len()).unwrap_or(i64::MAX));
-        self.close(&reason).await;
-        (reason, self.writer)
+        let is_told = self.close(&reason).await;
+        (reason, is_told.then_some(self.writer))
     }
 
     async fn serve(&mut self, reader: &mut InboundReader<impl AsyncRead + Unpin>) -> CloseReason {

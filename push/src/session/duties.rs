@@ -70,10 +70,10 @@ impl<W: AsyncWrite + Unpin> Session<W> {
     }
 
     /// Sends the close frame behind what waits, and nothing after it. A client that is to resume is told before where its
-    /// subscriptions were: everything before that is written.
-    pub(super) async fn close(&mut self, reason: &CloseReason) {
+    /// subscriptions were: everything before that is written. Returns whether the client took it.
+    pub(super) async fn close(&mut self, reason: &CloseReason) -> bool {
         if *reason == CloseReason::Lost {
-            return;
+            return false;
         }
         if reason.asks_to_resume() {
             for unsubscribed in self.subscriptions.close() {
@@ -82,12 +82,14 @@ impl<W: AsyncWrite + Unpin> Session<W> {
         }
         self.outbox.close(websocket::close(reason.code(), &reason.text()));
         let closing = async {
-            if self.outbox.flush(&mut self.writer).await.is_ok() {
+            let is_written = self.outbox.flush(&mut self.writer).await.is_ok();
+            if is_written {
                 // The connection ends either way.
                 drop(self.writer.shutdown().await);
             }
+            is_written
         };
         // A client that does not take its close frame is left behind.
-        drop(tokio::time::timeout(CLOSE_WAIT, closing).await);
+        tokio::time::timeout(CLOSE_WAIT, closing).await.unwrap_or(false)
     }
 }
