@@ -75,6 +75,7 @@ impl Push {
     /// # Errors
     ///
     /// See [`BindError`].
+    #[expect(clippy::unused_async, reason = "a socket needs tokio's runtime, and an async function has one")]
     pub async fn bind(
         config: Config,
         kafka: Settings,
