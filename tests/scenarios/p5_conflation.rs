@@ -12,7 +12,7 @@ use tailcast_tests::conflated::{ConflatedSubscriber, newest};
 use tailcast_tests::publisher::message;
 use tailcast_tests::socket::Wire;
 use tailcast_tests::start::{live, position};
-use tailcast_tests::subscriber::Subscriber;
+use tailcast_tests::subscriber::{Received, Subscriber};
 use tailcast_tests::topic::{Record, Topic};
 
 tailcast_tests::scenarios! {
@@ -20,6 +20,7 @@ tailcast_tests::scenarios! {
         a_conflated_subscriber_that_keeps_up_gets_every_record
         a_conflated_subscriber_at_a_tenth_of_the_pace_is_within_one_read_of_the_latest
         a_conflated_subscriber_that_resumes_gets_the_latest_of_each_key_and_not_the_history
+        a_short_history_does_not_come_on_resume_either
         a_conflated_subscriber_that_falls_out_of_the_window_gets_the_latest_from_kafka
         a_rate_limit_holds_for_each_key_and_the_latest_comes_in_the_end
     }
@@ -176,6 +177,25 @@ async fn a_conflated_subscriber_that_resumes_gets_the_latest_of_each_key_and_not
             assert_eq!(places, expected, "{channel} on node {node} in {wire:?}");
             subscriber.leave().await;
         }
+    }
+}
+
+async fn a_short_history_does_not_come_on_resume_either(broker: Broker) {
+    // It did, as long as it was in memory and fitted into one message.
+    let cluster = Cluster::on(&broker).push(2).start().await;
+    let chat = broker.create_topic("chat", 1).await;
+    let mut watcher = cluster.subscriber(0).await;
+    watcher.subscribe(&chat.channel("lobby"), live()).await;
+    chat.append((0..20).map(|value| ("lobby", value))).await;
+    watcher.expect(0..20).await;
+
+    for node in [0, 1] {
+        let (subscriber, start) = (cluster.subscriber(node).await, position(&chat.at("lobby", 5)));
+        let (mut subscriber, _) =
+            ConflatedSubscriber::start(subscriber, &chat.channel("lobby"), start, 0.0).await;
+        subscriber.until(15).await;
+        let values: Vec<_> = subscriber.delivered.iter().map(Received::text).collect();
+        assert_eq!(values, ["19"], "node {node}");
     }
 }
 
