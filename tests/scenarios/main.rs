@@ -20,6 +20,8 @@ mod p5_gaps;
 
 mod p5_conflation;
 
+mod p5_conflated_resume;
+
 mod p6_isolation;
 
 mod p7_drain;

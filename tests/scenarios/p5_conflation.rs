@@ -5,22 +5,21 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use tailcast_proto::push::v1::{DeliveryMode, SkipReason, Skipped};
-use tailcast_proto::{Offset, PartitionId, Position};
+use tailcast_proto::{Offset, PartitionId};
 use tailcast_tests::broker::Broker;
 use tailcast_tests::cluster::Cluster;
-use tailcast_tests::conflated::{ConflatedSubscriber, newest};
+use tailcast_tests::conflated::ConflatedSubscriber;
 use tailcast_tests::publisher::message;
+use tailcast_tests::record::{Record, newest, of_channel};
 use tailcast_tests::socket::Wire;
 use tailcast_tests::start::{live, position};
-use tailcast_tests::subscriber::{Received, Subscriber};
-use tailcast_tests::topic::{Record, Topic};
+use tailcast_tests::subscriber::Subscriber;
+use tailcast_tests::topic::Topic;
 
 tailcast_tests::scenarios! {
     everywhere {
         a_conflated_subscriber_that_keeps_up_gets_every_record
         a_conflated_subscriber_at_a_tenth_of_the_pace_is_within_one_read_of_the_latest
-        a_conflated_subscriber_that_resumes_gets_the_latest_of_each_key_and_not_the_history
-        a_short_history_does_not_come_on_resume_either
         a_conflated_subscriber_that_falls_out_of_the_window_gets_the_latest_from_kafka
         a_rate_limit_holds_for_each_key_and_the_latest_comes_in_the_end
     }
@@ -41,12 +40,13 @@ async fn a_conflated_subscriber_that_keeps_up_gets_every_record(broker: Broker) 
     let quotes = broker.create_topic("quotes", 3).await;
     let mut subscribers = Vec::new();
     for wire in WIRES {
-        for channel in [quotes.channel("AA-0"), quotes.prefix("AA-"), quotes.all()] {
+        // Of the ten keys below.
+        for (channel, keys) in [(quotes.channel("AA-0"), 1), (quotes.prefix("AA-"), 5), (quotes.all(), 10)] {
             let subscriber = Subscriber::connect(cluster.push[0].address(), wire).await;
             let (subscriber, subscribed) =
                 ConflatedSubscriber::start(subscriber, &channel, live(), 0.0).await;
             assert_eq!(subscribed.mode(), DeliveryMode::Conflated, "{subscribed:?}");
-            subscribers.push((channel, subscriber));
+            subscribers.push((channel, keys, subscriber));
         }
     }
 
@@ -55,15 +55,14 @@ async fn a_conflated_subscriber_that_keeps_up_gets_every_record(broker: Broker) 
         // Several records of each key in one round, which a subscriber that is behind would not all get.
         let messages = keys.iter().flat_map(|key| [0, 1].map(|value| message(&quotes, key, value)));
         cluster.publisher().publish_all(messages.collect()).await;
-        for (channel, subscriber) in &mut subscribers {
-            let keys = keys.iter().filter(|key| is_of(&quotes, channel, key)).count();
-            subscriber.until(round * keys * 2).await;
+        for (_, keys, subscriber) in &mut subscribers {
+            subscriber.until(round * 2 * *keys).await;
         }
     }
     let records = quotes.records();
-    for (channel, subscriber) in &subscribers {
+    for (channel, _, subscriber) in &subscribers {
         assert!(subscriber.skipped.is_empty(), "{channel}: {:?}", subscriber.skipped);
-        subscriber.verify(&of_channel(&quotes, channel, &records));
+        subscriber.verify(&of_channel(channel, &records));
     }
 }
 
@@ -129,74 +128,6 @@ async fn publish_to_1_000_keys(topic: &Topic, records: &mut Vec<Record>, at_leas
 async fn until_newest(watcher: &mut Subscriber, records: &[Record]) {
     let newest = records.last().expect("something was published");
     while watcher.receive().await.offset < newest.offset {}
-}
-
-async fn a_conflated_subscriber_that_resumes_gets_the_latest_of_each_key_and_not_the_history(broker: Broker) {
-    let cluster = Cluster::on(&broker).push(2).start().await;
-    let quotes = broker.create_topic("quotes", 3).await;
-    // Node 0 has all of it in its memory, and node 1 has to read Kafka.
-    let mut watcher = cluster.subscriber(0).await;
-    for key in ["A", "B", "C", "D", "E"] {
-        watcher.subscribe(&quotes.channel(key), live()).await;
-    }
-    let key = |number: usize| match number % 3 {
-        0 => "HOT".to_owned(),
-        1 => format!("AA-{}", number % 50),
-        _ => format!("BB-{}", number % 50),
-    };
-    quotes.append((0..9_000).map(|number| (key(number), format!("{number:0>100}")))).await;
-    // The last of each partition.
-    for key in ["A", "B", "C", "D", "E"] {
-        quotes.append([(key, "")]).await;
-    }
-    watcher.expect([""; 5]).await;
-    let (records, start) = (quotes.records(), Offset::ZERO);
-
-    for channel in [quotes.channel("HOT"), quotes.prefix("AA-"), quotes.all()] {
-        let of_channel = of_channel(&quotes, &channel, &records);
-        let latest = newest(&of_channel);
-        let partitions: Vec<_> = match channel == quotes.channel("HOT") {
-            true => vec![quotes.partition_of("HOT")],
-            false => (0..3).map(PartitionId::new).collect(),
-        };
-        let start = position(&Position {
-            offsets: partitions.iter().map(|partition| (*partition, start)).collect(),
-            ..Position::default()
-        });
-        for (node, wire) in [(0, Wire::Proto), (0, Wire::Json), (1, Wire::Proto), (1, Wire::Json)] {
-            let subscriber = Subscriber::connect(cluster.push[node].address(), wire).await;
-            let (mut subscriber, _) =
-                ConflatedSubscriber::start(subscriber, &channel, start.clone(), 0.0).await;
-            subscriber.until(of_channel.len()).await;
-            subscriber.verify(&of_channel);
-            let places = subscriber.delivered.iter().map(|received| (received.partition, received.offset));
-            let mut places: Vec<_> = places.collect();
-            places.sort();
-            let mut expected: Vec<_> = latest.iter().map(|((partition, _), at)| (*partition, *at)).collect();
-            expected.sort();
-            assert_eq!(places, expected, "{channel} on node {node} in {wire:?}");
-            subscriber.leave().await;
-        }
-    }
-}
-
-async fn a_short_history_does_not_come_on_resume_either(broker: Broker) {
-    // It did, as long as it was in memory and fitted into one message.
-    let cluster = Cluster::on(&broker).push(2).start().await;
-    let chat = broker.create_topic("chat", 1).await;
-    let mut watcher = cluster.subscriber(0).await;
-    watcher.subscribe(&chat.channel("lobby"), live()).await;
-    chat.append((0..20).map(|value| ("lobby", value))).await;
-    watcher.expect(0..20).await;
-
-    for node in [0, 1] {
-        let (subscriber, start) = (cluster.subscriber(node).await, position(&chat.at("lobby", 5)));
-        let (mut subscriber, _) =
-            ConflatedSubscriber::start(subscriber, &chat.channel("lobby"), start, 0.0).await;
-        subscriber.until(15).await;
-        let values: Vec<_> = subscriber.delivered.iter().map(Received::text).collect();
-        assert_eq!(values, ["19"], "node {node}");
-    }
 }
 
 async fn a_conflated_subscriber_that_falls_out_of_the_window_gets_the_latest_from_kafka(broker: Broker) {
@@ -278,16 +209,4 @@ async fn a_rate_limit_holds_for_each_key_and_the_latest_comes_in_the_end(broker:
             assert!(deliveries > 1, "{key:?} came but once in {seconds} s");
         }
     }
-}
-
-fn of_channel(topic: &Topic, channel: &str, records: &[Record]) -> Vec<Record> {
-    let key =
-        |record: &Record| String::from_utf8_lossy(record.key.as_deref().unwrap_or_default()).into_owned();
-    records.iter().filter(|record| is_of(topic, channel, &key(record))).cloned().collect()
-}
-
-fn is_of(topic: &Topic, channel: &str, key: &str) -> bool {
-    channel == topic.all()
-        || channel == topic.channel(key)
-        || channel == topic.prefix("AA-") && key.starts_with("AA-")
 }

@@ -8,13 +8,14 @@ use tailcast_proto::ingest::v1::Message;
 use tailcast_proto::push::v1::{ErrorCode, Outcome, SnapshotEnd};
 use tailcast_tests::broker::Broker;
 use tailcast_tests::cluster::{Cluster, Plan};
-use tailcast_tests::conflated::{ConflatedSubscriber, newest};
+use tailcast_tests::conflated::ConflatedSubscriber;
 use tailcast_tests::deadline::eventually;
 use tailcast_tests::publisher::message;
+use tailcast_tests::record::{Record, newest, of_channel};
 use tailcast_tests::socket::Wire;
 use tailcast_tests::start::{position, snapshot};
 use tailcast_tests::subscriber::{Received, Subscriber, request};
-use tailcast_tests::topic::{Record, Topic};
+use tailcast_tests::topic::Topic;
 
 tailcast_tests::scenarios! {
     everywhere {
@@ -53,7 +54,7 @@ async fn a_snapshot_has_the_latest_of_each_key_that_has_one(broker: Broker) {
             assert_eq!(subscribed.outcome(), Outcome::Snapshot, "{subscribed:?}");
             let (received, end) = subscriber.until_snapshot_end().await;
             assert_eq!(end.values, values, "{channel}");
-            assert_is_snapshot(&received, &end, &of_channel(&quotes, &channel, &records));
+            assert_is_snapshot(&received, &end, &of_channel(&channel, &records));
             let position = subscriber.position(&channel);
             for (partition, at) in &position.offsets {
                 assert_eq!(at.get(), quotes.watermarks(*partition).1, "{channel} is at {position}");
@@ -86,7 +87,7 @@ async fn after_a_snapshot_comes_what_is_published_meanwhile_without_gap_or_repet
 
     let records = quotes.records();
     for (channel, mut subscriber, values, end) in subscribers {
-        let records = of_channel(&quotes, &channel, &records);
+        let records = of_channel(&channel, &records);
         assert_is_snapshot(&values, &end, &records);
         let ended = parse(&end);
         let after: Vec<_> = records.iter().filter(|of| ended.offsets[&of.partition] <= of.offset).collect();
@@ -258,15 +259,6 @@ fn key_of(number: u32) -> String {
 
 fn tombstone(topic: &Topic, key: &str) -> Message {
     Message { value: None, ..message(topic, key, "") }
-}
-
-fn of_channel(topic: &Topic, channel: &str, records: &[Record]) -> Vec<Record> {
-    let is_of = |record: &&Record| {
-        let key = String::from_utf8_lossy(record.key.as_deref().unwrap_or_default());
-        let is_of_prefix = channel == topic.prefix("AA-") && key.starts_with("AA-");
-        channel == topic.all() || is_of_prefix || !key.is_empty() && channel == topic.channel(&key)
-    };
-    records.iter().filter(is_of).cloned().collect()
 }
 
 fn parse(end: &SnapshotEnd) -> Position {

@@ -6,12 +6,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bytes::Bytes;
 use tailcast_proto::push::v1::{SkipReason, Skipped, Start, Subscribe, Subscribed};
 use tailcast_proto::{Offset, PartitionId, Position};
 
+use crate::record::{Record, newest};
 use crate::subscriber::{Received, Subscriber, conflated};
-use crate::topic::Record;
 
 /// A conflated subscription of one session.
 pub struct ConflatedSubscriber {
@@ -179,18 +178,6 @@ impl ConflatedSubscriber {
             assert!(delivered.contains(&(place.0, newest)), "the newest of {:?} never came", record.key);
         }
     }
-}
-
-/// Returns the newest record of each key, by partition.
-pub fn newest<'a>(
-    records: impl IntoIterator<Item = &'a Record>,
-) -> BTreeMap<(PartitionId, Option<Bytes>), Offset> {
-    let mut newest = BTreeMap::new();
-    for record in records {
-        let at = newest.entry((record.partition, record.key.clone())).or_insert(record.offset);
-        *at = record.offset.max(*at);
-    }
-    newest
 }
 
 fn place(received: &Received) -> (PartitionId, Offset) {

@@ -14,6 +14,8 @@ pub mod apache_kafka;
 
 pub mod topic;
 
+pub mod record;
+
 pub mod cluster;
 
 pub mod node;

@@ -18,6 +18,7 @@ use tailcast_proto::{Channel, Key, Keys, Offset, PartitionId, Position, TopicNam
 
 use crate::broker::Broker;
 use crate::deadline::{PATIENCE, eventually};
+pub use crate::record::Record;
 
 /// A topic that one scenario has to itself.
 #[derive(Clone)]
@@ -25,19 +26,6 @@ pub struct Topic {
     name: TopicName,
     partitions: u32,
     broker: Broker,
-}
-
-/// A record as Kafka has it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Record {
-    /// The partition it is in.
-    pub partition: PartitionId,
-    /// Its offset there.
-    pub offset: Offset,
-    /// Its key.
-    pub key: Option<Bytes>,
-    /// Its value; `None` is a tombstone.
-    pub value: Option<Bytes>,
 }
 
 impl Topic {
