@@ -120,7 +120,7 @@ impl Server {
         let served = tokio::select! {
             served = tokio::time::timeout(HTTP_DEADLINE, connection.as_mut()) => served,
             () = lifecycle.draining() => {
-                connection.as_mut().graceful_shutdown();
+                // Not hyper's graceful shutdown, which ends a connection whose request is on its way and was not read yet.
                 tokio::time::timeout(LAST_ANSWER, connection).await
             }
         };
