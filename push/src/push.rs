@@ -177,13 +177,11 @@ impl Push {
             move || feed.run(stopped)
         })?;
         lifecycle.spawn("sweep", upkeep::sweep(Arc::clone(&hub), config.windows.linger, lifecycle.clone()));
-        lifecycle.spawn(
-            "mend",
-            upkeep::mend(Arc::clone(&hub), topics.clone(), signals.refused, lifecycle.clone()),
-        );
-        let confirming = upkeep::confirm(Arc::clone(&hub), topics.clone(), signals.held, stopped);
+        lifecycle
+            .spawn("mend", upkeep::mend(Arc::clone(&hub), topics.clone(), signals.refused, stopped.clone()));
+        let confirming = upkeep::confirm(Arc::clone(&hub), topics.clone(), signals.held, stopped.clone());
         lifecycle.spawn("confirm", confirming);
-        lifecycle.spawn("topic-changes", upkeep::follow(Arc::clone(&hub), topics.clone(), lifecycle.clone()));
+        lifecycle.spawn("topic-changes", upkeep::follow(Arc::clone(&hub), topics.clone(), stopped));
         Ok(hub)
     }
 }

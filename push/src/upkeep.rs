@@ -31,6 +31,14 @@ const ASK_PAUSE: Duration = Duration::from_millis(200);
 /// Between two looks for partitions whose offset Kafka refused: librdkafka says it once for each, in a burst.
 const MEND_PAUSE: Duration = Duration::from_millis(200);
 
+/// Waits until nobody needs the upkeep any more: sessions are served while the process drains, and nothing tells when the
+/// last of them ended.
+async fn until(stopped: impl Fn() -> bool) {
+    while !stopped() {
+        tokio::time::sleep(STOP_LOOK).await;
+    }
+}
+
 /// Releases partitions that nobody watches.
 pub(crate) async fn sweep(hub: Arc<Hub>, linger: Duration, lifecycle: Lifecycle) {
     let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
@@ -44,17 +52,24 @@ pub(crate) async fn sweep(hub: Arc<Hub>, linger: Duration, lifecycle: Lifecycle)
 }
 
 /// Looks after partitions whose offset Kafka refused.
-pub(crate) async fn mend(hub: Arc<Hub>, topics: Topics, refused: Arc<Notify>, lifecycle: Lifecycle) {
-    loop {
-        tokio::select! {
-            () = lifecycle.draining() => return,
-            () = refused.notified() => {}
+pub(crate) async fn mend(hub: Arc<Hub>, topics: Topics, refused: Arc<Notify>, stopped: impl Fn() -> bool) {
+    let mending = async {
+        loop {
+            refused.notified().await;
+            mend_refused(&hub, &topics, &refused).await;
         }
-        let is_answered = hub.mend(&topics).await;
-        tokio::time::sleep(MEND_PAUSE).await;
-        if !is_answered {
-            refused.notify_one();
-        }
+    };
+    tokio::select! {
+        () = mending => {}
+        () = until(stopped) => {}
+    }
+}
+
+async fn mend_refused(hub: &Hub, topics: &Topics, refused: &Notify) {
+    let is_answered = hub.mend(topics).await;
+    tokio::time::sleep(MEND_PAUSE).await;
+    if !is_answered {
+        refused.notify_one();
     }
 }
 
@@ -97,13 +112,17 @@ pub(crate) async fn confirm(hub: Arc<Hub>, topics: Topics, held: Arc<Notify>, st
 }
 
 /// Ends the subscriptions to topics that are no longer what they were.
-pub(crate) async fn follow(hub: Arc<Hub>, topics: Topics, lifecycle: Lifecycle) {
+pub(crate) async fn follow(hub: Arc<Hub>, topics: Topics, stopped: impl Fn() -> bool) {
+    tokio::select! {
+        () = follow_changes(&hub, &topics) => {}
+        () = until(stopped) => {}
+    }
+}
+
+async fn follow_changes(hub: &Hub, topics: &Topics) {
     let mut changes = topics.changes();
     loop {
-        let change = tokio::select! {
-            () = lifecycle.draining() => return,
-            change = changes.recv() => change,
-        };
+        let change = changes.recv().await;
         let (topic, reason): (Topic, _) = match change {
             Ok(TopicChange::Deleted { topic }) => (topic, UnsubscribeReason::TopicDeleted),
             Ok(TopicChange::Recreated { old, .. }) => (old, UnsubscribeReason::TopicRecreated),
