@@ -86,6 +86,12 @@ pub(crate) enum StartError {
     Thread(#[from] io::Error),
 }
 
+impl std::fmt::Debug for CatchUp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CatchUp").finish_non_exhaustive()
+    }
+}
+
 impl CatchUp {
     /// Starts the readers; they end when the process drains and `stopped` says so.
     pub(crate) fn start(

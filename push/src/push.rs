@@ -121,7 +121,8 @@ impl Push {
         last_values.start(&hub, &topics, &catch_up, lifecycle, readiness, registry);
 
         let node = if config.node.is_empty() { hostname() } else { config.node.clone() };
-        let starter = Starter { hub, topics };
+        let without_times = matches!(epochs, Epochs::InProcess(_)).then(|| catch_up.clone());
+        let starter = Starter { hub, topics, without_times };
         let lifecycle = lifecycle.clone();
         let waiting = WaitingBudget::new(metrics.waiting.clone(), config.sessions.waiting_bytes_max);
         let admission = Admission::new(config.memory_bytes_max);

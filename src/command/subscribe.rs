@@ -167,7 +167,7 @@ impl Run {
             }
             Event::Reconnected(again) => say(format_args!("connected again, to {}", again.node)),
             Event::Moved(moved) => {
-                say(format_args!("the node asked to be left; gone over to {} without a break", moved.node));
+                say(format_args!("the node asked to be left; gone over to {}", moved.node));
             }
             Event::Error(error) => return Ok(self.refused(error)),
             Event::Unsubscribed(gone) => {

@@ -33,6 +33,8 @@ impl fmt::Display for Welcome<'_> {
         } else {
             writeln!(f, "Tailcast is running, with the Kafka at {kafka}.")?;
         }
+        // It has no topic ids, which a push node asks for.
+        let only = if *in_process { " (for tools; push and ingest nodes need Apache Kafka)" } else { "" };
         write!(
             f,
             "
@@ -40,7 +42,7 @@ impl fmt::Display for Welcome<'_> {
   push     ws://{push}/v1/connect
   ingest   {ingest} (gRPC, with reflection)
   admin    http://{admin}/
-  kafka    {kafka}
+  kafka    {kafka}{only}
 
 In another terminal:
 

@@ -20,12 +20,11 @@ tailcast_tests::scenarios! {
         the_end_as_a_position_starts_with_the_next_record
         a_reply_carries_the_position_of_its_subscription
         a_quiet_channel_resumes_from_the_progress_that_heartbeats_tell
+        a_timestamp_starts_with_the_first_record_at_or_after_it
     }
     apache_kafka {
         // The in-process broker keeps 5 MB of a partition.
         a_subscriber_resumes_on_another_node_100_000_records_later_without_gap_or_repetition
-        // The in-process broker has no index of times.
-        a_timestamp_starts_with_the_first_record_at_or_after_it
     }
 }
 

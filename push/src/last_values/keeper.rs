@@ -61,6 +61,9 @@ enum KeepError {
     NotKept(#[from] NotKept),
 }
 
+/// Before a page is asked for again whose answer was outdated.
+const OUTDATED_PAUSE: Duration = Duration::from_millis(100);
+
 impl Keeper {
     /// From an error to the next look at the topic; so also how long a topic goes unnoticed that was just created.
     const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -196,8 +199,8 @@ async fn load_partition(
                 kept.expire_before(low);
                 next = low;
             }
-            // The page was asked for when Kafka had it no more, and the answer is outdated too.
-            Err(PageError::Expired { .. }) => {}
+            // The page was asked for when Kafka had it no more, and the answer is outdated too. It is asked again, not at once.
+            Err(PageError::Expired { .. }) => tokio::time::sleep(OUTDATED_PAUSE).await,
             Err(error) => return Err(error.into()),
         }
         if kept.to_load().is_none() {

@@ -13,6 +13,7 @@ use tailcast_services::topics::{Topic, Topics};
 use self::checks::{check_epoch, check_partitions, last_values, not_found};
 use super::command::{Refusal, Request, Start};
 use crate::{
+    catch_up::CatchUp,
     channel_log::NodeChannel,
     cursor::StartAt,
     hub::{Hub, Lease, LeaseError},
@@ -24,6 +25,8 @@ use crate::{
 pub(crate) struct Starter {
     pub(crate) hub: Arc<Hub>,
     pub(crate) topics: Topics,
+    /// For a broker that has no index of times, as the in-process one: its partitions are looked through.
+    pub(crate) without_times: Option<CatchUp>,
 }
 
 /// A subscription that can start.
@@ -169,7 +172,10 @@ impl Starter {
                 Ok(PartitionStart::at(lease, low))
             }
             Start::Timestamp(timestamp) => {
-                let found = self.hub.at_time(&lease, *timestamp).await?;
+                let found = match &self.without_times {
+                    None => self.hub.at_time(&lease, *timestamp).await?,
+                    Some(catch_up) => self.look_for_time(catch_up, &lease, *timestamp).await?,
+                };
                 Ok(PartitionStart::at(lease, found.unwrap_or(head)))
             }
             Start::Snapshot => {
@@ -196,6 +202,27 @@ impl Starter {
                 None => Ok(PartitionStart::live(lease, head)),
             },
         }
+    }
+
+    /// Looks through a partition for the first record that is not older than a time.
+    async fn look_for_time(
+        &self,
+        catch_up: &CatchUp,
+        lease: &Lease,
+        timestamp_ms: i64,
+    ) -> Result<Option<Offset>, Obstacle> {
+        let mut at = self.hub.bounds(lease, true).await?.low;
+        while at < lease.partition.head() {
+            let page = catch_up.page(Arc::clone(&lease.partition), at).await;
+            let page = page.map_err(|error| Refusal::unavailable(error.to_string()))?;
+            let found =
+                page.records().find(|record| record.offset >= at && record.timestamp_ms >= timestamp_ms);
+            if let Some(record) = found {
+                return Ok(Some(record.offset));
+            }
+            at = page.to;
+        }
+        Ok(None)
     }
 
     async fn resume(&self, lease: Lease, next: Offset) -> Result<PartitionStart, Obstacle> {

@@ -121,11 +121,17 @@ impl<'a> Session<'a> {
                 Ok(())
             }
             Step::Parted => Ok(()),
-            Step::News(news) => self.hear(news),
+            Step::News(news) => {
+                self.hear(news)?;
+                // A next node that always has something to say must not keep the client with this one.
+                self.depart()
+            }
             Step::Received(Ok(received)) => {
                 self.here.heard(Instant::now());
-                received.message.frames.into_iter().try_for_each(|frame| self.frame(frame))?;
+                let taken = received.message.frames.into_iter().try_for_each(|frame| self.frame(frame));
+                // Also after a fault: a frame before it may have ended what the next connection was prepared for.
                 self.check_next(true);
+                taken?;
                 // A node that always has something to say must not keep the client from leaving.
                 self.depart()?;
                 // A frame may be a reason to ask again.
