@@ -133,6 +133,18 @@ impl Config {
             ("ingest.streams_max", self.streams_max, 1, "0 would refuse every stream"),
             ("ingest.arriving_max", self.arriving_max, 1, "0 would refuse every call"),
             ("ingest.connections_max", self.connections_max, 1, "0 would refuse every connection"),
+            (
+                "ingest.arrival_deadline",
+                millis(self.arrival_deadline),
+                1,
+                "with 0 ms no request could arrive",
+            ),
+            (
+                "ingest.preface_deadline",
+                millis(self.preface_deadline),
+                1,
+                "with 0 ms no connection could begin",
+            ),
         ];
         let short = bounds.into_iter().find(|&(_, value, least, _)| value < least);
         short.map_or(Ok(()), |(key, value, least, reason)| {
@@ -149,6 +161,10 @@ impl Config {
     pub(crate) fn in_flight_max(&self) -> Cost {
         Cost { messages: self.in_flight_messages_max, bytes: self.in_flight_bytes_max }
     }
+}
+
+fn millis(duration: Duration) -> usize {
+    usize::try_from(duration.as_millis()).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]

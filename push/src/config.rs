@@ -56,6 +56,18 @@ pub enum ConfigError {
         /// The address.
         listen: SocketAddr,
     },
+    /// A bound leaves no room for what it bounds.
+    #[error("push.{key} is {value}; it has to be at least {least}: {reason}")]
+    Below {
+        /// The key, within `[push]`.
+        key: &'static str,
+        /// What it is.
+        value: usize,
+        /// The least that it may be.
+        least: usize,
+        /// Why.
+        reason: &'static str,
+    },
     /// With 0 no client could be served.
     #[error("push.{key} is 0; it has to be more")]
     Zero {
@@ -64,12 +76,16 @@ pub enum ConfigError {
     },
 }
 
+/// The size of a full page of catch-up, in bytes.
+const PAGE_BYTES: usize = 256 * 1024;
+
 impl Config {
     /// Checks what the types of the values do not say.
     ///
     /// # Errors
     ///
-    /// When an open address lacks `insecure`, or when a value is 0 with which no client could be served.
+    /// When an open address lacks `insecure`, when a value is 0 with which no client could be served, or when a bound leaves
+    /// no room for what it bounds.
     pub fn check(&self) -> Result<(), ConfigError> {
         if !self.listen.ip().is_loopback() && !self.insecure {
             return Err(ConfigError::Open { listen: self.listen });
@@ -94,10 +110,39 @@ impl Config {
             ("catch_up.readers", self.catch_up.readers == 0),
             ("last_values.bytes_max", self.last_values.bytes_max == 0),
         ];
-        match zero.into_iter().find(|(_, is_zero)| *is_zero) {
-            Some((key, _)) => Err(ConfigError::Zero { key }),
-            None => Ok(()),
+        if let Some((key, _)) = zero.into_iter().find(|(_, is_zero)| *is_zero) {
+            return Err(ConfigError::Zero { key });
         }
+        self.check_bounds()
+    }
+
+    /// Checks that bounds leave room for what they bound.
+    fn check_bounds(&self) -> Result<(), ConfigError> {
+        let (sessions, rate) = (&self.sessions, self.catch_up.bytes_per_second_max);
+        let bounds = [
+            (
+                "sessions.waiting_bytes_max",
+                sessions.waiting_bytes_max,
+                sessions.batch_bytes_max,
+                "a full message (push.sessions.batch_bytes_max) has to be able to wait",
+            ),
+            (
+                "sessions.send_buffer_bytes",
+                sessions.send_buffer_bytes,
+                sessions.unsent_bytes_max,
+                "what is unsent (push.sessions.unsent_bytes_max) is a part of it",
+            ),
+            (
+                "catch_up.bytes_per_second_max",
+                if rate == 0 { usize::MAX } else { usize::try_from(rate).unwrap_or(usize::MAX) },
+                PAGE_BYTES,
+                "below a page a second nobody catches up; 0 is no bound",
+            ),
+        ];
+        let short = bounds.into_iter().find(|(_, value, least, _)| value < least);
+        short.map_or(Ok(()), |(key, value, least, reason)| {
+            Err(ConfigError::Below { key, value, least, reason })
+        })
     }
 
     /// Keeps the last values of a topic, unless it is configured whether to.

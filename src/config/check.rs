@@ -115,6 +115,11 @@ mod tests {
         check("ingest.listen", "0.0.0.0:9090", "ingest.insecure = true");
         check("push.listen", "0.0.0.0:8080", "push.insecure = true");
         check("push.sessions.count_max", "0", "push.sessions.count_max is 0");
+        check("push.sessions.waiting_bytes_max", "100", "push.sessions.waiting_bytes_max is 100");
+        check("push.sessions.unsent_bytes_max", "99999999", "push.sessions.send_buffer_bytes is 65536");
+        check("push.catch_up.bytes_per_second_max", "1", "push.catch_up.bytes_per_second_max is 1");
+        check("ingest.arrival_deadline", "0s", "ingest.arrival_deadline is 0");
+        check("ingest.preface_deadline", "0s", "ingest.preface_deadline is 0");
         check("kafka.properties.acks", "1", "\"acks\" belongs to Tailcast");
         check("kafka.properties.no.such", "1", "\"no.such\"");
         check("kafka.brokers", "", "kafka.brokers");
