@@ -32,6 +32,9 @@ use crate::{
     tail::{AssignError, Tail},
 };
 
+/// How long an end is doubted that is before what is known to be there: as long as an election takes.
+pub(crate) const DOUBT: Duration = Duration::from_millis(500);
+
 /// What this node tails, and for whom.
 pub(crate) struct Hub {
     slots: DashMap<(TopicName, PartitionId), Arc<Slot>>,
@@ -299,7 +302,12 @@ impl Hub {
         let (topic, id) = (&partition.topic, partition.id);
         // Before Kafka is asked: a partition that grows meanwhile must not look as if it ended before its head.
         let head = partition.head();
-        let bounds = self.offsets.bounds(topic, id).await?;
+        let mut bounds = self.offsets.bounds(topic, id).await?;
+        if head > bounds.high {
+            // A broker that leads no more and has not heard of it knows an older end.
+            tokio::time::sleep(DOUBT).await;
+            bounds = self.offsets.bounds(topic, id).await?;
+        }
         if head < bounds.low || head > bounds.high {
             // The bounds may be those of a topic that was created since, under the same name: a log that seems cut back is
             // most often that.

@@ -28,7 +28,7 @@ use super::{
     CatchUp, Job, Page, PageError,
     reading::{End, Reading},
 };
-use crate::{partition::Partition, record_batch::Record};
+use crate::{hub::DOUBT, partition::Partition, record_batch::Record};
 
 /// Reads pages.
 pub(super) struct Reader {
@@ -199,7 +199,12 @@ impl Reader {
         match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
                 let (topic, partition) = (job.partition.topic.as_str(), job.partition.id.kafka());
-                let (low, high) = self.consumer.fetch_watermarks(topic, partition, Self::TIMEOUT)?;
+                let (mut low, mut high) = self.consumer.fetch_watermarks(topic, partition, Self::TIMEOUT)?;
+                if job.from.get() > high {
+                    // A broker that leads no more and has not heard of it knows an older end. Polling passes the time.
+                    drop(self.consumer.poll(DOUBT));
+                    (low, high) = self.consumer.fetch_watermarks(topic, partition, Self::TIMEOUT)?;
+                }
                 let low = Offset::new(low).unwrap_or(Offset::ZERO);
                 Ok(Some(if job.from < low {
                     Outcome::Failed(PageError::Expired { low })

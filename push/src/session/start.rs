@@ -16,7 +16,7 @@ use crate::{
     catch_up::CatchUp,
     channel_log::NodeChannel,
     cursor::StartAt,
-    hub::{Hub, Lease, LeaseError},
+    hub::{DOUBT, Hub, Lease, LeaseError},
     kafka_offsets::OffsetsError,
 };
 
@@ -228,7 +228,12 @@ impl Starter {
     async fn resume(&self, lease: Lease, next: Offset) -> Result<PartitionStart, Obstacle> {
         let partition = &lease.partition;
         if next > partition.head() {
-            let high = self.hub.bounds(&lease, true).await?.high;
+            let mut high = self.hub.bounds(&lease, true).await?.high;
+            if next > high {
+                // What one broker says may be outdated, and a person would have to decide on it.
+                tokio::time::sleep(DOUBT).await;
+                high = self.hub.bounds(&lease, true).await?.high;
+            }
             if next > high {
                 let id = partition.id;
                 let detail = format!("offset {next} of partition {id} is beyond its end, which is {high}");
