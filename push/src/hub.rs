@@ -6,6 +6,9 @@
 //! Invariant: whoever holds a [`Lease`] sees every record after the moment at which it got it. A partition is assigned at
 //! Kafka's end before the first lease is given out, and is never sought.
 
+mod channels;
+mod mending;
+
 use std::{
     collections::BTreeSet,
     fmt,
@@ -17,10 +20,9 @@ use std::{
 };
 
 use dashmap::DashMap;
-use futures_util::future::join_all;
 use parking_lot::Mutex;
 use tailcast_proto::{Channel, Epoch, Offset, PartitionId, TopicName, push::v1::UnsubscribeReason};
-use tailcast_services::topics::{LookupError, Topic, Topics};
+use tailcast_services::topics::Topic;
 use tokio::sync::OnceCell;
 
 use crate::{
@@ -96,15 +98,6 @@ pub(crate) enum LeaseError {
         /// How many partitions the topic had when the partition was opened.
         found: u32,
     },
-}
-
-/// Why a partition could not be looked after: Kafka has to be asked again.
-#[derive(Debug, thiserror::Error)]
-enum MendError {
-    #[error(transparent)]
-    Offsets(#[from] OffsetsError),
-    #[error(transparent)]
-    Topic(#[from] LookupError),
 }
 
 impl fmt::Debug for Hub {
@@ -199,39 +192,6 @@ impl Hub {
         self.offsets.at_time(&lease.partition.topic, lease.partition.id, timestamp_ms).await
     }
 
-    /// Returns a channel with its number, the same for everybody who holds it at the same time. `home` is the partition that
-    /// the key of an exact channel belongs to; when partitions are added it may be another one, and so is the number.
-    pub(crate) fn channel(&self, channel: &Channel, home: Option<PartitionId>) -> Arc<NodeChannel> {
-        let mut known = self.channels.entry(channel.clone()).or_default();
-        known.upgrade().filter(|known| known.home == home).unwrap_or_else(|| {
-            let alias = self.next_alias.fetch_add(1, Ordering::Relaxed);
-            let new = Arc::new(NodeChannel { channel: channel.clone(), alias, home });
-            *known = Arc::downgrade(&new);
-            new
-        })
-    }
-
-    /// Notes that partitions were added to a topic, and ends its subscriptions: their channels span more now.
-    pub(crate) fn grow_topic(&self, from: &Topic) {
-        let mut grown = self.grown.entry(from.name.clone()).or_insert((from.epoch, BTreeSet::new()));
-        if grown.0 != from.epoch {
-            *grown = (from.epoch, BTreeSet::new());
-        }
-        grown.1.insert(from.partitions);
-        drop(grown);
-        self.close_slots(UnsubscribeReason::PartitionsAdded, |name, slot, partition| {
-            // What was opened since knows of the new partitions.
-            let is_old = slot.count.load(Ordering::Acquire) <= from.partitions;
-            *name == from.name && partition.epoch == from.epoch && is_old
-        });
-    }
-
-    /// Returns how many partitions a topic had before some were added, as far as this node has seen it.
-    pub(crate) fn earlier_counts(&self, topic: &Topic) -> BTreeSet<u32> {
-        let grown = self.grown.get(&topic.name);
-        grown.filter(|grown| grown.0 == topic.epoch).map(|grown| grown.1.clone()).unwrap_or_default()
-    }
-
     /// Returns every partition that is tailed.
     pub(crate) fn partitions(&self) -> Vec<Arc<Partition>> {
         self.slots.iter().filter_map(|slot| slot.partition.get().cloned()).collect()
@@ -282,51 +242,6 @@ impl Hub {
             }
             partition.is_none()
         });
-    }
-
-    /// Has a partition read again from its head on, if it is still wanted.
-    pub(crate) fn reassign(&self, partition: &Arc<Partition>) {
-        self.tail.ask_to_reread(partition);
-    }
-
-    /// Looks after partitions whose offset Kafka refused: goes on where Kafka's log begins, or closes the subscriptions when
-    /// it ends before what this node has read. Kafka refuses without saying whose offset, and stops that partition, so all
-    /// are looked at and read again. Returns whether Kafka answered for all of them.
-    pub(crate) async fn mend(&self, topics: &Topics) -> bool {
-        let partitions = self.partitions();
-        let mended = join_all(partitions.iter().map(|partition| self.mend_one(partition, topics)));
-        mended.await.iter().all(Result::is_ok)
-    }
-
-    async fn mend_one(&self, partition: &Arc<Partition>, topics: &Topics) -> Result<(), MendError> {
-        let (topic, id) = (&partition.topic, partition.id);
-        // Before Kafka is asked: a partition that grows meanwhile must not look as if it ended before its head.
-        let head = partition.head();
-        let mut bounds = self.offsets.bounds(topic, id).await?;
-        if head > bounds.high {
-            // A broker that leads no more and has not heard of it knows an older end.
-            tokio::time::sleep(DOUBT).await;
-            bounds = self.offsets.bounds(topic, id).await?;
-        }
-        if head < bounds.low || head > bounds.high {
-            // The bounds may be those of a topic that was created since, under the same name: a log that seems cut back is
-            // most often that.
-            if topics.ask(topic).await?.epoch != partition.epoch {
-                self.close_topic(topic, partition.epoch, UnsubscribeReason::TopicRecreated);
-                return Ok(());
-            }
-        }
-        if head > bounds.high {
-            tracing::error!(%topic, partition = %id, %head, high = %bounds.high, "the log was cut back");
-            self.close_topic(topic, partition.epoch, UnsubscribeReason::LogTruncated);
-            return Ok(());
-        }
-        if head < bounds.low {
-            tracing::warn!(%topic, partition = %id, %head, low = %bounds.low, "retention passed the tail");
-            partition.restart(bounds.low);
-        }
-        self.reassign(partition);
-        Ok(())
     }
 
     async fn open(&self, topic: &Topic, id: PartitionId) -> Result<Arc<Partition>, LeaseError> {

@@ -6,6 +6,9 @@
 //! Invariant: `head` moves after the logs have what is before it: a session that loads `head`, then reads its log to the
 //! end, has seen everything before that head. A log that lost what a cursor needs says so itself, whatever `tail` says.
 
+mod budget;
+mod lag;
+
 use std::{
     sync::{
         Arc,
@@ -17,6 +20,7 @@ use std::{
 use parking_lot::Mutex;
 use tailcast_proto::{Epoch, Offset, PartitionId, TopicName, push::v1::UnsubscribeReason};
 
+pub(crate) use self::{budget::Budget, lag::Lag};
 use crate::{
     channel_log::{ChannelLog, Encoding, NodeChannel},
     conflation::SurveyKeys,
@@ -26,14 +30,6 @@ use crate::{
     record_batch::RecordBatch,
     window::Window,
 };
-
-/// The memory that the windows of all partitions may hold together.
-#[derive(Debug)]
-pub(crate) struct Budget {
-    used: AtomicUsize,
-    max: usize,
-    survey_keys: Arc<SurveyKeys>,
-}
 
 /// One partition that this node tails.
 #[derive(Debug)]
@@ -72,38 +68,6 @@ pub(crate) enum Arrived {
     Held,
     /// They were given up: the partition has to be assigned anew.
     Overflow,
-}
-
-/// How far this node is behind Kafka in a partition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub(crate) struct Lag {
-    /// The age of what is not read yet, in milliseconds: 0 when all is read.
-    pub(crate) ms: u64,
-    /// Records not read yet.
-    pub(crate) records: u64,
-}
-
-impl Budget {
-    /// How many keys the surveys of all channels may have: some 40 bytes each.
-    const SURVEY_KEYS_MAX: usize = 1_000_000;
-
-    pub(crate) fn new(max: usize) -> Arc<Self> {
-        let survey_keys = SurveyKeys::new(Self::SURVEY_KEYS_MAX);
-        Arc::new(Self { used: AtomicUsize::new(0), max, survey_keys })
-    }
-
-    /// How many keys are known of stretches that conflated subscribers have to catch up on.
-    pub(crate) fn survey_keys(&self) -> &Arc<SurveyKeys> {
-        &self.survey_keys
-    }
-
-    pub(crate) fn used(&self) -> usize {
-        self.used.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn max(&self) -> usize {
-        self.max
-    }
 }
 
 impl Partition {
@@ -296,32 +260,6 @@ impl Partition {
             Ok(UnsubscribeReason::Unspecified) | Err(_) => None,
             Ok(reason) => Some(reason),
         }
-    }
-
-    /// Takes over where Kafka's end was at the last fetch; `now_ms` is the time in milliseconds since the Unix epoch.
-    pub(crate) fn set_high_watermark(&self, offset: Offset, now_ms: i64) {
-        self.high_watermark.store(offset.get(), Ordering::Relaxed);
-        let since = self.behind_since_ms.load(Ordering::Relaxed);
-        if offset <= self.head() {
-            self.behind_since_ms.store(-1, Ordering::Relaxed);
-        } else if since < 0 {
-            self.behind_since_ms.store(now_ms, Ordering::Relaxed);
-        }
-    }
-
-    /// Returns how far this node is behind Kafka; `now_ms` is the time in milliseconds since the Unix epoch.
-    pub(crate) fn lag(&self, now_ms: i64) -> Lag {
-        let end = Offset::new(self.high_watermark.load(Ordering::Relaxed)).unwrap_or(Offset::ZERO);
-        let records = end.since(self.head());
-        // What is not read yet is younger than the last record read, and than the moment when all was read. The first
-        // grows old in a busy partition that falls behind, the second in a quiet one.
-        let (last, behind_since) =
-            (self.last_timestamp_ms.load(Ordering::Relaxed), self.behind_since_ms.load(Ordering::Relaxed));
-        let since = last.max(behind_since);
-        if records == 0 || behind_since < 0 {
-            return Lag { ms: 0, records };
-        }
-        Lag { ms: u64::try_from(now_ms - since).unwrap_or(0), records }
     }
 
     fn alert_all(&self) {
