@@ -5,8 +5,8 @@
 //! being read waits for it. So a storm of clients that are all a thousand records behind costs one scan, and a client that
 //! does not read costs nothing.
 //!
-//! A bounded number of readers, at a bounded rate, each a thread with a consumer of its own, take wishes from the lowest offset upwards.
-//! The tail consumer is never sought.
+//! A bounded number of readers, at a bounded rate, each a thread with a consumer of its own, take wishes from the lowest
+//! offset upwards. The tail consumer is never sought.
 
 mod page;
 mod rate;

@@ -1,7 +1,8 @@
 //! `tailcast sub`: prints the records of channels as they come.
 //!
-//! The client resumes by itself after a drop, and goes over to another connection before it leaves a node that drains. What happens besides records is said on standard error, and at the end where
-//! every subscription was, as the command that goes on from there.
+//! The client resumes by itself after a drop, and goes over to another connection before it leaves a node that drains.
+//! What happens besides records is said on standard error, and at the end where every subscription was, as the command
+//! that goes on from there.
 
 mod line;
 

@@ -1,6 +1,7 @@
 //! What the end of a WebSocket asks of a client.
 //!
-//! 44xx: reconnecting would meet the same refusal, but for 4408, which says that something took too long. 45xx, and the codes of a restart or a broken network: resume elsewhere.
+//! 44xx: reconnecting would meet the same refusal, but for 4408, which says that something took too long. 45xx, and the
+//! codes of a restart or a broken network: resume elsewhere.
 
 use std::fmt;
 

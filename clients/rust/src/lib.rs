@@ -22,9 +22,9 @@
 //! A node that drains asks to be left. The client then opens its next connection while it goes on reading the one in use, and
 //! leaves when all subscriptions are resumed there ([`Event::Moved`]): records come once and in order across both.
 //!
-//! What a client decides (where a subscription is, what a close code means, how long to wait, when to leave, when a node is dead) is plain
-//! code without IO, tasks or clocks, in [`Tracker`], [`Resume`], [`Verdict`], [`Backoff`], [`Departure`] and
-//! [`Liveness`]; one task per client calls it. This crate knows the contract and no service.
+//! What a client decides (where a subscription is, what a close code means, how long to wait, when to leave, when a node
+//! is dead) is plain code without IO, tasks or clocks, in [`Tracker`], [`Resume`], [`Verdict`], [`Backoff`],
+//! [`Departure`] and [`Liveness`]; one task per client calls it. This crate knows the contract and no service.
 
 mod subscription;
 

@@ -9,8 +9,8 @@ use crate::threshold::Threshold;
 /// What is made of the results.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Output {
-    /// A bound that the run has to keep, as a figure, an operator and a number with its unit: 'p99<20ms', 'lost==0', 'cpu_us_per_delivery<40'. May
-    /// be given several times; the exit code is 99 when one is not kept.
+    /// A bound that the run has to keep, as a figure, an operator and a number with its unit: 'p99<20ms', 'lost==0',
+    /// 'cpu_us_per_delivery<40'. May be given several times; the exit code is 99 when one is not kept.
     #[arg(long = "threshold", value_name = "BOUND")]
     pub(crate) thresholds: Vec<Threshold>,
 
