@@ -9,17 +9,19 @@ use tailcast_tests::cluster::Cluster;
 use tailcast_tests::configuration::Configuration;
 use tailcast_tests::start::live;
 
-const DOCUMENTS: [&str; 4] = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "proto/PROTOCOL.md"];
+const DOCUMENTS: [&str; 5] =
+    ["README.md", "ARCHITECTURE.md", "BENCHMARKS.md", "CONTRIBUTING.md", "proto/PROTOCOL.md"];
 
 /// Which folders each package may depend on, beside those inside its own. `ingest` and `push` meet in Kafka and never know
 /// of each other.
-const ARROWS: [(&str, &[&str]); 6] = [
+const ARROWS: [(&str, &[&str]); 7] = [
     ("proto", &[]),
     ("services", &["proto"]),
     ("ingest", &["proto", "services"]),
     ("push", &["proto", "services"]),
     ("clients/rust", &["proto"]),
     ("loadgen", &["clients/rust", "proto"]),
+    ("bench", &["proto"]),
 ];
 
 tailcast_tests::scenarios! {
@@ -169,7 +171,7 @@ fn read(path: &str) -> String {
 fn sources() -> Vec<PathBuf> {
     let mut sources = Vec::new();
     let mut directories: Vec<_> =
-        ["proto", "services", "ingest", "push", "clients", "loadgen", "tests", "src"]
+        ["proto", "services", "ingest", "push", "clients", "loadgen", "bench", "tests", "src"]
             .map(|of| root().join(of))
             .into();
     while let Some(directory) = directories.pop() {
@@ -201,7 +203,8 @@ fn code_spans(text: &str) -> impl Iterator<Item = &str> {
 /// A code span that is a path of this repository: it begins with one of its folders.
 fn as_path(span: &str) -> Option<&str> {
     let (folder, _) = span.split_once('/')?;
-    let folders = [".ci", "clients", "ingest", "k8s", "loadgen", "proto", "push", "services", "src", "tests"];
+    let folders =
+        [".ci", "bench", "clients", "ingest", "k8s", "loadgen", "proto", "push", "services", "src", "tests"];
     let is_path = folders.contains(&folder) && !span.contains(['*', '{', ' ', '<']);
     is_path.then_some(span)
 }

@@ -1,0 +1,67 @@
+//! What Linux tells of this process in /proc.
+
+use std::{fs, time::Duration};
+
+use anyhow::{Context as _, Result, ensure};
+
+/// What one unit of time in /proc/PID/stat is: Linux shows user space 100 ticks per second on every architecture.
+const TICK: Duration = Duration::from_millis(10);
+
+/// What a process has open besides connections.
+const FILES_OTHERWISE: u64 = 64;
+
+/// Returns the CPU time that this process has used, user and system, all threads, without its children. Read as loadgen
+/// reads that of a node, so that the two can be divided.
+pub(crate) fn cpu() -> Result<Duration> {
+    let text = fs::read_to_string("/proc/self/stat").context("/proc/self/stat cannot be read")?;
+    Ok(TICK * ticks(&text).context("/proc/self/stat is not as expected")?)
+}
+
+/// Says whether so many connections can be open, before the first one is.
+pub(crate) fn check_files(connections: u32) -> Result<()> {
+    let text = fs::read_to_string("/proc/self/limits").context("/proc/self/limits cannot be read")?;
+    let Some(files_max) = files_max(&text) else { return Ok(()) };
+    let needed = u64::from(connections) + FILES_OTHERWISE;
+    ensure!(
+        files_max >= needed,
+        "{connections} connections need {needed} open files, and {files_max} are allowed"
+    );
+    Ok(())
+}
+
+/// Reads user and system time: fields 14 and 15, after a name in parentheses that may itself have spaces and parentheses.
+fn ticks(stat: &str) -> Option<u32> {
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut times = fields.split_whitespace().skip(11).map(str::parse::<u32>);
+    Some(times.next()?.ok()? + times.next()?.ok()?)
+}
+
+/// Reads the soft limit; `None` where there is none.
+fn files_max(limits: &str) -> Option<u64> {
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpu_time_is_found_after_any_name() {
+        let stat = "42 (a) b (c) S 1 42 42 0 -1 4194560 900 0 0 0 250 50 7 8 20 0 9 0 12345 1 2";
+        assert_eq!(ticks(stat), Some(300));
+        cpu().expect("this process runs");
+    }
+
+    #[test]
+    fn more_connections_than_files_are_refused_with_both_numbers() {
+        assert_eq!(files_max("Max open files            1024                 4096 files\n"), Some(1024));
+        assert_eq!(files_max("Max open files            unlimited            unlimited files\n"), None);
+        check_files(1).expect("one more file can be opened");
+        let limited = fs::read_to_string("/proc/self/limits").is_ok_and(|text| files_max(&text).is_some());
+        if limited {
+            let error = check_files(u32::MAX).expect_err("nobody may open so many");
+            assert!(error.to_string().contains("4294967295 connections need"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! The shapes of load that figures are compared at, and what follows from one.
+
+use clap::ValueEnum;
+use serde::Serialize;
+
+/// A load: who listens to what, and what comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(crate) struct Shape {
+    pub(crate) connections: u32,
+    pub(crate) keys: u32,
+    /// Events per second, over all keys.
+    pub(crate) rate: u32,
+    /// The size of an event's value, in bytes.
+    pub(crate) payload: u32,
+}
+
+/// A shape with a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Preset {
+    /// 12,000 connections, 1,000 keys, 1,000 events/s of 512 bytes: nearly every delivery is a write of its own.
+    #[value(name = "S1")]
+    S1,
+    /// The same with 5,000 events/s.
+    #[value(name = "S1x5")]
+    S1x5,
+    /// 1,000 connections, one key, 400 events/s of 200 bytes: more than one send each can do on one core.
+    #[value(name = "S2")]
+    S2,
+    /// 100 connections, one key, 5,000 events/s of 200 bytes: likewise.
+    #[value(name = "S3")]
+    S3,
+}
+
+impl Preset {
+    /// Returns the values that the name stands for.
+    pub(crate) fn shape(self) -> Shape {
+        let (connections, keys, rate, payload) = match self {
+            Self::S1 => (12_000, 1_000, 1_000, 512),
+            Self::S1x5 => (12_000, 1_000, 5_000, 512),
+            Self::S2 => (1_000, 1, 400, 200),
+            Self::S3 => (100, 1, 5_000, 200),
+        };
+        Shape { connections, keys, rate, payload }
+    }
+}
+
+impl Shape {
+    /// Says why this cannot be measured.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        if self.connections.is_multiple_of(self.keys) {
+            return Ok(());
+        }
+        Err(format!("{} connections are not a multiple of the {} keys", self.connections, self.keys))
+    }
+
+    /// Returns how many deliveries an event is.
+    pub(crate) fn fan_out(&self) -> u32 {
+        self.connections / self.keys
+    }
+
+    /// Returns the key of an event by its number: events go round the keys.
+    pub(crate) fn key(&self, event: u64) -> u64 {
+        event % u64::from(self.keys)
+    }
+
+    /// Returns who has the key of an event. Connection i has key i modulo the keys, as in loadgen, so neighbours in the
+    /// table are not written one after the other.
+    pub(crate) fn receivers(&self, event: u64) -> impl Iterator<Item = usize> {
+        let (first, step) = (self.key(event), u64::from(self.keys));
+        (0..u64::from(self.fan_out())).map(move |place| {
+            usize::try_from(first + place * step)
+                .expect("a connection's number is a u32, and fits in a usize")
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shapes_make_the_deliveries_that_they_are_named_for() {
+        let per_second = |preset: Preset| preset.shape().fan_out() * preset.shape().rate;
+        assert_eq!(
+            [Preset::S1, Preset::S1x5, Preset::S2, Preset::S3].map(per_second),
+            [12_000, 60_000, 400_000, 500_000]
+        );
+    }
+
+    #[test]
+    fn each_event_goes_to_the_connections_of_its_key() {
+        let shape = Shape { connections: 6, keys: 3, rate: 1, payload: 1 };
+        let receivers = |event| shape.receivers(event).collect::<Vec<_>>();
+        assert_eq!([receivers(0), receivers(1), receivers(2)], [[0, 3], [1, 4], [2, 5]]);
+        assert_eq!(receivers(3), receivers(0));
+    }
+
+    #[test]
+    fn connections_are_spread_evenly_or_not_at_all() {
+        let shape = Shape { connections: 6, keys: 4, rate: 1, payload: 1 };
+        assert!(shape.check().is_err_and(|why| why.contains("6 connections")));
+        assert_eq!(Shape { keys: 6, ..shape }.check(), Ok(()));
+        assert!(Shape { keys: 7, ..shape }.check().is_err());
+    }
+}

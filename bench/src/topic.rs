@@ -1,0 +1,81 @@
+//! The topic that records go through: one of its own, which is gone afterwards, or one that is there.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use futures_executor::block_on;
+use rdkafka::{
+    ClientConfig,
+    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    client::DefaultClientContext,
+};
+
+/// As many as in the commands of loadgen's page.
+const PARTITIONS: i32 = 12;
+
+/// How long Kafka may take to create or delete the topic.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A topic.
+pub(crate) struct Topic {
+    pub(crate) name: String,
+    /// Whether it is deleted in the end.
+    admin: Option<AdminClient<DefaultClientContext>>,
+}
+
+impl Topic {
+    /// Takes a topic that is there, or creates one.
+    ///
+    /// # Errors
+    ///
+    /// When Kafka does not create it.
+    pub(crate) fn take_or_create(kafka: &str, existing: Option<&str>) -> Result<Self> {
+        if let Some(name) = existing {
+            return Ok(Self { name: name.to_owned(), admin: None });
+        }
+        let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
+            .set("bootstrap.servers", kafka)
+            .create()
+            .context("the Kafka client cannot be made")?;
+        let name = format!("tailcast-floor-{}", std::process::id());
+        let wanted = NewTopic::new(&name, PARTITIONS, TopicReplication::Fixed(-1));
+        let results = block_on(admin.create_topics([&wanted], &options()))
+            .with_context(|| format!("no Kafka answers at {kafka}"))?;
+        for result in results {
+            if let Err((topic, code)) = result {
+                bail!("Kafka does not create topic {topic}: {code}");
+            }
+        }
+        Ok(Self { name, admin: Some(admin) })
+    }
+
+    /// Deletes the topic, if it was created.
+    ///
+    /// # Errors
+    ///
+    /// When Kafka does not.
+    pub(crate) fn leave(mut self) -> Result<()> {
+        self.delete().with_context(|| format!("topic {} is left behind", self.name))
+    }
+
+    fn delete(&mut self) -> Result<()> {
+        let Some(admin) = self.admin.take() else { return Ok(()) };
+        for result in block_on(admin.delete_topics(&[&self.name], &options()))? {
+            if let Err((_, code)) = result {
+                bail!("Kafka does not delete it: {code}");
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Topic {
+    fn drop(&mut self) {
+        // After a failure that is being told already.
+        let _ = self.delete();
+    }
+}
+
+fn options() -> AdminOptions {
+    AdminOptions::new().operation_timeout(Some(PATIENCE)).request_timeout(Some(PATIENCE))
+}
