@@ -156,8 +156,9 @@ impl Server {
         let id = self.next_session.fetch_add(1, Ordering::Relaxed);
         // From here on, however it ends: what feeds sessions goes on until none is counted.
         let counted = Counted::new(&self.shared.metrics.sessions);
-        let session = (session, counted);
-        self.shared.lifecycle.spawn("session", self.clone().serve_session(id, format, upgraded, session));
+        let session = self.clone().serve_session(id, format, upgraded, (session, counted));
+        // Boxed: a task has its future twice, as it was given and where it is polled.
+        self.shared.lifecycle.spawn("session", Box::pin(session));
 
         let mut response = switching.map(|_| Full::default());
         if let Some(format) = format {
@@ -188,7 +189,10 @@ impl Server {
 
         let metrics = &self.shared.metrics;
         let (reason, writer) = match format {
-            Some(format) => Session::new(Arc::clone(&self.shared), id, format, writer).run(reader).await,
+            Some(format) => {
+                let session = Session::new(Arc::clone(&self.shared), id, format, writer);
+                Box::new(session).run(reader).await
+            }
             None => refuse_subprotocol(writer).await,
         };
         // Who has not taken the close frame sends nothing that could overtake it.
@@ -221,8 +225,9 @@ async fn refuse_subprotocol(mut writer: OwnedWriteHalf) -> (CloseReason, Option<
 async fn linger(writer: &OwnedWriteHalf) {
     let stream = writer.as_ref();
     let to_the_end = async {
-        let mut ignored = [0; 512];
         while stream.readable().await.is_ok() {
+            // In here, because what lives while it waits is in the future of every session.
+            let mut ignored = [0; 512];
             match stream.try_read(&mut ignored) {
                 Ok(0) => return,
                 Ok(_) => {}
@@ -240,4 +245,21 @@ fn text(status: StatusCode, text: impl Into<String>) -> Response<Full<Bytes>> {
     let plain = http::HeaderValue::from_static("text/plain; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, plain);
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Returns the size of what a call would give.
+    fn size_given<A, B, C, D, E, F>(_: impl FnOnce(A, B, C, D, E) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn the_future_of_a_session_is_small() {
+        // It was 2,440 bytes, with two copies of the session and a buffer that only the end of it needs.
+        let size = size_given(Server::serve_session);
+        assert!(size <= 1024, "{size} bytes");
+    }
 }

@@ -115,7 +115,9 @@ impl<W: AsyncWrite + Unpin> Session<W> {
 
     /// Serves the client until one of the two ends it, and sends the close frame. Gives the writer back if the client took
     /// it: then the connection is still to be read to its end.
-    pub(crate) async fn run(mut self, reader: impl AsyncRead + Unpin) -> (CloseReason, Option<W>) {
+    ///
+    /// Boxed, because a future has what it was given twice: as an argument, and where it uses it.
+    pub(crate) async fn run(mut self: Box<Self>, reader: impl AsyncRead + Unpin) -> (CloseReason, Option<W>) {
         let mut reader = InboundReader::new(reader, self.shared.config.sessions.message_bytes_max);
         let reason = self.serve(&mut reader).await;
         self.shared.metrics.subscriptions.dec_by(i64::try_from(self.subscriptions.len()).unwrap_or(i64::MAX));
@@ -127,7 +129,6 @@ impl<W: AsyncWrite + Unpin> Session<W> {
         let shared = Arc::clone(&self.shared);
         let mut draining = pin!(shared.lifecycle.draining());
         let mut timer = pin!(tokio::time::sleep_until(self.liveness.next().into()));
-        let mut inbound = pin!(read_next(reader));
         loop {
             self.fill_outbox();
             let next = self.next_tick();
@@ -138,10 +139,7 @@ impl<W: AsyncWrite + Unpin> Session<W> {
                 // Not biased: there may be no end of data, and no end of what a client says, and neither may hold up the
                 // other, the deadlines or the drain.
                 () = &mut draining, if !self.is_draining => Event::Drain,
-                (reader, message) = &mut inbound, if self.outbox.has_room() => {
-                    inbound.set(read_next(reader));
-                    Event::Inbound(message)
-                }
+                message = reader.next(), if self.outbox.has_room() => Event::Inbound(message),
                 () = &mut timer => Event::Tick,
                 result = self.outbox.flush(&mut self.writer), if !self.outbox.is_empty() => Event::Written(result),
                 Some(started) = self.starts.next() => Event::Started(Box::new(started)),
@@ -269,14 +267,6 @@ impl<W: AsyncWrite + Unpin> Session<W> {
             Format::Json => OpCode::Text,
         }
     }
-}
-
-/// Reads one message, and gives the reader back for the next.
-async fn read_next<S: AsyncRead + Unpin>(
-    reader: &mut InboundReader<S>,
-) -> (&mut InboundReader<S>, Result<Inbound, Violation>) {
-    let message = reader.next().await;
-    (reader, message)
 }
 
 /// Lines are separated, not ended: the last line end is left out.

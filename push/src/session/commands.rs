@@ -100,6 +100,10 @@ impl<W: AsyncWrite + Unpin> Session<W> {
 
     pub(super) fn started(&mut self, (request, started): (Request, Result<Started, Refusal>)) {
         let overtaken = self.starting.remove(&request.channel).flatten();
+        if self.starting.is_empty() {
+            // Most sessions subscribe once, and keep no memory for it.
+            self.starting.shrink_to_fit();
+        }
         let started = match started {
             Ok(started) => started,
             Err(refusal) => {

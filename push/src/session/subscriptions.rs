@@ -132,6 +132,10 @@ impl Subscriptions {
         let Started { channel, epoch, partition_count, partitions, .. } = started;
         let alias = channel.alias;
         let mut cursors = Vec::with_capacity(partitions.len());
+        if self.cursors.capacity() == 0 {
+            // Most sessions subscribe once: no room for three more cursors, which are large. Later it grows by doubling.
+            self.cursors.reserve_exact(partitions.len());
+        }
         for (lease, from) in partitions {
             let entry = self.cursors.vacant_entry();
             let id = CursorId(entry.key());

@@ -59,6 +59,39 @@ fn whole_and_fragmented_messages_are_read() {
 }
 
 #[test]
+fn what_comes_in_pieces_is_whole_and_waiting_for_it_can_be_given_up() {
+    // The parser forgets what it has read of a frame when a wait for the rest of it is dropped.
+    let (mut client, server) = tokio::io::duplex(1024);
+    let mut reader = InboundReader::new(server, BYTES_MAX);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime can be built");
+    let frames =
+        [frame(0x01, b"h"), frame(0x80, b"i"), frame(0x82, &[7; BYTES_MAX]), frame(0x8a, b"")].concat();
+    let mut found = Vec::new();
+    for byte in frames {
+        let written = runtime.block_on(tokio::io::AsyncWriteExt::write_all(&mut client, &[byte]));
+        written.expect("the pipe has room");
+        found.extend(runtime.block_on(async { reader.next().now_or_never() }));
+    }
+    let largest = Inbound::Binary(Bytes::from_static(&[7; BYTES_MAX]));
+    let hi = Inbound::Text(Bytes::from_static(b"hi"));
+    assert_eq!(found, [Ok(hi), Ok(largest), Ok(Inbound::Pong)]);
+}
+
+#[test]
+fn a_client_that_says_nothing_costs_no_memory() {
+    // Each connection kept the parser's 8 KiB.
+    let (mut client, server) = tokio::io::duplex(1024);
+    let mut reader = InboundReader::new(server, BYTES_MAX);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime can be built");
+    let frames = [frame(0x81, b"hello"), frame(0x8a, b"")].concat();
+    let written = runtime.block_on(tokio::io::AsyncWriteExt::write_all(&mut client, &frames));
+    written.expect("the pipe has room");
+    let found = [(); 3].map(|()| runtime.block_on(async { reader.next().now_or_never() }).is_some());
+    assert_eq!(found, [true, true, false], "two were sent");
+    assert_eq!(reader.ahead.capacity(), 0);
+}
+
+#[test]
 fn control_frames_come_between_fragments() {
     check("ping", &[frame(0x01, b"h"), frame(0x89, b"p")], Ok(Inbound::Ping(Bytes::from_static(b"p"))));
     check("pong", &[frame(0x01, b"h"), frame(0x8a, b"p")], Ok(Inbound::Pong));
