@@ -2,18 +2,26 @@
 //!
 //! The measured stretch is counted in records, so that it is the same number whatever the pace.
 
-use std::time::{Duration, Instant};
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, ensure};
 use rdkafka::{
     ClientConfig, Message as _, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer as _},
+    error::KafkaError,
+    types::RDKafkaErrorCode,
 };
 
 use crate::{cli::Time, companion::Companion, process, schedule::Schedule, shape::Shape, topic::Topic};
 
 /// How long Kafka may take to answer, or to deliver the next record.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// When to ask again.
+const AGAIN: Duration = Duration::from_millis(50);
 
 /// The longest poll, as of the node's feed.
 const POLL: Duration = Duration::from_millis(100);
@@ -35,7 +43,7 @@ pub(crate) fn measure(shape: &Shape, time: Time, kafka: &str, topic: Option<&str
     let topic = Topic::take_or_create(kafka, topic)?;
     let schedule = Schedule::new(shape.rate, time.warmup, time.duration);
     let consumer = consumer(kafka)?;
-    assign_at_end(&consumer, &topic.name)?;
+    assign_at_end(&consumer, &topic)?;
     let producer = Companion::start(
         "produce",
         &[
@@ -79,18 +87,45 @@ fn consumer(kafka: &str) -> Result<BaseConsumer> {
 }
 
 /// Assigns every partition at its present end, asked for first, so that nothing published from here on is missed.
-fn assign_at_end(consumer: &BaseConsumer, topic: &str) -> Result<()> {
-    let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).context("Kafka does not answer")?;
-    let partitions = metadata.topics().first().map_or(&[][..], |topic| topic.partitions());
-    ensure!(!partitions.is_empty(), "Kafka has no topic {topic}");
+fn assign_at_end(consumer: &BaseConsumer, topic: &Topic) -> Result<()> {
+    let name = &topic.name;
     let mut assignment = TopicPartitionList::new();
-    for partition in partitions {
-        let (_, end) = consumer
-            .fetch_watermarks(topic, partition.id(), PATIENCE)
-            .with_context(|| format!("partition {} of {topic} does not tell its end", partition.id()))?;
-        assignment.add_partition_offset(topic, partition.id(), Offset::Offset(end))?;
+    for partition in 0..topic.partitions.map_or_else(|| partitions(consumer, name), Ok)? {
+        let end = end(consumer, name, partition)
+            .with_context(|| format!("partition {partition} of {name} does not tell its end"))?;
+        assignment.add_partition_offset(name, partition, Offset::Offset(end))?;
     }
     consumer.assign(&assignment).context("the partitions cannot be assigned")
+}
+
+/// Asks how many partitions a topic has.
+fn partitions(consumer: &BaseConsumer, topic: &str) -> Result<i32> {
+    let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).context("Kafka does not answer")?;
+    let partitions = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
+    ensure!(partitions > 0, "Kafka has no topic {topic}");
+    i32::try_from(partitions).context("partitions are counted in 31 bits")
+}
+
+/// Asks for a partition's end, again while a topic that was created a moment ago has no leader that knows.
+fn end(consumer: &BaseConsumer, topic: &str, partition: i32) -> Result<i64, KafkaError> {
+    let start = Instant::now();
+    loop {
+        match consumer.fetch_watermarks(topic, partition, PATIENCE) {
+            Ok((_, end)) => return Ok(end),
+            Err(error) if start.elapsed() < PATIENCE && passes(&error) => thread::park_timeout(AGAIN),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Whether this is what Kafka says of a partition that is about to be led.
+fn passes(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{
+        LeaderNotAvailable, NotLeaderForPartition, UnknownPartition, UnknownTopic, UnknownTopicOrPartition,
+    };
+    let codes =
+        [LeaderNotAvailable, NotLeaderForPartition, UnknownPartition, UnknownTopic, UnknownTopicOrPartition];
+    error.rdkafka_error_code().is_some_and(|code| codes.contains(&code))
 }
 
 fn read(consumer: &BaseConsumer, records: u64) -> Result<()> {
@@ -108,4 +143,16 @@ fn read(consumer: &BaseConsumer, records: u64) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partition_without_a_leader_is_asked_again_and_a_refusal_is_not() {
+        // A run on a topic of its own failed half of the time: Kafka had created it, and no leader knew.
+        assert!(passes(&KafkaError::MetadataFetch(RDKafkaErrorCode::NotLeaderForPartition)));
+        assert!(!passes(&KafkaError::MetadataFetch(RDKafkaErrorCode::TopicAuthorizationFailed)));
+    }
 }

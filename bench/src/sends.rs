@@ -22,6 +22,9 @@ use crate::{
     sockets::Sockets,
 };
 
+/// The latest that is told apart.
+const LATE_US_MAX: u64 = 3_600_000_000;
+
 /// What the sends cost, over the measured stretch.
 #[derive(Debug, Clone)]
 pub(crate) struct Sends {
@@ -67,13 +70,18 @@ pub(crate) fn measure(shape: &Shape, time: Time) -> Result<Sends> {
         sent_bytes: 0,
         deliveries: 0,
         not_taken: 0,
-        late_us: Histogram::new(3).context("three digits are a precision")?,
+        late_us: lateness()?,
     };
     let mark = run.run(&sockets.streams)?;
     let (took, cpu) = (mark.at.elapsed(), process::cpu()?.saturating_sub(mark.cpu));
     sockets.close(run.sent_bytes)?;
     let Run { deliveries, not_taken, late_us, .. } = run;
     Ok(Sends { deliveries, not_taken, took, cpu, late_us })
+}
+
+/// Makes a distribution with room for an hour: recording beyond it would be cut, in silence.
+fn lateness() -> Result<Histogram<u64>> {
+    Histogram::new_with_bounds(1, LATE_US_MAX, 3).context("three digits are a precision")
 }
 
 impl Run {
@@ -123,5 +131,18 @@ impl Run {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_that_is_seconds_late_is_seconds_late() {
+        // The distribution had no room, and a loop that was 4 s behind was reported as 2 µs late.
+        let mut late_us = lateness().expect("it can be made");
+        late_us.saturating_record(4_000_000);
+        assert!(late_us.max() >= 4_000_000, "{}", late_us.max());
     }
 }

@@ -19,6 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// A topic.
 pub(crate) struct Topic {
     pub(crate) name: String,
+    /// How many it was created with; Kafka knows of one that is there.
+    pub(crate) partitions: Option<i32>,
     /// Whether it is deleted in the end.
     admin: Option<AdminClient<DefaultClientContext>>,
 }
@@ -31,7 +33,7 @@ impl Topic {
     /// When Kafka does not create it.
     pub(crate) fn take_or_create(kafka: &str, existing: Option<&str>) -> Result<Self> {
         if let Some(name) = existing {
-            return Ok(Self { name: name.to_owned(), admin: None });
+            return Ok(Self { name: name.to_owned(), partitions: None, admin: None });
         }
         let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
             .set("bootstrap.servers", kafka)
@@ -46,7 +48,7 @@ impl Topic {
                 bail!("Kafka does not create topic {topic}: {code}");
             }
         }
-        Ok(Self { name, admin: Some(admin) })
+        Ok(Self { name, partitions: Some(PARTITIONS), admin: Some(admin) })
     }
 
     /// Deletes the topic, if it was created.
