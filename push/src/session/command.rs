@@ -79,7 +79,8 @@ const CLIENT_TEXT_BYTES_MAX: usize = 128;
 pub(crate) fn decode(format: Format, message: &Bytes) -> Result<Vec<v1::ClientMessage>, String> {
     match format {
         Format::Proto => {
-            let message = v1::ClientMessage::decode(message.clone());
+            // As a slice, so that keys are copied: a part of the message would keep all of it for as long as its channel is known.
+            let message = v1::ClientMessage::decode(&**message);
             message.map(|message| vec![message]).map_err(|error| format!("not a ClientMessage: {error}"))
         }
         Format::Json => {
@@ -319,6 +320,18 @@ mod tests {
         let three = r#"{"connect":{"subscriptions":[{"name":"q/a"},{"name":"q/b"},{"name":"q/c"}]}}"#;
         check(three, r#"field: "subscriptions""#);
         check(&format!(r#"{{"connect":{{"clientName":"{}"}}}}"#, "n".repeat(129)), r#"field: "client_name""#);
+    }
+
+    #[test]
+    fn a_channel_keeps_nothing_of_the_message_that_named_it() {
+        // Each key was a part of the buffer that its message was read into: 8 KiB, or as much as a message may have.
+        let key = v1::channel::Keys::Key(Bytes::from_static(b"key"));
+        let channel = v1::Channel { topic: "quotes".to_owned(), keys: Some(key) };
+        let target = Some(v1::unsubscribe::Target::Channel(channel));
+        let command = Some(client_message::Command::Unsubscribe(v1::Unsubscribe { target }));
+        let message = Bytes::from(v1::ClientMessage { id: 1, command }.encode_to_vec());
+        let decoded = decode(Format::Proto, &message).expect("it is a message");
+        assert!(message.is_unique(), "{decoded:?}");
     }
 
     #[test]
