@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use rdkafka::{
     ClientConfig, Offset as KafkaOffset, Statistics, TopicPartitionList,
     consumer::{BaseConsumer, Consumer as _},
@@ -97,19 +97,12 @@ impl Tail {
 
     /// Tails a partition from its head on. Takes some 100 µs, and does not disturb the other partitions.
     pub(crate) fn assign(&self, partition: &Arc<Partition>) -> Result<(), AssignError> {
-        let _changes = self.changes.lock();
-        self.assigned.insert(partition);
-        self.assign_by_name(partition).inspect_err(|_| {
-            self.assigned.remove(partition);
-        })
+        self.add(partition, &self.changes.lock())
     }
 
     /// Stops tailing a partition. Does nothing when it is not tailed, also when another one of its name is.
     pub(crate) fn release(&self, partition: &Arc<Partition>) {
-        let _changes = self.changes.lock();
-        if self.assigned.remove(partition) {
-            self.unassign_by_name(partition);
-        }
+        self.remove(partition, &self.changes.lock());
     }
 
     /// Asks the feed to read a partition again from its head on.
@@ -133,18 +126,26 @@ impl Tail {
 
     /// Assigns a partition at its head whether or not it is tailed, unless nobody wants it any more.
     fn assign_again(&self, partition: &Arc<Partition>) -> Result<(), AssignError> {
-        let _changes = self.changes.lock();
+        let changes = self.changes.lock();
         // Under the lock, which a release takes after it has said so.
         if partition.is_forgotten() {
             return Ok(());
         }
-        if self.assigned.remove(partition) {
-            self.unassign_by_name(partition);
-        }
+        self.remove(partition, &changes);
+        self.add(partition, &changes)
+    }
+
+    fn add(&self, partition: &Arc<Partition>, _changes: &MutexGuard<'_, ()>) -> Result<(), AssignError> {
         self.assigned.insert(partition);
         self.assign_by_name(partition).inspect_err(|_| {
             self.assigned.remove(partition);
         })
+    }
+
+    fn remove(&self, partition: &Arc<Partition>, _changes: &MutexGuard<'_, ()>) {
+        if self.assigned.remove(partition) {
+            self.unassign_by_name(partition);
+        }
     }
 
     fn assign_by_name(&self, partition: &Partition) -> Result<(), AssignError> {

@@ -5,6 +5,7 @@ use tailcast_proto::{Offset, PartitionId};
 
 use crate::{
     channel_log::{Encoding, KeyHash, NodeChannel},
+    conflation::Survey,
     record_batch::{Record, RecordBatch},
 };
 
@@ -45,27 +46,26 @@ impl Page {
         size_of::<Self>() + self.batch.as_ref().map_or(0, RecordBatch::memory)
     }
 
-    /// Encodes what a channel has at or after `next`, before `until`, and `is_wanted`: up to `budget` bytes but at least one
-    /// record, appended to `out`.
+    /// Encodes what a channel has at or after `next` and before `until`, up to `budget` bytes but at least one record, appended
+    /// to `out`. With a survey, only the records that are the latest of their keys.
     pub(crate) fn read(
         &self,
         (next, until): (Offset, Offset),
         budget: usize,
         (channel, encoding, partition): (&NodeChannel, Encoding, PartitionId),
-        is_wanted: impl Fn(KeyHash, Offset) -> bool,
+        survey: Option<&Survey>,
         out: &mut Vec<Bytes>,
     ) -> PageRead {
         let mut encoded = BytesMut::new();
         let mut read = PageRead { deliveries: 0, skipped: 0, next: self.to.min(until), more: false };
-        let records = self.batch.iter().flat_map(|batch| batch.starting_at(next));
-        let records = records.take_while(|record| record.offset < until);
-        for record in records.filter(|record| channel.channel.matches(record.key)) {
+        for record in self.of_channel(next, channel).take_while(|record| record.offset < until) {
             if encoded.len() >= budget {
                 read.next = record.offset;
                 read.more = true;
                 break;
             }
-            if is_wanted(channel.key_hash(&record), record.offset) {
+            // A lossless reader does not pay for the hash.
+            if survey.is_none_or(|survey| survey.is_latest(channel.key_hash(&record), record.offset)) {
                 channel.encode(&record, partition, encoding, &mut encoded);
                 read.deliveries += 1;
             } else {
@@ -80,9 +80,11 @@ impl Page {
 
     /// Calls `note` with the key and the offset of each record of a channel from `next` on.
     pub(crate) fn survey(&self, next: Offset, channel: &NodeChannel, mut note: impl FnMut(KeyHash, Offset)) {
-        let records = self.batch.iter().flat_map(|batch| batch.starting_at(next));
-        for record in records.filter(|record| channel.channel.matches(record.key)) {
-            note(channel.key_hash(&record), record.offset);
-        }
+        self.of_channel(next, channel).for_each(|record| note(channel.key_hash(&record), record.offset));
+    }
+
+    fn of_channel(&self, next: Offset, channel: &NodeChannel) -> impl Iterator<Item = Record<'_>> {
+        let records = self.batch.iter().flat_map(move |batch| batch.starting_at(next));
+        records.filter(|record| channel.channel.matches(record.key))
     }
 }

@@ -42,17 +42,10 @@ impl Cursor {
         let channel = (&*self.log.channel, self.log.encoding, self.lease.partition.id);
         let read = match &self.mode {
             CursorMode::Conflated { behind: Some(behind), .. } => {
-                let survey = behind.survey();
-                page.read(
-                    (from, behind.at()),
-                    budget,
-                    channel,
-                    |key, offset| survey.is_latest(key, offset),
-                    out,
-                )
+                page.read((from, behind.at()), budget, channel, Some(&behind.survey()), out)
             }
             CursorMode::Conflated { behind: None, .. } | CursorMode::Lossless => {
-                page.read((from, page.to), budget, channel, |_, _| true, out)
+                page.read((from, page.to), budget, channel, None, out)
             }
         };
         self.next = self.next.max(read.next);
