@@ -48,8 +48,6 @@ pub(crate) struct Findings {
     pub(crate) out_of_order: u64,
     /// Wrong checksums, and events of a channel that this is not.
     pub(crate) corrupt: u64,
-    /// Deliveries whose own count of skipped records is not what was missing before them.
-    pub(crate) miscounted: u64,
     /// Events of other runs.
     pub(crate) other_runs: u64,
     /// Sessions that the node ended, by close code; 1006 without one.
@@ -79,17 +77,12 @@ impl Arrived {
         Self { keys, records }
     }
 
-    /// Takes an event. Returns how it arrived, and how many of its key are missing directly before it; `None`: it is of no key
-    /// of this channel.
-    pub(crate) fn observe(&mut self, key: u32, number: u64, now_ns: u64) -> Option<(Arrival, u64)> {
+    /// Takes an event. Returns how it arrived; `None`: it is of no key of this channel.
+    pub(crate) fn observe(&mut self, key: u32, number: u64, now_ns: u64) -> Option<Arrival> {
         let at = usize::try_from(key.checked_sub(self.keys.start)?).ok()?;
         Some(match &mut self.records {
-            Records::Lossless(sequences) => (sequences.get_mut(at)?.observe(number), 0),
-            Records::Conflated { keys, .. } => {
-                let latest = keys.get_mut(at)?;
-                let missing = number.saturating_sub(latest.next);
-                (latest.observe(number, now_ns), missing)
-            }
+            Records::Lossless(sequences) => sequences.get_mut(at)?.observe(number),
+            Records::Conflated { keys, .. } => keys.get_mut(at)?.observe(number, now_ns),
         })
     }
 
@@ -111,7 +104,6 @@ impl Findings {
         self.repeated += other.repeated;
         self.out_of_order += other.out_of_order;
         self.corrupt += other.corrupt;
-        self.miscounted += other.miscounted;
         self.other_runs += other.other_runs;
         self.moves += other.moves;
         self.silences += other.silences;

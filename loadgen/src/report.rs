@@ -112,8 +112,6 @@ pub(crate) struct Violations {
     pub(crate) stale: u64,
     /// Conflated: keys that came more often than --max-rate.
     pub(crate) over_rate: u64,
-    /// Deliveries that say that more records of their key were skipped than there were.
-    pub(crate) miscounted: u64,
     /// Connections that ended for good during the run.
     pub(crate) connections_ended: u64,
     /// How, with the number of connections.
@@ -191,7 +189,7 @@ impl Violations {
     }
 
     /// Returns each kind with its count.
-    pub(crate) fn counts(&self) -> [(&'static str, u64); 11] {
+    pub(crate) fn counts(&self) -> [(&'static str, u64); 10] {
         [
             ("lost", self.lost),
             ("repeated", self.repeated),
@@ -202,7 +200,6 @@ impl Violations {
             ("invented", self.invented),
             ("stale", self.stale),
             ("over_rate", self.over_rate),
-            ("miscounted", self.miscounted),
             ("connections_ended", self.connections_ended),
         ]
     }

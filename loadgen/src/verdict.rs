@@ -56,7 +56,6 @@ impl<'a> Truth<'a> {
             violations.repeated += account.findings.repeated;
             violations.out_of_order += account.findings.out_of_order;
             violations.corrupt += account.findings.corrupt;
-            violations.miscounted += account.findings.miscounted;
             for channel in &account.channels {
                 self.judge_channel(channel, max_rate, &mut violations);
             }

@@ -144,7 +144,7 @@ impl Reader {
                 return None;
             }
         };
-        let Some((arrival, _)) = channel.arrived.observe(event.key, event.sequence, now_ns) else {
+        let Some(arrival) = channel.arrived.observe(event.key, event.sequence, now_ns) else {
             self.findings.corrupt += 1;
             return None;
         };
