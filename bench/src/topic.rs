@@ -39,7 +39,7 @@ impl Topic {
             .set("bootstrap.servers", kafka)
             .create()
             .context("the Kafka client cannot be made")?;
-        let name = format!("tailcast-floor-{}", std::process::id());
+        let name = format!("tailcast-bench-{}", std::process::id());
         let wanted = NewTopic::new(&name, PARTITIONS, TopicReplication::Fixed(-1));
         let results = block_on(admin.create_topics([&wanted], &options()))
             .with_context(|| format!("no Kafka answers at {kafka}"))?;

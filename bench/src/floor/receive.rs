@@ -8,7 +8,8 @@ use std::{
 use anyhow::{Context as _, Result};
 use tokio::{io::AsyncReadExt as _, net::TcpStream, task::JoinSet};
 
-use crate::{cli::Receive, process};
+use super::cli::Receive;
+use crate::process;
 
 /// What a connection reads at once; some deliveries of every shape.
 const READ_BYTES: usize = 4_096;

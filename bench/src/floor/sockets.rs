@@ -81,7 +81,7 @@ mod tests {
 
     #[test]
     fn the_send_buffer_is_that_of_a_node() {
-        let defaults = include_str!("../../src/default.toml");
+        let defaults = include_str!("../../../src/default.toml");
         assert!(defaults.contains(&format!("\nsend_buffer_bytes = {SEND_BUFFER_BYTES}\n")));
     }
 }

@@ -13,10 +13,8 @@ use rdkafka::{
     types::RDKafkaErrorCode,
 };
 
-use crate::{
-    cli::Produce,
-    schedule::{Schedule, Step},
-};
+use super::cli::Produce;
+use crate::schedule::{Schedule, Step};
 
 /// How long Kafka may take to acknowledge what is in flight at the end.
 const PATIENCE: Duration = Duration::from_secs(30);

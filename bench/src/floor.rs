@@ -5,15 +5,7 @@
 
 mod cli;
 
-mod shape;
-
-mod schedule;
-
 mod frame;
-
-mod process;
-
-mod companion;
 
 mod sockets;
 
@@ -25,8 +17,6 @@ mod consume;
 
 mod produce;
 
-mod topic;
-
 mod report;
 
 use std::{
@@ -37,12 +27,13 @@ use std::{
 use anyhow::Result;
 use clap::Parser as _;
 
-use crate::{
+use self::{
     cli::{Cli, Role},
     report::Report,
 };
 
-fn main() -> ExitCode {
+/// Does what the command line says.
+pub fn main() -> ExitCode {
     let cli = Cli::read();
     let outcome = match &cli.role {
         None => measure(&cli),

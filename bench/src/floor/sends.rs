@@ -13,13 +13,11 @@ use std::{
 use anyhow::{Context as _, Result};
 use hdrhistogram::Histogram;
 
+use super::{cli::Time, frame::frame, sockets::Sockets};
 use crate::{
-    cli::Time,
-    frame::frame,
     process,
     schedule::{Schedule, Step},
     shape::Shape,
-    sockets::Sockets,
 };
 
 /// The latest that is told apart.

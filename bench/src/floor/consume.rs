@@ -15,7 +15,8 @@ use rdkafka::{
     types::RDKafkaErrorCode,
 };
 
-use crate::{cli::Time, companion::Companion, process, schedule::Schedule, shape::Shape, topic::Topic};
+use super::cli::Time;
+use crate::{companion::Companion, process, schedule::Schedule, shape::Shape, topic::Topic};
 
 /// How long Kafka may take to answer, or to deliver the next record.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -10,7 +10,8 @@ use std::{
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
-use crate::{cli::Cli, consume::Consumed, sends::Sends, shape::Shape};
+use super::{cli::Cli, consume::Consumed, sends::Sends};
+use crate::shape::Shape;
 
 /// The results of a run. CPU is in microseconds.
 #[derive(Debug, Serialize)]

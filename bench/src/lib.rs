@@ -1,0 +1,16 @@
+//! What Tailcast's speed is measured against, and with. `BENCHMARKS.md` says how.
+//!
+//! A program for each question, each a module with a `main`, and below them what they share. A program whose CPU is the figure
+//! runs what is not to be counted in a process of its own.
+
+pub mod floor;
+
+mod shape;
+
+mod schedule;
+
+mod process;
+
+mod companion;
+
+mod topic;
