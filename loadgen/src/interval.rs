@@ -204,6 +204,25 @@ mod tests {
     }
 
     #[test]
+    fn a_time_is_itself_to_three_digits_up_to_an_hour() {
+        // A histogram whose bounds grow does not grow when it is told to saturate: everything above the first 2,047 µs became
+        // that. These bounds are fixed, over all that there can be.
+        let one = |us| {
+            let mut distribution = Distribution::new();
+            distribution.record(us);
+            (distribution.0.value_at_quantile(0.5), distribution.0.max())
+        };
+        for us in [1, 2_047, 2_048, 20_000, 1_000_000, 60_000_000, 3_600_000_000_u64] {
+            let (median, max) = one(us);
+            assert!(
+                median.abs_diff(us) <= us / 1_000 && max.abs_diff(us) <= us / 1_000,
+                "{us}: {median}, {max}"
+            );
+        }
+        assert_eq!(one(u64::MAX), one(3_600_000_000), "longer ones count as an hour");
+    }
+
+    #[test]
     fn storms_of_processes_add_up() {
         let (mut all, mut other) = (StormCount::default(), StormCount::default());
         all.resume(5, 100);
