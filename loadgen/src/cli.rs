@@ -65,7 +65,7 @@ impl Cli {
     pub(crate) fn check(&self) -> Result<(), String> {
         self.readers.check(&self.load)?;
         self.load.check()?;
-        self.output.check()?;
+        self.output.check(self.places.compare_kafka)?;
         self.trouble.check(self.load.duration)?;
         storm::check(self)
     }
@@ -102,6 +102,8 @@ mod tests {
         let error = Cli::try_parse_from(["loadgen"]).expect_err("neither --ingest nor --kafka");
         assert_eq!(error.exit_code(), 2);
         check("--ingest 127.0.0.1:9090", "fine");
+        let error = Cli::try_parse_from(["loadgen", "--ingest", "127.0.0.1:9090", "--compare-kafka"]);
+        assert!(error.expect_err("which Kafka?").to_string().contains("--kafka <HOST:PORT>"));
     }
 
     #[test]
@@ -114,6 +116,8 @@ mod tests {
         check("--channel-form all --channels-per-connection 2", "one channel");
         check("--threshold p98<1ms", "p99.9");
         check("--threshold p99<2*baseline", "needs --baseline");
+        check("--threshold p99<2*kafka", "needs --compare-kafka");
+        check("--threshold p99<2*kafka --compare-kafka", "fine");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The figures of a report by their names: what thresholds can be about.
 
-use crate::report::{Report, float};
+use crate::report::{Percentiles, Report, float};
 
 /// What a figure is measured in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,13 +24,21 @@ pub(crate) struct Figure {
 
 const SECOND_US: f64 = 1e6;
 
+/// How the names of the bare consumer's figures begin.
+const OF_KAFKA: &str = "kafka_";
+
 /// All figures. The kinds of violations are added by their own names.
-const FIGURES: [Figure; 32] = [
+const FIGURES: [Figure; 37] = [
     time("p50", |report| us(report, report.latency_us.p50)),
     time("p90", |report| us(report, report.latency_us.p90)),
     time("p99", |report| us(report, report.latency_us.p99)),
     time("p99.9", |report| us(report, report.latency_us.p99_9)),
     time("max", |report| us(report, report.latency_us.max)),
+    time("kafka_p50", |report| kafka_us(report, |latency| latency.p50)),
+    time("kafka_p90", |report| kafka_us(report, |latency| latency.p90)),
+    time("kafka_p99", |report| kafka_us(report, |latency| latency.p99)),
+    time("kafka_p99.9", |report| kafka_us(report, |latency| latency.p99_9)),
+    time("kafka_max", |report| kafka_us(report, |latency| latency.max)),
     number("lost", |report| Some(float(report.violations.lost))),
     number("repeated", |report| Some(float(report.violations.repeated))),
     number("out_of_order", |report| Some(float(report.violations.out_of_order))),
@@ -82,6 +90,17 @@ impl Figure {
         FIGURES.map(|figure| figure.name).join(", ")
     }
 
+    /// Returns the same figure as the bare consumer measures it, where it does.
+    pub(crate) fn of_kafka(&self) -> Option<Self> {
+        FIGURES.into_iter().find(|figure| figure.name.strip_prefix(OF_KAFKA) == Some(self.name))
+    }
+
+    /// Returns the names of all figures that the bare consumer measures as well.
+    pub(crate) fn names_of_kafka() -> String {
+        let names = FIGURES.iter().filter_map(|figure| figure.name.strip_prefix(OF_KAFKA));
+        names.collect::<Vec<_>>().join(", ")
+    }
+
     /// Reads it from a report; `None`: the run did not measure it.
     pub(crate) fn read(&self, report: &Report) -> Option<f64> {
         (self.read)(report)
@@ -103,6 +122,12 @@ const fn bytes(name: &'static str, read: fn(&Report) -> Option<f64>) -> Figure {
 /// A latency, where anything came.
 fn us(report: &Report, us: u64) -> Option<f64> {
     (report.latency_us.count > 0).then(|| float(us))
+}
+
+/// A latency of the bare consumer, where it got anything.
+fn kafka_us(report: &Report, read: fn(&Percentiles) -> u64) -> Option<f64> {
+    let latency = &report.kafka?.latency_us;
+    (latency.count > 0).then(|| float(read(latency)))
 }
 
 fn closed(report: &Report, code: u16) -> f64 {

@@ -27,7 +27,12 @@ svg path.l0 { stroke: var(--l0) } svg path.l1 { stroke: var(--l1) } svg text.l0 
 ";
 
 /// Writes the page.
-pub(crate) fn write(report: &Report, latency: &Distribution, out: &mut dyn Write) -> io::Result<()> {
+pub(crate) fn write(
+    report: &Report,
+    latency: &Distribution,
+    kafka: Option<&Distribution>,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     let name = escape(report.asked.scenario.as_deref().unwrap_or("loadgen"));
     let (class, verdict) = match report.verdict {
         Verdict::Clean => ("good", "clean"),
@@ -43,7 +48,7 @@ pub(crate) fn write(report: &Report, latency: &Distribution, out: &mut dyn Write
         escape(&report.to_string())
     )?;
     let charts = [
-        by_percentile(latency),
+        by_percentile(latency, kafka),
         over_time(
             "Latency by second, ms",
             "ms",
@@ -84,12 +89,18 @@ fn over_time(
 }
 
 /// The farther right, the rarer: each step of the axis is a tenth of what is left.
-fn by_percentile(latency: &Distribution) -> Chart {
+fn by_percentile(latency: &Distribution, kafka: Option<&Distribution>) -> Chart {
     let far = |quantile: f64| -(1.0 - quantile).log10();
-    let steps = latency.0.iter_quantiles(POINTS_PER_HALVING).filter(|step| step.quantile() < 1.0);
-    let points: Vec<_> =
-        steps.map(|step| (far(step.quantile()), Some(ms(step.value_iterated_to())))).collect();
-    let end = points.last().map_or(1.0, |(x, _)| *x).max(1.0);
+    let line = |name, of: &Distribution| {
+        let steps = of.0.iter_quantiles(POINTS_PER_HALVING).filter(|step| step.quantile() < 1.0);
+        Line {
+            name,
+            points: steps.map(|step| (far(step.quantile()), Some(ms(step.value_iterated_to())))).collect(),
+        }
+    };
+    let kafka = kafka.map(|of| line("bare Kafka", of));
+    let lines: Vec<_> = std::iter::once(line("latency", latency)).chain(kafka).collect();
+    let end = lines.iter().filter_map(|line| line.points.last()).map(|(x, _)| *x).fold(1.0, f64::max);
     let ticks = [
         (0.0, "0"),
         (0.5, "50 %"),
@@ -102,9 +113,8 @@ fn by_percentile(latency: &Distribution) -> Chart {
     ];
     let ticks = ticks.into_iter().map(|(quantile, text)| (far(quantile), text.to_owned()));
     let x = Axis { name: "percentile", max: end, ticks: ticks.filter(|(x, _)| *x <= end).collect() };
-    let highest = points.iter().filter_map(|(_, y)| *y).fold(0.0, f64::max);
-    let line = Line { name: "latency", points };
-    Chart { title: "Latency by percentile, ms", x, y: Axis::round("ms", highest), lines: vec![line] }
+    let highest = lines.iter().flat_map(|line| &line.points).filter_map(|(_, y)| *y).fold(0.0, f64::max);
+    Chart { title: "Latency by percentile, ms", x, y: Axis::round("ms", highest), lines }
 }
 
 fn ms(us: u64) -> f64 {
@@ -120,9 +130,9 @@ mod tests {
     use super::*;
     use crate::report::sample;
 
-    fn page(report: &Report, latency: &Distribution) -> String {
+    fn page(report: &Report, latency: &Distribution, kafka: Option<&Distribution>) -> String {
         let mut page = Vec::new();
-        write(report, latency, &mut page).expect("a vector takes it");
+        write(report, latency, kafka, &mut page).expect("a vector takes it");
         String::from_utf8(page).expect("it is text")
     }
 
@@ -130,9 +140,9 @@ mod tests {
     fn a_page_stands_alone_and_shows_the_run() {
         let mut latency = Distribution::new();
         (1..100_000).for_each(|us| latency.record(us));
-        let page = page(&sample::full(), &latency);
+        let page = page(&sample::full(), &latency, Some(&latency));
         assert_eq!(page.matches("<svg").count(), 3);
-        assert_eq!(page.matches("class=\"line").count(), 4);
+        assert_eq!(page.matches("class=\"line").count(), 5);
         assert!(page.contains("99.9 %"), "the axis reaches what was measured");
         assert!(page.contains("NOT CLEAN") && page.contains("✓ p99&lt;20ms"), "{page}");
         for elsewhere in ["http://", "https://", "<script", "src=", "@import", "NaN", "inf"] {
@@ -142,7 +152,7 @@ mod tests {
 
     #[test]
     fn a_page_of_nothing_is_a_page() {
-        let page = page(&sample::bare(), &Distribution::new());
+        let page = page(&sample::bare(), &Distribution::new(), None);
         assert_eq!(page.matches("<svg").count(), 3);
         assert!(!page.contains("NaN") && !page.contains("inf"), "{page}");
     }
@@ -151,6 +161,6 @@ mod tests {
     fn names_are_text_and_no_markup() {
         let mut report = sample::bare();
         report.asked.scenario = Some("<script>".into());
-        assert!(!page(&report, &Distribution::new()).contains("<script"));
+        assert!(!page(&report, &Distribution::new(), None).contains("<script"));
     }
 }

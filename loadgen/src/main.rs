@@ -48,6 +48,8 @@ mod interval;
 
 mod lag;
 
+mod bare_consumer;
+
 mod tally;
 
 mod course;

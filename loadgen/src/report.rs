@@ -4,6 +4,8 @@
 
 mod distribution;
 
+mod compared;
+
 mod trouble;
 
 mod verdict;
@@ -21,6 +23,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::{
+    compared::BareKafka,
     distribution::Percentiles,
     trouble::{Conflated, SlowReaders, StormFound},
     verdict::Verdict,
@@ -46,6 +49,8 @@ pub(crate) struct Report {
     /// From when an event was due to its delivery, for events that were due in the measured stretch, on connections that
     /// read.
     pub(crate) latency_us: Percentiles,
+    /// The same as a bare consumer saw it; absent without --compare-kafka.
+    pub(crate) kafka: Option<BareKafka>,
     /// Connections that stopped reading; absent without --slow-percent.
     pub(crate) slow: Option<SlowReaders>,
     /// The reconnect storm; absent without --storm-at.

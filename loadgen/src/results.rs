@@ -16,6 +16,8 @@ pub(crate) struct Results {
     pub(crate) report: Report,
     /// The whole distribution of which the report has five numbers.
     pub(crate) latency: Distribution,
+    /// The same of what the bare consumer saw.
+    pub(crate) kafka: Option<Distribution>,
 }
 
 impl Results {
@@ -39,7 +41,7 @@ impl Results {
             file(path, |out| hgrm::write(&self.latency, out))?;
         }
         if let Some(path) = &output.html {
-            file(path, |out| html::write(&self.report, &self.latency, out))?;
+            file(path, |out| html::write(&self.report, &self.latency, self.kafka.as_ref(), out))?;
         }
         Ok(())
     }

@@ -2,6 +2,8 @@
 
 mod findings;
 
+mod turn;
+
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -11,17 +13,18 @@ use anyhow::{Context as _, Result, ensure};
 use tokio::{
     runtime,
     signal::unix::{Signal, SignalKind, signal},
-    task::JoinError,
-    time::{Instant as Moment, sleep, sleep_until},
+    task::block_in_place,
+    time::sleep,
 };
 
 use crate::{
+    bare_consumer::{BareConsumer, Reading},
     cli::Cli,
     clock,
     course::Course,
     crew::{self, Crew},
     fleet::{Fleet, Workers},
-    interval::{Distribution, Interval},
+    interval::Distribution,
     invocation::Invocation,
     ledger::Ledger,
     payload::Format,
@@ -39,9 +42,6 @@ use crate::{
 
 /// How many files a process needs beside its connections.
 const FILES: u64 = 100;
-
-/// How often to look at what came.
-const LOOK: Duration = Duration::from_millis(100);
 
 /// After the last expected delivery: how long nothing may come before the run is over, so that repetitions are seen.
 const QUIET: Duration = Duration::from_secs(1);
@@ -84,21 +84,13 @@ struct Run<'a> {
     shared: Arc<Shared>,
     fleet: Fleet,
     course: Course,
+    bare_consumer: Option<Reading>,
     tally: Tally,
     lateness: Distribution,
     /// The results of an earlier run.
     baseline: Option<Report>,
     interrupts: Signal,
     interrupted: bool,
-}
-
-/// What came first.
-enum Turn {
-    Interval(Box<Result<Interval>>),
-    Lane(Option<Result<Result<Distribution>, JoinError>>),
-    Look,
-    /// Somebody wants it to end, with what there is by then.
-    Interrupted,
 }
 
 impl<'a> Run<'a> {
@@ -119,6 +111,7 @@ impl<'a> Run<'a> {
         Ok(Self {
             cli,
             course: Course::new(cli, &plan, &ledger, shared.storm)?,
+            bare_consumer: None,
             tally: Tally::new(processes, cli.load.warmup, cli.load.duration),
             plan,
             ledger,
@@ -145,14 +138,25 @@ impl<'a> Run<'a> {
         drop(connecting);
         sleep(self.cli.load.idle).await;
         self.course.memory.idle = self.course.servers.memory();
+        let bare_consumer = self.open_bare_consumer()?;
 
         let start = Instant::now() + LEAD;
         self.fleet.start(start).await?;
+        let (format, from) = (&self.shared.format, self.shared.measured_from_ns);
+        let read = |consumer: BareConsumer| consumer.read(Arc::clone(format), start, from);
+        self.bare_consumer = bare_consumer.map(read).transpose()?;
         let lanes = self.publish(&way_in, start)?;
         if let Err(error) = self.go(lanes, start).await {
             self.course.incidents.push(format!("{error:#}"));
         }
         self.finish().await
+    }
+
+    fn open_bare_consumer(&self) -> Result<Option<BareConsumer>> {
+        let places = &self.cli.places;
+        let kafka = places.kafka.as_deref().filter(|_| places.compare_kafka);
+        // Blocks this thread, while nothing happens yet.
+        kafka.map(|kafka| block_in_place(|| BareConsumer::open(kafka, places.topic.as_str()))).transpose()
     }
 
     fn publish(&self, way_in: &WayIn, start: Instant) -> Result<Lanes> {
@@ -207,42 +211,5 @@ impl<'a> Run<'a> {
             self.turn(start, None).await?;
         }
         Ok(())
-    }
-
-    /// Waits for the next thing to happen, and takes it.
-    async fn turn(&mut self, start: Instant, lanes: Option<&mut Lanes>) -> Result<()> {
-        let mark = self.course.next_mark().map(|mark| Moment::from_std(start + mark));
-        let look = mark.into_iter().fold(Moment::now() + LOOK, Moment::min);
-        let ended = async {
-            match lanes {
-                Some(lanes) => lanes.join_next().await,
-                None => std::future::pending().await,
-            }
-        };
-        let turn = tokio::select! {
-            interval = self.fleet.next() => Turn::Interval(Box::new(interval)),
-            lane = ended => Turn::Lane(lane),
-            () = sleep_until(look) => Turn::Look,
-            _ = self.interrupts.recv() => Turn::Interrupted,
-        };
-        match turn {
-            Turn::Interval(interval) => self.tally.take((*interval)?),
-            Turn::Lane(Some(Ok(Ok(lateness)))) => self.lateness.add(&lateness),
-            Turn::Lane(Some(Ok(Err(error)))) => {
-                self.course.incidents.push(format!("a publisher ended: {error:#}"));
-            }
-            Turn::Lane(Some(Err(error))) => {
-                self.course.incidents.push(format!("a publisher's task failed: {error}"));
-            }
-            Turn::Interrupted => {
-                // The second time also what is on its way is not waited for.
-                ensure!(!self.interrupted, "it was interrupted twice");
-                let seconds = start.elapsed().as_secs_f64();
-                self.course.incidents.push(format!("it was interrupted after {seconds:.1} s"));
-                self.interrupted = true;
-            }
-            Turn::Lane(None) | Turn::Look => {}
-        }
-        self.course.at(start.elapsed(), &mut self.fleet, &self.tally).await
     }
 }

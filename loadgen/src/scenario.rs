@@ -108,14 +108,9 @@ impl Scenario {
             let Some(known) = known.filter(|_| !NOT_HERE.contains(&flag.as_str())) else {
                 return Err(ScenarioError::Key { file, line, key: key.to_owned() });
             };
-            let several = matches!(known.get_action(), ArgAction::Append);
-            let values = values(item, several).map_err(|expected| ScenarioError::Value {
-                file,
-                line,
-                key: key.to_owned(),
-                expected,
-            })?;
-            flags.insert(flag, (line, values));
+            let arguments = arguments(&flag, item, known.get_action())
+                .map_err(|expected| ScenarioError::Value { file, line, key: key.to_owned(), expected })?;
+            flags.insert(flag, (line, arguments));
         }
         Ok(Self { file: file.to_owned(), flags })
     }
@@ -129,8 +124,7 @@ impl Scenario {
             })
         };
         let own = self.flags.iter().filter(|(flag, _)| !is_given(flag));
-        own.flat_map(|(flag, (_, values))| values.iter().map(move |value| format!("--{flag}={value}")))
-            .collect()
+        own.flat_map(|(_, (_, arguments))| arguments.iter().cloned()).collect()
     }
 
     /// Returns the place of a flag that is complained about (`--rate <EVENTS/S>`), if it is from here.
@@ -138,6 +132,16 @@ impl Scenario {
         let flag = complaint.strip_prefix("--")?.split([' ', '=']).next()?;
         self.flags.get(flag).map(|(line, _)| format!("{}:{line}", self.file))
     }
+}
+
+/// A flag that takes no value is there or not.
+fn arguments(flag: &str, item: &Item, action: &ArgAction) -> Result<Vec<String>, &'static str> {
+    if matches!(action, ArgAction::SetTrue) {
+        let is_set = item.as_bool().ok_or("true or false")?;
+        return Ok(is_set.then(|| format!("--{flag}")).into_iter().collect());
+    }
+    let values = values(item, matches!(action, ArgAction::Append))?;
+    Ok(values.iter().map(|value| format!("--{flag}={value}")).collect())
 }
 
 fn values(item: &Item, several: bool) -> Result<Vec<String>, &'static str> {
@@ -184,6 +188,8 @@ mod tests {
         check("rate = 5\nconnect_rate = 7", "--rate=9 --connect-rate 1", "");
         check("threshold = [\"lost==0\", \"p99<1s\"]", "", "--threshold=lost==0 --threshold=p99<1s");
         check("threshold = [\"lost==0\"]", "--threshold p50<1s", "");
+        check("compare_kafka = true\nrate = 5", "", "--compare-kafka --rate=5");
+        check("compare_kafka = false\nrate = 5", "", "--rate=5");
     }
 
     #[test]
@@ -191,6 +197,7 @@ mod tests {
         check("# comment\n\nspeed = 5", "", "a.toml:3: unknown key \"speed\"");
         check("worker = 1", "", "a.toml:1: unknown key \"worker\"");
         check("scenario = \"x\"", "", "a.toml:1: unknown key \"scenario\"");
+        check("compare_kafka = 1", "", "a.toml:1: compare_kafka takes true or false");
         check("rate = [1, 2]", "", "a.toml:1: rate takes one value");
         check("keys = 1\n[rate]\nx = 1", "", "a.toml:2: rate takes a value, and no table");
         check("rate = ", "", "a.toml: TOML parse error at line 1");

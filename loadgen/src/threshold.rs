@@ -1,10 +1,14 @@
 //! A bound that a run has to keep: `p99<20ms`, `lost==0`, `bytes_per_slow_client<64KiB`; or one that depends on an earlier
-//! run: `p99<=1.25*baseline+5ms`.
+//! run, `p99<=1.25*baseline+5ms`, or on what a bare consumer measured in the same run, `p50<=1.3*kafka`.
+
+mod bound;
 
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::bound::Reference;
+use self::bound::{Bound, form};
 use crate::{
     figures::{Figure, Unit},
     report::Report,
@@ -19,15 +23,6 @@ pub(crate) struct Threshold {
     bound: Bound,
 }
 
-/// What a figure is compared with.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Bound {
-    /// How often the earlier run's figure counts; 0: not at all.
-    of_baseline: f64,
-    /// What is added, in the figure's unit.
-    plus: f64,
-}
-
 /// Whether a bound was kept.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Kept {
@@ -35,7 +30,7 @@ pub(crate) struct Kept {
     pub(crate) threshold: String,
     /// What the figure was, in microseconds, bytes or as it is; null: the run did not measure it, so nothing was kept.
     pub(crate) value: Option<f64>,
-    /// What it was compared with, in the same unit; null: it depends on an earlier run that did not measure it.
+    /// What it was compared with, in the same unit; null: it depends on what an earlier run or the bare consumer did not measure.
     pub(crate) bound: Option<f64>,
     pub(crate) kept: bool,
 }
@@ -58,10 +53,6 @@ const OPERATORS: [(&str, Operator); 5] = [
     (">", Operator::Greater),
 ];
 
-/// Each unit's suffixes, with what one of them is in the unit.
-const TIMES: [(&str, f64); 4] = [("us", 1.0), ("µs", 1.0), ("ms", 1e3), ("s", 1e6)];
-const SIZES: [(&str, f64); 4] = [("KiB", 1024.0), ("MiB", 1_048_576.0), ("B", 1.0), ("", 1.0)];
-
 /// Why text is no threshold.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ThresholdError {
@@ -74,24 +65,36 @@ pub(crate) enum ThresholdError {
     #[error("there is no figure {0:?}; there are: {names}", names = Figure::names())]
     Figure(String),
     /// The bound is not a number with the figure's unit.
-    #[error("{0:?} is no bound of {1}, which is {2}, or FACTOR*baseline, or FACTOR*baseline+{2}")]
+    #[error(
+        "{0:?} is no bound of {1}, which is {2}, or FACTOR*baseline, or FACTOR*baseline+{2}; likewise with kafka"
+    )]
     Bound(String, &'static str, &'static str),
+    /// A bare consumer has no such figure.
+    #[error("a bare consumer does not measure {0}; it does {measured}", measured = Figure::names_of_kafka())]
+    Kafka(&'static str),
 }
 
 impl Threshold {
-    /// Returns whether it needs an earlier run.
-    pub(crate) fn is_relative(&self) -> bool {
-        self.bound.of_baseline > 0.0
+    /// Returns whether it depends on this.
+    pub(crate) fn depends_on(&self, reference: Reference) -> bool {
+        self.reference() == Some(reference)
     }
 
-    /// Holds a report against it, and, where it is relative, against that of an earlier run.
+    fn reference(&self) -> Option<Reference> {
+        self.bound.times.map(|(_, of)| of)
+    }
+
+    /// Holds a report against it, and, where it depends on it, against that of an earlier run.
     pub(crate) fn judge(&self, report: &Report, baseline: Option<&Report>) -> Kept {
-        self.judge_value(self.figure.read(report), baseline.and_then(|baseline| self.figure.read(baseline)))
+        let elsewhere = self.reference().and_then(|of| match of {
+            Reference::Baseline => self.figure.read(baseline?),
+            Reference::Kafka => self.figure.of_kafka()?.read(report),
+        });
+        self.judge_value(self.figure.read(report), elsewhere)
     }
 
-    fn judge_value(&self, value: Option<f64>, baseline: Option<f64>) -> Kept {
-        let baseline = if self.is_relative() { baseline } else { Some(0.0) };
-        let bound = baseline.map(|baseline| self.bound.of_baseline * baseline + self.bound.plus);
+    fn judge_value(&self, value: Option<f64>, elsewhere: Option<f64>) -> Kept {
+        let bound = self.bound.value(elsewhere);
         let kept = value.zip(bound).is_some_and(|(value, bound)| match self.operator {
             Operator::Less => value < bound,
             Operator::LessOrEqual => value <= bound,
@@ -103,29 +106,6 @@ impl Threshold {
     }
 }
 
-impl Bound {
-    /// Reads `20ms`, `1.25*baseline` or `1.25*baseline+5ms`, with the suffixes of a unit.
-    fn parse(text: &str, suffixes: &[(&str, f64)]) -> Option<Self> {
-        let Some((factor, plus)) = text.split_once("*baseline") else {
-            return Some(Self { of_baseline: 0.0, plus: quantity(text, suffixes)? });
-        };
-        let of_baseline = quantity(factor, &[("", 1.0)]).filter(|factor| *factor > 0.0)?;
-        let plus = match plus.trim() {
-            "" => 0.0,
-            plus => quantity(plus.strip_prefix('+')?, suffixes)?,
-        };
-        Some(Self { of_baseline, plus })
-    }
-}
-
-/// Reads a number with one of the suffixes.
-fn quantity(text: &str, suffixes: &[(&str, f64)]) -> Option<f64> {
-    suffixes.iter().find_map(|(suffix, factor)| {
-        let number: f64 = text.trim().strip_suffix(suffix)?.trim().parse().ok()?;
-        Some(number * factor).filter(|number| number.is_finite())
-    })
-}
-
 impl FromStr for Threshold {
     type Err = ThresholdError;
 
@@ -134,17 +114,16 @@ impl FromStr for Threshold {
         let ((name, bound), operator) = found.ok_or(ThresholdError::Form)?;
         let (name, bound) = (name.trim(), bound.trim());
         let figure = Figure::named(name).ok_or_else(|| ThresholdError::Figure(name.to_owned()))?;
-        let (suffixes, unit): (&[_], _) = match figure.unit {
-            Unit::Number => (&[("", 1.0)], "a number"),
-            Unit::Time => (&TIMES, "a time in us, ms or s"),
-            Unit::Bytes => (&SIZES, "a size in B, KiB or MiB"),
-        };
-        let bound = Bound::parse(bound, suffixes);
+        let bound = Bound::parse(bound, figure.unit);
         let text = text.trim().to_owned();
-        match bound {
-            Some(bound) => Ok(Self { text, figure, operator, bound }),
-            None => Err(ThresholdError::Bound(text, figure.name, unit)),
+        let Some(bound) = bound else {
+            return Err(ThresholdError::Bound(text, figure.name, form(figure.unit)));
+        };
+        let threshold = Self { text, figure, operator, bound };
+        if threshold.depends_on(Reference::Kafka) && figure.of_kafka().is_none() {
+            return Err(ThresholdError::Kafka(figure.name));
         }
+        Ok(threshold)
     }
 }
 
@@ -152,13 +131,14 @@ impl fmt::Display for Kept {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mark = if self.kept { '✓' } else { '✗' };
         write!(f, "{mark} {}", self.threshold)?;
-        let unit =
-            self.threshold.parse::<Threshold>().map_or(Unit::Number, |threshold| threshold.figure.unit);
+        // It was parsed before it was judged.
+        let threshold = self.threshold.parse::<Threshold>().ok();
+        let unit = threshold.as_ref().map_or(Unit::Number, |threshold| threshold.figure.unit);
         match self.value {
             None => f.write_str(": not measured"),
             Some(value) => write!(f, ": {}", shown(value, unit)),
         }?;
-        match self.bound.filter(|_| self.threshold.contains("baseline")) {
+        match self.bound.filter(|_| threshold.is_some_and(|threshold| threshold.reference().is_some())) {
             Some(bound) => write!(f, ", and may be {}", shown(bound, unit)),
             None => Ok(()),
         }
@@ -177,6 +157,7 @@ fn shown(value: f64, unit: Unit) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::sample;
 
     #[track_caller]
     fn check(text: &str, value: Option<f64>, expected: &str) {
@@ -187,7 +168,7 @@ mod tests {
     #[track_caller]
     fn check_relative(text: &str, value: f64, baseline: Option<f64>, expected: &str) {
         let threshold: Threshold = text.parse().expect("a threshold");
-        assert!(threshold.is_relative());
+        assert!(threshold.reference().is_some());
         assert_eq!(threshold.judge_value(Some(value), baseline).to_string(), expected);
     }
 
@@ -230,6 +211,28 @@ mod tests {
     }
 
     #[test]
+    fn a_bound_may_depend_on_what_a_bare_consumer_measured() {
+        check_relative(
+            "p50<=1.3*kafka",
+            1_300.0,
+            Some(1_000.0),
+            "✓ p50<=1.3*kafka: 1.30 ms, and may be 1.30 ms",
+        );
+        check_relative("p99<2*kafka", 2_000.0, Some(1_000.0), "✗ p99<2*kafka: 2.00 ms, and may be 2.00 ms");
+        check_relative("p99<2*kafka", 2_000.0, None, "✗ p99<2*kafka: 2.00 ms");
+        check("kafka_p50<5ms", Some(4_000.0), "✓ kafka_p50<5ms: 4.00 ms");
+        let mut report = sample::full();
+        let judge = |report: &Report, text: &str| {
+            let threshold: Threshold = text.parse().expect("a threshold");
+            threshold.judge(report, None).to_string()
+        };
+        assert_eq!(judge(&report, "p50<=1.3*kafka"), "✗ p50<=1.3*kafka: 1.50 ms, and may be 1.17 ms");
+        assert_eq!(judge(&report, "p50<=1.3*kafka+1ms"), "✓ p50<=1.3*kafka+1ms: 1.50 ms, and may be 2.17 ms");
+        report.kafka = None;
+        assert_eq!(judge(&report, "p50<=1.3*kafka"), "✗ p50<=1.3*kafka: 1.50 ms");
+    }
+
+    #[test]
     fn what_was_not_measured_was_not_kept() {
         check("cpu_us_per_delivery<40", None, "✗ cpu_us_per_delivery<40: not measured");
     }
@@ -245,5 +248,7 @@ mod tests {
         check_refused("p99<baseline", "FACTOR*baseline");
         check_refused("p99<2*baseline+5", "FACTOR*baseline+a time");
         check_refused("p99<-1*baseline", "FACTOR*baseline");
+        check_refused("p99<2*kafka+5", "a time in us");
+        check_refused("lost<2*kafka", "does not measure lost; it does p50, p90, p99, p99.9, max");
     }
 }

@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
 
-use crate::threshold::Threshold;
+use crate::threshold::{Reference, Threshold};
 
 /// What is made of the results.
 #[derive(Debug, Clone, Args)]
@@ -38,10 +38,14 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    pub(super) fn check(&self) -> Result<(), String> {
-        let relative = self.thresholds.iter().any(Threshold::is_relative);
-        if relative && self.baseline.is_none() {
+    /// `compares_kafka`: whether a bare consumer measures too.
+    pub(super) fn check(&self, compares_kafka: bool) -> Result<(), String> {
+        let any = |reference| self.thresholds.iter().any(|threshold| threshold.depends_on(reference));
+        if any(Reference::Baseline) && self.baseline.is_none() {
             return Err("a threshold with `baseline` needs --baseline FILE".into());
+        }
+        if any(Reference::Kafka) && !compares_kafka {
+            return Err("a threshold with `kafka` needs --compare-kafka".into());
         }
         Ok(())
     }

@@ -25,7 +25,8 @@ pub(crate) struct Places {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) publisher_count: Option<u32>,
 
-    /// A Kafka broker: for --create-topic, and, without --ingest, to publish straight to (acks=all, murmur2 partitioner).
+    /// A Kafka broker: for --create-topic and --compare-kafka, and, without --ingest, to publish straight to (acks=all, murmur2
+    /// partitioner).
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) kafka: Option<String>,
 
@@ -36,6 +37,11 @@ pub(crate) struct Places {
     /// Create the topic first, with so many partitions and the cluster's default replication; one that exists stays as it is.
     #[arg(long, value_name = "PARTITIONS", requires = "kafka", value_parser = clap::value_parser!(u16).range(1..=10_000))]
     pub(crate) create_topic: Option<u16>,
+
+    /// Read the same topic with a bare Kafka consumer too, on a thread beside the connections, and tell its latency beside that
+    /// of the deliveries: for thresholds such as 'p50<=1.3*kafka'.
+    #[arg(long, requires = "kafka")]
+    pub(crate) compare_kafka: bool,
 
     /// The process id of a server whose CPU time and memory are measured; may be given several times.
     #[arg(long = "server-pid", value_name = "PID")]

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{
-    Asked, Conflated, Events, Loadgen, Measured, Memory, Percentiles, Report, Sessions, SlowReaders,
-    StormFound, Verdict, Violations,
+    Asked, BareKafka, Conflated, Events, Loadgen, Measured, Memory, Percentiles, Report, Sessions,
+    SlowReaders, StormFound, Verdict, Violations,
 };
 use crate::{
     interval::{Count, Distribution},
@@ -39,6 +39,7 @@ pub(crate) fn full() -> Report {
         ..Sessions::default()
     };
     report.latency_us = percentiles(&[900, 1500, 12_000]);
+    report.kafka = Some(BareKafka { records: 4, latency_us: percentiles(&[700, 900, 2_000]) });
     report.slow = Some(SlowReaders {
         connections: 10,
         seconds: 60.0,
@@ -98,6 +99,7 @@ pub(crate) fn bare() -> Report {
         sessions: Sessions::default(),
         measured: Measured::new(1.0, Count::default(), &mark.since(&mark), Duration::ZERO),
         latency_us: percentiles(&[]),
+        kafka: None,
         slow: None,
         storm: None,
         conflated: None,

@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use super::{Memory, Report, Sessions, SlowReaders, StormFound, Verdict, Violations, float};
+use super::{
+    Memory, Report, Sessions, SlowReaders, StormFound, Verdict, Violations, compared::Beside, float,
+};
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -87,6 +89,9 @@ impl Report {
             float(measured.bytes) / 1e6
         )?;
         writeln!(f, "latency        {}", self.latency_us)?;
+        if let Some(kafka) = &self.kafka {
+            write!(f, "{}", Beside(kafka, &self.latency_us))?;
+        }
         if let Some(cpus) = measured.server_cpus {
             let each = measured
                 .server_cpu_us_per_delivery
@@ -255,6 +260,8 @@ mod tests {
         check(
             &sample::full().to_string(),
             &[
+                "bare Kafka     p50 0.90",
+                "deliveries take 1.67 × as long at p50, 6.00 × at p99",
                 "closed by nodes: 2 × 1006, 1 × 4503",
                 "10 did not read for 60.0 s, closed by nodes: 1 × 4508",
                 "10 resumed, all after 0.50 s",

@@ -3,16 +3,18 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::Result;
+use tokio::task::block_in_place;
 
 use super::Run;
 use crate::{
     account::{Account, Records},
+    bare_consumer::Seen,
     cli::{Cli, Mode, Publishers},
     course::StormEnd,
     fleet::Fleet,
     report::{
-        Asked, Conflated, Events, Loadgen, Measured, Memory, Report, Sessions, SlowReaders, StormFound,
-        Verdict, float,
+        Asked, BareKafka, Conflated, Events, Loadgen, Measured, Memory, Report, Sessions, SlowReaders,
+        StormFound, Verdict, float,
     },
     results::Results,
     saturation::Own,
@@ -23,11 +25,13 @@ use crate::{
 const SILENCE_MAX: Duration = Duration::from_secs(1);
 
 /// What was seen from outside, when the run was over.
-struct Seen {
+struct Observed {
     storm_end: Option<StormEnd>,
     closes_by_nodes: Option<BTreeMap<String, u64>>,
     /// Whether others hold the connections.
     workers: bool,
+    /// What the bare consumer saw.
+    bare: Option<Seen>,
 }
 
 impl Run<'_> {
@@ -54,10 +58,17 @@ impl Run<'_> {
                 "of the events of the last {seconds:.1} s of the schedule none was acknowledged"
             ));
         }
-        Ok(self.results(&accounts, Seen { storm_end, closes_by_nodes, workers }))
+        let bare = self.bare_consumer.take();
+        // It has what the connections have, or almost; until then this thread is blocked, when nothing else goes on.
+        let bare = bare.map(|reading| block_in_place(|| reading.finish(self.ledger.acknowledged())));
+        let bare = bare.transpose().unwrap_or_else(|error| {
+            self.course.incidents.push(format!("the latency of Kafka alone is not known: {error:#}"));
+            None
+        });
+        Ok(self.results(&accounts, Observed { storm_end, closes_by_nodes, workers, bare }))
     }
 
-    fn results(mut self, accounts: &[Account], seen: Seen) -> Results {
+    fn results(mut self, accounts: &[Account], seen: Observed) -> Results {
         let cli = self.cli;
         let cpu = self.course.cpu();
         let workers = if seen.workers { self.tally.measured_cpu } else { Duration::ZERO };
@@ -94,6 +105,10 @@ impl Run<'_> {
             },
             measured,
             latency_us: (&self.tally.latencies.regular).into(),
+            kafka: seen
+                .bare
+                .as_ref()
+                .map(|bare| BareKafka { records: bare.records, latency_us: (&bare.latency).into() }),
             slow: self.slow(accounts),
             storm: self.storm(seen.storm_end),
             conflated: (cli.readers.mode == Mode::Conflated)
@@ -112,7 +127,8 @@ impl Run<'_> {
         let (bounds, baseline) = (cli.output.thresholds.iter(), self.baseline.as_ref());
         report.thresholds = bounds.map(|bound| bound.judge(&report, baseline)).collect();
         report.verdict = Verdict::of(&report);
-        Results { report, latency: self.tally.latencies.regular }
+        let kafka = seen.bare.map(|bare| bare.latency);
+        Results { report, latency: self.tally.latencies.regular, kafka }
     }
 
     fn events(&self) -> Events {

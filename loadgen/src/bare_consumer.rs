@@ -1,0 +1,130 @@
+//! A consumer beside the nodes: reads the same topic in the same run straight from Kafka, so that what a node adds can be told
+//! from what Kafka takes.
+//!
+//! It counts from the same intended times to when its poll returned the record, and leaves the warm-up out as the connections
+//! do. It has a thread of its own, since librdkafka's poll blocks, and is in the first process, where no connections are when
+//! there are several. What it prefetches is bounded by `queued.max.messages.kbytes`; it keeps a histogram and a count.
+//!
+//! Invariant: it has what was acknowledged, or its figures are not told.
+
+mod reading;
+
+mod seen;
+
+use std::{
+    sync::{Arc, OnceLock},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, anyhow, ensure};
+use rdkafka::{Message as _, consumer::BaseConsumer, error::KafkaError};
+
+pub(crate) use self::seen::Seen;
+use crate::payload::Format;
+
+/// The longest poll, as of the node's feed.
+const POLL: Duration = Duration::from_millis(100);
+
+/// How long the rest of what was acknowledged may take to come when the run is over.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A consumer that stands where the topic ended when it was opened.
+pub(crate) struct BareConsumer {
+    consumer: BaseConsumer,
+}
+
+/// A consumer at work. Its thread ends with this.
+pub(crate) struct Reading {
+    end: Arc<OnceLock<End>>,
+    thread: Option<JoinHandle<(Seen, Option<KafkaError>)>>,
+}
+
+/// When it has read enough.
+#[derive(Debug, Clone, Copy)]
+struct End {
+    records: u64,
+    deadline: Instant,
+}
+
+impl BareConsumer {
+    /// Connects, and stands at the end of every partition of a topic. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// When Kafka does not answer, or has no such topic.
+    pub(crate) fn open(kafka: &str, topic: &str) -> Result<Self> {
+        let consumer = reading::consumer(kafka)?;
+        reading::assign_at_end(&consumer, topic)?;
+        Ok(Self { consumer })
+    }
+
+    /// Starts to read the events of a run whose schedule starts at `start`. Those that were due before `measured_from_ns` after
+    /// it are counted, and not measured.
+    ///
+    /// # Errors
+    ///
+    /// When there is no thread.
+    pub(crate) fn read(self, format: Arc<Format>, start: Instant, measured_from_ns: u64) -> Result<Reading> {
+        let end = Arc::new(OnceLock::new());
+        let (seen, until) = (Seen::new(format, measured_from_ns), Arc::clone(&end));
+        let thread = thread::Builder::new()
+            .name("bare-consumer".into())
+            .spawn(move || read(&self.consumer, seen, start, &until))
+            .context("the bare consumer has no thread")?;
+        Ok(Reading { end, thread: Some(thread) })
+    }
+}
+
+impl Reading {
+    /// Waits until it has so many events of the run, for a while, and returns what it saw. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// When it does not get them: figures of a part would be taken for those of all.
+    pub(crate) fn finish(mut self, acknowledged: u64) -> Result<Seen> {
+        self.end_at(acknowledged, PATIENCE);
+        let thread = self.thread.take().context("it was waited for before")?;
+        let (seen, trouble) = thread.join().map_err(|_| anyhow!("the bare consumer's thread failed"))?;
+        let last = trouble.map(|error| format!("; Kafka's client said last: {error}")).unwrap_or_default();
+        ensure!(
+            seen.records >= acknowledged,
+            "the bare consumer got {} of {acknowledged} acknowledged events{last}",
+            seen.records
+        );
+        Ok(seen)
+    }
+
+    fn end_at(&self, records: u64, within: Duration) {
+        // Whoever ended it first has said enough.
+        let _ = self.end.set(End { records, deadline: Instant::now() + within });
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.end_at(0, Duration::ZERO);
+    }
+}
+
+/// Reads until it is over. What Kafka's client complains of on the way it also mends; whether it did is told by the count.
+fn read(
+    consumer: &BaseConsumer,
+    mut seen: Seen,
+    start: Instant,
+    end: &OnceLock<End>,
+) -> (Seen, Option<KafkaError>) {
+    let mut trouble = None;
+    let is_over = |seen: &Seen, end: &End| seen.records >= end.records || Instant::now() >= end.deadline;
+    while !end.get().is_some_and(|end| is_over(&seen, end)) {
+        match consumer.poll(POLL) {
+            Some(Ok(record)) => seen.take(record.payload().unwrap_or_default(), start.elapsed()),
+            Some(Err(error)) => trouble = Some(error),
+            None => {}
+        }
+    }
+    (seen, trouble)
+}
+
+#[cfg(test)]
+mod tests;

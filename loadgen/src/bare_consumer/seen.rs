@@ -1,0 +1,65 @@
+//! What the bare consumer saw of the run: plain code, time is an argument.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{interval::Distribution, payload::Format};
+
+/// What the bare consumer saw.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    format: Arc<Format>,
+    measured_from_ns: u64,
+    /// Events of this run, those of the warm-up too.
+    pub(crate) records: u64,
+    /// From when an event was due to its arrival, for those that were due in the measured stretch.
+    pub(crate) latency: Distribution,
+}
+
+impl Seen {
+    /// Starts with nothing; events that were due earlier than `measured_from_ns` after the start are not measured.
+    pub(super) fn new(format: Arc<Format>, measured_from_ns: u64) -> Self {
+        Self { format, measured_from_ns, records: 0, latency: Distribution::new() }
+    }
+
+    /// Takes a record that arrived at a time after the start. What is of another run, or of somebody else, is passed over.
+    pub(super) fn take(&mut self, value: &[u8], arrived: Duration) {
+        let Ok(event) = self.format.read(value) else { return };
+        self.records += 1;
+        if event.at_ns >= self.measured_from_ns {
+            let late = arrived.saturating_sub(Duration::from_nanos(event.at_ns));
+            self.latency.record(u64::try_from(late.as_micros()).unwrap_or(u64::MAX));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::payload::Event;
+
+    const MS: fn(u64) -> Duration = Duration::from_millis;
+
+    fn event(at: Duration) -> Event {
+        Event { key: 0, sequence: 0, at_ns: u64::try_from(at.as_nanos()).expect("it is short") }
+    }
+
+    #[test]
+    fn latency_counts_from_when_an_event_was_due_and_without_the_warm_up() {
+        let format = Arc::new(Format::new(7, 64));
+        let mut seen = Seen::new(Arc::clone(&format), 1_000_000_000);
+        seen.take(&format.write(&event(MS(999))), MS(1_500));
+        seen.take(&format.write(&event(MS(1_000))), MS(1_001));
+        seen.take(&format.write(&event(MS(1_001))), MS(1_003));
+        let latency = &seen.latency.0;
+        assert_eq!((seen.records, latency.len(), latency.min(), latency.max()), (3, 2, 1_000, 2_000));
+    }
+
+    #[test]
+    fn records_of_others_are_passed_over() {
+        let mut seen = Seen::new(Arc::new(Format::new(7, 64)), 0);
+        seen.take(&Format::new(8, 64).write(&event(MS(1))), MS(2));
+        seen.take(b"a tombstone has no value, and a person writes text", MS(2));
+        seen.take(b"", MS(2));
+        assert_eq!((seen.records, seen.latency.0.len()), (0, 0));
+    }
+}

@@ -1,0 +1,66 @@
+//! What may happen while a run goes, one thing at a time.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use tokio::{
+    task::JoinError,
+    time::{Instant as Moment, sleep_until},
+};
+
+use super::Run;
+use crate::{
+    interval::{Distribution, Interval},
+    publish::Lanes,
+};
+
+/// How often to look at what came.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// What came first.
+enum Turn {
+    Interval(Box<Result<Interval>>),
+    Lane(Option<Result<Result<Distribution>, JoinError>>),
+    Look,
+    /// Somebody wants it to end, with what there is by then.
+    Interrupted,
+}
+
+impl Run<'_> {
+    /// Waits for the next thing to happen, and takes it.
+    pub(super) async fn turn(&mut self, start: Instant, lanes: Option<&mut Lanes>) -> Result<()> {
+        let mark = self.course.next_mark().map(|mark| Moment::from_std(start + mark));
+        let look = mark.into_iter().fold(Moment::now() + LOOK, Moment::min);
+        let ended = async {
+            match lanes {
+                Some(lanes) => lanes.join_next().await,
+                None => std::future::pending().await,
+            }
+        };
+        let turn = tokio::select! {
+            interval = self.fleet.next() => Turn::Interval(Box::new(interval)),
+            lane = ended => Turn::Lane(lane),
+            () = sleep_until(look) => Turn::Look,
+            _ = self.interrupts.recv() => Turn::Interrupted,
+        };
+        match turn {
+            Turn::Interval(interval) => self.tally.take((*interval)?),
+            Turn::Lane(Some(Ok(Ok(lateness)))) => self.lateness.add(&lateness),
+            Turn::Lane(Some(Ok(Err(error)))) => {
+                self.course.incidents.push(format!("a publisher ended: {error:#}"));
+            }
+            Turn::Lane(Some(Err(error))) => {
+                self.course.incidents.push(format!("a publisher's task failed: {error}"));
+            }
+            Turn::Interrupted => {
+                // The second time also what is on its way is not waited for.
+                ensure!(!self.interrupted, "it was interrupted twice");
+                let seconds = start.elapsed().as_secs_f64();
+                self.course.incidents.push(format!("it was interrupted after {seconds:.1} s"));
+                self.interrupted = true;
+            }
+            Turn::Lane(None) | Turn::Look => {}
+        }
+        self.course.at(start.elapsed(), &mut self.fleet, &self.tally).await
+    }
+}
