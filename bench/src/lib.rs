@@ -5,6 +5,8 @@
 
 pub mod floor;
 
+pub mod ingest_cost;
+
 mod shape;
 
 mod schedule;

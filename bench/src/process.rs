@@ -13,8 +13,14 @@ const FILES_OTHERWISE: u64 = 64;
 /// Returns the CPU time that this process has used, user and system, all threads, without its children. Read as loadgen
 /// reads that of a node, so that the two can be divided.
 pub(crate) fn cpu() -> Result<Duration> {
-    let text = fs::read_to_string("/proc/self/stat").context("/proc/self/stat cannot be read")?;
-    Ok(TICK * ticks(&text).context("/proc/self/stat is not as expected")?)
+    cpu_of("self")
+}
+
+/// Returns the same of another process.
+pub(crate) fn cpu_of(pid: &str) -> Result<Duration> {
+    let path = format!("/proc/{pid}/stat");
+    let text = fs::read_to_string(&path).with_context(|| format!("{path} cannot be read"))?;
+    Ok(TICK * ticks(&text).with_context(|| format!("{path} is not as expected"))?)
 }
 
 /// Says whether so many connections can be open, before the first one is.
