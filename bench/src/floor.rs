@@ -27,10 +27,8 @@ use std::{
 use anyhow::Result;
 use clap::Parser as _;
 
-use self::{
-    cli::{Cli, Role},
-    report::Report,
-};
+use self::cli::{Cli, Role};
+pub(crate) use self::report::Report;
 
 /// Does what the command line says.
 pub fn main() -> ExitCode {

@@ -3,6 +3,8 @@
 //! A program for each question, each a module with a `main`, and below them what they share. A program whose CPU is the figure
 //! runs what is not to be counted in a process of its own.
 
+pub mod conduct;
+
 pub mod floor;
 
 pub mod ingest_cost;
@@ -16,3 +18,5 @@ mod process;
 mod companion;
 
 mod topic;
+
+mod figures;

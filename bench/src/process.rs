@@ -25,14 +25,19 @@ pub(crate) fn cpu_of(pid: &str) -> Result<Duration> {
 
 /// Says whether so many connections can be open, before the first one is.
 pub(crate) fn check_files(connections: u32) -> Result<()> {
-    let text = fs::read_to_string("/proc/self/limits").context("/proc/self/limits cannot be read")?;
-    let Some(files_max) = files_max(&text) else { return Ok(()) };
+    let Some(files_max) = files_max()? else { return Ok(()) };
     let needed = u64::from(connections) + FILES_OTHERWISE;
     ensure!(
         files_max >= needed,
         "{connections} connections need {needed} open files, and {files_max} are allowed"
     );
     Ok(())
+}
+
+/// Returns how many files this process, and those that it starts, may have open; `None` where there is no limit.
+pub(crate) fn files_max() -> Result<Option<u64>> {
+    let text = fs::read_to_string("/proc/self/limits").context("/proc/self/limits cannot be read")?;
+    Ok(soft_limit(&text))
 }
 
 /// Reads user and system time: fields 14 and 15, after a name in parentheses that may itself have spaces and parentheses.
@@ -43,7 +48,7 @@ fn ticks(stat: &str) -> Option<u32> {
 }
 
 /// Reads the soft limit; `None` where there is none.
-fn files_max(limits: &str) -> Option<u64> {
+fn soft_limit(limits: &str) -> Option<u64> {
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
     line.split_whitespace().next()?.parse().ok()
 }
@@ -61,10 +66,10 @@ mod tests {
 
     #[test]
     fn more_connections_than_files_are_refused_with_both_numbers() {
-        assert_eq!(files_max("Max open files            1024                 4096 files\n"), Some(1024));
-        assert_eq!(files_max("Max open files            unlimited            unlimited files\n"), None);
+        assert_eq!(soft_limit("Max open files            1024                 4096 files\n"), Some(1024));
+        assert_eq!(soft_limit("Max open files            unlimited            unlimited files\n"), None);
         check_files(1).expect("one more file can be opened");
-        let limited = fs::read_to_string("/proc/self/limits").is_ok_and(|text| files_max(&text).is_some());
+        let limited = files_max().expect("this process runs").is_some();
         if limited {
             let error = check_files(u32::MAX).expect_err("nobody may open so many");
             assert!(error.to_string().contains("4294967295 connections need"), "{error}");

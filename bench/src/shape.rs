@@ -1,10 +1,16 @@
 //! The shapes of load that figures are compared at, and what follows from one.
 
+mod flags;
+
+use std::fmt;
+
 use clap::ValueEnum;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+
+pub(crate) use self::flags::ShapeFlags;
 
 /// A load: who listens to what, and what comes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Shape {
     pub(crate) connections: u32,
     pub(crate) keys: u32,
@@ -15,7 +21,7 @@ pub(crate) struct Shape {
 }
 
 /// A shape with a name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
 pub(crate) enum Preset {
     /// 12,000 connections, 1,000 keys, 1,000 events/s of 512 bytes: nearly every delivery is a write of its own.
     #[value(name = "S1")]
@@ -41,6 +47,13 @@ impl Preset {
             Self::S3 => (100, 1, 5_000, 200),
         };
         Shape { connections, keys, rate, payload }
+    }
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { connections, keys, rate, payload } = self;
+        write!(f, "{connections} connections, {keys} keys, {rate} events/s of {payload} bytes")
     }
 }
 

@@ -1,6 +1,9 @@
 //! The topic that records go through: one of its own, which is gone afterwards, or one that is there.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, bail};
 use futures_executor::block_on;
@@ -15,6 +18,9 @@ const PARTITIONS: i32 = 12;
 
 /// How long Kafka may take to create or delete the topic.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How many topics this process has asked for, so that each has another name.
+static CREATED: AtomicU32 = AtomicU32::new(0);
 
 /// A topic.
 pub(crate) struct Topic {
@@ -39,7 +45,8 @@ impl Topic {
             .set("bootstrap.servers", kafka)
             .create()
             .context("the Kafka client cannot be made")?;
-        let name = format!("tailcast-bench-{}", std::process::id());
+        let number = CREATED.fetch_add(1, Ordering::Relaxed);
+        let name = format!("tailcast-bench-{}-{number}", std::process::id());
         let wanted = NewTopic::new(&name, PARTITIONS, TopicReplication::Fixed(-1));
         let results = block_on(admin.create_topics([&wanted], &options()))
             .with_context(|| format!("no Kafka answers at {kafka}"))?;

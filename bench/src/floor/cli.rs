@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::shape::{Preset, Shape};
+use crate::shape::{Shape, ShapeFlags};
 
 /// Measures what a push node cannot do without: one `send()` of the same bytes for each delivery, and reading the records
 /// from Kafka. Says the CPU of both for each delivery.
@@ -14,25 +14,8 @@ pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) role: Option<Role>,
 
-    /// The shape whose values are taken where no flag gives one.
-    #[arg(long, default_value = "S1", value_name = "NAME")]
-    pub(crate) shape: Preset,
-
-    /// How many sockets. A multiple of the keys: as many have each key.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    pub(crate) connections: Option<u32>,
-
-    /// How many keys. Events go round them.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    pub(crate) keys: Option<u32>,
-
-    /// Events per second, over all keys.
-    #[arg(long, value_name = "EVENTS/S", value_parser = clap::value_parser!(u32).range(1..=2_000_000))]
-    pub(crate) rate: Option<u32>,
-
-    /// The size of an event's value, in bytes.
-    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..=60_000))]
-    pub(crate) payload: Option<u32>,
+    #[command(flatten)]
+    pub(crate) shape: ShapeFlags,
 
     #[command(flatten)]
     pub(crate) time: Time,
@@ -100,15 +83,9 @@ pub(crate) struct Time {
 }
 
 impl Cli {
-    /// Returns the preset with what flags change of it.
+    /// Returns what to measure.
     pub(crate) fn shape(&self) -> Shape {
-        let preset = self.shape.shape();
-        Shape {
-            connections: self.connections.unwrap_or(preset.connections),
-            keys: self.keys.unwrap_or(preset.keys),
-            rate: self.rate.unwrap_or(preset.rate),
-            payload: self.payload.unwrap_or(preset.payload),
-        }
+        self.shape.shape()
     }
 
     /// Says what is wrong with values that are each right.

@@ -8,46 +8,49 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{cli::Cli, consume::Consumed, sends::Sends};
-use crate::shape::Shape;
+use crate::{
+    figures::{count, figure, ratio},
+    shape::Shape,
+};
 
 /// The results of a run. CPU is in microseconds.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Report {
-    shape: Shape,
-    measured_seconds: f64,
-    sends: SendFigures,
+    pub(crate) shape: Shape,
+    pub(crate) measured_seconds: f64,
+    pub(crate) sends: SendFigures,
     /// `null` without a Kafka.
-    consumer: Option<ConsumerFigures>,
+    pub(crate) consumer: Option<ConsumerFigures>,
     /// Sends and consumer; `null` when one of them was not measured.
-    cpu_us_per_delivery: Option<f64>,
+    pub(crate) cpu_us_per_delivery: Option<f64>,
 }
 
 /// What the sends cost.
-#[derive(Debug, Serialize)]
-struct SendFigures {
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct SendFigures {
     /// That were due in the measured stretch.
-    due: u64,
-    deliveries: u64,
-    not_taken: u64,
-    deliveries_per_second: Option<f64>,
-    cpu_us_per_delivery: Option<f64>,
-    deliveries_per_cpu_second: Option<f64>,
+    pub(crate) due: u64,
+    pub(crate) deliveries: u64,
+    pub(crate) not_taken: u64,
+    pub(crate) deliveries_per_second: Option<f64>,
+    pub(crate) cpu_us_per_delivery: Option<f64>,
+    pub(crate) deliveries_per_cpu_second: Option<f64>,
     /// Of the CPU time of one core.
-    cpu_percent: Option<f64>,
+    pub(crate) cpu_percent: Option<f64>,
     late_p99_us: u64,
-    late_max_us: u64,
+    pub(crate) late_max_us: u64,
 }
 
 /// What the consumer costs.
-#[derive(Debug, Serialize)]
-struct ConsumerFigures {
-    records: u64,
-    records_per_second: Option<f64>,
-    cpu_us_per_record: Option<f64>,
-    cpu_us_per_delivery: Option<f64>,
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct ConsumerFigures {
+    pub(crate) records: u64,
+    pub(crate) records_per_second: Option<f64>,
+    pub(crate) cpu_us_per_record: Option<f64>,
+    pub(crate) cpu_us_per_delivery: Option<f64>,
 }
 
 impl Report {
@@ -124,8 +127,7 @@ impl ConsumerFigures {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Shape { connections, keys, rate, payload } = self.shape;
-        writeln!(f, "{connections} connections, {keys} keys, {rate} events/s of {payload} bytes")?;
+        writeln!(f, "{}", self.shape)?;
         let sends = &self.sends;
         writeln!(
             f,
@@ -158,20 +160,6 @@ impl fmt::Display for Report {
         )?;
         write!(f, "floor     CPU {} µs per delivery", figure(self.cpu_us_per_delivery, 2))
     }
-}
-
-/// Divides; nothing by nothing is no figure.
-fn ratio(of: f64, by: f64) -> Option<f64> {
-    (by > 0.0).then(|| of / by)
-}
-
-#[expect(clippy::cast_precision_loss, reason = "counts of a run are far below 2^52")]
-fn count(number: u64) -> f64 {
-    number as f64
-}
-
-fn figure(value: Option<f64>, digits: usize) -> String {
-    value.map_or_else(|| "–".to_owned(), |value| format!("{value:.digits$}"))
 }
 
 #[cfg(test)]

@@ -1,0 +1,85 @@
+//! `bench`: starts what is compared, one after the other, and says the ratios.
+//!
+//! A node, `loadgen` and `floor` are children, whose reports are read. Each measurement has a node and a topic of its own: a node that
+//! has served before has memory that it fills before it grows. Whatever ends this program, but SIGKILL, ends its children.
+//!
+//! Absent: measuring. What a figure is, the reports say; here they are divided and held against bounds.
+
+mod cli;
+
+mod stage;
+
+mod node;
+
+mod load;
+
+mod bound;
+
+mod table;
+
+mod fan_out;
+
+mod results;
+
+mod machine;
+
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
+
+use anyhow::{Context as _, Result, bail};
+use tokio::{
+    runtime,
+    signal::unix::{SignalKind, signal},
+};
+
+use self::{
+    cli::{Benchmark, Cli},
+    results::Results,
+    stage::Stage,
+};
+
+/// Does what the command line says.
+#[must_use]
+pub fn main() -> ExitCode {
+    match run(&Cli::read()) {
+        Ok(code) => code,
+        Err(error) => {
+            // Nobody is left to tell when standard error is gone.
+            let _ = writeln!(io::stderr(), "bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<ExitCode> {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        // What is dropped with the measurement that is not finished are its children, and they end.
+        tokio::select! {
+            ended = interrupted() => bail!("interrupted by {}", ended?),
+            results = measure(cli) => results?.conclude(cli.json.as_deref()),
+        }
+    })
+}
+
+/// Waits for a signal that ends this process, and returns its name.
+async fn interrupted() -> Result<&'static str> {
+    let caught = "signals cannot be caught";
+    let mut interrupt = signal(SignalKind::interrupt()).context(caught)?;
+    let mut terminate = signal(SignalKind::terminate()).context(caught)?;
+    Ok(tokio::select! {
+        _ = interrupt.recv() => "SIGINT",
+        _ = terminate.recv() => "SIGTERM",
+    })
+}
+
+async fn measure(cli: &Cli) -> Result<Results> {
+    let stage = Stage::new(cli)?;
+    let mut results = Results::new();
+    match &cli.benchmark {
+        Benchmark::FanOut(fan_out) => results.fan_out(fan_out::measure(&stage, fan_out).await?)?,
+    }
+    Ok(results)
+}

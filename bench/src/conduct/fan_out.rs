@@ -1,0 +1,254 @@
+//! A node beside the floor: the same shape, one after the other, round by round.
+
+use std::fmt;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use super::{
+    bound::Bound,
+    cli::FanOut as Asked,
+    load::{Load, LoadReport},
+    stage::Stage,
+    table::Table,
+};
+use crate::{
+    figures::{count, figure, median, quotient},
+    floor,
+    shape::{Preset, Shape},
+};
+
+/// What was found at a shape.
+#[derive(Debug, Serialize)]
+pub(crate) struct FanOut {
+    /// `null` for a shape of one's own, which has no bounds.
+    name: Option<Preset>,
+    shape: Shape,
+    rounds: Vec<Round>,
+    /// The median of the rounds' ratios, as are the others.
+    cpu_ratio: Option<f64>,
+    deliveries_per_cpu_second_ratio: Option<f64>,
+    bounds: Vec<Bound>,
+}
+
+/// The floor, and then a node.
+#[derive(Debug, Serialize)]
+pub(crate) struct Round {
+    floor: floor::Report,
+    node: LoadReport,
+}
+
+/// Alternates the floor and a node.
+pub(crate) async fn measure(stage: &Stage, asked: &Asked) -> Result<FanOut> {
+    let shape = asked.shape.shape();
+    let name = Some(asked.shape.shape).filter(|preset| preset.shape() == shape);
+    let full = matches!(asked.shape.shape, Preset::S2 | Preset::S3);
+    let load = Load { full, compare_kafka: !full, ..Load::of(&shape) };
+    let mut rounds = Vec::new();
+    for number in 1..=stage.pace.rounds {
+        let at = format!("fan-out {shape}, round {number} of {}", stage.pace.rounds);
+        stage.tell(&format!("{at}: floor"));
+        let floor = stage.floor(&shape).await?;
+        stage.tell(&format!("{at}: {} µs per delivery; node", figure(floor.cpu_us_per_delivery, 2)));
+        let node = stage.node(&load).await?;
+        let round = Round { floor, node };
+        stage.tell(&format!(
+            "{at}: {} µs per delivery, {} × floor",
+            figure(round.node.measured.server_cpu_us_per_delivery, 2),
+            figure(round.cpu_ratio(), 2)
+        ));
+        rounds.push(round);
+    }
+    Ok(FanOut::new(name, shape, rounds))
+}
+
+impl FanOut {
+    fn new(name: Option<Preset>, shape: Shape, rounds: Vec<Round>) -> Self {
+        let cpu_ratio = median(rounds.iter().map(Round::cpu_ratio));
+        let deliveries_per_cpu_second_ratio = median(rounds.iter().map(Round::efficiency_ratio));
+        let p99_ms = || median(rounds.iter().map(|round| round.node.latency_us.p99_ms()));
+        let cpu = |most| Bound::at_most("CPU per delivery, × floor", cpu_ratio, most);
+        let efficiency = |least| {
+            let what = "deliveries per CPU-second, × the sends'";
+            Bound::at_least(what, deliveries_per_cpu_second_ratio, least)
+        };
+        let p99 = |most| Bound::at_most("p99, ms", p99_ms(), most);
+        let bounds = match name {
+            None => Vec::new(),
+            Some(Preset::S1) => {
+                let p50_ratio = median(rounds.iter().map(Round::p50_ratio));
+                let p99_ratio = median(rounds.iter().map(Round::p99_ratio));
+                vec![
+                    cpu(1.35),
+                    Bound::at_most("p50, × bare Kafka", p50_ratio, 1.3),
+                    Bound::at_most("p99, × bare Kafka", p99_ratio, 2.0),
+                ]
+            }
+            Some(Preset::S1x5) => vec![cpu(1.35), p99(25.0)],
+            Some(Preset::S2) => vec![efficiency(4.0), p99(25.0)],
+            Some(Preset::S3) => vec![efficiency(6.5)],
+        };
+        Self { name, shape, rounds, cpu_ratio, deliveries_per_cpu_second_ratio, bounds }
+    }
+
+    /// Returns what had to be kept.
+    pub(crate) fn bounds(&self) -> &[Bound] {
+        &self.bounds
+    }
+
+    /// Returns what nodes were found to do.
+    pub(crate) fn runs(&self) -> impl Iterator<Item = &LoadReport> {
+        self.rounds.iter().map(|round| &round.node)
+    }
+}
+
+impl Round {
+    /// CPU per delivery: the node's by that of sends and consumer.
+    fn cpu_ratio(&self) -> Option<f64> {
+        quotient(self.node.measured.server_cpu_us_per_delivery, self.floor.cpu_us_per_delivery)
+    }
+
+    /// Deliveries per CPU-second: the node's by those of the sends.
+    fn efficiency_ratio(&self) -> Option<f64> {
+        quotient(self.node.deliveries_per_cpu_second(), self.floor.sends.deliveries_per_cpu_second)
+    }
+
+    fn p50_ratio(&self) -> Option<f64> {
+        quotient(self.node.latency_us.p50_ms(), self.node.kafka.as_ref()?.latency_us.p50_ms())
+    }
+
+    fn p99_ratio(&self) -> Option<f64> {
+        quotient(self.node.latency_us.p99_ms(), self.node.kafka.as_ref()?.latency_us.p99_ms())
+    }
+
+    fn row(&self, number: usize) -> Vec<String> {
+        let (floor, node) = (&self.floor, &self.node);
+        let kafka = node.kafka.as_ref().map(|kafka| &kafka.latency_us);
+        let bytes = |bytes: Option<u64>| figure(bytes.map(|bytes| count(bytes) / 1e3), 1);
+        let memory = node.memory.as_ref();
+        vec![
+            number.to_string(),
+            figure(floor.cpu_us_per_delivery, 2),
+            figure(node.measured.server_cpu_us_per_delivery, 2),
+            figure(self.cpu_ratio(), 2),
+            figure(floor.sends.deliveries_per_cpu_second, 0),
+            figure(node.deliveries_per_cpu_second(), 0),
+            figure(self.efficiency_ratio(), 2),
+            figure(Some(node.measured.deliveries_per_second), 0),
+            figure(Some(node.measured.deliveries_per_message), 2),
+            figure(node.latency_us.p50_ms(), 1),
+            figure(node.latency_us.p99_ms(), 1),
+            figure(kafka.and_then(|kafka| kafka.p50_ms()), 1),
+            figure(kafka.and_then(|kafka| kafka.p99_ms()), 1),
+            bytes(memory.and_then(|memory| memory.per_idle_connection)),
+            bytes(memory.and_then(|memory| memory.per_connection_at_end)),
+            node.violations.lost.to_string(),
+            node.violations.repeated.to_string(),
+        ]
+    }
+}
+
+impl fmt::Display for FanOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "### {}\n", self.shape)?;
+        let mut table = Table::new(&[
+            "round",
+            "floor µs",
+            "node µs",
+            "× floor",
+            "sends/CPU-s",
+            "node/CPU-s",
+            "× sends",
+            "deliveries/s",
+            "per message",
+            "p50 ms",
+            "p99 ms",
+            "Kafka p50",
+            "Kafka p99",
+            "KB idle",
+            "KB loaded",
+            "lost",
+            "repeated",
+        ]);
+        for (number, round) in (1..).zip(&self.rounds) {
+            table.row(round.row(number));
+        }
+        let mut median = vec![String::new(); 7];
+        median[0] = "median".to_owned();
+        median[3] = figure(self.cpu_ratio, 2);
+        median[6] = figure(self.deliveries_per_cpu_second_ratio, 2);
+        table.row(median);
+        write!(f, "{table}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// A round in which a delivery took so many microseconds of CPU on the floor and on a node, and so many at p99.
+    fn round(floor_us: f64, node_us: f64, p99_us: u64) -> Round {
+        let floor = json!({
+            "shape": Preset::S1.shape(),
+            "measured_seconds": 20.0,
+            "sends": {
+                "due": 1, "deliveries": 1, "not_taken": 0, "deliveries_per_second": 1.0,
+                "cpu_us_per_delivery": floor_us, "deliveries_per_cpu_second": 1e6 / floor_us,
+                "cpu_percent": 1.0, "late_p99_us": 1, "late_max_us": 1
+            },
+            "consumer": null,
+            "cpu_us_per_delivery": floor_us
+        });
+        let latency = |p99: u64| json!({ "count": 10, "p50": 1_000, "p99": p99 });
+        let node = json!({
+            "verdict": "clean",
+            "violations": { "lost": 0, "repeated": 0, "out_of_order": 0, "corrupt": 0 },
+            "measured": {
+                "deliveries_per_second": 12_000.0, "deliveries_per_message": 1.0,
+                "server_cpu_us_per_delivery": node_us, "server_cpus": 0.2, "own_cpus": 0.2
+            },
+            "latency_us": latency(p99_us),
+            "kafka": { "latency_us": latency(5_000) },
+            "memory": null,
+            "loadgen": { "saturated": [] },
+            "incidents": []
+        });
+        let node = serde_json::from_value(node).expect("it is as loadgen writes it");
+        Round { floor: serde_json::from_value(floor).expect("it is as floor writes it"), node }
+    }
+
+    #[track_caller]
+    fn check(preset: Preset, expected: &[&str]) {
+        let rounds = vec![round(10.0, 12.0, 9_000), round(10.0, 14.0, 8_000), round(20.0, 22.0, 30_000)];
+        let found = FanOut::new(Some(preset), preset.shape(), rounds);
+        let bounds: Vec<_> = found.bounds().iter().map(ToString::to_string).collect();
+        assert_eq!(bounds, expected);
+    }
+
+    #[test]
+    fn the_median_of_the_rounds_is_held_against_the_bounds_of_the_shape() {
+        let cpu = "✓ CPU per delivery, × floor: 1.20 ≤ 1.35";
+        check(Preset::S1, &[cpu, "✓ p50, × bare Kafka: 1.00 ≤ 1.3", "✓ p99, × bare Kafka: 1.80 ≤ 2"]);
+        check(Preset::S1x5, &[cpu, "✓ p99, ms: 9.00 ≤ 25"]);
+        let efficiency = "deliveries per CPU-second, × the sends'";
+        check(Preset::S2, &[&format!("✗ {efficiency}: 0.83 ≥ 4"), "✓ p99, ms: 9.00 ≤ 25"]);
+        check(Preset::S3, &[&format!("✗ {efficiency}: 0.83 ≥ 6.5")]);
+    }
+
+    #[test]
+    fn a_ratio_is_of_two_figures_of_the_same_round() {
+        // The medians of both sides, 14 and 10, would make 1.4.
+        let rounds = vec![round(10.0, 14.0, 1), round(40.0, 44.0, 1), round(10.0, 9.0, 1)];
+        let found = FanOut::new(None, Preset::S1.shape(), rounds);
+        assert!(found.cpu_ratio.is_some_and(|ratio| (ratio - 1.1).abs() < 1e-9), "{:?}", found.cpu_ratio);
+    }
+
+    #[test]
+    fn a_shape_of_ones_own_has_figures_and_no_bounds() {
+        let found = FanOut::new(None, Preset::S1.shape(), vec![round(10.0, 30.0, 1)]);
+        assert!(found.bounds().is_empty());
+        assert!(found.to_string().contains("| median |          |         |    3.00 |"), "{found}");
+    }
+}

@@ -1,0 +1,42 @@
+//! The flags that choose a shape.
+
+use clap::Args;
+
+use super::{Preset, Shape};
+
+/// A shape by its name, and what is changed of it.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct ShapeFlags {
+    /// The shape whose values are taken where no flag gives one.
+    #[arg(long, default_value = "S1", value_name = "NAME")]
+    pub(crate) shape: Preset,
+
+    /// How many sockets. A multiple of the keys: as many have each key.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) connections: Option<u32>,
+
+    /// How many keys. Events go round them.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) keys: Option<u32>,
+
+    /// Events per second, over all keys.
+    #[arg(long, value_name = "EVENTS/S", value_parser = clap::value_parser!(u32).range(1..=2_000_000))]
+    pub(crate) rate: Option<u32>,
+
+    /// The size of an event's value, in bytes.
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..=60_000))]
+    pub(crate) payload: Option<u32>,
+}
+
+impl ShapeFlags {
+    /// Returns the preset with what flags change of it.
+    pub(crate) fn shape(&self) -> Shape {
+        let preset = self.shape.shape();
+        Shape {
+            connections: self.connections.unwrap_or(preset.connections),
+            keys: self.keys.unwrap_or(preset.keys),
+            rate: self.rate.unwrap_or(preset.rate),
+            payload: self.payload.unwrap_or(preset.payload),
+        }
+    }
+}
