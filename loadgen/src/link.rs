@@ -3,20 +3,15 @@
 //! Below the client's `Connection` on purpose: a reader that is slow in the kernel's terms needs SO_RCVBUF before it connects.
 //! What close codes mean and how positions move is the client's.
 
-use std::{
-    io,
-    net::{IpAddr, SocketAddr},
-    time::Duration,
-};
+mod dial;
+
+use std::{net::IpAddr, time::Duration};
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use prost::Message as _;
 use tailcast_client::{Close, Endpoint, Payload, Subprotocol};
 use tailcast_proto::push::v1::{ClientMessage, ServerMessage};
-use tokio::{
-    net::{TcpSocket, TcpStream, lookup_host},
-    time::timeout,
-};
+use tokio::{net::TcpStream, time::timeout};
 use tokio_tungstenite::{
     WebSocketStream, client_async_with_config,
     tungstenite::{
@@ -29,6 +24,8 @@ use tokio_tungstenite::{
         protocol::{CloseFrame, WebSocketConfig},
     },
 };
+
+use self::dial::dial;
 
 /// How many bytes one read takes. A connection keeps as much, so it is small; a larger message takes several reads.
 const READ_BYTES: usize = 8 * 1024;
@@ -45,7 +42,7 @@ pub(crate) struct LinkOptions {
     pub(crate) subprotocol: Subprotocol,
     /// The address to connect from. `None`: the kernel chooses.
     pub(crate) source: Option<IpAddr>,
-    /// SO_RCVBUF in bytes. `None`: the kernel adapts it.
+    /// SO_RCVBUF of a slow client, in bytes. `None`: the kernel adapts it.
     pub(crate) receive_buffer: Option<u32>,
 }
 
@@ -161,28 +158,6 @@ fn unreachable(endpoint: &Endpoint, error: &tungstenite::Error) -> LinkError {
         None
     };
     LinkError::Unreachable { endpoint: endpoint.to_string(), reason: error.to_string(), retry_after }
-}
-
-async fn dial(endpoint: &Endpoint, options: LinkOptions) -> io::Result<TcpStream> {
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for address in lookup_host((endpoint.host(), endpoint.port())).await? {
-        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-        if let Some(bytes) = options.receive_buffer {
-            // Before connecting, because the window is agreed on then.
-            socket.set_recv_buffer_size(bytes)?;
-        }
-        if let Some(source) = options.source {
-            socket.bind(SocketAddr::new(source, 0))?;
-        }
-        match socket.connect(address).await {
-            Ok(stream) => {
-                stream.set_nodelay(true)?;
-                return Ok(stream);
-            }
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
 }
 
 /// Reads a text message: one server message a line.
