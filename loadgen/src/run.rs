@@ -2,6 +2,8 @@
 
 mod findings;
 
+mod patience;
+
 mod turn;
 
 use std::{
@@ -17,6 +19,7 @@ use tokio::{
     time::sleep,
 };
 
+use self::patience::Patience;
 use crate::{
     bare_consumer::{BareConsumer, Reading},
     cli::Cli,
@@ -196,19 +199,20 @@ impl<'a> Run<'a> {
         self.drain(start).await
     }
 
-    /// Waits until everything has come that was acknowledged, and then nothing for a while.
+    /// Waits until everything has come that was acknowledged, and then nothing for a while; or nothing of it for too long.
     async fn drain(&mut self, start: Instant) -> Result<()> {
         let truth = Truth::new(&self.plan, &self.ledger, self.cli.load.keys);
         let expected = truth.expected(&self.shared.layout);
         let progress = Progress::new("draining", expected);
-        let deadline = Instant::now() + self.cli.load.drain;
-        while Instant::now() < deadline {
-            let accounted = self.tally.count.accounted();
+        let mut accounted = self.tally.count.accounted();
+        let mut patience = Patience::new(self.cli.load.drain, accounted, Instant::now());
+        while !patience.is_over(accounted, Instant::now()) {
             progress.at(accounted);
             if accounted >= expected && self.tally.quiet() >= QUIET {
-                return Ok(());
+                break;
             }
             self.turn(start, None).await?;
+            accounted = self.tally.count.accounted();
         }
         Ok(())
     }

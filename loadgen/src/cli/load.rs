@@ -33,7 +33,7 @@ pub(crate) struct Load {
     #[arg(long, default_value = "3s", value_name = "TIME", value_parser = humantime::parse_duration)]
     pub(crate) idle: Duration,
 
-    /// How long to wait at the end for what is still on its way. What has not come by then is lost.
+    /// How long to wait at the end while nothing comes of what is still on its way. What is missing then is lost.
     #[arg(long, default_value = "30s", value_name = "TIME", value_parser = humantime::parse_duration)]
     pub(crate) drain: Duration,
 }
