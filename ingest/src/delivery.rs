@@ -39,6 +39,9 @@ pub(crate) struct Completions {
 pub(crate) struct Batch {
     completions: Arc<Completions>,
     metrics: Arc<Metrics>,
+    /// The counters of the topics that the messages name; none of a topic that does not exist. Here and not in each delivery,
+    /// because two threads that count references to the same counters for every message wait for each other.
+    topics: Vec<Option<Arc<TopicMetrics>>>,
     since: Instant,
     /// Given back when the last delivery is completed.
     _permit: Permit,
@@ -47,12 +50,12 @@ pub(crate) struct Batch {
 /// What one message in the producer's hands carries.
 #[derive(Debug)]
 pub(crate) struct Delivery {
-    batch: Arc<Batch>,
-    /// Absent for a message whose topic does not exist.
-    topic: Option<Arc<TopicMetrics>>,
+    /// Taken when the message is completed.
+    batch: Option<Arc<Batch>>,
+    /// The place of its topic in the batch.
+    topic: usize,
     sequence: u64,
     bytes: usize,
-    completed: bool,
 }
 
 impl Completions {
@@ -93,42 +96,41 @@ impl Completions {
 }
 
 impl Batch {
-    pub(crate) fn new(completions: Arc<Completions>, metrics: Arc<Metrics>, permit: Permit) -> Arc<Self> {
-        Arc::new(Self { completions, metrics, since: Instant::now(), _permit: permit })
+    pub(crate) fn new(
+        completions: Arc<Completions>,
+        metrics: Arc<Metrics>,
+        topics: Vec<Option<Arc<TopicMetrics>>>,
+        permit: Permit,
+    ) -> Arc<Self> {
+        Arc::new(Self { completions, metrics, topics, since: Instant::now(), _permit: permit })
     }
 
-    /// What a message of the batch carries.
-    pub(crate) fn delivery(
-        self: &Arc<Self>,
-        topic: Option<Arc<TopicMetrics>>,
-        sequence: u64,
-        bytes: usize,
-    ) -> Delivery {
-        Delivery { batch: Arc::clone(self), topic, sequence, bytes, completed: false }
+    /// What a message of the batch carries; `topic` is the place of its topic.
+    pub(crate) fn delivery(self: &Arc<Self>, topic: usize, sequence: u64, bytes: usize) -> Delivery {
+        Delivery { batch: Some(Arc::clone(self)), topic, sequence, bytes }
     }
 }
 
 impl Delivery {
     /// Says how the message ended.
     pub(crate) fn complete(mut self, outcome: Outcome) {
-        self.end(outcome);
+        if let Some(batch) = self.batch.take() {
+            self.end(&batch, outcome);
+        }
     }
 
-    fn end(&mut self, outcome: Outcome) {
-        self.completed = true;
-        let latency = self.batch.since.elapsed();
-        self.batch.metrics.ended(self.topic.as_deref(), &outcome, self.bytes, latency);
-        self.batch.completions.add(Completed { sequence: self.sequence, outcome });
+    fn end(&self, batch: &Batch, outcome: Outcome) {
+        let topic = batch.topics.get(self.topic).and_then(Option::as_deref);
+        batch.metrics.ended(topic, &outcome, self.bytes, batch.since.elapsed());
+        batch.completions.add(Completed { sequence: self.sequence, outcome });
     }
 }
 
 impl Drop for Delivery {
     fn drop(&mut self) {
-        if !self.completed {
-            self.end(Outcome::Unknown(Cause::new(
-                Why::KafkaUnavailable,
-                "the producer ended before Kafka answered",
-            )));
+        if let Some(batch) = self.batch.take() {
+            let cause = Cause::new(Why::KafkaUnavailable, "the producer ended before Kafka answered");
+            self.end(&batch, Outcome::Unknown(cause));
         }
     }
 }
@@ -136,6 +138,8 @@ impl Drop for Delivery {
 #[cfg(test)]
 mod tests {
     use futures_util::FutureExt;
+    use prometheus_client::{encoding::text::encode, registry::Registry};
+    use tailcast_proto::TopicName;
 
     use super::*;
     use crate::{
@@ -145,7 +149,7 @@ mod tests {
 
     fn batch(completions: &Arc<Completions>, budget: &Budget, messages: usize) -> Arc<Batch> {
         let permit = budget.take(Cost { messages, bytes: 0 }).expect("there is room");
-        Batch::new(Arc::clone(completions), Arc::default(), permit)
+        Batch::new(Arc::clone(completions), Arc::default(), Vec::new(), permit)
     }
 
     fn budget() -> Budget {
@@ -160,9 +164,9 @@ mod tests {
     fn a_call_is_woken_once_when_its_last_message_is_completed() {
         let completions = Completions::of_call(2);
         let batch = batch(&completions, &budget(), 2);
-        batch.delivery(None, 1, 0).complete(refused());
+        batch.delivery(0, 1, 0).complete(refused());
         assert!(completions.gathered().now_or_never().is_none());
-        batch.delivery(None, 0, 0).complete(refused());
+        batch.delivery(0, 0, 0).complete(refused());
         assert!(completions.gathered().now_or_never().is_some());
         assert_eq!(completions.take().iter().map(|done| done.sequence).collect::<Vec<_>>(), [1, 0]);
     }
@@ -171,12 +175,12 @@ mod tests {
     fn a_stream_is_woken_once_for_all_that_gathered() {
         let completions = Completions::of_stream();
         let batch = batch(&completions, &budget(), 3);
-        batch.delivery(None, 1, 0).complete(refused());
-        batch.delivery(None, 2, 0).complete(refused());
+        batch.delivery(0, 1, 0).complete(refused());
+        batch.delivery(0, 2, 0).complete(refused());
         assert!(completions.gathered().now_or_never().is_some());
         assert!(completions.gathered().now_or_never().is_none());
         assert_eq!(completions.take().len(), 2);
-        batch.delivery(None, 3, 0).complete(refused());
+        batch.delivery(0, 3, 0).complete(refused());
         assert!(completions.gathered().now_or_never().is_some());
     }
 
@@ -185,7 +189,7 @@ mod tests {
         let budget = budget();
         let completions = Completions::of_call(2);
         let batch = batch(&completions, &budget, 10);
-        let deliveries = [batch.delivery(None, 0, 0), batch.delivery(None, 1, 0)];
+        let deliveries = [batch.delivery(0, 0, 0), batch.delivery(0, 1, 0)];
         // The call goes away.
         drop((batch, completions));
         let [first, second] = deliveries;
@@ -199,7 +203,28 @@ mod tests {
     fn a_delivery_that_is_dropped_ends_unknown() {
         let completions = Completions::of_call(1);
         let batch = batch(&completions, &budget(), 1);
-        drop(batch.delivery(None, 0, 0));
+        drop(batch.delivery(0, 0, 0));
         assert!(matches!(completions.take().as_slice(), [Completed { outcome: Outcome::Unknown(_), .. }]));
+    }
+
+    #[test]
+    fn a_message_is_counted_for_its_own_topic() {
+        let mut registry = Registry::default();
+        let metrics = Metrics::register(&mut registry);
+        let topic = |name| Some(metrics.topic(&TopicName::parse(name).expect("a topic name")));
+        let permit = budget().take(Cost { messages: 3, bytes: 0 }).expect("there is room");
+        let topics = vec![topic("quotes"), None, topic("trades")];
+        let batch = Batch::new(Completions::of_call(3), Arc::clone(&metrics), topics, permit);
+        for (place, bytes) in [(0, 5), (1, 6), (2, 7)] {
+            batch.delivery(place, 0, bytes).complete(Outcome::of_acknowledgement(0, 0));
+        }
+        let mut text = String::new();
+        encode(&mut text, &registry).expect("metrics encode");
+        let counted = text.lines().filter(|line| line.starts_with("acknowledged_bytes_total"));
+        let mut counted: Vec<_> = counted.collect();
+        counted.sort_unstable();
+        let expected =
+            ["acknowledged_bytes_total{topic=\"quotes\"} 5", "acknowledged_bytes_total{topic=\"trades\"} 7"];
+        assert_eq!(counted, expected);
     }
 }

@@ -228,12 +228,12 @@ mod tests {
         let permit =
             Budget::new(bound, InFlight::default()).take(Cost::of_message(0)).expect("there is room");
         let completions = Completions::of_call(1);
-        let batch = Batch::new(Arc::clone(&completions), Arc::default(), permit);
+        let batch = Batch::new(Arc::clone(&completions), Arc::default(), Vec::new(), permit);
 
         producer.give_up();
         let record =
             Record { topic, key: None, value: None, headers: Vec::new(), timestamp_ms: None, bytes: 0 };
-        producer.send(&record, batch.delivery(None, 0, 0)).expect("it is enqueued");
+        producer.send(&record, batch.delivery(0, 0, 0)).expect("it is enqueued");
         drop(in_use);
 
         let ending = lifecycle.finish(Duration::from_secs(20)).await;

@@ -60,10 +60,10 @@ impl Calls {
         let deadline =
             Arrival::begin(&mut request).unwrap_or_else(|| Deadline::after(Instant::now(), self.deadline));
         let trace = TraceContext::of(request.metadata());
-        let records = self.limits.batch(request.into_inner().messages).map_err(PublishError::Invalid)?;
+        let mut records = self.limits.batch(request.into_inner().messages).map_err(PublishError::Invalid)?;
         let topics: Vec<_> = records.iter().map(|record| record.topic.clone()).collect();
-        let traced = records.into_iter().map(|record| trace.inject(record, self.limits.message_bytes_max));
-        let records: Vec<_> = (0..).zip(traced).collect();
+        records.iter_mut().for_each(|record| trace.inject(record, self.limits.message_bytes_max));
+        let records: Vec<_> = (0..).zip(records).collect();
 
         let permit = self.budget.take(Admitted::cost(&records)).map_err(|Full| PublishError::Full)?;
         let admitted =

@@ -4,10 +4,7 @@
 //! exist until its timeout. Messages of one request are enqueued in order; when the producer takes no more, the rest of
 //! the request is refused with it, so that a later message never overtakes an earlier one.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
 use futures_util::future::join_all;
 use tailcast_proto::TopicName;
@@ -30,11 +27,13 @@ pub(crate) struct Publisher {
     metrics: Arc<Metrics>,
 }
 
-/// A record with its place in its call, whose topic has been looked up.
+/// Records with their places in their call, whose topics have been looked up.
 pub(crate) struct Admitted {
-    sequence: u64,
-    record: Record,
-    topic: Result<Arc<TopicMetrics>, Cause>,
+    records: Vec<(u64, Record)>,
+    /// Each topic once.
+    topics: Vec<Result<Arc<TopicMetrics>, Cause>>,
+    /// Which of the topics each record has.
+    places: Vec<usize>,
 }
 
 impl Publisher {
@@ -43,28 +42,22 @@ impl Publisher {
     }
 
     /// Looks the records' topics up, all at once. Cancel safe: nothing has been sent.
-    pub(crate) async fn admit(&self, records: Vec<(u64, Record)>) -> Vec<Admitted> {
-        let names: HashSet<_> = records.iter().map(|(_, record)| record.topic.clone()).collect();
-        let lookups = names.into_iter().map(|name| async move {
-            let found = self.look_up(&name).await;
-            (name, found)
-        });
-        let topics: HashMap<_, _> = join_all(lookups).await.into_iter().collect();
-        let admit = |(sequence, record): (u64, Record)| {
-            let topic = topics[&record.topic].clone();
-            Admitted { sequence, record, topic }
-        };
-        records.into_iter().map(admit).collect()
+    pub(crate) async fn admit(&self, records: Vec<(u64, Record)>) -> Admitted {
+        let (names, places) = topics_of(&records);
+        let topics = join_all(names.iter().map(|name| self.look_up(name))).await;
+        Admitted { records, topics, places }
     }
 
     /// Enqueues the records. Each ends in `completions`, whatever happens.
-    pub(crate) fn send(&self, completions: &Arc<Completions>, permit: Permit, records: Vec<Admitted>) {
-        let batch = Batch::new(Arc::clone(completions), Arc::clone(&self.metrics), permit);
+    pub(crate) fn send(&self, completions: &Arc<Completions>, permit: Permit, admitted: Admitted) {
+        let Admitted { records, topics, places } = admitted;
+        let known = topics.iter().map(|topic| topic.as_ref().ok().cloned()).collect();
+        let batch = Batch::new(Arc::clone(completions), Arc::clone(&self.metrics), known, permit);
         let mut full = None;
-        for Admitted { sequence, record, topic } in records {
-            let delivery = batch.delivery(topic.as_ref().ok().cloned(), sequence, record.bytes);
-            if let Some(cause) = topic.err().or_else(|| full.clone()) {
-                delivery.complete(Outcome::Refused(cause));
+        for ((sequence, record), place) in records.into_iter().zip(places) {
+            let delivery = batch.delivery(place, sequence, record.bytes);
+            if let Some(cause) = topics[place].as_ref().err().or(full.as_ref()) {
+                delivery.complete(Outcome::Refused(cause.clone()));
                 continue;
             }
             let refused = self.producer.send(&record, delivery).err();
@@ -93,5 +86,47 @@ impl Admitted {
     /// What the records cost together.
     pub(crate) fn cost(records: &[(u64, Record)]) -> Cost {
         records.iter().fold(Cost::default(), |sum, (_, record)| sum + Cost::of_message(record.bytes))
+    }
+}
+
+/// The topics of records, each once, and which of them each record has.
+fn topics_of(records: &[(u64, Record)]) -> (Vec<TopicName>, Vec<usize>) {
+    let (mut names, mut known) = (Vec::<TopicName>::new(), HashMap::new());
+    let mut last: Option<(&TopicName, usize)> = None;
+    let places = records.iter().map(|(_, Record { topic, .. })| {
+        // Neighbours mostly have the same topic, and to compare costs less than to hash.
+        if let Some((_, place)) = last.filter(|(name, _)| *name == topic) {
+            return place;
+        }
+        let place = *known.entry(topic).or_insert_with(|| {
+            names.push(topic.clone());
+            names.len() - 1
+        });
+        last = Some((topic, place));
+        place
+    });
+    let places = places.collect();
+    (names, places)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_topic_is_named_once_and_every_record_has_its_own() {
+        let record = |topic: &str| Record {
+            topic: TopicName::parse(topic).expect("a topic name"),
+            key: None,
+            value: None,
+            headers: Vec::new(),
+            timestamp_ms: None,
+            bytes: 0,
+        };
+        let named = ["a", "a", "b", "a", "c", "c", "b"];
+        let records: Vec<_> = (0..).zip(named.map(record)).collect();
+        let (names, places) = topics_of(&records);
+        assert_eq!(names.iter().map(TopicName::as_str).collect::<Vec<_>>(), ["a", "b", "c"]);
+        assert_eq!(places.iter().map(|place| names[*place].as_str()).collect::<Vec<_>>(), named);
     }
 }

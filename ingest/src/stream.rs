@@ -71,7 +71,7 @@ pub(crate) struct Stream {
 
 /// Messages that can be enqueued.
 struct Prepared {
-    records: Vec<Admitted>,
+    admitted: Admitted,
     permit: Permit,
 }
 
@@ -147,9 +147,9 @@ impl Stream {
             Event::Completed => {
                 self.completions.take().into_iter().for_each(|done| self.conversation.complete(done));
             }
-            Event::Prepared(Prepared { records, permit }) => {
+            Event::Prepared(Prepared { admitted, permit }) => {
                 self.preparing = None;
-                self.parts.publisher.send(&self.completions, permit, records);
+                self.parts.publisher.send(&self.completions, permit, admitted);
             }
             Event::Request(Ok(Some(request))) => match self.hear(&request) {
                 Ok(()) => self.heard = Some(request),
@@ -190,7 +190,10 @@ impl Stream {
         let message_bytes_max = self.parts.limits.message_bytes_max;
         for (sequence, message) in (first_sequence..).zip(self.parts.limits.chunk(messages)) {
             match message {
-                Ok(record) => records.push((sequence, self.parts.trace.inject(record, message_bytes_max))),
+                Ok(mut record) => {
+                    self.parts.trace.inject(&mut record, message_bytes_max);
+                    records.push((sequence, record));
+                }
                 Err(violations) => self.conversation.complete(refused(sequence, &violations)),
             }
         }
@@ -236,8 +239,8 @@ impl Stream {
 
 async fn prepare(publisher: Publisher, budget: Arc<StreamBudget>, records: Vec<(u64, Record)>) -> Prepared {
     let cost = Admitted::cost(&records);
-    let records = publisher.admit(records).await;
-    Prepared { records, permit: budget.take(cost).await }
+    let admitted = publisher.admit(records).await;
+    Prepared { admitted, permit: budget.take(cost).await }
 }
 
 /// Waits for what is being prepared; forever if nothing is. Cancel safe.

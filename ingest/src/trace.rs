@@ -44,9 +44,9 @@ impl TraceContext {
     }
 
     /// Adds the headers to a record that has no trace of its own, as far as it stays a message of at most so many bytes.
-    pub(crate) fn inject(&self, mut record: Record, message_bytes_max: usize) -> Record {
-        if record.has_header(TRACEPARENT) {
-            return record;
+    pub(crate) fn inject(&self, record: &mut Record, message_bytes_max: usize) {
+        if self.parent.is_none() || record.has_header(TRACEPARENT) {
+            return;
         }
         // A state without its parent says nothing, so the first that has no room is the last.
         for (name, value) in [(TRACEPARENT, &self.parent), (TRACESTATE, &self.state)] {
@@ -58,7 +58,6 @@ impl TraceContext {
             record.headers.push((name.to_owned(), Some(value.clone())));
             record.bytes = bytes;
         }
-        record
     }
 }
 
@@ -113,7 +112,8 @@ mod tests {
 
     #[track_caller]
     fn check(metadata: &[(&'static str, &str)], own: &[&str], expected: &[&str]) {
-        let record = context(metadata).inject(record(own, 0), 1_000);
+        let mut record = record(own, 0);
+        context(metadata).inject(&mut record, 1_000);
         assert_eq!(names(&record), expected);
     }
 
@@ -139,7 +139,8 @@ mod tests {
     #[test]
     fn a_later_version_is_passed_on_as_the_one_that_is_known() {
         let later = PARENT.replacen("00-", "cc-", 1) + "-" + &"more".repeat(1_000);
-        let record = context(&[("traceparent", &later)]).inject(record(&[], 0), 1_000);
+        let mut record = record(&[], 0);
+        context(&[("traceparent", &later)]).inject(&mut record, 1_000);
         assert_eq!(record.headers[0].1.as_deref(), Some(PARENT.as_bytes()));
     }
 
@@ -148,7 +149,8 @@ mod tests {
         // They were no part of the budget, nor of ingest.message_bytes_max.
         let traced = context(&[("traceparent", PARENT), ("tracestate", &"a".repeat(512))]);
         let check = |message_bytes_max: usize, bytes: usize, expected: &[&str]| {
-            let record = traced.inject(record(&[], 10), message_bytes_max);
+            let mut record = record(&[], 10);
+            traced.inject(&mut record, message_bytes_max);
             assert_eq!((names(&record).as_slice(), record.bytes), (expected, bytes));
         };
         check(10 + TraceContext::BYTES_MAX, 10 + TraceContext::BYTES_MAX, &["traceparent", "tracestate"]);

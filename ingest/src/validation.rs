@@ -9,6 +9,7 @@ mod violation;
 
 use tailcast_proto::ingest::v1;
 
+use self::message::LastTopic;
 pub(crate) use self::{
     message::Record,
     violation::{Violation, Violations},
@@ -35,8 +36,9 @@ impl Limits {
         }
         size(messages.len(), &mut violations);
         let mut records = Vec::with_capacity(messages.len());
+        let mut topics = LastTopic::default();
         for (index, message) in messages.into_iter().take(Self::BATCH_MAX).enumerate() {
-            match self.message(message) {
+            match self.message(message, &mut topics) {
                 Ok(record) => records.push(record),
                 Err(found) => {
                     violations.extend(found.into_iter().map(|violation| violation.of_message(index)));
@@ -54,8 +56,12 @@ impl Limits {
     }
 
     /// Takes a request of a stream apart. A message that is not valid fails alone.
-    pub(crate) fn chunk(&self, messages: Vec<v1::Message>) -> Vec<Result<Record, Vec<Violation>>> {
-        messages.into_iter().map(|message| self.message(message)).collect()
+    pub(crate) fn chunk(
+        self,
+        messages: Vec<v1::Message>,
+    ) -> impl Iterator<Item = Result<Record, Vec<Violation>>> {
+        let mut topics = LastTopic::default();
+        messages.into_iter().map(move |message| self.message(message, &mut topics))
     }
 }
 
@@ -191,7 +197,7 @@ mod tests {
         let limits = Limits { message_bytes_max: 100, headers_max: 2 };
         let wrong = v1::Message { topic: "a/b".into(), ..message() };
         let found = limits.chunk(vec![message(), wrong, message()]);
-        assert_eq!(found.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, true]);
+        assert_eq!(found.map(|found| found.is_ok()).collect::<Vec<_>>(), [true, false, true]);
         assert_eq!(Limits::chunk_size(0), Ok(()));
         assert_eq!(Limits::chunk_size(500), Ok(()));
         assert!(Limits::chunk_size(501).is_err());

@@ -1,7 +1,7 @@
 //! One message of a request, taken apart into what a Kafka record is made of.
 
 use bytes::Bytes;
-use tailcast_proto::{Key, KeyError, TopicName, ingest::v1};
+use tailcast_proto::{Key, KeyError, TopicName, TopicNameError, ingest::v1};
 
 use super::{Limits, Violation};
 
@@ -24,6 +24,10 @@ pub(crate) struct Record {
     pub(crate) bytes: usize,
 }
 
+/// The topic of the message before, which most messages have too: its name needs not be looked at again.
+#[derive(Debug, Default)]
+pub(super) struct LastTopic(Option<TopicName>);
+
 impl Record {
     /// Whether the message has a header of this name; names are compared as HTTP compares them.
     pub(crate) fn has_header(&self, name: &str) -> bool {
@@ -31,12 +35,28 @@ impl Record {
     }
 }
 
+impl LastTopic {
+    fn parse(&mut self, name: &str) -> Result<TopicName, TopicNameError> {
+        if let Some(last) = self.0.as_ref().filter(|last| last.as_str() == name) {
+            return Ok(last.clone());
+        }
+        let topic = TopicName::parse(name)?;
+        self.0 = Some(topic.clone());
+        Ok(topic)
+    }
+}
+
 impl Limits {
     /// Takes a message apart, or says everything that is wrong with it.
-    pub(super) fn message(&self, message: v1::Message) -> Result<Record, Vec<Violation>> {
+    pub(super) fn message(
+        &self,
+        message: v1::Message,
+        last: &mut LastTopic,
+    ) -> Result<Record, Vec<Violation>> {
         let mut violations = Vec::new();
         let bytes = size(&message);
-        let topic = TopicName::parse(&message.topic)
+        let topic = last
+            .parse(&message.topic)
             .map_err(|error| violations.push(Violation::new("topic", error.to_string())));
         let key = key(message.key).map_err(|violation| violations.push(violation));
         self.headers(&message.headers, &mut violations);
@@ -117,18 +137,29 @@ mod tests {
     #[test]
     fn the_content_type_becomes_the_last_header() {
         let limits = Limits { message_bytes_max: 100, headers_max: 2 };
-        let record = limits
-            .message(v1::Message {
-                topic: "quotes".into(),
-                headers: vec![v1::Header { name: "ce_id".into(), value: Some(Bytes::from_static(b"7")) }],
-                content_type: "application/json".into(),
-                ..v1::Message::default()
-            })
-            .expect("the message is valid");
+        let message = v1::Message {
+            topic: "quotes".into(),
+            headers: vec![v1::Header { name: "ce_id".into(), value: Some(Bytes::from_static(b"7")) }],
+            content_type: "application/json".into(),
+            ..v1::Message::default()
+        };
+        let record = limits.message(message, &mut LastTopic::default()).expect("the message is valid");
         let names: Vec<_> = record.headers.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["ce_id", "content-type"]);
         assert_eq!(record.headers[1].1.as_deref(), Some(b"application/json".as_slice()));
         assert_eq!(record.bytes, 5 + 1 + 12 + 16);
         assert!(record.has_header("CE_ID"));
+    }
+
+    #[test]
+    fn a_topic_is_that_of_its_own_message_whatever_came_before() {
+        let mut last = LastTopic::default();
+        let mut parse = |name: &str| last.parse(name).map(|topic| topic.to_string());
+        assert_eq!(parse("quotes").as_deref(), Ok("quotes"));
+        assert_eq!(parse("quotes").as_deref(), Ok("quotes"));
+        assert!(parse("a/b").is_err());
+        assert!(parse("a/b").is_err(), "what was refused is refused again");
+        assert_eq!(parse("trades").as_deref(), Ok("trades"));
+        assert_eq!(parse("quotes").as_deref(), Ok("quotes"));
     }
 }
