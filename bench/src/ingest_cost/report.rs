@@ -15,6 +15,7 @@ use super::{
     rounds::{Cost, Round},
     way::Way,
 };
+use crate::figures::{count, figure, median, quotient, ratio};
 
 /// The results of a run.
 #[derive(Debug, Serialize)]
@@ -92,7 +93,7 @@ impl Report {
 impl WayFigures {
     fn new(way: Way, rounds: &[Round], bound: Option<f64>) -> Self {
         let rounds: Vec<_> = rounds.iter().map(RoundFigures::new).collect();
-        let ratio_median = median(rounds.iter().filter_map(|round| round.ratio).collect());
+        let ratio_median = median(rounds.iter().map(|round| round.ratio));
         Self {
             way,
             events_per_request: way.per_request(),
@@ -113,23 +114,20 @@ impl WayFigures {
 impl RoundFigures {
     fn new(round: &Round) -> Self {
         let (ingest, bare) = (Figures::new(&round.ingest), Figures::new(&round.bare));
-        let both = ingest.events_per_cpu_second.zip(bare.events_per_cpu_second);
-        Self { ingest, bare, ratio: both.map(|(ingest, bare)| ingest / bare) }
+        let ratio = quotient(ingest.events_per_cpu_second, bare.events_per_cpu_second);
+        Self { ingest, bare, ratio }
     }
 }
 
 impl Figures {
     fn new(cost: &Cost) -> Self {
-        #[expect(clippy::cast_precision_loss, reason = "counts of a run are far below 2^52")]
-        let events = cost.events as f64;
-        let (cpu, took) = (cost.cpu.as_secs_f64(), cost.took.as_secs_f64());
-        let per = |seconds: f64| (seconds > 0.0).then(|| events / seconds);
+        let (events, cpu) = (count(cost.events), cost.cpu.as_secs_f64());
         Self {
             events: cost.events,
-            events_per_second: per(took),
+            events_per_second: ratio(events, cost.took.as_secs_f64()),
             cpu_seconds: cpu,
-            cpu_us_per_event: (events > 0.0).then(|| cpu * 1e6 / events),
-            events_per_cpu_second: per(cpu),
+            cpu_us_per_event: ratio(cpu * 1e6, events),
+            events_per_cpu_second: ratio(events, cpu),
         }
     }
 }
@@ -167,18 +165,6 @@ impl fmt::Display for Figures {
         let (per_cpu, us) = (figure(self.events_per_cpu_second, 0), figure(self.cpu_us_per_event, 2));
         write!(f, "{per_cpu:>7} ({us:>5} µs each, {}/s)", figure(self.events_per_second, 0))
     }
-}
-
-/// Returns the middle one; of an even number the mean of both.
-fn median(mut values: Vec<f64>) -> Option<f64> {
-    values.sort_by(f64::total_cmp);
-    let upper = *values.get(values.len() / 2)?;
-    let lower = *values.get((values.len() - 1) / 2)?;
-    Some(f64::midpoint(lower, upper))
-}
-
-fn figure(value: Option<f64>, digits: usize) -> String {
-    value.map_or_else(|| "–".to_owned(), |value| format!("{value:.digits$}"))
 }
 
 #[cfg(test)]
@@ -225,12 +211,5 @@ mod tests {
         assert!(!nothing.is_kept());
         let json = serde_json::to_value(&nothing).expect("figures are JSON");
         assert!(json["ways"][0]["ratio_median"].is_null() && json["payload"] == 200, "{json}");
-    }
-
-    #[test]
-    fn the_median_is_the_middle_one() {
-        assert_eq!(median(vec![3.0, 1.0, 2.0]), Some(2.0));
-        assert_eq!(median(vec![4.0, 1.0]), Some(2.5));
-        assert_eq!(median(Vec::new()), None);
     }
 }
