@@ -1,11 +1,13 @@
-//! What comes from the client: RFC 6455 on top of fastwebsockets' frame parser.
+//! What comes from the client: RFC 6455, with memory for what comes only once it comes.
 //!
-//! fastwebsockets 0.10 parses frames; what it leaves to its user is here: clients mask, control frames are short and
-//! whole, fragments follow one another, messages are bounded as a whole and not only frame by frame, text is UTF-8 over
-//! all its fragments, and each violation has its close code.
+//! Clients mask, control frames are short and whole, fragments follow one another, messages are bounded as a whole and not
+//! only frame by frame, text is UTF-8 over all its fragments, and each violation has its close code. What can be refused by the
+//! head of a frame is not waited for.
 //!
-//! Its parser takes 8 KiB before there is anything to read, and keeps them. Most clients say nothing for minutes, so there is
-//! a parser only while there is a frame to parse, and memory for what comes only once it comes.
+//! fastwebsockets has a reader too. It is not cancel safe, takes 8 KiB before there is anything to read and keeps them, and leaves
+//! half of these rules to its user; so only its unmasking is used.
+
+mod head;
 
 use std::{
     future::poll_fn,
@@ -16,9 +18,10 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use fastwebsockets::{Frame, OpCode, Payload, Role, WebSocketError};
-use futures_util::FutureExt as _;
+use fastwebsockets::OpCode;
 use tokio::io::{AsyncRead, AsyncReadExt as _, ReadBuf};
+
+use self::head::Head;
 
 /// What comes from the client.
 #[derive(Debug, PartialEq, Eq)]
@@ -46,35 +49,33 @@ pub(crate) struct InboundReader<S> {
     /// What was read and is not parsed yet: the beginning of a frame, or some that came at once.
     ahead: BytesMut,
     /// The message of which some fragments have come.
-    fragments: Option<Fragments>,
+    begun: Option<Message>,
 }
 
-struct Fragments {
+/// A message, as far as it has come.
+struct Message {
     is_text: bool,
     bytes: BytesMut,
+    /// How many fragments that is.
     count: u32,
 }
 
 /// More fragments than this serve nobody: a message is bounded, and senders fragment by kilobytes.
 const FRAGMENTS_MAX: u32 = 128;
-/// The most that a control frame may carry, in bytes.
-const CONTROL_BYTES_MAX: usize = 125;
-/// The longest head of a frame, with its mask.
-const HEAD_BYTES_MAX: usize = 14;
 /// How much of a frame is read before its length is known. Commands are shorter.
 const READ_BYTES: usize = 4096;
 
 impl<S: AsyncRead + Unpin> InboundReader<S> {
     /// Reads from a connection after its handshake.
     pub(crate) fn new(stream: S, bytes_max: usize) -> Self {
-        Self { stream, bytes_max, ahead: BytesMut::new(), fragments: None }
+        Self { stream, bytes_max, ahead: BytesMut::new(), begun: None }
     }
 
     /// Reads the next message or control frame. Cancel safe: what was read stays.
     pub(crate) async fn next(&mut self) -> Result<Inbound, Violation> {
         loop {
-            while let Some(frame) = self.take_frame()? {
-                if let Some(inbound) = self.take(frame)? {
+            while let Some((head, payload)) = self.take_frame()? {
+                if let Some(inbound) = self.take(head, payload)? {
                     return Ok(inbound);
                 }
             }
@@ -100,123 +101,76 @@ impl<S: AsyncRead + Unpin> InboundReader<S> {
         Poll::Ready(Ok(read.filled().len()))
     }
 
-    /// Takes the next frame out of what was read; `None` until it is whole. One that is too large is refused by its head.
-    fn take_frame(&mut self) -> Result<Option<OwnedFrame>, Violation> {
-        let Some(length) = frame_length(&self.ahead) else { return Ok(None) };
-        // The parser refuses a frame at its limit, not only above it.
-        let payload_max = self.bytes_max.max(CONTROL_BYTES_MAX) + 1;
-        let missing = length.saturating_sub(self.ahead.len());
-        if missing > 0 && length < payload_max + HEAD_BYTES_MAX {
+    /// Takes the next frame out of what was read; `None` until it is whole.
+    fn take_frame(&mut self) -> Result<Option<(Head, BytesMut)>, Violation> {
+        let Some(head) = Head::parse(&self.ahead)? else { return Ok(None) };
+        self.check(&head)?;
+        let missing = head.frame_bytes().saturating_sub(self.ahead.len());
+        if missing > 0 {
             self.ahead.reserve(missing);
             return Ok(None);
         }
-        let bytes = self.ahead.split_to(length.min(self.ahead.len()));
+        let frame = self.ahead.split_to(head.frame_bytes());
         if self.ahead.is_empty() {
             self.ahead = BytesMut::new();
         }
-        OwnedFrame::parse(&bytes, payload_max).map(Some)
+        Ok(Some((head, head.payload(frame))))
     }
 
-    fn take(&mut self, frame: OwnedFrame) -> Result<Option<Inbound>, Violation> {
-        let OwnedFrame { opcode, is_final, payload } = frame;
-        match opcode {
-            OpCode::Ping => Ok(Some(Inbound::Ping(payload.freeze()))),
-            OpCode::Pong => Ok(Some(Inbound::Pong)),
-            OpCode::Close => close_code(&payload).map(|code| Some(Inbound::Close(code))),
-            OpCode::Text | OpCode::Binary => self.start(opcode == OpCode::Text, is_final, payload),
-            OpCode::Continuation => self.go_on(is_final, &payload),
+    /// Checks that a frame may come next, and that its message stays within bounds.
+    fn check(&self, head: &Head) -> Result<(), Violation> {
+        match head.opcode {
+            control if head::is_control(control) => return Ok(()),
+            OpCode::Continuation if self.begun.is_none() => {
+                return Err(protocol_error("a continuation of nothing"));
+            }
+            OpCode::Text | OpCode::Binary if self.begun.is_some() => {
+                return Err(protocol_error("a new message inside a fragmented one"));
+            }
+            _ => {}
         }
-    }
-
-    fn start(
-        &mut self,
-        is_text: bool,
-        is_final: bool,
-        payload: BytesMut,
-    ) -> Result<Option<Inbound>, Violation> {
-        if self.fragments.is_some() {
-            return Err(protocol_error("a new message inside a fragmented one"));
+        let (bytes, count) = self.begun.as_ref().map_or((0, 0), |begun| (begun.bytes.len(), begun.count));
+        if head.payload_bytes > self.bytes_max - bytes {
+            return Err(Violation { code: 1009, why: "a message is larger than this node takes" });
         }
-        if payload.len() > self.bytes_max {
-            return Err(too_large());
-        }
-        if is_final {
-            return message(is_text, payload).map(Some);
-        }
-        self.fragments = Some(Fragments { is_text, bytes: payload, count: 1 });
-        Ok(None)
-    }
-
-    fn go_on(&mut self, is_final: bool, payload: &[u8]) -> Result<Option<Inbound>, Violation> {
-        let Some(mut fragments) = self.fragments.take() else {
-            return Err(protocol_error("a continuation of nothing"));
-        };
-        fragments.count += 1;
-        if fragments.bytes.len() + payload.len() > self.bytes_max {
-            return Err(too_large());
-        }
-        if fragments.count > FRAGMENTS_MAX {
+        if count >= FRAGMENTS_MAX {
             return Err(Violation { code: 1008, why: "too many fragments" });
         }
-        fragments.bytes.extend_from_slice(payload);
-        if is_final {
-            return message(fragments.is_text, fragments.bytes).map(Some);
+        Ok(())
+    }
+
+    /// Takes a frame that was checked. Returns the message that it completes.
+    fn take(&mut self, head: Head, payload: BytesMut) -> Result<Option<Inbound>, Violation> {
+        match head.opcode {
+            OpCode::Ping => return Ok(Some(Inbound::Ping(payload.freeze()))),
+            OpCode::Pong => return Ok(Some(Inbound::Pong)),
+            OpCode::Close => return close_code(&payload).map(|code| Some(Inbound::Close(code))),
+            OpCode::Text | OpCode::Binary | OpCode::Continuation => {}
         }
-        self.fragments = Some(fragments);
+        let is_text = head.opcode == OpCode::Text;
+        let mut message =
+            self.begun.take().unwrap_or_else(|| Message { is_text, bytes: BytesMut::new(), count: 0 });
+        message.count += 1;
+        // Not copied when it is the first.
+        message.bytes.unsplit(payload);
+        if head.is_final {
+            return message.end().map(Some);
+        }
+        self.begun = Some(message);
         Ok(None)
     }
 }
 
-/// A frame with a payload of its own, checked for what the parser does not check.
-struct OwnedFrame {
-    opcode: OpCode,
-    is_final: bool,
-    payload: BytesMut,
-}
-
-impl OwnedFrame {
-    /// Parses the bytes of one frame, or of the head of one that the parser refuses by that.
-    fn parse(bytes: &[u8], payload_max: usize) -> Result<Self, Violation> {
-        let (mut frames, _) = fastwebsockets::after_handshake_split(bytes, tokio::io::sink(), Role::Server);
-        frames.set_auto_close(false);
-        frames.set_auto_pong(false);
-        frames.set_max_message_size(payload_max);
-        let send_nothing = &mut |_| async { Ok::<(), io::Error>(()) };
-        // What is there need not be waited for.
-        match frames.read_frame(send_nothing).now_or_never() {
-            Some(Ok(frame)) => Self::take(frame),
-            Some(Err(error)) => Err(violation(&error)),
-            None => Err(protocol_error("a malformed frame")),
+impl Message {
+    fn end(self) -> Result<Inbound, Violation> {
+        if !self.is_text {
+            return Ok(Inbound::Binary(self.bytes.freeze()));
         }
-    }
-
-    fn take(mut frame: Frame<'_>) -> Result<Self, Violation> {
-        // `Frame` hides the mask that it came with, but writes the bit into the head that it would be sent with.
-        let mut head = [0; 16];
-        frame.fmt_head(&mut head);
-        if head[1] & 0x80 == 0 {
-            return Err(protocol_error("a frame from a client is not masked"));
+        if str::from_utf8(&self.bytes).is_err() {
+            return Err(Violation { code: 1007, why: "a text message is not UTF-8" });
         }
-        let is_control = matches!(frame.opcode, OpCode::Close | OpCode::Ping | OpCode::Pong);
-        if is_control && frame.payload.len() > CONTROL_BYTES_MAX {
-            return Err(protocol_error("a control frame has more than 125 bytes"));
-        }
-        let payload = match frame.payload {
-            Payload::Bytes(bytes) => bytes,
-            other => BytesMut::from(&other[..]),
-        };
-        Ok(Self { opcode: frame.opcode, is_final: frame.fin, payload })
+        Ok(Inbound::Text(self.bytes.freeze()))
     }
-}
-
-fn message(is_text: bool, bytes: BytesMut) -> Result<Inbound, Violation> {
-    if !is_text {
-        return Ok(Inbound::Binary(bytes.freeze()));
-    }
-    if str::from_utf8(&bytes).is_err() {
-        return Err(Violation { code: 1007, why: "a text message is not UTF-8" });
-    }
-    Ok(Inbound::Text(bytes.freeze()))
 }
 
 fn close_code(payload: &[u8]) -> Result<Option<u16>, Violation> {
@@ -238,33 +192,8 @@ fn close_code(payload: &[u8]) -> Result<Option<u16>, Violation> {
     Ok(Some(code))
 }
 
-/// Returns how long the frame is that begins here, with its head and in bytes; `None` until its head is whole.
-fn frame_length(bytes: &[u8]) -> Option<usize> {
-    let [_, code, extra @ ..] = bytes else { return None };
-    let mask = if code & 0x80 == 0 { 0 } else { 4 };
-    let (head, payload) = match code & 0x7f {
-        126 => (4, u64::from(u16::from_be_bytes(*extra.first_chunk()?))),
-        127 => (10, u64::from_be_bytes(*extra.first_chunk()?)),
-        short => (2, u64::from(short)),
-    };
-    let payload = usize::try_from(payload).unwrap_or(usize::MAX);
-    (bytes.len() >= head + mask).then(|| payload.saturating_add(head + mask))
-}
-
-fn violation(error: &WebSocketError) -> Violation {
-    match error {
-        WebSocketError::InvalidUTF8 => Violation { code: 1007, why: "a text message is not UTF-8" },
-        WebSocketError::FrameTooLarge => too_large(),
-        _ => protocol_error("a malformed frame"),
-    }
-}
-
 fn protocol_error(why: &'static str) -> Violation {
     Violation { code: 1002, why }
-}
-
-fn too_large() -> Violation {
-    Violation { code: 1009, why: "a message is larger than this node takes" }
 }
 
 #[cfg(test)]

@@ -1,5 +1,8 @@
 //! RFC 6455 as data: bytes from a client, and what they are taken for.
 
+use futures_util::FutureExt as _;
+use proptest::{arbitrary::any, collection::vec, prelude::proptest};
+
 use super::*;
 
 const BYTES_MAX: usize = 200;
@@ -39,6 +42,27 @@ fn check(name: &str, frames: &[Vec<u8>], expected: impl Into<Expected>) {
     assert_eq!(found.map_err(|violation| violation.code), expected, "{name}");
 }
 
+/// Reads what comes in pieces of these sizes, over and over, and gives up waiting for more after each.
+fn read_in_pieces(mut bytes: &[u8], cuts: &[usize], bytes_max: usize) -> Vec<Inbound> {
+    let (mut client, server) = tokio::io::duplex(1024);
+    let mut reader = InboundReader::new(server, bytes_max);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime can be built");
+    let mut found = Vec::new();
+    for cut in cuts.iter().cycle() {
+        let (piece, rest) = bytes.split_at((*cut).min(bytes.len()));
+        let written = runtime.block_on(tokio::io::AsyncWriteExt::write_all(&mut client, piece));
+        written.expect("the pipe has room");
+        while let Some(read) = runtime.block_on(async { reader.next().now_or_never() }) {
+            found.push(read.expect("nothing is against the rules"));
+        }
+        bytes = rest;
+        if bytes.is_empty() {
+            break;
+        }
+    }
+    found
+}
+
 fn text(text: &'static str) -> Result<Inbound, u16> {
     Ok(Inbound::Text(Bytes::from_static(text.as_bytes())))
 }
@@ -60,21 +84,12 @@ fn whole_and_fragmented_messages_are_read() {
 
 #[test]
 fn what_comes_in_pieces_is_whole_and_waiting_for_it_can_be_given_up() {
-    // The parser forgets what it has read of a frame when a wait for the rest of it is dropped.
-    let (mut client, server) = tokio::io::duplex(1024);
-    let mut reader = InboundReader::new(server, BYTES_MAX);
-    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime can be built");
+    // fastwebsockets' reader forgets what it has read of a frame when a wait for the rest of it is dropped.
     let frames =
         [frame(0x01, b"h"), frame(0x80, b"i"), frame(0x82, &[7; BYTES_MAX]), frame(0x8a, b"")].concat();
-    let mut found = Vec::new();
-    for byte in frames {
-        let written = runtime.block_on(tokio::io::AsyncWriteExt::write_all(&mut client, &[byte]));
-        written.expect("the pipe has room");
-        found.extend(runtime.block_on(async { reader.next().now_or_never() }));
-    }
     let largest = Inbound::Binary(Bytes::from_static(&[7; BYTES_MAX]));
     let hi = Inbound::Text(Bytes::from_static(b"hi"));
-    assert_eq!(found, [Ok(hi), Ok(largest), Ok(Inbound::Pong)]);
+    assert_eq!(read_in_pieces(&frames, &[1], BYTES_MAX), [hi, largest, Inbound::Pong]);
 }
 
 #[test]
@@ -108,6 +123,62 @@ fn a_client_that_breaks_the_protocol_is_told_with_1002() {
     check("a continuation of nothing", &[frame(0x80, b"hi")], Err(1002));
     check("a message in a message", &[frame(0x01, b"h"), frame(0x81, b"i")], Err(1002));
     check("a fragment start in a message", &[frame(0x01, b"h"), frame(0x01, b"i")], Err(1002));
+}
+
+#[test]
+fn what_a_head_shows_is_told_before_the_payload_comes() {
+    // The parser was given whole frames, so a client that broke the rules and sent no more was waited for.
+    check("a reserved bit", &[vec![0xc1]], Err(1002));
+    check("a reserved opcode", &[vec![0x83]], Err(1002));
+    check("a fragmented ping", &[vec![0x09]], Err(1002));
+    check("not masked", &[vec![0x81, 100]], Err(1002));
+    check("a long ping", &[vec![0x89, 0xfe]], Err(1002));
+    check("a continuation of nothing", &[frame(0x80, b"hi")[..6].to_vec()], Err(1002));
+    check("a message in a message", &[frame(0x01, b"h"), frame(0x81, b"i")[..6].to_vec()], Err(1002));
+    check("one frame", &[frame(0x82, &[0; BYTES_MAX + 1])[..8].to_vec()], Err(1009));
+    check("all fragments", &[frame(0x02, &[0; 150]), frame(0x80, &[0; 51])[..6].to_vec()], Err(1009));
+}
+
+#[test]
+fn lengths_have_their_shortest_form() {
+    // RFC 6455, section 5.2: "the minimal number of bytes MUST be used".
+    let frame = |length: &[u8], payload: usize| {
+        [[0x82].as_slice(), length, [0; 4].as_slice(), &vec![7; payload]].concat()
+    };
+    check("125 in two bytes", &[frame(&[0xfe, 0, 125], 125)], Err(1002));
+    check("126", &[frame(&[0xfe, 0, 126], 126)], Ok(Inbound::Binary(Bytes::from_static(&[7; 126]))));
+    check("65,535 in eight bytes", &[frame(&[0xff, 0, 0, 0, 0, 0, 0, 0xff, 0xff], 0)], Err(1002));
+    check("65,536", &[frame(&[0xff, 0, 0, 0, 0, 0, 1, 0, 0], 0)], Err(1009));
+    check("more than there can be", &[frame(&[0xff; 9], 0)], Err(1009));
+}
+
+proptest! {
+    #[test]
+    fn however_messages_are_cut_and_interrupted_they_come_whole(
+        messages in vec((any::<bool>(), vec("[ -~é€😀]{0,20}", 1..5)), 1..5),
+        interruptions in vec(any::<bool>(), 20),
+        cuts in vec(1..50_usize, 1..20),
+    ) {
+        let (mut sent, mut expected) = (Vec::new(), Vec::new());
+        let mut interruptions = interruptions.into_iter().cycle();
+        for (is_text, parts) in messages {
+            for (at, part) in parts.iter().enumerate() {
+                let opcode = match (at, is_text) { (0, true) => 1, (0, false) => 2, _ => 0 };
+                let last = if at + 1 == parts.len() { 0x80 } else { 0 };
+                sent.extend(frame(last | opcode, part.as_bytes()));
+                if interruptions.next() == Some(true) {
+                    sent.extend(frame(0x89, b"ping"));
+                    expected.push(Inbound::Ping(Bytes::from_static(b"ping")));
+                }
+            }
+            let message = Bytes::from(parts.concat());
+            let message = if is_text { Inbound::Text(message) } else { Inbound::Binary(message) };
+            // A ping behind the last fragment comes behind the message.
+            let behind = sent.ends_with(&frame(0x89, b"ping"));
+            expected.insert(expected.len() - usize::from(behind), message);
+        }
+        proptest::prop_assert_eq!(read_in_pieces(&sent, &cuts, 400), expected);
+    }
 }
 
 #[test]
