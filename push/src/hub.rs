@@ -265,7 +265,7 @@ impl Drop for Held {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "benchmarks"))]
 impl Lease {
     /// A lease on a partition that no hub knows of.
     pub(crate) fn of(partition: &Arc<Partition>) -> Self {

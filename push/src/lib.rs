@@ -51,6 +51,9 @@ pub mod config;
 
 mod metrics;
 
+#[cfg(feature = "benchmarks")]
+pub mod benchmarks;
+
 pub use self::{
     config::Config,
     pages::Pages,

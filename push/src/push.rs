@@ -153,6 +153,12 @@ impl Push {
         lifecycle.supervise("push-listener", server.run(self.listener));
     }
 
+    /// What its sessions share, for sessions that no listener accepts.
+    #[cfg(feature = "benchmarks")]
+    pub(crate) fn shared(self) -> Arc<Shared> {
+        self.shared
+    }
+
     /// Starts what reads the tail of Kafka; it ends when `stopped`.
     fn start_hub(
         config: &Config,

@@ -19,6 +19,9 @@ mod subscriptions;
 mod waiting;
 pub(crate) mod websocket;
 
+#[cfg(feature = "benchmarks")]
+pub(crate) mod by_hand;
+
 use std::{collections::HashMap, pin::pin, sync::Arc, time::Instant};
 
 use futures_util::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};

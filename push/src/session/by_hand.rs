@@ -1,0 +1,243 @@
+//! Sessions without sockets, polled by hand and not by a runtime: what the benchmarks measure of them is always the same.
+//!
+//! Each is a whole [`Session`], of a node that has no Kafka; its client says nothing and takes everything at once.
+
+use std::{
+    future::Future,
+    io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker},
+    time::Instant,
+};
+
+use prometheus_client::registry::Registry;
+use tailcast_proto::{delivery::Format, push::v1::Outcome};
+use tailcast_services::{kafka::Settings, lifecycle::Lifecycle, readiness::Readiness, topics::Epochs};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    runtime::Runtime,
+};
+
+use super::{
+    Session, Shared,
+    start::Started,
+    subscriptions::{Batch, Subscriptions},
+};
+use crate::{
+    benchmarks::{Watched, Watching, channels, defaults},
+    channel_log::{Encoding, NodeChannel},
+    cursor::{Mode, StartAt, Turn},
+    doorbell::Doorbell,
+    hub::Lease,
+    partition::Partition,
+    push::Push,
+};
+
+/// The subscriptions of one session, without the session.
+#[derive(Debug)]
+pub struct Gatherer {
+    subscriptions: Subscriptions,
+    budget: usize,
+}
+
+/// What was gathered for one WebSocket message.
+#[derive(Debug)]
+pub struct Message(Batch);
+
+/// Sessions that are polled by hand.
+pub struct Crowd {
+    members: Vec<Member>,
+    /// Bytes that the sessions wrote.
+    written: Arc<AtomicUsize>,
+    runtime: Runtime,
+}
+
+/// A session and whether it was woken.
+struct Member {
+    serving: Pin<Box<dyn Future<Output = ()>>>,
+    flag: Arc<Flag>,
+    waker: Waker,
+}
+
+struct Flag(AtomicBool);
+
+/// A client that says nothing.
+struct Silence;
+
+/// A client that takes everything.
+struct Drain(Arc<AtomicUsize>);
+
+const ENCODING: Encoding = Encoding { format: Format::Proto, headers: false };
+
+impl Gatherer {
+    /// Subscribes to channels of a partition, from its end on.
+    #[must_use]
+    pub fn new(watched: &Watched, watching: Watching) -> Self {
+        let mut subscriptions = Subscriptions::new(Arc::new(Doorbell::default()));
+        subscribe(&mut subscriptions, watched, watching);
+        let mut gatherer = Self { subscriptions, budget: defaults().sessions.batch_bytes_max };
+        let nothing = gatherer.gather();
+        assert_eq!(nothing.deliveries(), 0, "a subscription begins at the end");
+        gatherer
+    }
+
+    /// Takes the news, and gathers the next message.
+    pub fn gather(&mut self) -> Message {
+        let ended = self.subscriptions.take_news();
+        assert!(ended.is_empty(), "the topic stays");
+        let turn = Turn { budget: self.budget, is_behind: false, now: Instant::now() };
+        Message(self.subscriptions.gather(turn))
+    }
+}
+
+impl Message {
+    /// How many deliveries it has.
+    #[must_use]
+    pub fn deliveries(&self) -> u64 {
+        self.0.deliveries
+    }
+}
+
+impl Crowd {
+    /// Starts so many sessions, each with a subscription to each of some channels, from the partition's end on.
+    ///
+    /// # Panics
+    ///
+    /// When the system has no port or no thread left.
+    #[must_use]
+    pub fn new(watched: &Watched, watching: Watching, sessions: usize) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.expect("a runtime can be made");
+        let shared = runtime.block_on(shared());
+        let written = Arc::new(AtomicUsize::new(0));
+        let members = (1..)
+            .take(sessions)
+            .map(|id| {
+                let writer = Drain(Arc::clone(&written));
+                let mut session = Session::new(Arc::clone(&shared), id, Format::Proto, writer);
+                session.is_connected = true;
+                subscribe(&mut session.subscriptions, watched, watching);
+                Member::new(Box::new(session))
+            })
+            .collect();
+        let mut crowd = Self { members, written, runtime: runtime };
+        crowd.begin();
+        crowd
+    }
+
+    /// Serves every session that was woken until none is. Returns how many bytes were written.
+    pub fn serve(&mut self) -> usize {
+        while self.members.iter_mut().map(Member::serve).fold(false, |any, served| any | served) {}
+        self.written.swap(0, Ordering::Relaxed)
+    }
+
+    fn begin(&mut self) {
+        // The first look registers with the runtime's clock, which never moves: nobody drives it from here on.
+        let _entered = self.runtime.enter();
+        while self.members.iter_mut().map(Member::serve).fold(false, |any, served| any | served) {}
+    }
+}
+
+impl Member {
+    fn new(session: Box<Session<Drain>>) -> Self {
+        let flag = Arc::new(Flag(AtomicBool::new(true)));
+        let serving = Box::pin(async move {
+            let (reason, _) = session.run(Silence).await;
+            panic!("a session ended: {reason:?}");
+        });
+        Self { serving, waker: Waker::from(Arc::clone(&flag)), flag }
+    }
+
+    /// Returns whether there was something to do.
+    fn serve(&mut self) -> bool {
+        let is_woken = self.flag.0.swap(false, Ordering::SeqCst);
+        if is_woken {
+            let polled = self.serving.as_mut().poll(&mut Context::from_waker(&self.waker));
+            assert!(polled.is_pending(), "a session goes on");
+        }
+        is_woken
+    }
+}
+
+impl Wake for Flag {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+impl AsyncRead for Silence {
+    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
+}
+
+impl AsyncWrite for Drain {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.0.fetch_add(bytes.len(), Ordering::Relaxed);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let bytes = parts.iter().map(|part| part.len()).sum();
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+        Poll::Ready(Ok(bytes))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl std::fmt::Debug for Crowd {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Crowd").field("sessions", &self.members.len()).finish_non_exhaustive()
+    }
+}
+
+/// Subscribes to channels from the partition's end on.
+fn subscribe(subscriptions: &mut Subscriptions, watched: &Watched, watching: Watching) {
+    for channel in channels(&watched.partition, watching) {
+        subscriptions.add(started(&watched.partition, channel), ENCODING, Mode::Lossless);
+    }
+}
+
+fn started(partition: &Arc<Partition>, channel: Arc<NodeChannel>) -> Started {
+    Started {
+        channel,
+        epoch: partition.epoch,
+        partition_count: 1,
+        partitions: vec![(Lease::of(partition), StartAt::Offset(partition.head()))],
+        outcome: Outcome::Live,
+        lost: Vec::new(),
+    }
+}
+
+/// What the sessions of a node share that looks for Kafka where there is none.
+async fn shared() -> Arc<Shared> {
+    let mut config = defaults();
+    config.listen.set_port(0);
+    let (lifecycle, readiness, mut registry) = (Lifecycle::new(), Readiness::new(), Registry::default());
+    let nowhere = Settings::at("127.0.0.1:1");
+    let push = Push::bind(config, nowhere, Epochs::Kafka, &lifecycle, &readiness, &mut registry);
+    push.await.expect("loopback has a port and the system has threads").shared()
+}
