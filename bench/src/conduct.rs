@@ -13,11 +13,23 @@ mod node;
 
 mod load;
 
+mod load_report;
+
+mod watch;
+
 mod bound;
 
 mod table;
 
+mod round;
+
 mod fan_out;
+
+mod vary;
+
+mod idle;
+
+mod resume;
 
 mod results;
 
@@ -29,6 +41,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+use clap::ValueEnum as _;
 use tokio::{
     runtime,
     signal::unix::{SignalKind, signal},
@@ -39,6 +52,7 @@ use self::{
     results::Results,
     stage::Stage,
 };
+use crate::shape::Preset;
 
 /// Does what the command line says.
 #[must_use]
@@ -79,7 +93,24 @@ async fn measure(cli: &Cli) -> Result<Results> {
     let stage = Stage::new(cli)?;
     let mut results = Results::new();
     match &cli.benchmark {
-        Benchmark::FanOut(fan_out) => results.fan_out(fan_out::measure(&stage, fan_out).await?)?,
+        Benchmark::FanOut(asked) => results.fan_out(fan_out::measure(&stage, &asked.shape).await?)?,
+        Benchmark::Vary(asked) => results.vary(vary::measure(&stage, asked).await?)?,
+        Benchmark::Idle(asked) => results.idle(idle::measure(&stage, asked).await?)?,
+        Benchmark::Resume(asked) => results.resume(resume::measure(&stage, asked).await?)?,
+        Benchmark::All => all(&stage, &mut results).await?,
     }
     Ok(results)
+}
+
+/// Measures everything with the values that have bounds.
+async fn all(stage: &Stage, results: &mut Results) -> Result<()> {
+    for &preset in Preset::value_variants() {
+        results.fan_out(fan_out::measure(stage, &preset.into()).await?)?;
+    }
+    results.idle(idle::measure(stage, &cli::Idle::default()).await?)?;
+    results.resume(resume::measure(stage, &cli::Resume::default()).await?)?;
+    for &axis in vary::Axis::value_variants() {
+        results.vary(vary::measure(stage, &axis.into()).await?)?;
+    }
+    Ok(())
 }

@@ -4,7 +4,8 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::shape::ShapeFlags;
+use super::vary::{self, Axis};
+use crate::shape::{Preset, ShapeFlags};
 
 /// Measures a push node beside what it cannot do without, each within one run: starts `tailcast`, `loadgen` and `floor`, which
 /// are taken from where this program is, and says the ratios.
@@ -56,6 +57,14 @@ pub(crate) struct Pace {
 pub(crate) enum Benchmark {
     /// A node beside the bare sends and the bare consumer, at a shape of the issue or one of your own.
     FanOut(FanOut),
+    /// The cost of a delivery as one value grows, beside the floor's.
+    Vary(Vary),
+    /// The memory of a connection, idle and under load, and the cost of connecting.
+    Idle(Idle),
+    /// Everybody is dropped at once, and comes back with what was missed.
+    Resume(Resume),
+    /// All of these, with the values that have bounds.
+    All,
 }
 
 /// Which shape.
@@ -63,6 +72,71 @@ pub(crate) enum Benchmark {
 pub(crate) struct FanOut {
     #[command(flatten)]
     pub(crate) shape: ShapeFlags,
+}
+
+/// What grows.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub(crate) struct Vary {
+    /// The value that changes, while deliveries per second stay the same (but for `rate`).
+    #[arg(long, value_enum, value_name = "VALUE")]
+    pub(crate) by: Axis,
+
+    /// Its values, from the smallest, separated by commas [default: those of the issue].
+    #[arg(long, value_delimiter = ',', value_name = "N,…", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) values: Vec<u32>,
+
+    /// How many connections, where they are not what grows [default: 10,000 for keys, 1,000 for subscriptions, else 4,000].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) connections: Option<u32>,
+
+    /// Deliveries per second, of all connections.
+    #[arg(long, default_value_t = 10_000, value_name = "N/S", value_parser = clap::value_parser!(u32).range(1..=2_000_000))]
+    pub(crate) deliveries: u32,
+}
+
+/// How many connections, and the load on them.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Idle {
+    #[command(flatten)]
+    pub(crate) shape: ShapeFlags,
+}
+
+/// Who comes back.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Resume {
+    /// How many connections.
+    #[arg(long, default_value_t = 10_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) connections: u32,
+
+    /// How many keys; each connection has one.
+    #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) keys: u32,
+
+    /// Events per second, over all keys: they go on while everybody is away, and afterwards.
+    #[arg(long, default_value_t = 400, value_name = "EVENTS/S", value_parser = clap::value_parser!(u32).range(1..=2_000_000))]
+    pub(crate) rate: u32,
+
+    /// How many records each misses.
+    #[arg(long, default_value_t = 1_000, value_name = "RECORDS", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) behind: u32,
+}
+
+impl From<Axis> for Vary {
+    fn from(by: Axis) -> Self {
+        Self { by, values: Vec::new(), connections: None, deliveries: 10_000 }
+    }
+}
+
+impl Default for Idle {
+    fn default() -> Self {
+        Self { shape: Preset::S1.into() }
+    }
+}
+
+impl Default for Resume {
+    fn default() -> Self {
+        Self { connections: 10_000, keys: 20, rate: 400, behind: 1_000 }
+    }
 }
 
 impl Cli {
@@ -82,7 +156,9 @@ impl Cli {
             return Err("--duration is at least 1s: the kernel tells CPU time in steps of 10 ms".into());
         }
         match &self.benchmark {
-            Benchmark::FanOut(fan_out) => fan_out.shape.shape().check(),
+            Benchmark::FanOut(FanOut { shape }) | Benchmark::Idle(Idle { shape }) => shape.shape().check(),
+            Benchmark::Vary(vary) => vary::cases(vary, self.pace).map(|_| ()),
+            Benchmark::Resume(_) | Benchmark::All => Ok(()),
         }
     }
 }

@@ -6,16 +6,12 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::{
-    bound::Bound,
-    cli::FanOut as Asked,
-    load::{Load, LoadReport},
-    stage::Stage,
+    bound::Bound, load::Load, load_report::LoadReport, results::Found, round::Round, stage::Stage,
     table::Table,
 };
 use crate::{
-    figures::{count, figure, median, quotient},
-    floor,
-    shape::{Preset, Shape},
+    figures::{count, figure, median},
+    shape::{Preset, Shape, ShapeFlags},
 };
 
 /// What was found at a shape.
@@ -31,33 +27,16 @@ pub(crate) struct FanOut {
     bounds: Vec<Bound>,
 }
 
-/// The floor, and then a node.
-#[derive(Debug, Serialize)]
-pub(crate) struct Round {
-    floor: floor::Report,
-    node: LoadReport,
-}
-
 /// Alternates the floor and a node.
-pub(crate) async fn measure(stage: &Stage, asked: &Asked) -> Result<FanOut> {
-    let shape = asked.shape.shape();
-    let name = Some(asked.shape.shape).filter(|preset| preset.shape() == shape);
-    let full = matches!(asked.shape.shape, Preset::S2 | Preset::S3);
-    let load = Load { full, compare_kafka: !full, ..Load::of(&shape) };
+pub(crate) async fn measure(stage: &Stage, asked: &ShapeFlags) -> Result<FanOut> {
+    let shape = asked.shape();
+    let name = Some(asked.shape).filter(|preset| preset.shape() == shape);
+    let full = matches!(asked.shape, Preset::S2 | Preset::S3);
+    let load = Load { full, compare_kafka: !full, ..Load::of(&shape, stage.pace) };
     let mut rounds = Vec::new();
     for number in 1..=stage.pace.rounds {
-        let at = format!("fan-out {shape}, round {number} of {}", stage.pace.rounds);
-        stage.tell(&format!("{at}: floor"));
-        let floor = stage.floor(&shape).await?;
-        stage.tell(&format!("{at}: {} µs per delivery; node", figure(floor.cpu_us_per_delivery, 2)));
-        let node = stage.node(&load).await?;
-        let round = Round { floor, node };
-        stage.tell(&format!(
-            "{at}: {} µs per delivery, {} × floor",
-            figure(round.node.measured.server_cpu_us_per_delivery, 2),
-            figure(round.cpu_ratio(), 2)
-        ));
-        rounds.push(round);
+        let at = format!("fan-out, {shape}, round {number} of {}", stage.pace.rounds);
+        rounds.push(Round::measure(stage, &at, &shape, &load).await?);
     }
     Ok(FanOut::new(name, shape, rounds))
 }
@@ -90,61 +69,15 @@ impl FanOut {
         };
         Self { name, shape, rounds, cpu_ratio, deliveries_per_cpu_second_ratio, bounds }
     }
+}
 
-    /// Returns what had to be kept.
-    pub(crate) fn bounds(&self) -> &[Bound] {
+impl Found for FanOut {
+    fn bounds(&self) -> &[Bound] {
         &self.bounds
     }
 
-    /// Returns what nodes were found to do.
-    pub(crate) fn runs(&self) -> impl Iterator<Item = &LoadReport> {
-        self.rounds.iter().map(|round| &round.node)
-    }
-}
-
-impl Round {
-    /// CPU per delivery: the node's by that of sends and consumer.
-    fn cpu_ratio(&self) -> Option<f64> {
-        quotient(self.node.measured.server_cpu_us_per_delivery, self.floor.cpu_us_per_delivery)
-    }
-
-    /// Deliveries per CPU-second: the node's by those of the sends.
-    fn efficiency_ratio(&self) -> Option<f64> {
-        quotient(self.node.deliveries_per_cpu_second(), self.floor.sends.deliveries_per_cpu_second)
-    }
-
-    fn p50_ratio(&self) -> Option<f64> {
-        quotient(self.node.latency_us.p50_ms(), self.node.kafka.as_ref()?.latency_us.p50_ms())
-    }
-
-    fn p99_ratio(&self) -> Option<f64> {
-        quotient(self.node.latency_us.p99_ms(), self.node.kafka.as_ref()?.latency_us.p99_ms())
-    }
-
-    fn row(&self, number: usize) -> Vec<String> {
-        let (floor, node) = (&self.floor, &self.node);
-        let kafka = node.kafka.as_ref().map(|kafka| &kafka.latency_us);
-        let bytes = |bytes: Option<u64>| figure(bytes.map(|bytes| count(bytes) / 1e3), 1);
-        let memory = node.memory.as_ref();
-        vec![
-            number.to_string(),
-            figure(floor.cpu_us_per_delivery, 2),
-            figure(node.measured.server_cpu_us_per_delivery, 2),
-            figure(self.cpu_ratio(), 2),
-            figure(floor.sends.deliveries_per_cpu_second, 0),
-            figure(node.deliveries_per_cpu_second(), 0),
-            figure(self.efficiency_ratio(), 2),
-            figure(Some(node.measured.deliveries_per_second), 0),
-            figure(Some(node.measured.deliveries_per_message), 2),
-            figure(node.latency_us.p50_ms(), 1),
-            figure(node.latency_us.p99_ms(), 1),
-            figure(kafka.and_then(|kafka| kafka.p50_ms()), 1),
-            figure(kafka.and_then(|kafka| kafka.p99_ms()), 1),
-            bytes(memory.and_then(|memory| memory.per_idle_connection)),
-            bytes(memory.and_then(|memory| memory.per_connection_at_end)),
-            node.violations.lost.to_string(),
-            node.violations.repeated.to_string(),
-        ]
+    fn runs(&self) -> Vec<&LoadReport> {
+        self.rounds.iter().map(|round| &round.node).collect()
     }
 }
 
@@ -171,7 +104,7 @@ impl fmt::Display for FanOut {
             "repeated",
         ]);
         for (number, round) in (1..).zip(&self.rounds) {
-            table.row(round.row(number));
+            table.row(row(number, round));
         }
         let mut median = vec![String::new(); 7];
         median[0] = "median".to_owned();
@@ -182,46 +115,41 @@ impl fmt::Display for FanOut {
     }
 }
 
+/// Returns the figures of a round, as its table has them.
+fn row(number: usize, round: &Round) -> Vec<String> {
+    let (floor, node) = (&round.floor, &round.node);
+    let kafka = node.kafka.as_ref().map(|kafka| &kafka.latency_us);
+    let bytes = |bytes: Option<u64>| figure(bytes.map(|bytes| count(bytes) / 1e3), 1);
+    let memory = node.memory.as_ref();
+    vec![
+        number.to_string(),
+        figure(floor.cpu_us_per_delivery, 2),
+        figure(node.measured.server_cpu_us_per_delivery, 2),
+        figure(round.cpu_ratio(), 2),
+        figure(floor.sends.deliveries_per_cpu_second, 0),
+        figure(node.deliveries_per_cpu_second(), 0),
+        figure(round.efficiency_ratio(), 2),
+        figure(Some(node.measured.deliveries_per_second), 0),
+        figure(Some(node.measured.deliveries_per_message), 2),
+        figure(node.latency_us.p50_ms(), 1),
+        figure(node.latency_us.p99_ms(), 1),
+        figure(kafka.and_then(|kafka| kafka.p50_ms()), 1),
+        figure(kafka.and_then(|kafka| kafka.p99_ms()), 1),
+        bytes(memory.and_then(|memory| memory.per_idle_connection)),
+        bytes(memory.and_then(|memory| memory.per_connection_at_end)),
+        node.violations.lost.to_string(),
+        node.violations.repeated.to_string(),
+    ]
+}
+
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
-
-    /// A round in which a delivery took so many microseconds of CPU on the floor and on a node, and so many at p99.
-    fn round(floor_us: f64, node_us: f64, p99_us: u64) -> Round {
-        let floor = json!({
-            "shape": Preset::S1.shape(),
-            "measured_seconds": 20.0,
-            "sends": {
-                "due": 1, "deliveries": 1, "not_taken": 0, "deliveries_per_second": 1.0,
-                "cpu_us_per_delivery": floor_us, "deliveries_per_cpu_second": 1e6 / floor_us,
-                "cpu_percent": 1.0, "late_p99_us": 1, "late_max_us": 1
-            },
-            "consumer": null,
-            "cpu_us_per_delivery": floor_us
-        });
-        let latency = |p99: u64| json!({ "count": 10, "p50": 1_000, "p99": p99 });
-        let node = json!({
-            "verdict": "clean",
-            "violations": { "lost": 0, "repeated": 0, "out_of_order": 0, "corrupt": 0 },
-            "measured": {
-                "deliveries_per_second": 12_000.0, "deliveries_per_message": 1.0,
-                "server_cpu_us_per_delivery": node_us, "server_cpus": 0.2, "own_cpus": 0.2
-            },
-            "latency_us": latency(p99_us),
-            "kafka": { "latency_us": latency(5_000) },
-            "memory": null,
-            "loadgen": { "saturated": [] },
-            "incidents": []
-        });
-        let node = serde_json::from_value(node).expect("it is as loadgen writes it");
-        Round { floor: serde_json::from_value(floor).expect("it is as floor writes it"), node }
-    }
+    use crate::conduct::round::sample;
 
     #[track_caller]
     fn check(preset: Preset, expected: &[&str]) {
-        let rounds = vec![round(10.0, 12.0, 9_000), round(10.0, 14.0, 8_000), round(20.0, 22.0, 30_000)];
+        let rounds = vec![sample(10.0, 12.0, 9_000), sample(10.0, 14.0, 8_000), sample(20.0, 22.0, 30_000)];
         let found = FanOut::new(Some(preset), preset.shape(), rounds);
         let bounds: Vec<_> = found.bounds().iter().map(ToString::to_string).collect();
         assert_eq!(bounds, expected);
@@ -240,14 +168,14 @@ mod tests {
     #[test]
     fn a_ratio_is_of_two_figures_of_the_same_round() {
         // The medians of both sides, 14 and 10, would make 1.4.
-        let rounds = vec![round(10.0, 14.0, 1), round(40.0, 44.0, 1), round(10.0, 9.0, 1)];
+        let rounds = vec![sample(10.0, 14.0, 1), sample(40.0, 44.0, 1), sample(10.0, 9.0, 1)];
         let found = FanOut::new(None, Preset::S1.shape(), rounds);
         assert!(found.cpu_ratio.is_some_and(|ratio| (ratio - 1.1).abs() < 1e-9), "{:?}", found.cpu_ratio);
     }
 
     #[test]
     fn a_shape_of_ones_own_has_figures_and_no_bounds() {
-        let found = FanOut::new(None, Preset::S1.shape(), vec![round(10.0, 30.0, 1)]);
+        let found = FanOut::new(None, Preset::S1.shape(), vec![sample(10.0, 30.0, 1)]);
         assert!(found.bounds().is_empty());
         assert!(found.to_string().contains("| median |          |         |    3.00 |"), "{found}");
     }

@@ -40,6 +40,10 @@ struct Line {
     address: Option<SocketAddr>,
 }
 
+/// A metrics page.
+#[derive(Debug)]
+pub(crate) struct Metrics(String);
+
 impl Node {
     /// Starts a node, and waits until it is ready.
     ///
@@ -105,6 +109,15 @@ impl Node {
         self.child.kill().await.context("the node cannot be ended")
     }
 
+    /// Returns its metrics page.
+    ///
+    /// # Errors
+    ///
+    /// When the node does not answer.
+    pub(crate) async fn metrics(&self) -> Result<Metrics> {
+        Ok(Metrics(self.get("/metrics").await?))
+    }
+
     async fn ready(&self) {
         let mut again = interval(AGAIN);
         loop {
@@ -122,6 +135,14 @@ impl Node {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await?;
         Ok(answer)
+    }
+}
+
+impl Metrics {
+    /// Returns the value of a metric without labels.
+    pub(crate) fn value(&self, name: &str) -> Option<f64> {
+        let mut lines = self.0.lines().filter_map(|line| line.split_once(' '));
+        lines.find(|(metric, _)| *metric == name)?.1.trim().parse().ok()
     }
 }
 
@@ -156,6 +177,13 @@ mod tests {
     fn the_bound_on_sessions_is_that_of_a_node() {
         let defaults = include_str!("../../../src/default.toml");
         assert!(defaults.contains(&format!("\ncount_max = {SESSIONS_MAX}\n")));
+    }
+
+    #[test]
+    fn a_metric_is_found_by_its_whole_name() {
+        let page = "# TYPE a gauge\na_b 1\na{x=\"y\"} 2\na 3\n";
+        assert_eq!(Metrics(page.to_owned()).value("a"), Some(3.0));
+        assert_eq!(Metrics(page.to_owned()).value("b"), None);
     }
 
     #[test]

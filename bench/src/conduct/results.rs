@@ -10,7 +10,10 @@ use std::{
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
-use super::{bound::Bound, fan_out::FanOut, load::LoadReport, machine::Machine};
+use super::{
+    bound::Bound, fan_out::FanOut, idle::Idle, load_report::LoadReport, machine::Machine, resume::Resume,
+    vary::Vary,
+};
 
 /// The exit code of a missed bound, as loadgen's of a missed threshold.
 const MISSED: u8 = 99;
@@ -20,8 +23,20 @@ const MISSED: u8 = 99;
 pub(crate) struct Results {
     machine: Machine,
     fan_out: Vec<FanOut>,
+    vary: Vec<Vary>,
+    idle: Option<Idle>,
+    resume: Option<Resume>,
     /// What it comes down to.
     verdict: Verdict,
+}
+
+/// Something that was found: a table that is shown, and what it has to be judged by.
+pub(crate) trait Found: fmt::Display {
+    /// Returns what had to be kept.
+    fn bounds(&self) -> &[Bound];
+
+    /// Returns what nodes were found to do.
+    fn runs(&self) -> Vec<&LoadReport>;
 }
 
 /// What it comes down to. The worst is the last.
@@ -38,17 +53,45 @@ enum Verdict {
 impl Results {
     /// Begins with nothing, on this machine.
     pub(crate) fn new() -> Self {
-        Self { machine: Machine::this(), fan_out: Vec::new(), verdict: Verdict::Kept }
+        Self {
+            machine: Machine::this(),
+            fan_out: Vec::new(),
+            vary: Vec::new(),
+            idle: None,
+            resume: None,
+            verdict: Verdict::Kept,
+        }
     }
 
     /// Takes and shows what was found at a shape.
     ///
     /// # Errors
     ///
-    /// When it cannot be shown.
+    /// When it cannot be shown, as the others.
     pub(crate) fn fan_out(&mut self, found: FanOut) -> Result<()> {
-        self.show(&found, found.bounds(), &found.runs().collect::<Vec<_>>())?;
+        self.show(&found)?;
         self.fan_out.push(found);
+        Ok(())
+    }
+
+    /// Takes and shows what was found as one value grew.
+    pub(crate) fn vary(&mut self, found: Vary) -> Result<()> {
+        self.show(&found)?;
+        self.vary.push(found);
+        Ok(())
+    }
+
+    /// Takes and shows what connections cost.
+    pub(crate) fn idle(&mut self, found: Idle) -> Result<()> {
+        self.show(&found)?;
+        self.idle = Some(found);
+        Ok(())
+    }
+
+    /// Takes and shows what coming back costs.
+    pub(crate) fn resume(&mut self, found: Resume) -> Result<()> {
+        self.show(&found)?;
+        self.resume = Some(found);
         Ok(())
     }
 
@@ -71,28 +114,30 @@ impl Results {
     }
 
     /// Shows a table, its bounds, and what is to be known of its runs.
-    fn show(&mut self, found: &dyn fmt::Display, bounds: &[Bound], runs: &[&LoadReport]) -> Result<()> {
-        let mut out = io::stdout().lock();
-        writeln!(out, "{found}").context("the results cannot be written")?;
+    fn show(&mut self, found: &dyn Found) -> Result<()> {
+        let (bounds, runs) = (found.bounds(), found.runs());
+        let mut text = format!("{found}\n");
+        let mut line = |line: String| text.push_str(&format!("- {line}\n"));
         for bound in bounds {
-            writeln!(out, "- {bound}")?;
+            line(bound.to_string());
         }
-        for run in runs {
+        for run in &runs {
             for reason in &run.loadgen.saturated {
-                writeln!(out, "- loadgen was saturated, so latencies are partly its own: {reason}")?;
+                line(format!("loadgen was saturated, so latencies are partly its own: {reason}"));
             }
             for incident in &run.incidents {
-                writeln!(out, "- NOT COMPLETED: {incident}")?;
+                line(format!("NOT COMPLETED: {incident}"));
             }
         }
-        self.verdict = self.verdict.max(Verdict::of(bounds, runs));
-        if self.verdict == Verdict::Violated {
-            writeln!(
-                out,
-                "- NOT CLEAN: something was lost, repeated, out of order or corrupt, or not completed"
-            )?;
+        let verdict = Verdict::of(bounds, &runs);
+        if verdict == Verdict::Violated {
+            line(
+                "NOT CLEAN: something was lost, repeated, out of order or corrupt, or not completed"
+                    .to_owned(),
+            );
         }
-        writeln!(out).context("the results cannot be written")
+        self.verdict = self.verdict.max(verdict);
+        writeln!(io::stdout(), "{text}").context("the results cannot be written")
     }
 }
 

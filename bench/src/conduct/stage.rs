@@ -12,8 +12,10 @@ use tokio::process::Command;
 
 use super::{
     cli::{Cli, Pace},
-    load::{Load, LoadReport},
+    load::Load,
+    load_report::LoadReport,
     node::Node,
+    watch::Watch,
 };
 use crate::{floor, shape::Shape, topic::Topic};
 
@@ -87,15 +89,31 @@ impl Stage {
     ///
     /// When the node does not start, or loadgen has no report, with what it said. Anything else is in the report.
     pub(crate) async fn node(&self, load: &Load) -> Result<LoadReport> {
+        let (report, _) = self.on_node(load, false).await?;
+        Ok(report)
+    }
+
+    /// The same, watching what the node has meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// As without watching.
+    pub(crate) async fn watched_node(&self, load: &Load) -> Result<(LoadReport, Watch)> {
+        self.on_node(load, true).await
+    }
+
+    async fn on_node(&self, load: &Load, watching: bool) -> Result<(LoadReport, Watch)> {
         let topic = Topic::take_or_create(&self.kafka, None)?;
         let node = Node::start(self, load.connections).await?;
         let flags = load.flags(self, &node, &topic.name)?;
-        let output = output(&self.loadgen, &flags, load.switches()).await?;
+        let mut watch = Watch::default();
+        let loadgen = output(&self.loadgen, &flags, load.switches());
+        let output = if watching { watch.during(&node, loadgen).await? } else { loadgen.await? };
         let report = serde_json::from_slice(&output.stdout)
             .with_context(|| format!("loadgen has no report ({}):\n{}", output.status, said(&output)))?;
         node.stop().await?;
         topic.leave()?;
-        Ok(report)
+        Ok((report, watch))
     }
 
     /// Tells who waits what is going on.

@@ -40,3 +40,9 @@ impl ShapeFlags {
         }
     }
 }
+
+impl From<Preset> for ShapeFlags {
+    fn from(shape: Preset) -> Self {
+        Self { shape, connections: None, keys: None, rate: None, payload: None }
+    }
+}
