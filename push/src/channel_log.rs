@@ -25,7 +25,7 @@ pub(crate) use self::{
 };
 use crate::{
     conflation::{Survey, SurveyKeys},
-    doorbell::Ringer,
+    doorbell::{Doorbell, Ringer},
 };
 
 /// The log of one channel in one partition, in one encoding.
@@ -172,11 +172,9 @@ impl ChannelLog {
         })
     }
 
-    /// Tells every subscriber that there is something new.
-    pub(crate) fn ring(&self) {
-        for subscriber in &*self.subscribers.lock() {
-            subscriber.ring();
-        }
+    /// Notes for every subscriber that there is something new. Appends those to `rung` that the fan-out is to attend to.
+    pub(crate) fn ring(&self, rung: &mut Vec<Arc<Doorbell>>) {
+        rung.extend(self.subscribers.lock().iter().filter_map(|subscriber| subscriber.ring()).cloned());
     }
 
     /// Tells every subscriber of something that it has to hear at once, whatever it listens for.

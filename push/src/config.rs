@@ -30,6 +30,8 @@ pub struct Config {
     pub memory_bytes_max: u64,
     /// Section `[push.sessions]`.
     pub sessions: Sessions,
+    /// Section `[push.fan_out]`.
+    pub fan_out: FanOut,
     /// Section `[push.windows]`.
     pub windows: Windows,
     /// Section `[push.catch_up]`.
@@ -201,6 +203,18 @@ pub struct Sessions {
     /// How long the client may take nothing while something waits. Then the session is closed with 4508.
     #[serde(with = "humantime_serde")]
     pub write_deadline: Duration,
+}
+
+/// Writing to clients what is new.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FanOut {
+    /// How many threads write. 0: one for each core.
+    pub threads: usize,
+    /// How long what comes for a client may be held back, under load, after something was sent to it: then it goes out in one
+    /// message. 0: never.
+    #[serde(with = "humantime_serde")]
+    pub pause_max: Duration,
 }
 
 /// The recent records that are kept in memory.

@@ -27,6 +27,7 @@ use tokio::sync::OnceCell;
 
 use crate::{
     channel_log::NodeChannel,
+    fan_out::FanOut,
     kafka_offsets::{Bounds, KafkaOffsets, OffsetsError},
     last_values::LastValues,
     metrics::wall_clock_ms,
@@ -49,6 +50,7 @@ pub(crate) struct Hub {
     offsets: KafkaOffsets,
     last_values: Arc<LastValues>,
     budget: Arc<Budget>,
+    fan_out: Arc<FanOut>,
 }
 
 /// The place of a partition, from the first wish for it on.
@@ -115,6 +117,7 @@ impl Hub {
         offsets: KafkaOffsets,
         last_values: Arc<LastValues>,
         budget: Arc<Budget>,
+        fan_out: Arc<FanOut>,
     ) -> Arc<Self> {
         Arc::new(Self {
             slots: DashMap::new(),
@@ -126,6 +129,7 @@ impl Hub {
             offsets,
             last_values,
             budget,
+            fan_out,
         })
     }
 
@@ -248,9 +252,10 @@ impl Hub {
         let (tail, name) = (Arc::clone(&self.tail), topic.name.clone());
         self.offsets.wait_for(move || tail.learn(&name, id)).await?;
         let bounds = self.offsets.bounds(&topic.name, id).await?;
-        let budget = Arc::clone(&self.budget);
+        let (budget, fan_out) = (Arc::clone(&self.budget), Arc::clone(&self.fan_out));
         let last_values = self.last_values.keep(&topic.name, bounds.high);
-        let partition = Partition::new(topic.name.clone(), topic.epoch, id, bounds.high, budget, last_values);
+        let name = topic.name.clone();
+        let partition = Partition::new(name, topic.epoch, id, bounds.high, budget, fan_out, last_values);
         partition.set_high_watermark(bounds.high, wall_clock_ms());
         self.tail.assign(&partition)?;
         tracing::debug!(topic = %topic.name, partition = %id, at = %bounds.high, "tailing");

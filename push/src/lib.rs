@@ -23,6 +23,8 @@ mod channel_log;
 
 mod doorbell;
 
+mod fan_out;
+
 mod window;
 
 mod interest;

@@ -25,6 +25,7 @@ use crate::{
     channel_log::{ChannelLog, Encoding, NodeChannel},
     conflation::SurveyKeys,
     doorbell::Ringer,
+    fan_out::FanOut,
     fence::{Arrival, Fence, Needs},
     last_values::KeptValues,
     record_batch::RecordBatch,
@@ -56,6 +57,7 @@ pub(crate) struct Partition {
     forgotten: AtomicBool,
     last_values: Option<Arc<KeptValues>>,
     budget: Arc<Budget>,
+    fan_out: Arc<FanOut>,
 }
 
 /// What became of records that arrived.
@@ -77,6 +79,7 @@ impl Partition {
         id: PartitionId,
         head: Offset,
         budget: Arc<Budget>,
+        fan_out: Arc<FanOut>,
         last_values: Option<Arc<KeptValues>>,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -95,6 +98,7 @@ impl Partition {
             forgotten: AtomicBool::new(false),
             last_values,
             budget,
+            fan_out,
         })
     }
 
@@ -182,9 +186,11 @@ impl Partition {
             last_values.append(&batch);
         }
         let grown = self.window(|window| window.append(batch));
+        let mut rung = Vec::new();
         for log in grown {
-            log.ring();
+            log.ring(&mut rung);
         }
+        self.fan_out.attend(rung);
     }
 
     /// Subscribes to a channel: its log, complete from `from` on if the window still has that.
@@ -201,7 +207,7 @@ impl Partition {
             log.join(Arc::clone(ringer));
             if self.closed().is_some() {
                 // Who joins after the others were told is told too.
-                ringer.ring();
+                ringer.alert();
             }
             log
         })

@@ -1,6 +1,6 @@
 //! How the push service is put together: `bind` may fail, `serve` cannot.
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{io, net::SocketAddr, sync::Arc, time::Instant};
 
 use prometheus_client::registry::Registry;
 use rdkafka::{consumer::BaseConsumer, error::KafkaError};
@@ -15,6 +15,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use crate::{
     catch_up::{self, CatchUp},
     config::{Config, ConfigError},
+    fan_out::FanOut,
     feed::{Feed, Signals},
     hub::Hub,
     kafka_offsets::KafkaOffsets,
@@ -23,7 +24,7 @@ use crate::{
     pages::Pages,
     partition::Budget,
     server::{Server, admission::Admission},
-    session::{Shared, Starter, WaitingBudget},
+    session::{Clock, Shared, Starter, WaitingBudget},
     tail::Tail,
     upkeep,
 };
@@ -127,8 +128,18 @@ impl Push {
         let waiting = WaitingBudget::new(metrics.waiting.clone(), config.sessions.waiting_bytes_max);
         let admission = Admission::new(config.memory_bytes_max);
         metrics.memory_max.set(i64::try_from(admission.bytes_max()).unwrap_or(i64::MAX));
-        let shared =
-            Arc::new(Shared { config, node, starter, catch_up, metrics, waiting, admission, lifecycle });
+        let clock = Clock::new(Instant::now());
+        let shared = Arc::new(Shared {
+            config,
+            node,
+            starter,
+            catch_up,
+            metrics,
+            waiting,
+            admission,
+            lifecycle,
+            clock,
+        });
         Ok(Self { listener, local_addr, shared, pages: None })
     }
 
@@ -174,7 +185,9 @@ impl Push {
         let questions: BaseConsumer<Context> =
             kafka.directory()?.create_with_context(Context::new("offsets"))?;
         let offsets = KafkaOffsets::new(questions, lifecycle.clone());
-        let hub = Hub::new(Arc::clone(&tail), offsets, Arc::clone(last_values), Arc::clone(&budget));
+        let fan_out = FanOut::new(&config.fan_out, registry);
+        fan_out.start(lifecycle, stopped.clone())?;
+        let hub = Hub::new(Arc::clone(&tail), offsets, Arc::clone(last_values), Arc::clone(&budget), fan_out);
         metrics::register_hub(registry, &hub);
 
         let signals = Signals::default();

@@ -3,6 +3,10 @@
 //! A session has no queue of deliveries. When its socket has taken the last message it gathers what its cursors have not
 //! handed out and writes that as one message; while the socket takes nothing, its cursors fall behind, and nothing grows.
 //!
+//! Its task does what takes time: it reads from the client, finds starts, waits for pages, for deadlines and for a socket that
+//! takes nothing. When there is something new and the socket takes it, a thread of the [fan-out](crate::fan_out) writes it
+//! without the task. Both take the session's lock, and neither waits while it has it.
+//!
 //! The loop has no rules: commands are parsed in `command` and carried out in `commands`, subscriptions find their start in
 //! `start`, cursors hand out in `subscriptions`, deadlines are in `liveness`, lanes in `outbox`.
 
@@ -22,14 +26,27 @@ pub(crate) mod websocket;
 #[cfg(feature = "benchmarks")]
 pub(crate) mod by_hand;
 
-use std::{collections::HashMap, pin::pin, sync::Arc, time::Instant};
+use std::{
+    collections::HashMap,
+    future::poll_fn,
+    pin::pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::Instant,
+};
 
 use futures_util::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
+use parking_lot::Mutex;
 use tailcast_proto::{Channel, delivery::Format, push::v1};
 use tailcast_services::lifecycle::Lifecycle;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-pub(crate) use self::{close::CloseReason, liveness::Timing, start::Starter, waiting::WaitingBudget};
+pub(crate) use self::{
+    close::CloseReason,
+    liveness::{Clock, Timing},
+    start::Starter,
+    waiting::WaitingBudget,
+};
 use self::{
     command::{Refusal, Request},
     inbound::{Inbound, InboundReader, Violation},
@@ -43,7 +60,7 @@ use crate::{
     catch_up::{CatchUp, Page, PageError},
     config::Config,
     cursor::Turn,
-    doorbell::{CursorId, Doorbell},
+    doorbell::{Attend, CursorId, Doorbell},
     metrics::{SessionMetrics, wall_clock_ms},
     server::admission::Admission,
 };
@@ -58,6 +75,7 @@ pub(crate) struct Shared {
     pub(crate) waiting: WaitingBudget,
     pub(crate) admission: Admission,
     pub(crate) lifecycle: Lifecycle,
+    pub(crate) clock: Clock,
 }
 
 /// One client's stay on this node.
@@ -65,7 +83,8 @@ pub(crate) struct Session<W> {
     shared: Arc<Shared>,
     id: u64,
     format: Format,
-    writer: W,
+    /// `None` once it was given back.
+    writer: Option<W>,
     outbox: Outbox,
     liveness: Liveness,
     doorbell: Arc<Doorbell>,
@@ -78,6 +97,10 @@ pub(crate) struct Session<W> {
     is_draining: bool,
     /// A heartbeat is due, and waits until the message that has begun is written.
     heartbeat_due: bool,
+    /// When the task wakes up by itself.
+    alarm: Instant,
+    /// The close frame is the last that is written.
+    is_closing: bool,
 }
 
 type PageAnswer = (CursorId, u64, Result<Arc<Page>, PageError>);
@@ -93,7 +116,7 @@ enum Event {
     News,
 }
 
-impl<W: AsyncWrite + Unpin> Session<W> {
+impl<W: AsyncWrite + Unpin + Send + 'static> Session<W> {
     pub(crate) fn new(shared: Arc<Shared>, id: u64, format: Format, writer: W) -> Self {
         let sessions = &shared.config.sessions;
         let liveness = Liveness::new(Timing::from(sessions), Instant::now(), fastrand::f64());
@@ -102,7 +125,8 @@ impl<W: AsyncWrite + Unpin> Session<W> {
             outbox: Outbox::new(sessions, shared.waiting.waiting()),
             id,
             format,
-            writer,
+            writer: Some(writer),
+            alarm: liveness.next(),
             liveness,
             subscriptions: Subscriptions::new(Arc::clone(&doorbell)),
             doorbell,
@@ -112,6 +136,7 @@ impl<W: AsyncWrite + Unpin> Session<W> {
             is_connected: false,
             is_draining: false,
             heartbeat_due: false,
+            is_closing: false,
             shared,
         }
     }
@@ -120,39 +145,92 @@ impl<W: AsyncWrite + Unpin> Session<W> {
     /// it: then the connection is still to be read to its end.
     ///
     /// Boxed, because a future has what it was given twice: as an argument, and where it uses it.
-    pub(crate) async fn run(mut self: Box<Self>, reader: impl AsyncRead + Unpin) -> (CloseReason, Option<W>) {
-        let mut reader = InboundReader::new(reader, self.shared.config.sessions.message_bytes_max);
-        let reason = self.serve(&mut reader).await;
-        self.shared.metrics.subscriptions.dec_by(i64::try_from(self.subscriptions.len()).unwrap_or(i64::MAX));
-        let is_told = self.close(&reason).await;
-        (reason, is_told.then_some(self.writer))
+    pub(crate) async fn run(self: Box<Self>, reader: impl AsyncRead + Unpin) -> (CloseReason, Option<W>) {
+        let (shared, doorbell) = (Arc::clone(&self.shared), Arc::clone(&self.doorbell));
+        let mut reader = InboundReader::new(reader, shared.config.sessions.message_bytes_max);
+        let session = Arc::new(Mutex::new(*self));
+        let attended = Arc::downgrade(&session);
+        doorbell.lead_to(attended);
+        let reason = Self::serve(&session, &shared, &doorbell, &mut reader).await;
+        let is_told = Self::close(&session, &reason).await;
+        let writer = session.lock().writer.take();
+        (reason, writer.filter(|_| is_told))
     }
 
-    async fn serve(&mut self, reader: &mut InboundReader<impl AsyncRead + Unpin>) -> CloseReason {
-        let shared = Arc::clone(&self.shared);
+    async fn serve(
+        session: &Mutex<Self>,
+        shared: &Shared,
+        doorbell: &Doorbell,
+        reader: &mut InboundReader<impl AsyncRead + Unpin>,
+    ) -> CloseReason {
         let mut draining = pin!(shared.lifecycle.draining());
-        let mut timer = pin!(tokio::time::sleep_until(self.liveness.next().into()));
+        let mut timer = pin!(tokio::time::sleep_until(session.lock().alarm.into()));
         loop {
-            self.fill_outbox();
-            let next = self.next_tick();
-            if timer.deadline() != next.into() {
-                timer.as_mut().reset(next.into());
+            let (alarm, reads, drains) = session.lock().go_on();
+            if timer.deadline() != alarm.into() {
+                timer.as_mut().reset(alarm.into());
             }
             let event = tokio::select! {
                 // Not biased: there may be no end of data, and no end of what a client says, and neither may hold up the
                 // other, the deadlines or the drain.
-                () = &mut draining, if !self.is_draining => Event::Drain,
-                message = reader.next(), if self.outbox.has_room() => Event::Inbound(message),
+                () = &mut draining, if drains => Event::Drain,
+                message = reader.next(), if reads => Event::Inbound(message),
                 () = &mut timer => Event::Tick,
-                result = self.outbox.flush(&mut self.writer), if !self.outbox.is_empty() => Event::Written(result),
-                Some(started) = self.starts.next() => Event::Started(Box::new(started)),
-                Some(page) = self.pages.next() => Event::Page(page),
-                () = self.doorbell.rung() => Event::News,
+                event = poll_fn(|context| session.lock().poll(context)) => event,
+                () = doorbell.rung() => Event::News,
             };
-            if let Err(reason) = self.apply(event) {
+            if let Err(reason) = session.lock().apply(event) {
                 return reason;
             }
         }
+    }
+
+    /// Does what can be done at once. Returns when the task has to look again, whether it reads from the client, and whether
+    /// it has to be told when the node drains.
+    fn go_on(&mut self) -> (Instant, bool, bool) {
+        self.fill_outbox(Instant::now());
+        self.alarm = self.next_tick();
+        (self.alarm, self.outbox.has_room(), !self.is_draining)
+    }
+
+    /// Goes on with what has begun: starts, pages, and the message that is being written.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Event> {
+        if let Poll::Ready(Some(started)) = self.starts.poll_next_unpin(context) {
+            return Poll::Ready(Event::Started(Box::new(started)));
+        }
+        if let Poll::Ready(Some(page)) = self.pages.poll_next_unpin(context) {
+            return Poll::Ready(Event::Page(page));
+        }
+        if self.outbox.is_empty() { Poll::Pending } else { self.poll_flush(context).map(Event::Written) }
+    }
+
+    fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<Result<(), WriteError>> {
+        let Some(writer) = &mut self.writer else { return Poll::Ready(Ok(())) };
+        self.outbox.poll_flush(context, writer)
+    }
+
+    /// Hands out what is new without the task, and returns whether that was all there is to do.
+    fn attend(&mut self) -> bool {
+        if self.is_closing {
+            return true;
+        }
+        if !self.outbox.is_empty() || self.heartbeat_due {
+            return false;
+        }
+        let (now, pages) = (Instant::now(), self.pages.len());
+        let events = self.subscriptions.take_news();
+        self.tell(events);
+        self.fill_outbox(now);
+        if !self.outbox.is_empty() {
+            // Nobody is woken when the socket takes more, so the task has to go on where it does not take all. It meets the
+            // same error, too.
+            match self.poll_flush(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(Ok(())) => self.liveness.written(now),
+                Poll::Ready(Err(_)) | Poll::Pending => return false,
+            }
+        }
+        let is_awake_in_time = self.subscriptions.next_due().is_none_or(|due| due >= self.alarm);
+        self.pages.len() == pages && !self.subscriptions.is_ready() && is_awake_in_time
     }
 
     fn apply(&mut self, event: Event) -> Result<(), CloseReason> {
@@ -186,15 +264,14 @@ impl<W: AsyncWrite + Unpin> Session<W> {
 
     /// When there is something to do without being told.
     fn next_tick(&self) -> Instant {
-        let liveness = self.liveness.next();
+        let liveness = self.shared.clock.tick(self.liveness.next());
         self.subscriptions.next_due().map_or(liveness, |due| due.min(liveness))
     }
 
     /// Gathers the next message once the last one is written, and asks for the pages that cursors need.
-    fn fill_outbox(&mut self) {
-        let now = Instant::now();
+    fn fill_outbox(&mut self, now: Instant) {
         if self.outbox.wants_message() {
-            self.gather();
+            self.gather(now);
             if self.heartbeat_due {
                 // Written behind the message that was just gathered, so what it says of progress is true when it arrives.
                 self.heartbeat();
@@ -215,9 +292,9 @@ impl<W: AsyncWrite + Unpin> Session<W> {
     }
 
     /// Makes one message of what the cursors have not handed out.
-    fn gather(&mut self) {
+    fn gather(&mut self, now: Instant) {
         let budget = self.outbox.message_budget();
-        let turn = Turn { budget, is_behind: self.outbox.was_blocked(), now: Instant::now() };
+        let turn = Turn { budget, is_behind: self.outbox.was_blocked(), now };
         let mut batch = self.subscriptions.gather(turn);
         if batch.bytes == 0 {
             self.outbox.has_caught_up();
@@ -269,6 +346,13 @@ impl<W: AsyncWrite + Unpin> Session<W> {
             Format::Proto => OpCode::Binary,
             Format::Json => OpCode::Text,
         }
+    }
+}
+
+impl<W: AsyncWrite + Unpin + Send + 'static> Attend for Mutex<Session<W>> {
+    fn attend(&self) -> bool {
+        // Its task is at work, and sees to it afterwards.
+        self.try_lock().is_some_and(|mut session| session.attend())
     }
 }
 

@@ -12,6 +12,7 @@ use super::{Records, records};
 use crate::{
     channel_log::{ChannelLog, Encoding, NodeChannel},
     doorbell::{CursorId, Doorbell, Ringer},
+    fan_out::FanOut,
     partition::{Budget, Partition},
 };
 
@@ -19,6 +20,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Watched {
     pub(crate) partition: Arc<Partition>,
+    pub(crate) fan_out: Arc<FanOut>,
     logs: Vec<Arc<ChannelLog>>,
     doorbells: Vec<Arc<Doorbell>>,
 }
@@ -42,7 +44,8 @@ impl Watched {
     pub fn new(watching: Watching) -> Self {
         let topic = TopicName::parse("benchmark").expect("it is a name");
         let (epoch, id, budget) = (Epoch::from_bits(1, 2), PartitionId::new(0), Budget::new(usize::MAX));
-        let partition = Partition::new(topic, epoch, id, Offset::ZERO, budget, None);
+        let fan_out = FanOut::idle();
+        let partition = Partition::new(topic, epoch, id, Offset::ZERO, budget, Arc::clone(&fan_out), None);
         let encoding = Encoding { format: Format::Proto, headers: false };
         let logs = channels(&partition, watching)
             .map(|channel| {
@@ -52,7 +55,7 @@ impl Watched {
                 log
             })
             .collect();
-        Self { partition, logs, doorbells: Vec::new() }
+        Self { partition, fan_out, logs, doorbells: Vec::new() }
     }
 
     /// Lets `subscribers` sessions wait for something new in each channel.
@@ -90,7 +93,12 @@ impl Watched {
     /// How many of those who wait have news.
     #[must_use]
     pub fn rung(&self) -> usize {
-        self.doorbells.iter().filter(|doorbell| !doorbell.take_news(|_| None).is_empty()).count()
+        let has_news = |doorbell: &&Arc<Doorbell>| {
+            let mut news = Vec::new();
+            doorbell.take_news(&mut news, |_| None);
+            !news.is_empty()
+        };
+        self.doorbells.iter().filter(has_news).count()
     }
 }
 

@@ -17,6 +17,7 @@ use tailcast_proto::{Epoch, PartitionId, TopicName, delivery::Format, push::v1};
 use super::*;
 use crate::{
     doorbell::{CursorId, Doorbell},
+    fan_out::FanOut,
     partition::Budget,
     record_batch::{Record, RecordBatchBuilder, tests::batch},
 };
@@ -35,6 +36,7 @@ fn partition(head: i64) -> Arc<Partition> {
         PartitionId::new(0),
         offset(head),
         Budget::new(usize::MAX),
+        FanOut::idle(),
         None,
     )
 }

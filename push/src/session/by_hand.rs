@@ -32,6 +32,7 @@ use crate::{
     channel_log::{Encoding, NodeChannel},
     cursor::{Mode, StartAt, Turn},
     doorbell::Doorbell,
+    fan_out::FanOut,
     hub::Lease,
     partition::Partition,
     push::Push,
@@ -51,6 +52,7 @@ pub struct Message(Batch);
 /// Sessions that are polled by hand.
 pub struct Crowd {
     members: Vec<Member>,
+    fan_out: Arc<FanOut>,
     /// Bytes that the sessions wrote.
     written: Arc<AtomicUsize>,
     runtime: Runtime,
@@ -124,13 +126,15 @@ impl Crowd {
                 Member::new(Box::new(session))
             })
             .collect();
-        let mut crowd = Self { members, written, runtime: runtime };
+        let fan_out = Arc::clone(&watched.fan_out);
+        let mut crowd = Self { members, fan_out, written, runtime };
         crowd.begin();
         crowd
     }
 
-    /// Serves every session that was woken until none is. Returns how many bytes were written.
+    /// Attends to every session that was rung for, and serves those that were woken until none is. Returns how many bytes were written.
     pub fn serve(&mut self) -> usize {
+        self.fan_out.attend_here();
         while self.members.iter_mut().map(Member::serve).fold(false, |any, served| any | served) {}
         self.written.swap(0, Ordering::Relaxed)
     }

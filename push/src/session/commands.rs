@@ -17,7 +17,7 @@ use super::{
 };
 use crate::channel_log::Encoding;
 
-impl<W: AsyncWrite + Unpin> Session<W> {
+impl<W: AsyncWrite + Unpin + Send + 'static> Session<W> {
     pub(super) fn take_message(&mut self, message: Inbound) -> Result<(), CloseReason> {
         self.liveness.heard();
         let bytes = match (message, self.format) {

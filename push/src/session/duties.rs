@@ -1,9 +1,16 @@
 //! What a session does without being asked: pings, heartbeats, leaving.
 
-use std::time::{Duration, Instant};
+use std::{
+    future::poll_fn,
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
 
+use parking_lot::Mutex;
 use tailcast_proto::push::v1;
-use tokio::io::{AsyncWrite, AsyncWriteExt as _};
+use tokio::io::AsyncWrite;
 
 use super::{
     CloseReason, Session,
@@ -16,7 +23,7 @@ use crate::metrics::wall_clock_ms;
 /// How long the socket may take for what waits, the positions and the close frame.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
 
-impl<W: AsyncWrite + Unpin> Session<W> {
+impl<W: AsyncWrite + Unpin + Send + 'static> Session<W> {
     pub(super) fn tick(&mut self) -> Result<(), CloseReason> {
         let now = Instant::now();
         self.subscriptions.wake_due(now);
@@ -69,9 +76,28 @@ impl<W: AsyncWrite + Unpin> Session<W> {
         self.reply(0, v1::frame::Frame::Goaway(goaway));
     }
 
-    /// Sends the close frame behind what waits, and nothing after it. A client that is to resume is told before where its
-    /// subscriptions were: everything before that is written. Returns whether the client took it.
-    pub(super) async fn close(&mut self, reason: &CloseReason) -> bool {
+    /// Sends the close frame behind what waits, and nothing after it. Returns whether the client took it.
+    pub(super) async fn close(session: &Mutex<Self>, reason: &CloseReason) -> bool {
+        if !session.lock().begin_close(reason) {
+            return false;
+        }
+        let closing = async {
+            let is_written = poll_fn(|context| session.lock().poll_flush(context)).await.is_ok();
+            if is_written {
+                // The connection ends either way.
+                drop(poll_fn(|context| session.lock().poll_shutdown(context)).await);
+            }
+            is_written
+        };
+        // A client that does not take its close frame is left behind.
+        tokio::time::timeout(CLOSE_WAIT, closing).await.unwrap_or(false)
+    }
+
+    /// Puts the close frame behind what waits. A client that is to resume is told before where its subscriptions were:
+    /// everything before that is written. Returns whether there is somebody to tell.
+    fn begin_close(&mut self, reason: &CloseReason) -> bool {
+        self.is_closing = true;
+        self.shared.metrics.subscriptions.dec_by(i64::try_from(self.subscriptions.len()).unwrap_or(i64::MAX));
         if *reason == CloseReason::Lost {
             return false;
         }
@@ -81,15 +107,10 @@ impl<W: AsyncWrite + Unpin> Session<W> {
             }
         }
         self.outbox.close(websocket::close(reason.code(), &reason.text()));
-        let closing = async {
-            let is_written = self.outbox.flush(&mut self.writer).await.is_ok();
-            if is_written {
-                // The connection ends either way.
-                drop(self.writer.shutdown().await);
-            }
-            is_written
-        };
-        // A client that does not take its close frame is left behind.
-        tokio::time::timeout(CLOSE_WAIT, closing).await.unwrap_or(false)
+        true
+    }
+
+    fn poll_shutdown(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.writer.as_mut().map_or(Poll::Ready(Ok(())), |writer| Pin::new(writer).poll_shutdown(context))
     }
 }

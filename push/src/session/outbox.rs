@@ -64,6 +64,8 @@ pub(crate) enum WriteError {
 const PARTS_MAX: usize = 64;
 /// Messages of more parts than this are copied into one: beyond it the kernel's work per part costs more than the copy.
 const PARTS_SHARED_MAX: usize = 8;
+/// And smaller messages: one buffer is written with less ado than two, which is more than the copy costs.
+const COPY_BYTES_MAX: usize = 8 * 1024;
 /// Which part of a full message a client gets while it is behind: what waits for it then is what it costs.
 const BEHIND_SHARE: usize = 4;
 /// And while the node holds as much for slow clients as it may. Most sockets take as little as that at once.
@@ -103,13 +105,16 @@ impl Outbox {
     pub(crate) fn push_message(&mut self, opcode: OpCode, bytes: usize, parts: Vec<Bytes>) {
         debug_assert!(self.wire.is_empty(), "messages are gathered one at a time");
         self.was_blocked = false;
-        let header = websocket::header(opcode, bytes);
-        self.wire_bytes = header.len() + bytes;
-        self.is_shared = parts.len() <= PARTS_SHARED_MAX;
-        self.wire.push_back(header);
-        self.wire.extend(parts);
-        if !self.is_shared {
-            self.copy_wire(self.wire_bytes);
+        self.is_shared = bytes > COPY_BYTES_MAX && parts.len() <= PARTS_SHARED_MAX;
+        if self.is_shared {
+            let header = websocket::header(opcode, bytes);
+            self.wire_bytes = header.len() + bytes;
+            self.wire.push_back(header);
+            self.wire.extend(parts);
+        } else {
+            let message = websocket::message(opcode, bytes, &parts);
+            self.wire_bytes = message.len();
+            self.wire.push_back(message);
         }
     }
 
@@ -166,22 +171,25 @@ impl Outbox {
         self.waiting.last();
     }
 
-    /// Writes until everything is written. Cancel safe: what is written is remembered.
+    /// Writes until everything is written. What is written is remembered, so it can be asked again and from elsewhere.
     ///
     /// # Errors
     ///
     /// When the connection is broken, or when more waits on this node than may and this client has waited longest.
-    pub(crate) async fn flush(&mut self, writer: &mut (impl AsyncWrite + Unpin)) -> Result<(), WriteError> {
-        std::future::poll_fn(|context| {
-            let before = std::mem::take(&mut self.has_progressed);
-            let polled = self.poll_write(context, writer);
-            let has_moved = self.has_progressed;
-            self.has_progressed |= before;
-            // Here and not in the session's loop, which is not woken by a socket that takes nothing.
-            self.waiting.count(self.waiting_bytes(), has_moved, context)?;
-            polled.map_err(WriteError::Lost)
-        })
-        .await
+    pub(crate) fn poll_flush(
+        &mut self,
+        context: &mut Context<'_>,
+        writer: &mut (impl AsyncWrite + Unpin),
+    ) -> Poll<Result<(), WriteError>> {
+        let before = std::mem::take(&mut self.has_progressed);
+        let polled = self.poll_write(context, writer);
+        let has_moved = self.has_progressed;
+        self.has_progressed |= before;
+        // Here and not in the session's loop, which is not woken by a socket that takes nothing.
+        if let Err(no_room) = self.waiting.count(self.waiting_bytes(), has_moved, context) {
+            return Poll::Ready(Err(no_room.into()));
+        }
+        polled.map_err(WriteError::Lost)
     }
 
     fn poll_write(
@@ -201,10 +209,7 @@ impl Outbox {
                 // Under TLS the last record may still be in a buffer.
                 return Pin::new(&mut *writer).poll_flush(context);
             }
-            let mut slices = [IoSlice::new(&[]); PARTS_MAX];
-            let filled =
-                self.wire.iter().zip(&mut slices).map(|(part, slice)| *slice = IoSlice::new(part)).count();
-            let polled = Pin::new(&mut *writer).poll_write_vectored(context, &slices[..filled]);
+            let polled = self.poll_write_wire(context, writer);
             // A socket that takes all at once tells nothing of the client: the kernel does.
             self.has_progressed |= self.is_blocked && polled.is_ready();
             self.is_blocked = polled.is_pending();
@@ -218,6 +223,20 @@ impl Outbox {
             }
             self.advance(written);
         }
+    }
+
+    fn poll_write_wire(
+        &self,
+        context: &mut Context<'_>,
+        writer: &mut (impl AsyncWrite + Unpin),
+    ) -> Poll<io::Result<usize>> {
+        if let (1, Some(whole)) = (self.wire.len(), self.wire.front()) {
+            return Pin::new(writer).poll_write(context, whole);
+        }
+        let mut slices = [IoSlice::new(&[]); PARTS_MAX];
+        let filled =
+            self.wire.iter().zip(&mut slices).map(|(part, slice)| *slice = IoSlice::new(part)).count();
+        Pin::new(writer).poll_write_vectored(context, &slices[..filled])
     }
 
     /// Lets go of memory that others would otherwise keep for this client's sake, once a message: a slice of a log keeps its

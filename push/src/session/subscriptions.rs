@@ -8,6 +8,7 @@ mod standing;
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
+    mem,
     sync::Arc,
     time::Instant,
 };
@@ -37,6 +38,8 @@ pub(crate) struct Subscriptions {
     by_alias: HashMap<u32, Subscription>,
     cursors: Slab<Held>,
     next_serial: u64,
+    /// Empty: memory for the news.
+    news: Vec<CursorId>,
     /// The cursors that have something to hand out, each once.
     ready: VecDeque<CursorId>,
     /// The cursors that may not deliver again before a time.
@@ -106,6 +109,7 @@ impl Subscriptions {
             by_alias: HashMap::new(),
             cursors: Slab::new(),
             next_serial: 0,
+            news: Vec::new(),
             ready: VecDeque::new(),
             delayed: BTreeSet::new(),
             wishing: VecDeque::new(),
@@ -210,18 +214,25 @@ impl Subscriptions {
         // Who may not deliver yet need not hear of more: it looks when its time has come.
         let ringer_of = |id: CursorId| {
             let held = self.cursors.get(id.0).filter(|held| held.delayed_until.is_none());
-            held.map(|held| Arc::clone(held.cursor.ringer()))
+            held.map(|held| held.cursor.ringer())
         };
-        let news = self.doorbell.take_news(ringer_of);
+        let mut news = mem::take(&mut self.news);
+        self.doorbell.take_news(&mut news, ringer_of);
         let mut ended = Vec::new();
-        for id in news {
+        for id in news.drain(..) {
             let Some(held) = self.cursors.get(id.0) else { continue };
             match held.cursor.partition().closed() {
                 None => self.make_ready(id),
                 Some(reason) => ended.extend(self.remove(held.alias, reason).map(Event::Ended)),
             }
         }
+        self.news = news;
         ended
+    }
+
+    /// Whether a cursor has something to hand out, as far as is known.
+    pub(crate) fn is_ready(&self) -> bool {
+        !self.ready.is_empty()
     }
 
     /// Returns when a cursor may deliver again that waits for it.
@@ -306,7 +317,7 @@ impl Subscriptions {
 
     fn make_ready(&mut self, id: CursorId) {
         let held = &mut self.cursors[id.0];
-        if held.delayed_until.is_none() && !std::mem::replace(&mut held.is_ready, true) {
+        if held.delayed_until.is_none() && !mem::replace(&mut held.is_ready, true) {
             self.ready.push_back(id);
         }
     }

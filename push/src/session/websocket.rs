@@ -31,6 +31,15 @@ pub(crate) fn frame(opcode: OpCode, payload: &[u8]) -> Bytes {
     frame.freeze()
 }
 
+/// Returns a whole frame whose payload is in parts, together so many bytes.
+pub(crate) fn message(opcode: OpCode, payload: usize, parts: &[Bytes]) -> Bytes {
+    // Of exactly the size: what is larger is copied or allocated for once more when it is frozen.
+    let mut frame = BytesMut::with_capacity(header_bytes(payload) + payload);
+    put_header(opcode, payload, &mut frame);
+    parts.iter().for_each(|part| frame.put_slice(part));
+    frame.freeze()
+}
+
 /// Returns a close frame. A reason that is too long is cut, at a character's boundary.
 pub(crate) fn close(code: Option<u16>, reason: &str) -> Bytes {
     let Some(code) = code else { return frame(OpCode::Close, &[]) };
@@ -38,6 +47,14 @@ pub(crate) fn close(code: Option<u16>, reason: &str) -> Bytes {
     payload.put_u16(code);
     payload.put_slice(&reason.as_bytes()[..reason.floor_char_boundary(CONTROL_BYTES_MAX - 2)]);
     frame(OpCode::Close, &payload)
+}
+
+fn header_bytes(payload: usize) -> usize {
+    match payload {
+        0..=125 => 2,
+        126..=0xffff => 4,
+        _ => 10,
+    }
 }
 
 fn put_header(opcode: OpCode, payload: usize, out: &mut BytesMut) {
@@ -60,7 +77,11 @@ mod tests {
 
     #[test]
     fn lengths_take_the_shortest_form() {
-        let length = |payload: usize| header(OpCode::Binary, payload)[1..].to_vec();
+        let length = |payload: usize| {
+            let header = header(OpCode::Binary, payload);
+            assert_eq!(header.len(), header_bytes(payload));
+            header[1..].to_vec()
+        };
         assert_eq!(length(0), [0]);
         assert_eq!(length(125), [125]);
         assert_eq!(length(126), [126, 0, 126]);

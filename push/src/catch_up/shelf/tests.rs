@@ -10,7 +10,7 @@ use proptest::{
 use tailcast_proto::Epoch;
 
 use super::*;
-use crate::{partition::Budget, record_batch::tests::batch};
+use crate::{fan_out::FanOut, partition::Budget, record_batch::tests::batch};
 
 fn offset(offset: i64) -> Offset {
     Offset::new(offset).expect("tests use offsets")
@@ -24,6 +24,7 @@ fn partition(id: u32) -> Arc<Partition> {
         PartitionId::new(id),
         offset(1_000),
         Budget::new(usize::MAX),
+        FanOut::idle(),
         None,
     )
 }

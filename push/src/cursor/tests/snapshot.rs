@@ -3,7 +3,7 @@
 use proptest::{prop_assert, prop_assert_eq};
 
 use super::*;
-use crate::last_values::LastValues;
+use crate::{fan_out::FanOut, last_values::LastValues};
 
 /// A record of a key: a value, or a tombstone.
 type Change = (&'static str, bool);
@@ -62,7 +62,8 @@ impl Log {
         let kept = LastValues::new(std::iter::once(&topic), usize::MAX).keep(&topic, Offset::ZERO);
         let epoch = Epoch::from_bits(1, 2);
         let budget = Budget::new(usize::MAX);
-        let partition = Partition::new(topic, epoch, PartitionId::new(0), Offset::ZERO, budget, kept);
+        let partition =
+            Partition::new(topic, epoch, PartitionId::new(0), Offset::ZERO, budget, FanOut::idle(), kept);
         Self { records: Vec::new(), partition }
     }
 

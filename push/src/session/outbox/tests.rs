@@ -1,8 +1,7 @@
 //! The two lanes against sockets that take a little at a time: order, and what a slow client holds.
 
-use std::num::NonZeroUsize;
+use std::{num::NonZeroUsize, task::Waker};
 
-use futures_util::FutureExt as _;
 use prometheus_client::metrics::gauge::Gauge;
 use proptest::prelude::{ProptestConfig, proptest};
 
@@ -49,13 +48,19 @@ fn outbox(replies_bytes_max: usize) -> Outbox {
     outbox_within(&WaitingBudget::new(Gauge::default(), usize::MAX), replies_bytes_max)
 }
 
+/// An outbox whose messages are full at 20,000 bytes: so large that their parts are not copied.
+fn roomy_outbox() -> Outbox {
+    let limits = Sessions { batch_bytes_max: 20_000, ..defaults().sessions };
+    Outbox::new(&limits, WaitingBudget::new(Gauge::default(), usize::MAX).waiting())
+}
+
 fn outbox_within(budget: &WaitingBudget, replies_bytes_max: usize) -> Outbox {
     let limits = Sessions { batch_bytes_max: 1_000, replies_bytes_max, ..defaults().sessions };
     Outbox::new(&limits, budget.waiting())
 }
 
 fn flush_a_little(outbox: &mut Outbox, writer: &mut Narrow) -> bool {
-    outbox.flush(writer).now_or_never().is_some_and(|result| result.is_ok())
+    matches!(outbox.poll_flush(&mut Context::from_waker(Waker::noop()), writer), Poll::Ready(Ok(())))
 }
 
 #[test]
@@ -73,17 +78,17 @@ fn replies_wait_for_the_message_that_has_begun_and_go_before_the_next() {
 #[test]
 fn a_blocked_socket_keeps_nothing_of_a_log() {
     // The rest of a message kept the chunks that it was cut from, 256 KiB each, for as long as the client did not read.
-    let (mut outbox, mut writer) = (outbox(100), narrow(300));
+    let (mut outbox, mut writer) = (roomy_outbox(), narrow(6_000));
     let chunk = Bytes::from(vec![b'x'; 256 * 1024]);
-    outbox.push_message(OpCode::Binary, 800, vec![chunk.slice(..400), chunk.slice(5_000..5_400)]);
+    outbox.push_message(OpCode::Binary, 16_000, vec![chunk.slice(..8_000), chunk.slice(100_000..108_000)]);
     assert!(!chunk.is_unique(), "a message shares what the log has");
     assert_eq!(outbox.waiting_bytes(), 0, "nothing waits before the socket was tried");
 
     assert!(!flush_a_little(&mut outbox, &mut writer));
     assert!(chunk.is_unique(), "the log's chunk is held for a client that does not read");
-    assert_eq!(outbox.waiting_bytes(), 804);
+    assert_eq!(outbox.waiting_bytes(), 16_004);
     while !flush_a_little(&mut outbox, &mut writer) {}
-    assert_eq!(writer.taken, websocket::frame(OpCode::Binary, &[b'x'; 800]));
+    assert_eq!(writer.taken, websocket::frame(OpCode::Binary, &[b'x'; 16_000]));
     assert_eq!(outbox.waiting_bytes(), 0);
 }
 
@@ -99,11 +104,11 @@ fn what_is_written_of_a_message_is_not_held_with_the_rest() {
 
 #[test]
 fn a_record_larger_than_two_full_messages_stays_shared() {
-    let (mut outbox, mut writer) = (outbox(100), narrow(300));
-    let chunk = Bytes::from(vec![b'x'; 5_000]);
-    outbox.push_message(OpCode::Binary, 5_000, vec![chunk.clone()]);
+    let (mut outbox, mut writer) = (roomy_outbox(), narrow(6_000));
+    let chunk = Bytes::from(vec![b'x'; 100_000]);
+    outbox.push_message(OpCode::Binary, 100_000, vec![chunk.clone()]);
     assert!(!flush_a_little(&mut outbox, &mut writer));
-    assert!(!chunk.is_unique(), "a copy would cost each slow client 5,000 bytes");
+    assert!(!chunk.is_unique(), "a copy would cost each slow client 100,000 bytes");
 }
 
 #[test]
@@ -130,7 +135,7 @@ fn when_as_much_waits_as_may_messages_get_small_and_nobody_is_closed_at_once() {
     for outbox in [&mut first, &mut second] {
         outbox.push_message(OpCode::Binary, 700, message());
         assert!(
-            outbox.flush(&mut narrow(1)).now_or_never().is_none(),
+            outbox.poll_flush(&mut Context::from_waker(Waker::noop()), &mut narrow(1)).is_pending(),
             "it waits for a moment, as anybody may"
         );
     }

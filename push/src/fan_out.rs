@@ -1,0 +1,219 @@
+//! Fan-out: the threads that attend to sessions whose channels have something new.
+//!
+//! The feed rings doorbells and gives them to a queue; a thread takes them out and lets each session write to its socket
+//! there and then. So an event wakes one thread, and not a task for each of its subscribers, and while there is more than a
+//! thread can do at once, others come to help.
+//!
+//! Under load a client is attended to less often ([`Pace`]): what comes meanwhile goes out in one message.
+//!
+//! What is deliberately absent: waiting. A session whose socket takes nothing is left to its task.
+//!
+//! Bounds: a doorbell is in the queue, with a thread or put off, and in no two of them, so there are at most as many as
+//! sessions.
+
+mod pace;
+mod put_off;
+
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    io,
+    num::NonZero,
+    sync::{Arc, atomic::AtomicU64},
+    thread::available_parallelism,
+    time::{Duration, Instant},
+};
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use prometheus_client::{
+    metrics::gauge::Gauge,
+    registry::{Registry, Unit},
+};
+use tailcast_services::lifecycle::Lifecycle;
+
+use self::{pace::Pace, put_off::PutOff};
+use crate::{config, doorbell::Doorbell};
+
+/// The queue of sessions that have news, and the threads that attend to them.
+#[derive(Debug)]
+pub(crate) struct FanOut {
+    queue: Mutex<Queue>,
+    called: Condvar,
+    /// What the clock of all this counts from.
+    start: Instant,
+    threads: usize,
+    metrics: Metrics,
+}
+
+#[derive(Debug)]
+struct Queue {
+    waiting: VecDeque<Arc<Doorbell>>,
+    /// Those that were attended to a moment ago.
+    put_off: PutOff<Arc<Doorbell>>,
+    pace: Pace,
+    /// How many threads attend to sessions, or were called to.
+    awake: usize,
+    /// For when one of those that sleep has set its alarm, because of those that were put off.
+    alarm_us: Option<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Metrics {
+    waiting: Gauge,
+    pause: Gauge<f64, AtomicU64>,
+}
+
+/// How many sessions a thread takes at once. As many may wait for each that is awake before another one is called: to be woken
+/// costs as much as some sessions.
+const SHARE: usize = 64;
+/// How long a thread sleeps before it looks whether it should end.
+const LOOK: Duration = Duration::from_millis(100);
+
+impl FanOut {
+    /// Makes a queue that no thread serves yet.
+    pub(crate) fn new(config: &config::FanOut, registry: &mut Registry) -> Arc<Self> {
+        let metrics = Metrics::default();
+        let registry = registry.sub_registry_with_prefix("tailcast_push_fan_out");
+        let help = "Sessions with something new that no thread has attended to yet";
+        registry.register("waiting", help, metrics.waiting.clone());
+        let help = "How long a session is left alone after it was attended to";
+        registry.register_with_unit("pause", help, Unit::Seconds, metrics.pause.clone());
+        let (cores, start) = (available_parallelism().map_or(1, NonZero::get), Instant::now());
+        let queue = Queue {
+            waiting: VecDeque::new(),
+            put_off: PutOff::default(),
+            pace: Pace::new(config.pause_max, cores, start),
+            awake: 0,
+            alarm_us: None,
+        };
+        Arc::new(Self {
+            queue: Mutex::new(queue),
+            called: Condvar::new(),
+            start,
+            threads: if config.threads == 0 { cores } else { config.threads },
+            metrics,
+        })
+    }
+
+    /// Makes a queue that no thread ever serves.
+    #[cfg(any(test, feature = "benchmarks"))]
+    pub(crate) fn idle() -> Arc<Self> {
+        let config = config::FanOut { threads: 1, pause_max: Duration::ZERO };
+        Self::new(&config, &mut Registry::default())
+    }
+
+    /// Attends to everybody who waits, on this thread.
+    #[cfg(feature = "benchmarks")]
+    pub(crate) fn attend_here(&self) {
+        let waiting = std::mem::take(&mut self.queue.lock().waiting);
+        waiting.iter().for_each(|doorbell| doorbell.attend(0));
+    }
+
+    /// Starts the threads; they end when `stopped`.
+    ///
+    /// # Errors
+    ///
+    /// When the operating system refuses a thread.
+    pub(crate) fn start(
+        self: &Arc<Self>,
+        lifecycle: &Lifecycle,
+        stopped: impl Fn() -> bool + Clone + Send + 'static,
+    ) -> io::Result<()> {
+        for _ in 0..self.threads {
+            let (fan_out, stopped) = (Arc::clone(self), stopped.clone());
+            lifecycle.supervise_thread("fan-out", move || {
+                fan_out.run(stopped);
+                Ok::<_, Infallible>(())
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Has sessions attended to. Does not wait for it.
+    pub(crate) fn attend(&self, rung: Vec<Arc<Doorbell>>) {
+        if rung.is_empty() {
+            return;
+        }
+        let mut queue = self.queue.lock();
+        queue.waiting.extend(rung);
+        self.call(&mut queue);
+    }
+
+    /// Calls a thread if those that are awake have more than enough to do.
+    fn call(&self, queue: &mut Queue) {
+        if queue.awake < self.threads && queue.waiting.len() > queue.awake * SHARE {
+            queue.awake += 1;
+            self.called.notify_one();
+        }
+    }
+
+    fn run(&self, stopped: impl Fn() -> bool) {
+        let (mut hand, mut early) = (Vec::with_capacity(SHARE), Vec::new());
+        self.queue.lock().awake += 1;
+        while let Some(pause_us) = self.take(&mut hand, &stopped) {
+            let began = Instant::now();
+            let now_us = self.clock_us(began);
+            for doorbell in hand.drain(..) {
+                let due_us = doorbell.attended_us() + pause_us;
+                if due_us > now_us {
+                    early.push((due_us, doorbell));
+                } else {
+                    doorbell.attend(now_us);
+                }
+            }
+            let mut queue = self.queue.lock();
+            early.drain(..).for_each(|(due_us, doorbell)| queue.put_off.until(due_us, doorbell));
+            let ended = Instant::now();
+            if queue.pace.worked(ended, ended - began) {
+                self.metrics.pause.set(queue.pace.pause().as_secs_f64());
+            }
+        }
+        self.queue.lock().awake -= 1;
+    }
+
+    /// Waits for sessions that have news. Returns how long after the last time they are to be attended to, in microseconds; `None`
+    /// once this has stopped.
+    fn take(&self, hand: &mut Vec<Arc<Doorbell>>, stopped: impl Fn() -> bool) -> Option<u64> {
+        let mut queue = self.queue.lock();
+        loop {
+            let Queue { waiting, put_off, .. } = &mut *queue;
+            put_off.take_due(self.clock_us(Instant::now()), |doorbell| waiting.push_back(doorbell));
+            if !waiting.is_empty() {
+                break;
+            }
+            if stopped() {
+                return None;
+            }
+            self.sleep(&mut queue);
+        }
+        let share = queue.waiting.len().min(SHARE);
+        hand.extend(queue.waiting.drain(..share));
+        self.metrics.waiting.set(i64::try_from(queue.waiting.len()).unwrap_or(i64::MAX));
+        self.call(&mut queue);
+        Some(u64::try_from(queue.pace.pause().as_micros()).unwrap_or(u64::MAX))
+    }
+
+    /// Sleeps until called, or until somebody is due who was put off: one thread is enough to watch the clock.
+    fn sleep(&self, queue: &mut MutexGuard<'_, Queue>) {
+        let look = Instant::now() + LOOK;
+        let due_us = queue.put_off.next_us();
+        let alarm_us = due_us.filter(|due_us| queue.alarm_us.is_none_or(|alarm_us| *due_us < alarm_us));
+        let mut until = look;
+        if let Some(alarm_us) = alarm_us {
+            queue.alarm_us = Some(alarm_us);
+            until = look.min(self.start + Duration::from_micros(alarm_us));
+        }
+        queue.awake -= 1;
+        if self.called.wait_until(queue, until).timed_out() {
+            // Who calls has counted already.
+            queue.awake += 1;
+        }
+        if alarm_us.is_some() && queue.alarm_us == alarm_us {
+            queue.alarm_us = None;
+        }
+    }
+
+    fn clock_us(&self, now: Instant) -> u64 {
+        u64::try_from((now - self.start).as_micros()).unwrap_or(u64::MAX)
+    }
+}
