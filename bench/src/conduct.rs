@@ -17,7 +17,7 @@ mod load_report;
 
 mod watch;
 
-mod bound;
+mod headline;
 
 mod table;
 

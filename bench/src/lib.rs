@@ -20,3 +20,6 @@ mod companion;
 mod topic;
 
 mod figures;
+
+#[cfg(test)]
+mod schema;

@@ -6,7 +6,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::{
-    bound::Bound, cli, cli::Pace, load::Load, load_report::LoadReport, results::Found, stage::Stage,
+    cli, cli::Pace, headline::Headline, load::Load, load_report::LoadReport, results::Found, stage::Stage,
     table::Table, watch::Rise,
 };
 use crate::{
@@ -25,7 +25,7 @@ const SHORT: Duration = Duration::from_secs(1);
 pub(crate) struct Idle {
     shape: Shape,
     rounds: Vec<Round>,
-    bounds: Vec<Bound>,
+    headlines: Vec<Headline>,
 }
 
 /// A node that is filled slowly and put under load, and another that is filled as fast as it can be.
@@ -60,17 +60,18 @@ pub(crate) async fn measure(stage: &Stage, asked: &cli::Idle) -> Result<Idle> {
 
 impl Idle {
     fn new(shape: Shape, rounds: Vec<Round>) -> Self {
-        let bounds = if shape == Preset::S1.shape() {
-            let idle = median(rounds.iter().map(Round::idle_kb));
-            let loaded = median(rounds.iter().map(Round::loaded_kb));
-            vec![
-                Bound::at_most("KB of a connection, idle", idle, 10.0),
-                Bound::at_most("KB of a connection under load, windows included", loaded, 12.0),
-            ]
-        } else {
-            Vec::new()
+        let median = |of: fn(&Round) -> Option<f64>| median(rounds.iter().map(of));
+        let kb = |what: &str, value, most| {
+            let headline = Headline::at_most(format!("KB of a connection, {what}"), value, most);
+            if shape == Preset::S1.shape() { headline } else { headline.without_bound() }
         };
-        Self { shape, rounds, bounds }
+        let headlines = vec![
+            kb("idle", median(Round::idle_kb), 10.0),
+            kb("under load, windows included", median(Round::loaded_kb), 12.0),
+            Headline::unbounded("connects per second", median(Round::connects_per_second)),
+            Headline::unbounded("CPU of a connect, µs", median(Round::connect_us)),
+        ];
+        Self { shape, rounds, headlines }
     }
 }
 
@@ -82,11 +83,23 @@ impl Round {
     fn loaded_kb(&self) -> Option<f64> {
         self.loaded.memory.as_ref()?.per_connection_at_end.map(|bytes| count(bytes) / 1e3)
     }
+
+    fn connects_per_second(&self) -> Option<f64> {
+        self.connects?.per_second
+    }
+
+    fn connect_us(&self) -> Option<f64> {
+        self.connects?.cpu_us_each
+    }
 }
 
 impl Found for Idle {
-    fn bounds(&self) -> &[Bound] {
-        &self.bounds
+    fn title(&self) -> String {
+        format!("connections: {}", self.shape)
+    }
+
+    fn headlines(&self) -> &[Headline] {
+        &self.headlines
     }
 
     fn runs(&self) -> Vec<&LoadReport> {
@@ -96,7 +109,6 @@ impl Found for Idle {
 
 impl fmt::Display for Idle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "### Connections: {}\n", self.shape)?;
         let mut table =
             Table::new(&["round", "KB idle", "KB under load", "of it windows", "connects/s", "CPU µs each"]);
         for (number, round) in (1..).zip(&self.rounds) {
@@ -107,10 +119,19 @@ impl fmt::Display for Idle {
                 figure(round.idle_kb(), 1),
                 figure(round.loaded_kb(), 1),
                 figure(windows, 1),
-                figure(round.connects.and_then(|rise| rise.per_second), 0),
-                figure(round.connects.and_then(|rise| rise.cpu_us_each), 0),
+                figure(round.connects_per_second(), 0),
+                figure(round.connect_us(), 0),
             ]);
         }
         write!(f, "{table}")
     }
+}
+
+/// What may be found.
+#[cfg(test)]
+pub(crate) fn sample() -> Idle {
+    let run = || super::round::sample(1.0, 1.0, 1).node;
+    let connects = Some(Rise { per_second: Some(5_000.0), cpu_us_each: Some(90.0) });
+    let round = Round { loaded: run(), windows_bytes: Some(1e6), filled: run(), connects };
+    Idle::new(Preset::S1.shape(), vec![round])
 }

@@ -11,8 +11,8 @@ use anyhow::{Context as _, Result};
 use serde::Serialize;
 
 use super::{
-    bound::Bound, fan_out::FanOut, idle::Idle, load_report::LoadReport, machine::Machine, resume::Resume,
-    vary::Vary,
+    fan_out::FanOut, headline::Headline, idle::Idle, load_report::LoadReport, machine::Machine,
+    resume::Resume, table::Table, vary::Vary,
 };
 
 /// The exit code of a missed bound, as loadgen's of a missed threshold.
@@ -32,8 +32,11 @@ pub(crate) struct Results {
 
 /// Something that was found: a table that is shown, and what it has to be judged by.
 pub(crate) trait Found: fmt::Display {
-    /// Returns what had to be kept.
-    fn bounds(&self) -> &[Bound];
+    /// Returns what it is of.
+    fn title(&self) -> String;
+
+    /// Returns what it comes down to.
+    fn headlines(&self) -> &[Headline];
 
     /// Returns what nodes were found to do.
     fn runs(&self) -> Vec<&LoadReport>;
@@ -101,7 +104,8 @@ impl Results {
     ///
     /// When they cannot be written.
     pub(crate) fn conclude(&self, json: Option<&Path>) -> Result<ExitCode> {
-        writeln!(io::stdout(), "{}", self.machine).context("the results cannot be written")?;
+        writeln!(io::stdout(), "### In all\n\n{}\n\n{}", self.machine, self.summary())
+            .context("the results cannot be written")?;
         if let Some(path) = json {
             let text = serde_json::to_string_pretty(self).context("figures are JSON")?;
             fs::write(path, text + "\n").with_context(|| format!("{} cannot be written", path.display()))?;
@@ -113,13 +117,30 @@ impl Results {
         })
     }
 
+    /// Returns one table of all that it comes down to.
+    fn summary(&self) -> Table {
+        let mut all: Vec<&dyn Found> = Vec::new();
+        all.extend(self.fan_out.iter().map(|found| found as &dyn Found));
+        all.extend(self.idle.iter().map(|found| found as &dyn Found));
+        all.extend(self.resume.iter().map(|found| found as &dyn Found));
+        all.extend(self.vary.iter().map(|found| found as &dyn Found));
+        let mut table = Table::new(&["", "found", "bound"]);
+        for found in all {
+            for headline in found.headlines() {
+                let what = format!("{} — {}", found.title(), headline.what);
+                table.row(vec![what, headline.value(), headline.bound()]);
+            }
+        }
+        table
+    }
+
     /// Shows a table, its bounds, and what is to be known of its runs.
     fn show(&mut self, found: &dyn Found) -> Result<()> {
-        let (bounds, runs) = (found.bounds(), found.runs());
-        let mut text = format!("{found}\n");
+        let (headlines, runs) = (found.headlines(), found.runs());
+        let mut text = format!("### {}\n\n{found}\n", found.title());
         let mut line = |line: String| text.push_str(&format!("- {line}\n"));
-        for bound in bounds {
-            line(bound.to_string());
+        for headline in headlines {
+            line(headline.to_string());
         }
         for run in &runs {
             for reason in &run.loadgen.saturated {
@@ -129,7 +150,7 @@ impl Results {
                 line(format!("NOT COMPLETED: {incident}"));
             }
         }
-        let verdict = Verdict::of(bounds, &runs);
+        let verdict = Verdict::of(headlines, &runs);
         if verdict == Verdict::Violated {
             line(
                 "NOT CLEAN: something was lost, repeated, out of order or corrupt, or not completed"
@@ -142,13 +163,60 @@ impl Results {
 }
 
 impl Verdict {
-    fn of(bounds: &[Bound], runs: &[&LoadReport]) -> Self {
+    fn of(headlines: &[Headline], runs: &[&LoadReport]) -> Self {
         if !runs.iter().all(|run| run.is_clean()) {
             Self::Violated
-        } else if bounds.iter().all(|bound| bound.kept) {
-            Self::Kept
-        } else {
+        } else if headlines.iter().any(Headline::is_missed) {
             Self::Missed
+        } else {
+            Self::Kept
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conduct::{fan_out, idle, resume, vary};
+
+    fn full() -> Results {
+        let mut results = Results::new();
+        results.fan_out.push(fan_out::sample());
+        results.vary.push(vary::sample());
+        results.idle = Some(idle::sample());
+        results.resume = Some(resume::sample());
+        results
+    }
+
+    #[track_caller]
+    fn check(results: &Results) {
+        let json = serde_json::to_value(results).expect("figures are JSON");
+        assert_eq!(crate::schema::violations("", &json), Vec::<String>::new());
+    }
+
+    #[test]
+    fn results_are_as_their_schema_says() {
+        check(&full());
+        check(&Results::new());
+    }
+
+    #[test]
+    fn the_summary_has_a_line_for_each_headline() {
+        let summary = full().summary().to_string();
+        assert!(summary.contains("| S1: 12000 connections"), "{summary}");
+        assert!(summary.contains("— CPU per delivery, × floor "), "{summary}");
+        assert!(summary.contains("≤ 1.35 ✓ |"), "{summary}");
+        assert!(summary.contains("by connections — CPU per delivery at 4000"), "{summary}");
+        assert!(summary.contains("resumes per second, 1000 behind"), "{summary}");
+    }
+
+    #[test]
+    fn what_is_wrong_comes_before_a_missed_bound() {
+        let missed = [Headline::at_most("x", None, 1.0)];
+        let clean = crate::conduct::round::sample(1.0, 1.0, 1).node;
+        let violated = crate::conduct::round::violated();
+        assert_eq!(Verdict::of(&[], &[&clean]), Verdict::Kept);
+        assert_eq!(Verdict::of(&missed, &[&clean]), Verdict::Missed);
+        assert_eq!(Verdict::of(&missed, &[&clean, &violated]), Verdict::Violated);
     }
 }

@@ -6,9 +6,9 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::{
-    bound::Bound,
     cli,
     cli::Pace,
+    headline::Headline,
     load::{Load, Storm},
     load_report::{LoadReport, StormFound},
     results::Found,
@@ -17,7 +17,7 @@ use super::{
     watch::Rise,
 };
 use crate::{
-    figures::{count, figure, ratio},
+    figures::{count, figure, median, ratio},
     shape::Shape,
 };
 
@@ -38,6 +38,7 @@ const PAYLOAD: u32 = 200;
 pub(crate) struct Resume {
     shape: Shape,
     rounds: Vec<Round>,
+    headlines: Vec<Headline>,
 }
 
 /// All come back once.
@@ -62,7 +63,7 @@ pub(crate) async fn measure(stage: &Stage, asked: &cli::Resume) -> Result<Resume
             rounds.push(Round { behind, node, resumes: watch.second_rise(connections.into()) });
         }
     }
-    Ok(Resume { shape, rounds })
+    Ok(Resume::new(shape, [few, behind], rounds))
 }
 
 /// Returns the load that has time for everybody to miss so much.
@@ -70,6 +71,28 @@ fn load(shape: &Shape, behind: u32, pace: Pace) -> Load {
     let away = Duration::from_secs_f64(f64::from(behind) * f64::from(shape.keys) / f64::from(shape.rate));
     let pace = Pace { warmup: BEFORE, duration: BEFORE + away + AFTER, ..pace };
     Load { storm: Some(Storm { at: BEFORE, behind }), full: true, ..Load::of(shape, pace) }
+}
+
+impl Resume {
+    fn new(shape: Shape, behind: [u32; 2], rounds: Vec<Round>) -> Self {
+        let headlines = |behind: u32| {
+            let median = |of: fn(&Round) -> Option<f64>| {
+                median(rounds.iter().filter(|round| round.behind == behind).map(of))
+            };
+            [
+                Headline::unbounded(
+                    format!("resumes per second, {behind} behind"),
+                    median(Round::per_second),
+                ),
+                Headline::unbounded(
+                    format!("CPU of a resume, µs, {behind} behind"),
+                    median(Round::resume_us),
+                ),
+            ]
+        };
+        let headlines = behind.into_iter().flat_map(headlines).collect();
+        Self { shape, rounds, headlines }
+    }
 }
 
 impl Round {
@@ -82,11 +105,19 @@ impl Round {
         let storm = self.storm()?;
         ratio(count(storm.resumed), storm.resumed_seconds?)
     }
+
+    fn resume_us(&self) -> Option<f64> {
+        self.resumes?.cpu_us_each
+    }
 }
 
 impl Found for Resume {
-    fn bounds(&self) -> &[Bound] {
-        &[]
+    fn title(&self) -> String {
+        format!("all dropped at once: {}", self.shape)
+    }
+
+    fn headlines(&self) -> &[Headline] {
+        &self.headlines
     }
 
     fn runs(&self) -> Vec<&LoadReport> {
@@ -96,7 +127,6 @@ impl Found for Resume {
 
 impl fmt::Display for Resume {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "### All dropped at once: {}\n", self.shape)?;
         let mut table = Table::new(&[
             "behind",
             "resumed",
@@ -116,7 +146,7 @@ impl fmt::Display for Resume {
                 storm.map_or_else(String::new, |storm| storm.resumed.to_string()),
                 figure(storm.and_then(|storm| storm.resumed_seconds), 2),
                 figure(round.per_second(), 0),
-                figure(round.resumes.and_then(|rise| rise.cpu_us_each), 0),
+                figure(round.resume_us(), 0),
                 storm.map_or_else(String::new, |storm| storm.caught_up.to_string()),
                 figure(storm.and_then(|storm| storm.caught_up_seconds), 2),
                 figure(storm.and_then(|storm| storm.catch_up_ratio), 2),
@@ -128,6 +158,26 @@ impl fmt::Display for Resume {
     }
 }
 
+/// What may be found.
+#[cfg(test)]
+pub(crate) fn sample() -> Resume {
+    let shape = Shape { connections: 10_000, keys: 20, rate: 400, payload: PAYLOAD };
+    let round = |behind: u32| {
+        let mut node = super::round::sample(1.0, 1.0, 1).node;
+        node.storm = Some(StormFound {
+            resumed: 10_000,
+            resumed_seconds: Some(2.5),
+            caught_up: 10_000,
+            caught_up_seconds: Some(3.0),
+            behind_min: Some(behind.into()),
+            behind_max: behind.into(),
+            catch_up_ratio: None,
+        });
+        Round { behind, node, resumes: None }
+    };
+    Resume::new(shape, [20, 1_000], vec![round(20), round(1_000)])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,5 +187,18 @@ mod tests {
         let shape = Shape { connections: 10_000, keys: 20, rate: 400, payload: PAYLOAD };
         let pace = Pace { rounds: 1, duration: Duration::ZERO, warmup: Duration::ZERO };
         assert_eq!(load(&shape, 1_000, pace).pace.duration, Duration::from_secs(2 + 50 + 15));
+    }
+
+    #[test]
+    fn headlines_are_of_each_number_of_records_that_were_missed() {
+        let found = sample();
+        let headlines: Vec<_> = found.headlines().iter().map(ToString::to_string).collect();
+        let expected = [
+            "resumes per second, 20 behind: 4000",
+            "CPU of a resume, µs, 20 behind: –",
+            "resumes per second, 1000 behind: 4000",
+            "CPU of a resume, µs, 1000 behind: –",
+        ];
+        assert_eq!(headlines, expected);
     }
 }

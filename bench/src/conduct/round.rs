@@ -80,10 +80,18 @@ pub(crate) fn sample(floor_us: f64, node_us: f64, p99_us: u64) -> Round {
         "latency_us": latency(p99_us),
         "storm": null,
         "kafka": { "latency_us": latency(5_000) },
-        "memory": null,
+        "memory": { "per_idle_connection": 5_000, "per_connection_at_end": 7_000 },
         "loadgen": { "saturated": [] },
         "incidents": []
     });
     let node = serde_json::from_value(node).expect("it is as loadgen writes it");
     Round { floor: serde_json::from_value(floor).expect("it is as floor writes it"), node }
+}
+
+/// What loadgen says of a run in which something was lost.
+#[cfg(test)]
+pub(crate) fn violated() -> LoadReport {
+    let mut node = serde_json::to_value(sample(1.0, 1.0, 1).node).expect("a report is JSON");
+    node["verdict"] = "violated".into();
+    serde_json::from_value(node).expect("it is as loadgen writes it")
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 pub(crate) use self::cases::{Axis, Case, cases};
 use super::{
-    bound::Bound, cli, load::Load, load_report::LoadReport, results::Found, round::Round, stage::Stage,
+    cli, headline::Headline, load::Load, load_report::LoadReport, results::Found, round::Round, stage::Stage,
     table::Table,
 };
 use crate::figures::{count, figure, median, quotient};
@@ -23,7 +23,7 @@ pub(crate) struct Vary {
     by: Axis,
     /// From the smallest.
     values: Vec<AtValue>,
-    bounds: Vec<Bound>,
+    headlines: Vec<Headline>,
 }
 
 /// What was found at one value.
@@ -69,16 +69,14 @@ impl Vary {
             AtValue { value, load, rounds, growth, floor_growth }
         });
         let values: Vec<_> = values.collect();
-        let bounds = if by.is_bounded() && *asked == by.into() {
-            let bound = |at: &AtValue| {
-                let what = format!("CPU per delivery at {} {by}, × the smallest", at.value);
-                Bound::at_most(&what, at.growth, GROWTH_MAX)
-            };
-            values.iter().skip(1).map(bound).collect()
-        } else {
-            Vec::new()
+        let is_bounded = by.is_bounded() && *asked == by.into();
+        let headline = |at: &AtValue| {
+            let what = format!("CPU per delivery at {}, × the smallest", at.value);
+            let headline = Headline::at_most(what, at.growth, GROWTH_MAX);
+            if is_bounded { headline } else { headline.without_bound() }
         };
-        Self { by, values, bounds }
+        let headlines = values.iter().skip(1).map(headline).collect();
+        Self { by, values, headlines }
     }
 }
 
@@ -91,8 +89,12 @@ fn floor_us(round: &Round) -> Option<f64> {
 }
 
 impl Found for Vary {
-    fn bounds(&self) -> &[Bound] {
-        &self.bounds
+    fn title(&self) -> String {
+        format!("by {}", self.by)
+    }
+
+    fn headlines(&self) -> &[Headline] {
+        &self.headlines
     }
 
     fn runs(&self) -> Vec<&LoadReport> {
@@ -126,7 +128,6 @@ impl AtValue {
 
 impl fmt::Display for Vary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "### By {}\n", self.by)?;
         let by = self.by.to_string();
         let mut table = Table::new(&[
             &by,
@@ -148,45 +149,51 @@ impl fmt::Display for Vary {
     }
 }
 
+/// What is made of rounds at each value.
+#[cfg(test)]
+fn measured(flags: &str, found: Vec<Vec<Round>>) -> Vary {
+    use clap::Parser as _;
+    let flags = ["bench", "vary"].into_iter().chain(flags.split_whitespace());
+    let cli = super::cli::Cli::try_parse_from(flags).expect("these are flags");
+    let super::cli::Benchmark::Vary(asked) = &cli.benchmark else { panic!("{cli:?}") };
+    Vary::new(asked, cases(asked, cli.pace).expect("they can be measured"), found)
+}
+
+/// What may be found as connections grow.
+#[cfg(test)]
+pub(crate) fn sample() -> Vary {
+    let rounds = |us| vec![super::round::sample(10.0, us, 9_000)];
+    measured("--by connections", vec![rounds(20.0), rounds(22.0), rounds(24.0)])
+}
+
 #[cfg(test)]
 mod tests {
-    use clap::Parser as _;
-
     use super::*;
-    use crate::conduct::{
-        cli::{Benchmark, Cli},
-        round::sample,
-    };
-
-    #[track_caller]
-    fn vary(flags: &str, found: Vec<Vec<Round>>) -> Vary {
-        let flags = ["bench", "vary"].into_iter().chain(flags.split_whitespace());
-        let cli = Cli::try_parse_from(flags).expect("these are flags");
-        let Benchmark::Vary(asked) = &cli.benchmark else { panic!("{cli:?}") };
-        Vary::new(asked, cases(asked, cli.pace).expect("they can be measured"), found)
-    }
+    use crate::conduct::round;
 
     #[test]
     fn growth_is_by_the_smallest_value_in_the_same_round() {
         let found = vec![
-            vec![sample(10.0, 10.0, 1), sample(10.0, 40.0, 1), sample(10.0, 10.0, 1)],
-            vec![sample(10.0, 14.0, 1), sample(10.0, 44.0, 1), sample(10.0, 15.0, 1)],
-            vec![sample(20.0, 16.0, 1), sample(20.0, 44.0, 1), sample(20.0, 17.0, 1)],
+            vec![round::sample(10.0, 10.0, 1), round::sample(10.0, 40.0, 1), round::sample(10.0, 10.0, 1)],
+            vec![round::sample(10.0, 14.0, 1), round::sample(10.0, 44.0, 1), round::sample(10.0, 15.0, 1)],
+            vec![round::sample(20.0, 16.0, 1), round::sample(20.0, 44.0, 1), round::sample(20.0, 17.0, 1)],
         ];
-        let vary = vary("--by connections", found);
-        let bounds: Vec<_> = vary.bounds().iter().map(ToString::to_string).collect();
+        let vary = measured("--by connections", found);
+        let headlines: Vec<_> = vary.headlines().iter().map(ToString::to_string).collect();
         let expected = [
-            "✓ CPU per delivery at 4000 connections, × the smallest: 1.40 ≤ 1.5",
-            "✗ CPU per delivery at 16000 connections, × the smallest: 1.60 ≤ 1.5",
+            "CPU per delivery at 4000, × the smallest: 1.40 ≤ 1.5 ✓",
+            "CPU per delivery at 16000, × the smallest: 1.60 ≤ 1.5 ✗",
         ];
-        assert_eq!(bounds, expected);
+        assert_eq!(headlines, expected);
         assert_eq!(vary.values[2].floor_growth, Some(2.0));
     }
 
     #[test]
     fn what_has_no_bound_is_shown_and_not_judged() {
-        let found = || vec![vec![sample(10.0, 10.0, 1)], vec![sample(10.0, 90.0, 1)]];
-        assert!(vary("--by format", found()).bounds().is_empty());
-        assert!(vary("--by connections --values 5,6", found()).bounds().is_empty());
+        let found = || vec![vec![round::sample(10.0, 10.0, 1)], vec![round::sample(10.0, 90.0, 1)]];
+        for flags in ["--by format", "--by connections --values 5,6"] {
+            let vary = measured(flags, found());
+            assert!(!vary.headlines().iter().any(Headline::is_missed), "{flags}");
+        }
     }
 }

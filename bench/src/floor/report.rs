@@ -168,6 +168,7 @@ mod tests {
     use hdrhistogram::Histogram;
 
     use super::*;
+    use crate::schema;
 
     fn report(deliveries: u64, consumed: Option<&Consumed>) -> Report {
         let arguments =
@@ -200,6 +201,16 @@ mod tests {
     #[test]
     fn a_rate_that_was_not_reached_is_said() {
         assert!(report(1_990, None).to_string().contains("the rate was not reached"));
+    }
+
+    #[test]
+    fn a_report_is_as_its_schema_says() {
+        let consumed =
+            Consumed { records: 1_000, took: Duration::from_secs(10), cpu: Duration::from_millis(40) };
+        for report in [report(2_000, Some(&consumed)), report(0, None)] {
+            let json = serde_json::to_value(&report).expect("figures are JSON");
+            assert_eq!(schema::violations("/$defs/floor", &json), Vec::<String>::new());
+        }
     }
 
     #[test]
