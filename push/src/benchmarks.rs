@@ -1,17 +1,22 @@
-//! What the benchmarks of this package take apart: records, a watched partition, sessions without a socket.
+//! What the benchmarks of this package take apart: records, a watched partition, sessions without a
+//! socket, the feed without sessions.
 //!
 //! The parts are those of a node, put together as a node does; here is only what stands in for Kafka and for clients. Compiled
 //! with the feature `benchmarks` alone, and no part of what this package promises.
 
+mod channels;
+mod reading;
 mod records;
 mod watched;
 
 use serde::Deserialize;
 
-pub(crate) use self::watched::channels;
+pub(crate) use self::channels::{ENCODING, channels};
 pub use self::{
+    channels::Watching,
+    reading::{Reading, tail_config},
     records::Records,
-    watched::{Watched, Watching},
+    watched::Watched,
 };
 use crate::config::Config;
 pub use crate::session::by_hand::{Crowd, Gatherer, Message};

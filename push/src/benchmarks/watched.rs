@@ -6,11 +6,14 @@ use std::{
 };
 
 use futures_util::future::FutureExt as _;
-use tailcast_proto::{Channel, Epoch, Key, Keys, Offset, PartitionId, TopicName, delivery::Format};
+use tailcast_proto::{Epoch, Offset, PartitionId, TopicName};
 
-use super::{Records, records};
+use super::{
+    Records, Watching,
+    channels::{channels, log},
+};
 use crate::{
-    channel_log::{ChannelLog, Encoding, NodeChannel},
+    channel_log::ChannelLog,
     doorbell::{CursorId, Doorbell, Ringer},
     fan_out::FanOut,
     partition::{Budget, Partition},
@@ -25,15 +28,6 @@ pub struct Watched {
     doorbells: Vec<Arc<Doorbell>>,
 }
 
-/// Which channels of a partition are watched.
-#[derive(Debug, Clone, Copy)]
-pub enum Watching {
-    /// One channel for each of so many keys.
-    Keys(usize),
-    /// One channel of all keys.
-    Topic,
-}
-
 impl Watched {
     /// Makes a partition, at its first record, with the channels' logs and nobody to ring for.
     ///
@@ -46,15 +40,7 @@ impl Watched {
         let (epoch, id, budget) = (Epoch::from_bits(1, 2), PartitionId::new(0), Budget::new(usize::MAX));
         let fan_out = FanOut::idle();
         let partition = Partition::new(topic, epoch, id, Offset::ZERO, budget, Arc::clone(&fan_out), None);
-        let encoding = Encoding { format: Format::Proto, headers: false };
-        let logs = channels(&partition, watching)
-            .map(|channel| {
-                let nobody = Ringer::new(Arc::default(), CursorId(0));
-                let log = partition.attach(&channel, encoding, Offset::ZERO, &nobody);
-                log.leave(&nobody);
-                log
-            })
-            .collect();
+        let logs = channels(&partition.topic, 1, watching).map(|channel| log(&partition, &channel)).collect();
         Self { partition, fan_out, logs, doorbells: Vec::new() }
     }
 
@@ -100,22 +86,4 @@ impl Watched {
         };
         self.doorbells.iter().filter(has_news).count()
     }
-}
-
-/// Makes channels with the numbers that a node would give them.
-pub(crate) fn channels(partition: &Partition, watching: Watching) -> impl Iterator<Item = Arc<NodeChannel>> {
-    let (topic, id) = (partition.topic.clone(), partition.id);
-    let (count, keys): (_, Box<dyn Fn(usize) -> Keys>) = match watching {
-        Watching::Keys(count) => (count, Box::new(|number| Keys::Exact(exact(number)))),
-        Watching::Topic => (1, Box::new(|_| Keys::All)),
-    };
-    (0..count).zip(1..).map(move |(number, alias)| {
-        let channel = Channel { topic: topic.clone(), keys: keys(number) };
-        let home = matches!(channel.keys, Keys::Exact(_)).then_some(id);
-        Arc::new(NodeChannel { channel, alias, home })
-    })
-}
-
-fn exact(number: usize) -> Key {
-    Key::new(records::key(number)).expect("it is a key")
 }

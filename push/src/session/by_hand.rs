@@ -28,8 +28,8 @@ use super::{
     subscriptions::{Batch, Subscriptions},
 };
 use crate::{
-    benchmarks::{Watched, Watching, channels, defaults},
-    channel_log::{Encoding, NodeChannel},
+    benchmarks::{ENCODING, Watched, Watching, channels, defaults},
+    channel_log::NodeChannel,
     cursor::{Mode, StartAt, Turn},
     doorbell::Doorbell,
     fan_out::FanOut,
@@ -72,8 +72,6 @@ struct Silence;
 
 /// A client that takes everything.
 struct Drain(Arc<AtomicUsize>);
-
-const ENCODING: Encoding = Encoding { format: Format::Proto, headers: false };
 
 impl Gatherer {
     /// Subscribes to channels of a partition, from its end on.
@@ -132,7 +130,8 @@ impl Crowd {
         crowd
     }
 
-    /// Attends to every session that was rung for, and serves those that were woken until none is. Returns how many bytes were written.
+    /// Attends to every session that was rung for, and serves those that were woken until none is. Returns how many bytes were
+    /// written.
     pub fn serve(&mut self) -> usize {
         self.fan_out.attend_here();
         while self.members.iter_mut().map(Member::serve).fold(false, |any, served| any | served) {}
@@ -220,7 +219,7 @@ impl std::fmt::Debug for Crowd {
 
 /// Subscribes to channels from the partition's end on.
 fn subscribe(subscriptions: &mut Subscriptions, watched: &Watched, watching: Watching) {
-    for channel in channels(&watched.partition, watching) {
+    for channel in channels(&watched.partition.topic, 1, watching) {
         subscriptions.add(started(&watched.partition, channel), ENCODING, Mode::Lossless);
     }
 }
