@@ -9,6 +9,9 @@ pub mod floor;
 
 pub mod ingest_cost;
 
+#[cfg(feature = "feed-rate")]
+pub mod feed_rate;
+
 mod shape;
 
 mod schedule;

@@ -21,7 +21,7 @@ const ARROWS: [(&str, &[&str]); 7] = [
     ("push", &["proto", "services"]),
     ("clients/rust", &["proto"]),
     ("loadgen", &["clients/rust", "proto"]),
-    ("bench", &["proto"]),
+    ("bench", &["proto", "push"]),
 ];
 
 tailcast_tests::scenarios! {
