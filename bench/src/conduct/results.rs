@@ -3,6 +3,7 @@
 use std::{
     fmt, fs,
     io::{self, Write as _},
+    mem,
     path::Path,
     process::ExitCode,
 };
@@ -124,11 +125,13 @@ impl Results {
         all.extend(self.idle.iter().map(|found| found as &dyn Found));
         all.extend(self.resume.iter().map(|found| found as &dyn Found));
         all.extend(self.vary.iter().map(|found| found as &dyn Found));
-        let mut table = Table::new(&["", "found", "bound"]);
+        let mut table = Table::new(&["of", "figure", "found", "bound"]);
         for found in all {
+            let mut title = found.title();
             for headline in found.headlines() {
-                let what = format!("{} — {}", found.title(), headline.what);
-                table.row(vec![what, headline.value(), headline.bound()]);
+                // Once for all of its lines.
+                let of = mem::take(&mut title);
+                table.row(vec![of, headline.what.clone(), headline.value(), headline.bound()]);
             }
         }
         table
@@ -204,9 +207,9 @@ mod tests {
     fn the_summary_has_a_line_for_each_headline() {
         let summary = full().summary().to_string();
         assert!(summary.contains("| S1: 12000 connections"), "{summary}");
-        assert!(summary.contains("— CPU per delivery, × floor "), "{summary}");
+        assert!(summary.contains(" CPU per delivery, × floor |"), "{summary}");
         assert!(summary.contains("≤ 1.35 ✓ |"), "{summary}");
-        assert!(summary.contains("by connections — CPU per delivery at 4000"), "{summary}");
+        assert!(summary.contains("CPU per delivery at 4000, × the smallest |"), "{summary}");
         assert!(summary.contains("resumes per second, 1000 behind"), "{summary}");
     }
 

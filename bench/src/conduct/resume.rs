@@ -25,7 +25,7 @@ use crate::{
 const BEFORE: Duration = Duration::from_secs(2);
 
 /// For how long events go on when all have come back.
-const AFTER: Duration = Duration::from_secs(15);
+const AFTER: Duration = Duration::from_secs(5);
 
 /// How many records of each key come in the second in which nobody is there who comes back to a window.
 const AWAY_SECONDS: u32 = 1;
@@ -186,7 +186,7 @@ mod tests {
     fn the_run_is_long_enough_for_everybody_to_miss_as_much() {
         let shape = Shape { connections: 10_000, keys: 20, rate: 400, payload: PAYLOAD };
         let pace = Pace { rounds: 1, duration: Duration::ZERO, warmup: Duration::ZERO };
-        assert_eq!(load(&shape, 1_000, pace).pace.duration, Duration::from_secs(2 + 50 + 15));
+        assert_eq!(load(&shape, 1_000, pace).pace.duration, Duration::from_secs(2 + 50 + 5));
     }
 
     #[test]

@@ -71,8 +71,7 @@ impl Vary {
         let values: Vec<_> = values.collect();
         let is_bounded = by.is_bounded() && *asked == by.into();
         let headline = |at: &AtValue| {
-            let what = format!("CPU per delivery at {}, × the smallest", at.value);
-            let headline = Headline::at_most(what, at.growth, GROWTH_MAX);
+            let headline = Headline::at_most(by.growth_of(&at.value), at.judged_growth(by), GROWTH_MAX);
             if is_bounded { headline } else { headline.without_bound() }
         };
         let headlines = values.iter().skip(1).map(headline).collect();
@@ -103,6 +102,12 @@ impl Found for Vary {
 }
 
 impl AtValue {
+    /// Returns the growth that has a bound: where the floor's has to grow, what comes on top of that.
+    fn judged_growth(&self, by: Axis) -> Option<f64> {
+        let floor = if by.floor_has_to_grow() { self.floor_growth?.max(1.0) } else { 1.0 };
+        Some(self.growth? / floor)
+    }
+
     /// Returns the median of a figure.
     fn median(&self, of: impl Fn(&Round) -> Option<f64>) -> Option<f64> {
         median(self.rounds.iter().map(of))
@@ -186,6 +191,22 @@ mod tests {
         ];
         assert_eq!(headlines, expected);
         assert_eq!(vary.values[2].floor_growth, Some(2.0));
+    }
+
+    #[test]
+    fn of_keys_only_what_comes_on_top_of_the_floors_growth_is_judged() {
+        let found = vec![
+            vec![round::sample(10.0, 20.0, 1)],
+            vec![round::sample(5.0, 29.0, 1)],
+            vec![round::sample(20.0, 56.0, 1)],
+        ];
+        let vary = measured("--by keys", found);
+        let headlines: Vec<_> = vary.headlines().iter().map(ToString::to_string).collect();
+        let expected = [
+            "CPU per delivery at 1000, × the smallest, on top of the floor's: 1.45 ≤ 1.5 ✓",
+            "CPU per delivery at 100000, × the smallest, on top of the floor's: 1.40 ≤ 1.5 ✓",
+        ];
+        assert_eq!(headlines, expected);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! Invariant: the deliveries of a second are the same at every value, of all connections together and of each: a node that has more
 //! to do in a second makes larger messages, and looks cheaper. Where it can be, a delivery is an event of its own, so that reading
-//! it is part of every one. `rate` is the exception in the one, `keys` in the other: the floor shows what that alone does.
+//! it is part of every one. `rate` is the exception in the one, `keys` in the other.
 
 use std::fmt;
 
@@ -57,6 +57,18 @@ impl Axis {
     /// Whether the issue bounds how the cost grows.
     pub(super) fn is_bounded(self) -> bool {
         matches!(self, Self::Connections | Self::Keys | Self::Subscriptions)
+    }
+
+    /// Whether the floor has to grow too: with more keys for the same connections, fewer share an event, so that more events are read
+    /// for the same deliveries, and each wakes somebody of its own.
+    pub(super) fn floor_has_to_grow(self) -> bool {
+        self == Self::Keys
+    }
+
+    /// Returns what the growth at a value is called.
+    pub(super) fn growth_of(self, value: &str) -> String {
+        let more = if self.floor_has_to_grow() { ", on top of the floor's" } else { "" };
+        format!("CPU per delivery at {value}, × the smallest{more}")
     }
 
     /// Returns the values of the issue, from the smallest.
