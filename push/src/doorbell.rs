@@ -10,6 +10,7 @@
 
 use std::{
     fmt, mem,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, OnceLock, Weak,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
@@ -32,6 +33,8 @@ pub(crate) struct Doorbell {
     queued: AtomicBool,
     /// When the fan-out last attended, in microseconds of its clock.
     attended_us: AtomicU64,
+    /// The session panicked while it was attended to: its task goes no further.
+    is_broken: AtomicBool,
     /// The cursors that have news, each at most once.
     news: Mutex<Vec<CursorId>>,
 }
@@ -67,12 +70,18 @@ impl Doorbell {
 
     /// Attends to the session, at this time of the fan-out's clock, or wakes its task if there is more to do than can be done
     /// here. Called by the fan-out with a doorbell that rang.
+    ///
+    /// A panic ends the session, as one of its task does, and not the thread, which has others to attend to.
     pub(crate) fn attend(&self, now_us: u64) {
         self.attended_us.store(now_us, Ordering::Relaxed);
         // Before the news are taken: who rings from here on is queued again.
         self.queued.swap(false, Ordering::SeqCst);
         let session = self.session.get().and_then(Weak::upgrade);
-        if !session.is_some_and(|session| session.attend()) {
+        let attended = catch_unwind(AssertUnwindSafe(|| session.is_some_and(|session| session.attend())));
+        if attended.is_err() {
+            self.is_broken.store(true, Ordering::SeqCst);
+        }
+        if !attended.unwrap_or(false) {
             self.wake();
         }
     }
@@ -83,6 +92,10 @@ impl Doorbell {
     }
 
     /// Waits until the session's task has to look. Cancel safe: a ring that is not taken stays.
+    ///
+    /// # Panics
+    ///
+    /// When the session panicked while the fan-out attended to it.
     pub(crate) async fn rung(&self) {
         std::future::poll_fn(|context| self.poll_rung(context)).await;
     }
@@ -106,7 +119,11 @@ impl Doorbell {
     fn poll_rung(&self, context: &Context<'_>) -> Poll<()> {
         // Registered before the look, so that a ring between the two is not lost.
         self.waker.register(context.waker());
-        if self.rung.swap(false, Ordering::SeqCst) { Poll::Ready(()) } else { Poll::Pending }
+        if !self.rung.swap(false, Ordering::SeqCst) {
+            return Poll::Pending;
+        }
+        assert!(!self.is_broken.load(Ordering::SeqCst), "the session panicked in a thread of the fan-out");
+        Poll::Ready(())
     }
 
     fn wake(&self) {
@@ -208,6 +225,23 @@ mod tests {
         assert_eq!(doorbell.rung().now_or_never(), None, "a ring is taken once");
         assert_eq!(take_news(&doorbell, &ringers.each_ref()), [1, 0]);
         assert!(ringers[1].ring().is_some());
+    }
+
+    #[test]
+    fn a_panic_while_it_is_attended_to_ends_the_session_and_not_the_thread() {
+        // It ended the thread, and with it the process and everybody's session.
+        struct Broken;
+        impl Attend for Broken {
+            fn attend(&self) -> bool {
+                panic!("this session meets a bug");
+            }
+        }
+        let (doorbell, session) = (Doorbell::default(), Arc::new(Broken));
+        let weak = Arc::downgrade(&session);
+        doorbell.lead_to(weak);
+        doorbell.attend(0);
+        let task = catch_unwind(AssertUnwindSafe(|| doorbell.rung().now_or_never()));
+        assert!(task.is_err(), "the task goes on: {task:?}");
     }
 
     #[test]
