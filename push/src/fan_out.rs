@@ -8,8 +8,11 @@
 //!
 //! What is deliberately absent: waiting. A session whose socket takes nothing is left to its task.
 //!
-//! Bounds: a doorbell is in the queue, with a thread or put off, and in no two of them, so there are at most as many as
-//! sessions.
+//! Bounds: a doorbell waits, is put off or is with a thread, and in no two of them; while its session is attended to it may
+//! wait once more. So there are at most as many in the queue as sessions.
+//!
+//! Invariant: whoever waits is taken out by a thread that is awake, or by one that was called and woke up for it. `awake`
+//! is never more than there are threads that will look at the queue before they sleep.
 
 mod pace;
 mod put_off;
@@ -74,7 +77,7 @@ impl FanOut {
     pub(crate) fn new(config: &config::FanOut, registry: &mut Registry) -> Arc<Self> {
         let metrics = Metrics::default();
         let registry = registry.sub_registry_with_prefix("tailcast_push_fan_out");
-        let help = "Sessions with something new that no thread has attended to yet";
+        let help = "Sessions with something new that no thread has taken yet, without those that are put off";
         registry.register("waiting", help, metrics.waiting.clone());
         let help = "How long a session is left alone after it was attended to";
         registry.register_with_unit("pause", help, Unit::Seconds, metrics.pause.clone());
@@ -139,11 +142,14 @@ impl FanOut {
         self.call(&mut queue);
     }
 
-    /// Calls a thread if those that are awake have more than enough to do.
+    /// Shows how many wait, and calls a thread if those that are awake have more than enough to do.
     fn call(&self, queue: &mut Queue) {
-        if queue.awake < self.threads && queue.waiting.len() > queue.awake * SHARE {
+        self.metrics.waiting.set(i64::try_from(queue.waiting.len()).unwrap_or(i64::MAX));
+        let is_wanted = queue.awake < self.threads && queue.waiting.len() > queue.awake * SHARE;
+        // Nobody hears it where those who sleep are about to wake up by themselves, or have not begun. They look before
+        // they sleep, and count themselves.
+        if is_wanted && self.called.notify_one() {
             queue.awake += 1;
-            self.called.notify_one();
         }
     }
 
@@ -164,11 +170,15 @@ impl FanOut {
             let mut queue = self.queue.lock();
             early.drain(..).for_each(|(due_us, doorbell)| queue.put_off.until(due_us, doorbell));
             let ended = Instant::now();
-            if queue.pace.worked(ended, ended - began) {
-                self.metrics.pause.set(queue.pace.pause().as_secs_f64());
-            }
+            self.worked(&mut queue, ended, ended - began);
         }
         self.queue.lock().awake -= 1;
+    }
+
+    fn worked(&self, queue: &mut Queue, now: Instant, busy: Duration) {
+        if queue.pace.worked(now, busy) {
+            self.metrics.pause.set(queue.pace.pause().as_secs_f64());
+        }
     }
 
     /// Waits for sessions that have news. Returns how long after the last time they are to be attended to, in microseconds; `None`
@@ -185,10 +195,11 @@ impl FanOut {
                 return None;
             }
             self.sleep(&mut queue);
+            // A node that has come to rest has time again, though there is no work to tell it.
+            self.worked(&mut queue, Instant::now(), Duration::ZERO);
         }
         let share = queue.waiting.len().min(SHARE);
         hand.extend(queue.waiting.drain(..share));
-        self.metrics.waiting.set(i64::try_from(queue.waiting.len()).unwrap_or(i64::MAX));
         self.call(&mut queue);
         Some(u64::try_from(queue.pace.pause().as_micros()).unwrap_or(u64::MAX))
     }
@@ -217,3 +228,6 @@ impl FanOut {
         u64::try_from((now - self.start).as_micros()).unwrap_or(u64::MAX)
     }
 }
+
+#[cfg(test)]
+mod tests;
