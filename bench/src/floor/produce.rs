@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, Write as _},
+    os::unix::process::parent_id,
     sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
@@ -54,8 +55,10 @@ pub(crate) fn run(produce: &Produce) -> Result<()> {
     let schedule = Schedule::new(produce.per_second, Duration::ZERO, Duration::MAX);
     let value = vec![b'x'; usize::try_from(produce.bytes).context("a value fits in memory")?];
     let start = Instant::now();
-    let mut sent = 0;
+    let (parent, mut sent) = (parent_id(), 0);
     while sent < produce.events {
+        // It was killed, and cannot end this process any more.
+        ensure!(parent_id() == parent, "nobody reads what is published");
         match schedule.step(sent, start.elapsed()) {
             Step::Send(_) => {
                 send(&producer, &produce.to, &format!("key-{}", sent % u64::from(produce.among)), &value)?;
