@@ -131,17 +131,18 @@ impl Window {
 
     /// Encodes a batch for the channels that its records belong to. Returns the logs that grew.
     fn encode(&mut self, batch: &RecordBatch) -> Vec<Arc<ChannelLog>> {
-        let mut touched = Vec::new();
+        let (mut touched, mut matching) = (Vec::new(), Vec::new());
         for record in batch.records() {
             // Ids first: which entries match is read from the same maps that the chunks are kept beside.
-            let mut matching = Vec::new();
             self.interest.matching(record.key, |id| matching.push(id));
-            for id in matching {
+            for id in matching.drain(..) {
                 let (channel, logs) = self.interest.logs_mut(id);
+                let mut is_first = false;
                 for log in logs {
+                    is_first |= log.building.is_empty();
                     log.building.push(&record, self.partition, channel, log.log.encoding);
                 }
-                if !touched.contains(&id) {
+                if is_first {
                     touched.push(id);
                 }
             }

@@ -253,6 +253,10 @@ impl ChunkBuilder {
         self.timestamp_ms = record.timestamp_ms;
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.index.is_empty()
+    }
+
     /// Takes the deliveries collected so far; `None` when there are none.
     pub(crate) fn build(&mut self) -> Option<Chunk> {
         let index = match self.index.as_slice() {
