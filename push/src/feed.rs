@@ -32,6 +32,8 @@ pub(crate) struct Feed {
     metrics: FeedMetrics,
     /// The partitions of the records at hand, with what was read of each.
     open: Vec<(Arc<Partition>, RecordBatchBuilder)>,
+    /// Builders that are empty, with memory that was warm a moment ago.
+    spare: Vec<RecordBatchBuilder>,
     /// How often partitions had been assigned or released when `open` was last checked.
     seen_changes: u64,
     headers: BytesMut,
@@ -63,6 +65,8 @@ impl Feed {
     const WAITED: Duration = Duration::from_millis(1);
     /// How many records are read before those at hand are appended, so that a backlog does not wait to be complete.
     const ROUND_RECORDS_MAX: usize = 2_000;
+    /// How many builders are kept for the next round. One has up to half a megabyte, and a round has rarely more of those.
+    const SPARE_MAX: usize = 8;
 
     pub(crate) fn new(tail: Arc<Tail>, budget: Arc<Budget>, signals: Signals, metrics: FeedMetrics) -> Self {
         Self {
@@ -71,6 +75,7 @@ impl Feed {
             signals,
             metrics,
             open: Vec::new(),
+            spare: Vec::new(),
             seen_changes: 0,
             headers: BytesMut::new(),
             drained_at: Instant::now(),
@@ -152,7 +157,7 @@ impl Feed {
             return Some(at);
         }
         let partition = self.tail.assigned().find(topic, id)?;
-        self.open.push((partition, RecordBatchBuilder::default()));
+        self.open.push((partition, self.spare.pop().unwrap_or_default()));
         Some(self.open.len() - 1)
     }
 
@@ -175,9 +180,14 @@ impl Feed {
 
     /// Appends what is at hand to the windows.
     fn append(&mut self) {
-        for (partition, mut builder) in std::mem::take(&mut self.open) {
+        let mut open = std::mem::take(&mut self.open);
+        for (partition, mut builder) in open.drain(..) {
             builder.build().into_iter().for_each(|batch| self.append_one(&partition, batch));
+            if self.spare.len() < Self::SPARE_MAX && builder.is_ordinary() {
+                self.spare.push(builder);
+            }
         }
+        self.open = open;
     }
 
     fn append_one(&self, partition: &Arc<Partition>, batch: RecordBatch) {

@@ -5,7 +5,6 @@
 //! Invariant: offsets grow from front to back. They may skip (compaction, transaction markers), so a gap between two
 //! neighbours is not a loss, and "the record after `offset`" is found by search, never by arithmetic.
 
-use bytes::{BufMut as _, BytesMut};
 use tailcast_proto::Offset;
 
 /// A record, borrowed from its batch.
@@ -31,7 +30,7 @@ pub(crate) struct RecordBatch {
 /// Collects records into a batch.
 #[derive(Debug, Default)]
 pub(crate) struct RecordBatchBuilder {
-    bytes: BytesMut,
+    bytes: Vec<u8>,
     index: Vec<Entry>,
 }
 
@@ -141,9 +140,9 @@ impl RecordBatchBuilder {
             value: Length::of(record.value),
             headers: length(record.headers.len()),
         });
-        self.bytes.put_slice(record.key.unwrap_or_default());
-        self.bytes.put_slice(record.value.unwrap_or_default());
-        self.bytes.put_slice(record.headers);
+        let parts = [record.key.unwrap_or_default(), record.value.unwrap_or_default(), record.headers];
+        self.bytes.reserve(parts.map(<[u8]>::len).iter().sum());
+        parts.iter().for_each(|part| self.bytes.extend_from_slice(part));
     }
 
     pub(crate) fn is_full(&self) -> bool {
@@ -154,12 +153,17 @@ impl RecordBatchBuilder {
         self.index.last().map(|entry| entry.offset)
     }
 
+    /// Whether its memory is what batches need, and not what one record beyond them took.
+    pub(crate) fn is_ordinary(&self) -> bool {
+        self.bytes.capacity() <= 2 * Self::BYTES_MAX
+    }
+
     /// Takes the records collected so far; `None` when there are none. The builder can be used again.
     pub(crate) fn build(&mut self) -> Option<RecordBatch> {
         if self.index.is_empty() {
             return None;
         }
-        let batch = RecordBatch { bytes: self.bytes.as_ref().into(), index: self.index.as_slice().into() };
+        let batch = RecordBatch { bytes: self.bytes.as_slice().into(), index: self.index.as_slice().into() };
         self.bytes.clear();
         self.index.clear();
         Some(batch)
@@ -232,6 +236,20 @@ pub(crate) mod tests {
             [first(0), first(4), first(5), first(9), first(10)],
             [Some(3), Some(4), Some(9), Some(9), None]
         );
+    }
+
+    #[test]
+    fn a_builder_is_ordinary_until_a_record_is_larger_than_batches() {
+        let mut builder = RecordBatchBuilder::default();
+        let mut push = |at, bytes: usize| {
+            let value = vec![b'x'; bytes];
+            let offset = Offset::new(at).expect("it is an offset");
+            builder.push(&Record { offset, timestamp_ms: -1, key: None, value: Some(&value), headers: &[] });
+            drop(builder.build());
+            builder.is_ordinary()
+        };
+        assert!(push(0, RecordBatchBuilder::BYTES_MAX));
+        assert!(!push(1, 3 * RecordBatchBuilder::BYTES_MAX));
     }
 
     #[test]
