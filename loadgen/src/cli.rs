@@ -120,6 +120,14 @@ mod tests {
         check("--threshold p99<2*kafka --compare-kafka", "fine");
     }
 
+    // The run was over, and its results gone, when this was found out.
+    #[test]
+    fn files_that_cannot_be_written_are_refused_before_the_run() {
+        check("--html no/such/folder/page.html", "--html no/such/folder/page.html: there is no such folder");
+        check("--hgrm src", "--hgrm src: that is a folder");
+        check("--json - --hgrm here.hgrm --html src/page.html", "fine");
+    }
+
     #[test]
     fn trouble_has_to_fit_into_the_run() {
         check("--slow-percent 10 --slow-after 5s --slow-for 60s --duration 30s", "--duration 65s");

@@ -1,6 +1,9 @@
 //! What is made of the results.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::Args;
 
@@ -46,6 +49,23 @@ impl Output {
         }
         if any(Reference::Kafka) && !compares_kafka {
             return Err("a threshold with `kafka` needs --compare-kafka".into());
+        }
+        self.check_files()
+    }
+
+    /// Says which file cannot be written, while there is no run yet that would be lost with it.
+    fn check_files(&self) -> Result<(), String> {
+        let json = self.json.as_deref().filter(|path| *path != Path::new("-"));
+        let files = [("--json", json), ("--hgrm", self.hgrm.as_deref()), ("--html", self.html.as_deref())];
+        for (flag, path) in files.into_iter().filter_map(|(flag, path)| Some((flag, path?))) {
+            // Of a name without a folder the parent is empty, and that is here.
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+            if path.is_dir() {
+                return Err(format!("{flag} {}: that is a folder", path.display()));
+            }
+            if folder.is_some_and(|folder| !folder.is_dir()) {
+                return Err(format!("{flag} {}: there is no such folder", path.display()));
+            }
         }
         Ok(())
     }
