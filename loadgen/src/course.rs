@@ -121,7 +121,11 @@ impl Course {
         match node_metrics::by_label(&self.places.server_metrics, CLOSES).await {
             Ok(closes) => Some(closes),
             Err(error) => {
-                self.notes.push(format!("how nodes closed is not known from them: {error:#}"));
+                let note = format!("how nodes closed is not known from them: {error:#}");
+                // It is asked at the beginning and at the end.
+                if !self.notes.contains(&note) {
+                    self.notes.push(note);
+                }
                 None
             }
         }

@@ -202,7 +202,7 @@ impl fmt::Display for StormFound {
             self.caught_up,
             after(self.caught_up_seconds)
         )?;
-        writeln!(f, "               {}", self.latency_us)?;
+        writeln!(f, "               what they missed took {}", self.latency_us)?;
         match (self.catch_up_bytes, self.catch_up_ratio) {
             (Some(read), Some(ratio)) => writeln!(
                 f,
@@ -266,6 +266,7 @@ mod tests {
                 "10 did not read for 60.0 s, closed by nodes: 1 × 4508",
                 "10 resumed, all after 0.50 s",
                 "9 caught up, all after 1.50 s",
+                "what they missed took p50",
                 "for 0.0 MB that were missed: 2.00 ×",
                 "10 records: 4 delivered, 6 said to be skipped",
                 "1 lost, 0 repeated",
