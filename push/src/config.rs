@@ -70,6 +70,18 @@ pub enum ConfigError {
         /// Why.
         reason: &'static str,
     },
+    /// Clients would wait for longer than anybody means.
+    #[error("push.{key} is {} ms; it has to be at most {} ms: {reason}", .value.as_millis(), .most.as_millis())]
+    Above {
+        /// The key, within `[push]`.
+        key: &'static str,
+        /// What it is.
+        value: Duration,
+        /// The most that it may be.
+        most: Duration,
+        /// Why.
+        reason: &'static str,
+    },
     /// With 0 no client could be served.
     #[error("push.{key} is 0; it has to be more")]
     Zero {
@@ -80,6 +92,8 @@ pub enum ConfigError {
 
 /// The size of a full page of catch-up, in bytes.
 const PAGE_BYTES: usize = 256 * 1024;
+/// The longest pause of fan-out. Sessions are put off by the millisecond, and a slot is kept for each.
+const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 impl Config {
     /// Checks what the types of the values do not say.
@@ -114,6 +128,11 @@ impl Config {
         ];
         if let Some((key, _)) = zero.into_iter().find(|(_, is_zero)| *is_zero) {
             return Err(ConfigError::Zero { key });
+        }
+        let value = self.fan_out.pause_max;
+        if value > PAUSE_MAX {
+            let reason = "so long a client hears nothing under load";
+            return Err(ConfigError::Above { key: "fan_out.pause_max", value, most: PAUSE_MAX, reason });
         }
         self.check_bounds()
     }
@@ -191,7 +210,7 @@ pub struct Sessions {
     /// From the upgrade to `Connect`. Then the session is closed with 4408.
     #[serde(with = "humantime_serde")]
     pub connect_deadline: Duration,
-    /// Between pings, with a jitter of a tenth.
+    /// Between pings, with a jitter of a tenth; earlier with a heartbeat, when the next one would come after the ping.
     #[serde(with = "humantime_serde")]
     pub ping_interval: Duration,
     /// From a ping to its pong, or to anything else that the client sends. Then the session is closed with 4510.
@@ -314,5 +333,16 @@ pub(crate) mod tests {
         check(|c| c.sessions.count_max = 0, Err("push.sessions.count_max is 0"));
         check(|c| c.sessions.connect_deadline = Duration::ZERO, Err("push.sessions.connect_deadline is 0"));
         check(|c| c.last_values.bytes_max = 0, Err("push.last_values.bytes_max is 0"));
+    }
+
+    #[test]
+    fn a_pause_of_fan_out_has_a_bound() {
+        // A year was a slot for each of its milliseconds: 757 GB at the first session that was put off.
+        check(|c| c.fan_out.pause_max = PAUSE_MAX, Ok(()));
+        let year = Duration::from_hours(24 * 365);
+        check(
+            |c| c.fan_out.pause_max = year,
+            Err("push.fan_out.pause_max is 31536000000 ms; it has to be at most 1000 ms"),
+        );
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! The feed rings doorbells and gives them to a queue; a thread takes them out and lets each session write to its socket
 //! there and then. So an event wakes one thread, and not a task for each of its subscribers, and while there is more than a
-//! thread can do at once, others come to help.
+//! thread can do at once, others come to help. Who rings for a few, while all of them sleep, attends to those itself.
 //!
 //! Under load a client is attended to less often ([`Pace`]): what comes meanwhile goes out in one message.
 //!
@@ -45,6 +45,8 @@ pub(crate) struct FanOut {
     /// What the clock of all this counts from.
     start: Instant,
     threads: usize,
+    /// How many sessions whoever rings attends to itself while no thread is awake.
+    few: usize,
     metrics: Metrics,
 }
 
@@ -69,6 +71,8 @@ struct Metrics {
 /// How many sessions a thread takes at once. As many may wait for each that is awake before another one is called: to be woken
 /// costs as much as some sessions.
 const SHARE: usize = 64;
+/// At most so many are attended to by who rings: a fraction of a millisecond.
+const FEW: usize = 16;
 /// How long a thread sleeps before it looks whether it should end.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -94,15 +98,23 @@ impl FanOut {
             called: Condvar::new(),
             start,
             threads: if config.threads == 0 { cores } else { config.threads },
+            few: FEW,
             metrics,
         })
     }
 
-    /// Makes a queue that no thread ever serves.
+    /// Makes a queue that nobody ever serves.
     #[cfg(any(test, feature = "benchmarks"))]
     pub(crate) fn idle() -> Arc<Self> {
-        let config = config::FanOut { threads: 1, pause_max: Duration::ZERO };
-        Self::new(&config, &mut Registry::default())
+        Self::for_threads_alone(&config::FanOut { threads: 1, pause_max: Duration::ZERO })
+    }
+
+    /// Makes a queue for threads: who rings attends to nobody.
+    #[cfg(any(test, feature = "benchmarks"))]
+    fn for_threads_alone(config: &config::FanOut) -> Arc<Self> {
+        let mut fan_out = Self::new(config, &mut Registry::default());
+        Arc::get_mut(&mut fan_out).expect("nobody else has it yet").few = 0;
+        fan_out
     }
 
     /// Attends to everybody who waits, on this thread.
@@ -132,12 +144,25 @@ impl FanOut {
         Ok(())
     }
 
-    /// Has sessions attended to. Does not wait for it.
-    pub(crate) fn attend(&self, rung: Vec<Arc<Doorbell>>) {
+    /// Has sessions attended to. The caller does it itself when they are few and no thread is at work, since to wake one takes
+    /// as long; otherwise it does not wait for it. Called without any lock.
+    pub(crate) fn attend(&self, mut rung: Vec<Arc<Doorbell>>) {
         if rung.is_empty() {
             return;
         }
         let mut queue = self.queue.lock();
+        if rung.len() <= self.few && queue.awake == 0 && queue.waiting.is_empty() {
+            let pause_us = micros(queue.pace.pause());
+            drop(queue);
+            let began = Instant::now();
+            self.attend_due(&mut rung, began, pause_us);
+            queue = self.queue.lock();
+            let ended = Instant::now();
+            self.worked(&mut queue, ended, ended - began);
+            if rung.is_empty() {
+                return;
+            }
+        }
         queue.waiting.extend(rung);
         self.call(&mut queue);
     }
@@ -154,25 +179,31 @@ impl FanOut {
     }
 
     fn run(&self, stopped: impl Fn() -> bool) {
-        let (mut hand, mut early) = (Vec::with_capacity(SHARE), Vec::new());
+        let mut hand = Vec::with_capacity(SHARE);
         self.queue.lock().awake += 1;
         while let Some(pause_us) = self.take(&mut hand, &stopped) {
             let began = Instant::now();
-            let now_us = self.clock_us(began);
-            for doorbell in hand.drain(..) {
-                let due_us = doorbell.attended_us() + pause_us;
-                if due_us > now_us {
-                    early.push((due_us, doorbell));
-                } else {
-                    doorbell.attend(now_us);
-                }
-            }
+            self.attend_due(&mut hand, began, pause_us);
             let mut queue = self.queue.lock();
-            early.drain(..).for_each(|(due_us, doorbell)| queue.put_off.until(due_us, doorbell));
+            for early in hand.drain(..) {
+                queue.put_off.until(early.attended_us() + pause_us, early);
+            }
             let ended = Instant::now();
             self.worked(&mut queue, ended, ended - began);
         }
         self.queue.lock().awake -= 1;
+    }
+
+    /// Attends to sessions, but for those that were attended to a moment ago: they are left.
+    fn attend_due(&self, rung: &mut Vec<Arc<Doorbell>>, now: Instant, pause_us: u64) {
+        let now_us = self.clock_us(now);
+        rung.retain(|doorbell| {
+            let is_early = doorbell.attended_us() + pause_us > now_us;
+            if !is_early {
+                doorbell.attend(now_us);
+            }
+            is_early
+        });
     }
 
     fn worked(&self, queue: &mut Queue, now: Instant, busy: Duration) {
@@ -201,7 +232,7 @@ impl FanOut {
         let share = queue.waiting.len().min(SHARE);
         hand.extend(queue.waiting.drain(..share));
         self.call(&mut queue);
-        Some(u64::try_from(queue.pace.pause().as_micros()).unwrap_or(u64::MAX))
+        Some(micros(queue.pace.pause()))
     }
 
     /// Sleeps until called, or until somebody is due who was put off: one thread is enough to watch the clock.
@@ -225,8 +256,12 @@ impl FanOut {
     }
 
     fn clock_us(&self, now: Instant) -> u64 {
-        u64::try_from((now - self.start).as_micros()).unwrap_or(u64::MAX)
+        micros(now - self.start)
     }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

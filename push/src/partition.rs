@@ -24,7 +24,7 @@ pub(crate) use self::{budget::Budget, lag::Lag};
 use crate::{
     channel_log::{ChannelLog, Encoding, NodeChannel},
     conflation::SurveyKeys,
-    doorbell::Ringer,
+    doorbell::{Doorbell, Ringer},
     fan_out::FanOut,
     fence::{Arrival, Fence, Needs},
     last_values::KeptValues,
@@ -125,20 +125,25 @@ impl Partition {
     /// Takes records that were taken at `now` and fetched after `fetched_after`: appends them if they are of this topic, holds
     /// them while that is not sure.
     pub(crate) fn arrive(&self, batch: RecordBatch, fetched_after: Instant, now: Instant) -> Arrived {
-        let mut fence = self.fence.lock();
-        match fence.arrive(batch, fetched_after, now) {
-            Arrival::Trusted(batch) => {
-                // Under the fence's lock: what was held before goes first.
-                self.append(batch);
-                Arrived::Appended
+        let mut rung = Vec::new();
+        let arrived = {
+            let mut fence = self.fence.lock();
+            match fence.arrive(batch, fetched_after, now) {
+                Arrival::Trusted(batch) => {
+                    // Under the fence's lock: what was held before goes first.
+                    self.grow(batch, &mut rung);
+                    Arrived::Appended
+                }
+                Arrival::TrustedNotLong(batch) => {
+                    self.grow(batch, &mut rung);
+                    Arrived::AppendedNotLong
+                }
+                Arrival::Held => Arrived::Held,
+                Arrival::Overflow => Arrived::Overflow,
             }
-            Arrival::TrustedNotLong(batch) => {
-                self.append(batch);
-                Arrived::AppendedNotLong
-            }
-            Arrival::Held => Arrived::Held,
-            Arrival::Overflow => Arrived::Overflow,
-        }
+        };
+        self.fan_out.attend(rung);
+        arrived
     }
 
     /// Begins to ask Kafka for the topic's id. Returns whether that is needed, and nobody asks yet.
@@ -149,13 +154,20 @@ impl Partition {
     /// Takes the answer to a question asked at `asked_at`: whether the topic's id is that of this partition. `None`: there
     /// was no answer. Returns what is needed then.
     pub(crate) fn answered(&self, asked_at: Instant, is_same: Option<bool>) -> Needs {
-        let mut fence = self.fence.lock();
-        match is_same {
-            Some(true) => fence.confirmed(asked_at).into_iter().for_each(|batch| self.append(batch)),
-            Some(false) => fence.give_up(),
-            None => return fence.unanswered(),
-        }
-        fence.needs()
+        let mut rung = Vec::new();
+        let needs = {
+            let mut fence = self.fence.lock();
+            match is_same {
+                Some(true) => {
+                    fence.confirmed(asked_at).into_iter().for_each(|batch| self.grow(batch, &mut rung));
+                }
+                Some(false) => fence.give_up(),
+                None => return fence.unanswered(),
+            }
+            fence.needs()
+        };
+        self.fan_out.attend(rung);
+        needs
     }
 
     /// Says that it is not to be tailed again. Said before it is released.
@@ -179,18 +191,23 @@ impl Partition {
     }
 
     /// Appends records that Kafka has after the head, and rings whom they concern.
+    #[cfg(any(test, feature = "benchmarks"))]
     pub(crate) fn append(&self, batch: RecordBatch) {
+        let mut rung = Vec::new();
+        self.grow(batch, &mut rung);
+        self.fan_out.attend(rung);
+    }
+
+    /// Appends records that Kafka has after the head. Adds those who are to be attended to for them, once no lock is held.
+    fn grow(&self, batch: RecordBatch, rung: &mut Vec<Arc<Doorbell>>) {
         self.last_timestamp_ms.store(batch.last_timestamp_ms(), Ordering::Relaxed);
         // Before the head moves: whoever reads them up to a head finds what is before it.
         if let Some(last_values) = &self.last_values {
             last_values.append(&batch);
         }
-        let grown = self.window(|window| window.append(batch));
-        let mut rung = Vec::new();
-        for log in grown {
-            log.ring(&mut rung);
+        for log in self.window(|window| window.append(batch)) {
+            log.ring(rung);
         }
-        self.fan_out.attend(rung);
     }
 
     /// Subscribes to a channel: its log, complete from `from` on if the window still has that.

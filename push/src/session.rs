@@ -5,7 +5,7 @@
 //!
 //! Its task does what takes time: it reads from the client, finds starts, waits for pages, for deadlines and for a socket that
 //! takes nothing. When there is something new and the socket takes it, a thread of the [fan-out](crate::fan_out) writes it
-//! without the task. Both take the session's lock, and neither waits while it has it.
+//! without the task. Both take the session's lock, and neither waits for the client or for Kafka while it has it.
 //!
 //! The loop has no rules: commands are parsed in `command` and carried out in `commands`, subscriptions find their start in
 //! `start`, cursors hand out in `subscriptions`, deadlines are in `liveness`, lanes in `outbox`.
@@ -101,6 +101,8 @@ pub(crate) struct Session<W> {
     alarm: Instant,
     /// The close frame is the last that is written.
     is_closing: bool,
+    /// The fan-out is attending to it; still so afterwards where that panicked.
+    is_attended: bool,
 }
 
 type PageAnswer = (CursorId, u64, Result<Arc<Page>, PageError>);
@@ -137,6 +139,7 @@ impl<W: AsyncWrite + Unpin + Send + 'static> Session<W> {
             is_draining: false,
             heartbeat_due: false,
             is_closing: false,
+            is_attended: false,
             shared,
         }
     }
@@ -188,9 +191,15 @@ impl<W: AsyncWrite + Unpin + Send + 'static> Session<W> {
     /// Does what can be done at once. Returns when the task has to look again, whether it reads from the client, and whether
     /// it has to be told when the node drains.
     fn go_on(&mut self) -> (Instant, bool, bool) {
+        self.check_whole();
         self.fill_outbox(Instant::now());
         self.alarm = self.next_tick();
         (self.alarm, self.outbox.has_room(), !self.is_draining)
+    }
+
+    /// Panics where the fan-out did in the middle of something: what it took from a cursor and did not write would be a gap.
+    fn check_whole(&self) {
+        assert!(!self.is_attended, "the session panicked in a thread of the fan-out");
     }
 
     /// Goes on with what has begun: starts, pages, and the message that is being written.
@@ -214,7 +223,8 @@ impl<W: AsyncWrite + Unpin + Send + 'static> Session<W> {
         if self.is_closing {
             return true;
         }
-        if !self.outbox.is_empty() || self.heartbeat_due {
+        // What was ready before is what did not fit, or a backlog: its task is at it, and others wait for this thread.
+        if !self.outbox.is_empty() || self.heartbeat_due || self.subscriptions.is_ready() {
             return false;
         }
         let (now, pages) = (Instant::now(), self.pages.len());
@@ -352,7 +362,12 @@ impl<W: AsyncWrite + Unpin + Send + 'static> Session<W> {
 impl<W: AsyncWrite + Unpin + Send + 'static> Attend for Mutex<Session<W>> {
     fn attend(&self) -> bool {
         // Its task is at work, and sees to it afterwards.
-        self.try_lock().is_some_and(|mut session| session.attend())
+        self.try_lock().is_some_and(|mut session| {
+            session.is_attended = true;
+            let is_all = session.attend();
+            session.is_attended = false;
+            is_all
+        })
     }
 }
 

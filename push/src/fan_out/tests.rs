@@ -45,7 +45,7 @@ impl Running {
     }
 
     fn idle(threads: usize, pause_max: Duration) -> Self {
-        let fan_out = FanOut::new(&config::FanOut { threads, pause_max }, &mut Registry::default());
+        let fan_out = FanOut::for_threads_alone(&config::FanOut { threads, pause_max });
         Self { fan_out, lifecycle: Lifecycle::new(), is_stopped: Arc::default() }
     }
 

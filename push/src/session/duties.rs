@@ -32,7 +32,14 @@ impl<W: AsyncWrite + Unpin + Send + 'static> Session<W> {
         }
         while let Some(due) = self.liveness.due(now, fastrand::f64()) {
             match due {
-                Due::Ping => self.outbox.push_control(websocket::frame(OpCode::Ping, &[])),
+                Due::Ping => {
+                    if self.heartbeat_due && self.outbox.wants_message() {
+                        // Before the ping, which would have to be written first: then they are one write.
+                        self.gather(now);
+                        self.heartbeat();
+                    }
+                    self.outbox.push_control(websocket::frame(OpCode::Ping, &[]));
+                }
                 Due::Heartbeat => {
                     let most = self.shared.config.sessions.lag_records_max;
                     if most > 0 && self.subscriptions.is_behind(most) {
@@ -96,6 +103,7 @@ impl<W: AsyncWrite + Unpin + Send + 'static> Session<W> {
     /// Puts the close frame behind what waits. A client that is to resume is told before where its subscriptions were:
     /// everything before that is written. Returns whether there is somebody to tell.
     fn begin_close(&mut self, reason: &CloseReason) -> bool {
+        self.check_whole();
         self.is_closing = true;
         self.shared.metrics.subscriptions.dec_by(i64::try_from(self.subscriptions.len()).unwrap_or(i64::MAX));
         if *reason == CloseReason::Lost {

@@ -79,7 +79,7 @@ impl From<&Sessions> for Timing {
 }
 
 impl Liveness {
-    /// Starts at the upgrade. `jitter`, 0 to 1, spreads the pings of sessions that started together.
+    /// Starts at the upgrade. `jitter`, 0 to 1, spreads the pings that do not go with a heartbeat.
     pub(crate) fn new(timing: Timing, now: Instant, jitter: f64) -> Self {
         Self {
             timing,
