@@ -14,6 +14,7 @@ mod close;
 mod command;
 mod commands;
 mod duties;
+mod handing_out;
 mod inbound;
 mod liveness;
 mod outbox;
@@ -31,7 +32,7 @@ use std::{
     future::poll_fn,
     pin::pin,
     sync::Arc,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
     time::Instant,
 };
 
@@ -59,9 +60,8 @@ use self::{
 use crate::{
     catch_up::{CatchUp, Page, PageError},
     config::Config,
-    cursor::Turn,
-    doorbell::{Attend, CursorId, Doorbell},
-    metrics::{SessionMetrics, wall_clock_ms},
+    doorbell::{CursorId, Doorbell},
+    metrics::SessionMetrics,
     server::admission::Admission,
 };
 
@@ -197,11 +197,6 @@ impl<W: AsyncWrite + Unpin + Send + 'static> Session<W> {
         (self.alarm, self.outbox.has_room(), !self.is_draining)
     }
 
-    /// Panics where the fan-out did in the middle of something: what it took from a cursor and did not write would be a gap.
-    fn check_whole(&self) {
-        assert!(!self.is_attended, "the session panicked in a thread of the fan-out");
-    }
-
     /// Goes on with what has begun: starts, pages, and the message that is being written.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Event> {
         if let Poll::Ready(Some(started)) = self.starts.poll_next_unpin(context) {
@@ -216,31 +211,6 @@ impl<W: AsyncWrite + Unpin + Send + 'static> Session<W> {
     fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<Result<(), WriteError>> {
         let Some(writer) = &mut self.writer else { return Poll::Ready(Ok(())) };
         self.outbox.poll_flush(context, writer)
-    }
-
-    /// Hands out what is new without the task, and returns whether that was all there is to do.
-    fn attend(&mut self) -> bool {
-        if self.is_closing {
-            return true;
-        }
-        // What was ready before is what did not fit, or a backlog: its task is at it, and others wait for this thread.
-        if !self.outbox.is_empty() || self.heartbeat_due || self.subscriptions.is_ready() {
-            return false;
-        }
-        let (now, pages) = (Instant::now(), self.pages.len());
-        let events = self.subscriptions.take_news();
-        self.tell(events);
-        self.fill_outbox(now);
-        if !self.outbox.is_empty() {
-            // Nobody is woken when the socket takes more, so the task has to go on where it does not take all. It meets the
-            // same error, too.
-            match self.poll_flush(&mut Context::from_waker(Waker::noop())) {
-                Poll::Ready(Ok(())) => self.liveness.written(now),
-                Poll::Ready(Err(_)) | Poll::Pending => return false,
-            }
-        }
-        let is_awake_in_time = self.subscriptions.next_due().is_none_or(|due| due >= self.alarm);
-        self.pages.len() == pages && !self.subscriptions.is_ready() && is_awake_in_time
     }
 
     fn apply(&mut self, event: Event) -> Result<(), CloseReason> {
@@ -278,52 +248,6 @@ impl<W: AsyncWrite + Unpin + Send + 'static> Session<W> {
         self.subscriptions.next_due().map_or(liveness, |due| due.min(liveness))
     }
 
-    /// Gathers the next message once the last one is written, and asks for the pages that cursors need.
-    fn fill_outbox(&mut self, now: Instant) {
-        if self.outbox.wants_message() {
-            self.gather(now);
-            if self.heartbeat_due {
-                // Written behind the message that was just gathered, so what it says of progress is true when it arrives.
-                self.heartbeat();
-            }
-        }
-        while let Some(wish) = self.subscriptions.next_wish() {
-            let catch_up = self.shared.catch_up.clone();
-            let answer =
-                async move { (wish.cursor, wish.serial, catch_up.page(wish.partition, wish.offset).await) };
-            self.pages.push(Box::pin(answer));
-        }
-        if self.outbox.take_progress() {
-            self.liveness.progressed(now);
-        }
-        if !self.outbox.is_empty() {
-            self.liveness.blocked(now);
-        }
-    }
-
-    /// Makes one message of what the cursors have not handed out.
-    fn gather(&mut self, now: Instant) {
-        let budget = self.outbox.message_budget();
-        let turn = Turn { budget, is_behind: self.outbox.was_blocked(), now };
-        let mut batch = self.subscriptions.gather(turn);
-        if batch.bytes == 0 {
-            self.outbox.has_caught_up();
-            return;
-        }
-        let metrics = &self.shared.metrics;
-        metrics.deliveries.inc_by(batch.deliveries);
-        metrics.conflated.inc_by(batch.conflated);
-        metrics.messages.inc();
-        metrics.bytes.inc_by(batch.bytes as u64);
-        if let Some(timestamp_ms) = batch.timestamp_ms.filter(|timestamp_ms| *timestamp_ms >= 0) {
-            metrics.latency.observe(seconds_since(timestamp_ms));
-        }
-        if self.format == Format::Json {
-            trim_last_line_end(&mut batch);
-        }
-        self.outbox.push_message(self.opcode(), batch.bytes, batch.parts);
-    }
-
     /// Tells the client what happened to its subscriptions.
     fn tell(&mut self, events: impl IntoIterator<Item = SubscriptionEvent>) {
         for event in events {
@@ -357,37 +281,6 @@ impl<W: AsyncWrite + Unpin + Send + 'static> Session<W> {
             Format::Json => OpCode::Text,
         }
     }
-}
-
-impl<W: AsyncWrite + Unpin + Send + 'static> Attend for Mutex<Session<W>> {
-    fn attend(&self) -> bool {
-        // Its task is at work, and sees to it afterwards.
-        self.try_lock().is_some_and(|mut session| {
-            session.is_attended = true;
-            let is_all = session.attend();
-            session.is_attended = false;
-            is_all
-        })
-    }
-}
-
-/// Lines are separated, not ended: the last line end is left out.
-fn trim_last_line_end(batch: &mut subscriptions::Batch) {
-    if let Some(last) = batch.parts.last_mut()
-        && last.ends_with(b"\n")
-    {
-        last.truncate(last.len() - 1);
-        batch.bytes -= 1;
-    }
-}
-
-fn seconds_since(timestamp_ms: i64) -> f64 {
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "a latency beyond 2^52 ms is not a figure that anybody reads"
-    )]
-    let ms = (wall_clock_ms() - timestamp_ms).max(0) as f64;
-    ms / 1e3
 }
 
 impl std::fmt::Debug for Shared {
