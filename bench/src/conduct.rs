@@ -73,7 +73,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         // What is dropped with the measurement that is not finished are its children, and they end.
         tokio::select! {
             ended = interrupted() => bail!("interrupted by {}", ended?),
-            results = measure(cli) => results?.conclude(cli.json.as_deref()),
+            results = measure(cli) => results?.conclude(),
         }
     })
 }
@@ -91,7 +91,7 @@ async fn interrupted() -> Result<&'static str> {
 
 async fn measure(cli: &Cli) -> Result<Results> {
     let stage = Stage::new(cli)?;
-    let mut results = Results::new();
+    let mut results = Results::new(cli.json.as_deref())?;
     match &cli.benchmark {
         Benchmark::FanOut(asked) => results.fan_out(fan_out::measure(&stage, &asked.shape).await?)?,
         Benchmark::Vary(asked) => results.vary(vary::measure(&stage, asked).await?)?,

@@ -28,7 +28,7 @@ pub(crate) struct Cli {
     #[arg(long, global = true, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
 
-    /// Write the results as JSON (bench/schema.json) to a file.
+    /// Write the results as JSON (bench/schema.json) to a file, anew after each benchmark.
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
 
@@ -55,7 +55,7 @@ pub(crate) struct Pace {
 /// What is measured.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Benchmark {
-    /// A node beside the bare sends and the bare consumer, at a shape of the issue or one of your own.
+    /// A node beside the bare sends and the bare consumer, at a shape of BENCHMARKS.md or one of your own.
     FanOut(FanOut),
     /// The cost of a delivery as one value grows, beside the floor's.
     Vary(Vary),
@@ -81,7 +81,7 @@ pub(crate) struct Vary {
     #[arg(long, value_enum, value_name = "VALUE")]
     pub(crate) by: Axis,
 
-    /// Its values, from the smallest, separated by commas [default: those of the issue].
+    /// Its values, from the smallest, separated by commas [default: those of BENCHMARKS.md].
     #[arg(long, value_delimiter = ',', value_name = "N,…", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) values: Vec<u32>,
 

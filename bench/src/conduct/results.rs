@@ -4,7 +4,7 @@ use std::{
     fmt, fs,
     io::{self, Write as _},
     mem,
-    path::Path,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
@@ -29,6 +29,9 @@ pub(crate) struct Results {
     resume: Option<Resume>,
     /// What it comes down to.
     verdict: Verdict,
+    /// Where all of this is written, after each benchmark: what two hours found is not lost with the last of it.
+    #[serde(skip)]
+    json: Option<PathBuf>,
 }
 
 /// Something that was found: a table that is shown, and what it has to be judged by.
@@ -55,16 +58,23 @@ enum Verdict {
 }
 
 impl Results {
-    /// Begins with nothing, on this machine.
-    pub(crate) fn new() -> Self {
-        Self {
+    /// Begins with nothing, on this machine. Writes that to the file, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be written.
+    pub(crate) fn new(json: Option<&Path>) -> Result<Self> {
+        let results = Self {
             machine: Machine::this(),
             fan_out: Vec::new(),
             vary: Vec::new(),
             idle: None,
             resume: None,
             verdict: Verdict::Kept,
-        }
+            json: json.map(Path::to_owned),
+        };
+        results.save()?;
+        Ok(results)
     }
 
     /// Takes and shows what was found at a shape.
@@ -75,47 +85,49 @@ impl Results {
     pub(crate) fn fan_out(&mut self, found: FanOut) -> Result<()> {
         self.show(&found)?;
         self.fan_out.push(found);
-        Ok(())
+        self.save()
     }
 
     /// Takes and shows what was found as one value grew.
     pub(crate) fn vary(&mut self, found: Vary) -> Result<()> {
         self.show(&found)?;
         self.vary.push(found);
-        Ok(())
+        self.save()
     }
 
     /// Takes and shows what connections cost.
     pub(crate) fn idle(&mut self, found: Idle) -> Result<()> {
         self.show(&found)?;
         self.idle = Some(found);
-        Ok(())
+        self.save()
     }
 
     /// Takes and shows what coming back costs.
     pub(crate) fn resume(&mut self, found: Resume) -> Result<()> {
         self.show(&found)?;
         self.resume = Some(found);
-        Ok(())
+        self.save()
     }
 
-    /// Says what it comes down to, and writes the results as JSON where that was asked for.
+    /// Says what it comes down to.
     ///
     /// # Errors
     ///
-    /// When they cannot be written.
-    pub(crate) fn conclude(&self, json: Option<&Path>) -> Result<ExitCode> {
+    /// When it cannot be said.
+    pub(crate) fn conclude(&self) -> Result<ExitCode> {
         writeln!(io::stdout(), "### In all\n\n{}\n\n{}", self.machine, self.summary())
             .context("the results cannot be written")?;
-        if let Some(path) = json {
-            let text = serde_json::to_string_pretty(self).context("figures are JSON")?;
-            fs::write(path, text + "\n").with_context(|| format!("{} cannot be written", path.display()))?;
-        }
         Ok(match self.verdict {
             Verdict::Kept => ExitCode::SUCCESS,
             Verdict::Missed => ExitCode::from(MISSED),
             Verdict::Violated => ExitCode::FAILURE,
         })
+    }
+
+    fn save(&self) -> Result<()> {
+        let Some(path) = &self.json else { return Ok(()) };
+        let text = serde_json::to_string_pretty(self).context("figures are JSON")?;
+        fs::write(path, text + "\n").with_context(|| format!("{} cannot be written", path.display()))
     }
 
     /// Returns one table of all that it comes down to.
@@ -180,10 +192,17 @@ impl Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_cannot_be_written_is_told_before_anything_is_measured() {
+        // It was found out when everything had been measured, and all of it was lost.
+        let found = Results::new(Some(Path::new("/proc/no/such/folder.json")));
+        assert!(found.is_err_and(|error| error.to_string().contains("cannot be written")));
+    }
     use crate::conduct::{fan_out, idle, resume, vary};
 
     fn full() -> Results {
-        let mut results = Results::new();
+        let mut results = Results::new(None).expect("nothing is written");
         results.fan_out.push(fan_out::sample());
         results.vary.push(vary::sample());
         results.idle = Some(idle::sample());
@@ -200,7 +219,7 @@ mod tests {
     #[test]
     fn results_are_as_their_schema_says() {
         check(&full());
-        check(&Results::new());
+        check(&Results::new(None).expect("nothing is written"));
     }
 
     #[test]

@@ -54,7 +54,7 @@ pub(crate) struct Case {
 }
 
 impl Axis {
-    /// Whether the issue bounds how the cost grows.
+    /// Whether there is a bound for how the cost grows.
     pub(super) fn is_bounded(self) -> bool {
         matches!(self, Self::Connections | Self::Keys | Self::Subscriptions)
     }
@@ -71,7 +71,7 @@ impl Axis {
         format!("CPU per delivery at {value}, × the smallest{more}")
     }
 
-    /// Returns the values of the issue, from the smallest.
+    /// Returns its values in BENCHMARKS.md, from the smallest.
     fn values(self) -> &'static [u32] {
         match self {
             Self::Connections => &[1_000, 4_000, 16_000],
