@@ -27,9 +27,7 @@ use self::{
     cli::{Cli, Role},
     report::Report,
 };
-
-/// What the process ends with when a bound was missed, as loadgen does.
-const MISSED: u8 = 99;
+use crate::telling::{MISSED, tell};
 
 /// Does what the command line says.
 pub fn main() -> ExitCode {
@@ -47,6 +45,6 @@ pub fn main() -> ExitCode {
 
 fn measure(cli: &Cli) -> Result<ExitCode> {
     let report = Report::new(cli, &rounds::measure(cli)?);
-    report.tell(cli.json.as_deref())?;
+    tell(&report, cli.json.as_deref())?;
     Ok(if report.is_kept() { ExitCode::SUCCESS } else { MISSED.into() })
 }

@@ -26,3 +26,5 @@ mod figures;
 
 #[cfg(test)]
 mod schema;
+
+mod telling;

@@ -15,9 +15,7 @@ use super::{
     fan_out::FanOut, headline::Headline, idle::Idle, load_report::LoadReport, machine::Machine,
     resume::Resume, table::Table, vary::Vary,
 };
-
-/// The exit code of a missed bound, as loadgen's of a missed threshold.
-const MISSED: u8 = 99;
+use crate::telling::MISSED;
 
 /// Everything that was found.
 #[derive(Debug, Serialize)]

@@ -1,12 +1,7 @@
 //! What was measured, for people and as JSON.
 
-use std::{
-    fmt, fs,
-    io::{self, Write as _},
-    path::Path,
-};
+use std::fmt;
 
-use anyhow::{Context as _, Result};
 use serde::Serialize;
 
 use super::{
@@ -61,23 +56,6 @@ impl Report {
     /// Returns whether all bounds were kept.
     pub(super) fn is_kept(&self) -> bool {
         self.watches.iter().all(WatchFigures::is_kept)
-    }
-
-    /// Writes the results where they were asked for.
-    ///
-    /// # Errors
-    ///
-    /// When they cannot be written.
-    pub(super) fn tell(&self, json: Option<&Path>) -> Result<()> {
-        let text = serde_json::to_string_pretty(self).context("figures are JSON")?;
-        if json == Some(Path::new("-")) {
-            write!(io::stderr(), "{self}")?;
-            return writeln!(io::stdout(), "{text}").context("the results cannot be written");
-        }
-        write!(io::stdout(), "{self}").context("the results cannot be written")?;
-        json.map_or(Ok(()), |path| {
-            fs::write(path, text + "\n").with_context(|| format!("{} cannot be written", path.display()))
-        })
     }
 }
 

@@ -1,0 +1,31 @@
+//! How a benchmark tells what it found: a table for people, and JSON for programs.
+
+use std::{
+    fmt::Display,
+    fs,
+    io::{self, Write as _},
+    path::Path,
+};
+
+use anyhow::{Context as _, Result};
+use serde::Serialize;
+
+/// What a process ends with when a bound was missed, as loadgen does.
+pub(crate) const MISSED: u8 = 99;
+
+/// Writes a report where it was asked for: with `-` the JSON goes to standard output, and the table to standard error.
+///
+/// # Errors
+///
+/// When it cannot be written.
+pub(crate) fn tell(report: &(impl Serialize + Display), json: Option<&Path>) -> Result<()> {
+    let text = serde_json::to_string_pretty(report).context("figures are JSON")?;
+    if json == Some(Path::new("-")) {
+        write!(io::stderr(), "{report}")?;
+        return writeln!(io::stdout(), "{text}").context("the results cannot be written");
+    }
+    write!(io::stdout(), "{report}").context("the results cannot be written")?;
+    json.map_or(Ok(()), |path| {
+        fs::write(path, text + "\n").with_context(|| format!("{} cannot be written", path.display()))
+    })
+}
