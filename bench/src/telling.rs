@@ -13,6 +13,9 @@ use serde::Serialize;
 /// What a process ends with when a bound was missed, as loadgen does.
 pub(crate) const MISSED: u8 = 99;
 
+/// What a process ends with when no bound was missed and one could not be judged, as loadgen does when it gives no verdict.
+pub(crate) const NOT_JUDGED: u8 = 98;
+
 /// Writes a report where it was asked for: with `-` the JSON goes to standard output, and the table to standard error.
 ///
 /// # Errors

@@ -14,7 +14,8 @@ use crate::shape::{Preset, ShapeFlags};
     name = "bench",
     version,
     after_help = "Exit codes: 0 every bound was kept; 1 something was lost, repeated or could not be measured; 2 the command \
-                  line is wrong; 99 a bound was missed."
+                  line is wrong; 98 no bound was missed, and a latency could not be judged because loadgen was saturated; \
+                  99 a bound was missed."
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]

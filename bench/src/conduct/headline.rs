@@ -14,8 +14,10 @@ pub(crate) struct Headline {
     value: Option<f64>,
     #[serde(flatten)]
     limit: Option<Limit>,
-    /// `null` without a bound.
+    /// `null` without a bound, and where it is not judged.
     kept: Option<bool>,
+    /// Why it is not held against its bound; `null`: it is, or it has none.
+    not_judged: Option<&'static str>,
 }
 
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -28,7 +30,7 @@ enum Limit {
 impl Headline {
     /// A figure that nothing is asked of.
     pub(crate) fn unbounded(what: impl Into<String>, value: Option<f64>) -> Self {
-        Self { what: what.into(), value, limit: None, kept: None }
+        Self { what: what.into(), value, limit: None, kept: None, not_judged: None }
     }
 
     /// A figure that may not be above. One that was not measured does not keep its bound.
@@ -45,12 +47,25 @@ impl Headline {
 
     /// Forgets the bound, where what was measured is not what it is for.
     pub(crate) fn without_bound(self) -> Self {
-        Self { limit: None, kept: None, ..self }
+        Self { limit: None, kept: None, not_judged: None, ..self }
+    }
+
+    /// Shows the figure beside its bound, and does not say whether it was kept, where what was measured is not to be believed.
+    pub(crate) fn not_judged(self, why: &'static str) -> Self {
+        if self.limit.is_none() {
+            return self;
+        }
+        Self { kept: None, not_judged: Some(why), ..self }
     }
 
     /// Whether it has a bound and did not keep it.
     pub(crate) fn is_missed(&self) -> bool {
         self.kept == Some(false)
+    }
+
+    /// Whether it has a bound that it could not be held against.
+    pub(crate) fn is_not_judged(&self) -> bool {
+        self.not_judged.is_some()
     }
 
     /// Returns the figure as people read it.
@@ -61,7 +76,11 @@ impl Headline {
 
     /// Returns the bound, and whether it was kept.
     pub(crate) fn bound(&self) -> String {
-        let mark = if self.is_missed() { '✗' } else { '✓' };
+        let mark = match self.not_judged {
+            Some(why) => format!("not judged ({why})"),
+            None if self.is_missed() => "✗".to_owned(),
+            None => "✓".to_owned(),
+        };
         match self.limit {
             None => String::new(),
             Some(Limit::AtMost(most)) => format!("≤ {most} {mark}"),
@@ -97,11 +116,22 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_to_be_believed_is_neither_kept_nor_missed() {
+        for value in [Some(1.0), Some(9.0), None] {
+            let headline = Headline::at_most("x", value, 2.0).not_judged("it was late");
+            assert!(headline.is_not_judged() && !headline.is_missed(), "{headline}");
+            assert!(headline.to_string().ends_with(" ≤ 2 not judged (it was late)"), "{headline}");
+        }
+        let unbounded = Headline::unbounded("x", Some(9.0)).not_judged("it was late");
+        assert!(!unbounded.is_not_judged(), "{unbounded}");
+    }
+
+    #[test]
     fn its_limit_is_a_field_of_its_json() {
         let json = |headline| serde_json::to_value::<Headline>(headline).expect("it is JSON");
-        let bounded = serde_json::json!({ "what": "x", "value": null, "at_most": 2.0, "kept": false });
+        let bounded = serde_json::json!({ "what": "x", "value": null, "at_most": 2.0, "kept": false, "not_judged": null });
         assert_eq!(json(Headline::at_most("x", None, 2.0)), bounded);
-        let unbounded = serde_json::json!({ "what": "x", "value": 1.0, "kept": null });
+        let unbounded = serde_json::json!({ "what": "x", "value": 1.0, "kept": null, "not_judged": null });
         assert_eq!(json(Headline::unbounded("x", Some(1.0))), unbounded);
     }
 }

@@ -15,7 +15,7 @@ use super::{
     fan_out::FanOut, headline::Headline, idle::Idle, load_report::LoadReport, machine::Machine,
     resume::Resume, table::Table, vary::Vary,
 };
-use crate::telling::MISSED;
+use crate::telling::{MISSED, NOT_JUDGED};
 
 /// Everything that was found.
 #[derive(Debug, Serialize)]
@@ -49,7 +49,9 @@ pub(crate) trait Found: fmt::Display {
 #[serde(rename_all = "snake_case")]
 enum Verdict {
     Kept,
-    /// A bound was.
+    /// No bound was missed, and one could not be judged, because loadgen was saturated.
+    NotJudged,
+    /// A bound was missed.
     Missed,
     /// Something was lost, repeated, out of order or corrupt, or a run was not completed.
     Violated,
@@ -117,6 +119,7 @@ impl Results {
             .context("the results cannot be written")?;
         Ok(match self.verdict {
             Verdict::Kept => ExitCode::SUCCESS,
+            Verdict::NotJudged => ExitCode::from(NOT_JUDGED),
             Verdict::Missed => ExitCode::from(MISSED),
             Verdict::Violated => ExitCode::FAILURE,
         })
@@ -181,6 +184,8 @@ impl Verdict {
             Self::Violated
         } else if headlines.iter().any(Headline::is_missed) {
             Self::Missed
+        } else if headlines.iter().any(Headline::is_not_judged) {
+            Self::NotJudged
         } else {
             Self::Kept
         }
@@ -190,6 +195,7 @@ impl Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::conduct::{fan_out, idle, resume, round, vary};
 
     #[test]
     fn a_file_that_cannot_be_written_is_told_before_anything_is_measured() {
@@ -197,11 +203,11 @@ mod tests {
         let found = Results::new(Some(Path::new("/proc/no/such/folder.json")));
         assert!(found.is_err_and(|error| error.to_string().contains("cannot be written")));
     }
-    use crate::conduct::{fan_out, idle, resume, vary};
 
     fn full() -> Results {
         let mut results = Results::new(None).expect("nothing is written");
-        results.fan_out.push(fan_out::sample());
+        results.fan_out.push(fan_out::sample(round::sample(10.0, 12.0, 9_000)));
+        results.fan_out.push(fan_out::sample(round::saturated(10.0, 12.0, 9_000)));
         results.vary.push(vary::sample());
         results.idle = Some(idle::sample());
         results.resume = Some(resume::sample());
@@ -233,10 +239,19 @@ mod tests {
     #[test]
     fn what_is_wrong_comes_before_a_missed_bound() {
         let missed = [Headline::at_most("x", None, 1.0)];
-        let clean = crate::conduct::round::sample(1.0, 1.0, 1).node;
-        let violated = crate::conduct::round::violated();
+        let clean = round::sample(1.0, 1.0, 1).node;
+        let violated = round::violated();
         assert_eq!(Verdict::of(&[], &[&clean]), Verdict::Kept);
         assert_eq!(Verdict::of(&missed, &[&clean]), Verdict::Missed);
         assert_eq!(Verdict::of(&missed, &[&clean, &violated]), Verdict::Violated);
+    }
+
+    #[test]
+    fn what_could_not_be_judged_is_neither_kept_nor_hides_what_was_missed() {
+        let of = |headlines: &[Headline]| Verdict::of(headlines, &[]);
+        let not_judged = || Headline::at_most("x", Some(9.0), 1.0).not_judged("it was late");
+        assert_eq!(of(&[not_judged()]), Verdict::NotJudged);
+        assert_eq!(of(&[Headline::at_most("y", Some(2.0), 1.0), not_judged()]), Verdict::Missed);
+        assert!(Verdict::Kept < Verdict::NotJudged);
     }
 }

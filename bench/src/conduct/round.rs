@@ -95,3 +95,11 @@ pub(crate) fn violated() -> LoadReport {
     node["verdict"] = "violated".into();
     serde_json::from_value(node).expect("it is as loadgen writes it")
 }
+
+/// A round in which loadgen had not the CPU that it needed.
+#[cfg(test)]
+pub(crate) fn saturated(floor_us: f64, node_us: f64, p99_us: u64) -> Round {
+    let mut round = sample(floor_us, node_us, p99_us);
+    round.node.loadgen.saturated.push("it used 1.95 of its 2 CPUs".to_owned());
+    round
+}
