@@ -35,9 +35,6 @@ use crate::{
     tail::{AssignError, Tail},
 };
 
-/// How long an end is doubted that is before what is known to be there: as long as an election takes.
-pub(crate) const DOUBT: Duration = Duration::from_millis(500);
-
 /// What this node tails, and for whom.
 pub(crate) struct Hub {
     slots: DashMap<(TopicName, PartitionId), Arc<Slot>>,

@@ -2,6 +2,9 @@
 //! to a time.
 //!
 //! rdkafka's calls block, so they run on the runtime's blocking threads, a bounded number at a time.
+//!
+//! Invariant: an end that is before what is known to have been there is not believed at once ([`believed`]): a broker that
+//! leads no more and has not heard of it knows an older one, and what hangs on it is a subscription.
 
 use std::{sync::Arc, time::Duration};
 
@@ -30,6 +33,9 @@ pub(crate) struct Bounds {
     pub(crate) high: Offset,
 }
 
+/// How long an end is doubted that is before what is known to be there: as long as an election takes.
+const DOUBT: Duration = Duration::from_millis(500);
+
 /// Why Kafka did not say an offset.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum OffsetsError {
@@ -39,6 +45,14 @@ pub(crate) enum OffsetsError {
     /// Kafka did not answer. Trying again may help.
     #[error("Kafka did not answer: {0}")]
     Unavailable(String),
+}
+
+impl Bounds {
+    /// What librdkafka calls the watermarks of a partition.
+    pub(crate) fn of(low: i64, high: i64) -> Self {
+        let offset = |offset| Offset::new(offset).unwrap_or(Offset::ZERO);
+        Self { low: offset(low), high: offset(high) }
+    }
 }
 
 impl KafkaOffsets {
@@ -84,8 +98,7 @@ impl KafkaOffsets {
         let topic = topic.clone();
         self.call(move |consumer| {
             let (low, high) = consumer.fetch_watermarks(topic.as_str(), partition.kafka(), Self::TIMEOUT)?;
-            let offset = |offset| Offset::new(offset).unwrap_or(Offset::ZERO);
-            Ok(Bounds { low: offset(low), high: offset(high) })
+            Ok(Bounds::of(low, high))
         })
         .await
     }
@@ -156,6 +169,25 @@ impl KafkaOffsets {
     }
 }
 
+/// Asks where a partition begins and ends, and once more when it should end before `known`, half a second later: `pass` lets
+/// the time pass. A second answer that says the same is to be believed.
+///
+/// # Errors
+///
+/// Those of `ask`. Cancel safe where `ask` is.
+pub(crate) async fn believed<E, Answer: Future<Output = Result<Bounds, E>>, Passed: Future<Output = ()>>(
+    known: Offset,
+    mut ask: impl FnMut() -> Answer,
+    pass: impl FnOnce(Duration) -> Passed,
+) -> Result<Bounds, E> {
+    let bounds = ask().await?;
+    if known <= bounds.high {
+        return Ok(bounds);
+    }
+    pass(DOUBT).await;
+    ask().await
+}
+
 impl From<KafkaError> for OffsetsError {
     fn from(error: KafkaError) -> Self {
         match error.rdkafka_error_code() {
@@ -168,5 +200,44 @@ impl From<KafkaError> for OffsetsError {
             ) => Self::NoLeader,
             _ => Self::Unavailable(error.to_string()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{convert::Infallible, future::ready};
+
+    use futures_executor::block_on;
+
+    use super::*;
+
+    fn offset(offset: i64) -> Offset {
+        Offset::new(offset).expect("an offset")
+    }
+
+    /// Has a broker say one end after the other. Returns which is believed of a partition known up to 7, and after how long.
+    fn believed_of(highs: &[i64]) -> (i64, Duration) {
+        let (mut highs, mut passed) = (highs.iter(), Duration::ZERO);
+        let ask = || {
+            let high = highs.next().expect("it is not asked more often than that");
+            ready(Ok::<_, Infallible>(Bounds::of(0, *high)))
+        };
+        let pass = |doubt| {
+            passed += doubt;
+            ready(())
+        };
+        let Ok(bounds) = block_on(believed(offset(7), ask, pass));
+        assert_eq!(highs.next(), None, "it is asked as often as that");
+        (bounds.high.get(), passed)
+    }
+
+    #[test]
+    fn an_end_that_is_before_what_is_known_is_asked_for_again_after_a_doubt() {
+        assert_eq!(believed_of(&[7]), (7, Duration::ZERO));
+        assert_eq!(believed_of(&[9]), (9, Duration::ZERO));
+        // A leader that was deposed, and its successor.
+        assert_eq!(believed_of(&[5, 8]), (8, DOUBT));
+        // A log that was cut back.
+        assert_eq!(believed_of(&[5, 5]), (5, DOUBT));
     }
 }

@@ -6,11 +6,13 @@
 use std::{
     collections::HashSet,
     convert::Infallible,
+    future::ready,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use bytes::BytesMut;
+use futures_executor::block_on;
 use rdkafka::{
     ClientConfig, Offset as KafkaOffset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer as _},
@@ -28,7 +30,11 @@ use super::{
     CatchUp, Job, Page, PageError,
     reading::{End, Reading},
 };
-use crate::{hub::DOUBT, partition::Partition, record_batch::Record};
+use crate::{
+    kafka_offsets::{Bounds, believed},
+    partition::Partition,
+    record_batch::Record,
+};
 
 /// Reads pages.
 pub(super) struct Reader {
@@ -93,7 +99,7 @@ impl Reader {
     /// as if it were the old one, and its bounds say nothing of the old one's, so the id is asked for after the reading.
     fn confirm(&mut self, job: &Job, found: Result<Page, PageError>) {
         // The reader's thread has nothing else to do meanwhile.
-        let found = match futures_executor::block_on(self.topics.ask(&job.partition.topic)) {
+        let found = match block_on(self.topics.ask(&job.partition.topic)) {
             Ok(topic) if topic.epoch != job.partition.epoch => Err(PageError::Recreated),
             Ok(_) => found,
             // It cannot be told of which topic it is, and is read again. If the topic is gone, its subscriptions are ended
@@ -156,18 +162,35 @@ impl Reader {
     /// Asks where a partition ends that ended before what the window had, and begins to read it once more. Returns whether
     /// that makes sense: a broker that leads no more may know less than the window.
     fn is_proven(&mut self, reading: &mut Reading, job: &Job) -> Result<bool, KafkaError> {
-        let (topic, partition) = (job.partition.topic.as_str(), job.partition.id.kafka());
-        let (_, high) = self.consumer.fetch_watermarks(topic, partition, Self::TIMEOUT)?;
-        let is_proven = reading.prove(Offset::new(high).unwrap_or(Offset::ZERO));
+        let high = self.bounds(job)?.high;
+        let is_proven = reading.prove(high);
         self.at = None;
         if is_proven {
             self.stand_at(&job.partition, job.from)?;
         } else {
-            tracing::warn!(%topic, partition, high, "a broker does not know the end of the log, and is asked again");
+            let Partition { topic, id, .. } = &*job.partition;
+            tracing::warn!(%topic, partition = %id, %high, "a broker does not know the end of the log, and is asked again");
             // Keeps the pace; what it may give out is read again too.
             drop(self.consumer.poll(Self::POLL));
         }
         Ok(is_proven)
+    }
+
+    /// Asks where a partition begins and ends.
+    fn bounds(&self, job: &Job) -> Result<Bounds, KafkaError> {
+        let Partition { topic, id, .. } = &*job.partition;
+        let (low, high) = self.consumer.fetch_watermarks(topic.as_str(), id.kafka(), Self::TIMEOUT)?;
+        Ok(Bounds::of(low, high))
+    }
+
+    /// Polls for so long. What comes is dropped: the consumer does not stand anywhere.
+    fn pass(&self, time: Duration) {
+        let until = Instant::now() + time;
+        while let left = until.saturating_duration_since(Instant::now())
+            && !left.is_zero()
+        {
+            drop(self.consumer.poll(left));
+        }
     }
 
     /// Makes the consumer deliver a partition's record at `offset` next.
@@ -198,17 +221,14 @@ impl Reader {
     fn failed(&self, error: &KafkaError, job: &Job) -> Result<Option<Outcome>, KafkaError> {
         match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
-                let (topic, partition) = (job.partition.topic.as_str(), job.partition.id.kafka());
-                let (mut low, mut high) = self.consumer.fetch_watermarks(topic, partition, Self::TIMEOUT)?;
-                if job.from.get() > high {
-                    // A broker that leads no more and has not heard of it knows an older end. Polling passes the time.
-                    drop(self.consumer.poll(DOUBT));
-                    (low, high) = self.consumer.fetch_watermarks(topic, partition, Self::TIMEOUT)?;
-                }
-                let low = Offset::new(low).unwrap_or(Offset::ZERO);
-                Ok(Some(if job.from < low {
-                    Outcome::Failed(PageError::Expired { low })
-                } else if job.from.get() > high {
+                let pass = |doubt| {
+                    self.pass(doubt);
+                    ready(())
+                };
+                let bounds = block_on(believed(job.from, || ready(self.bounds(job)), pass))?;
+                Ok(Some(if job.from < bounds.low {
+                    Outcome::Failed(PageError::Expired { low: bounds.low })
+                } else if job.from > bounds.high {
                     Outcome::Failed(PageError::Truncated)
                 } else {
                     // The refusal was of an earlier job, and is no answer to this one.

@@ -5,9 +5,13 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use tailcast_proto::push::v1::UnsubscribeReason;
 use tailcast_services::topics::{LookupError, Topics};
+use tokio::time::sleep;
 
-use super::{DOUBT, Hub};
-use crate::{kafka_offsets::OffsetsError, partition::Partition};
+use super::Hub;
+use crate::{
+    kafka_offsets::{OffsetsError, believed},
+    partition::Partition,
+};
 
 /// Why a partition could not be looked after: Kafka has to be asked again.
 #[derive(Debug, thiserror::Error)]
@@ -37,12 +41,7 @@ impl Hub {
         let (topic, id) = (&partition.topic, partition.id);
         // Before Kafka is asked: a partition that grows meanwhile must not look as if it ended before its head.
         let head = partition.head();
-        let mut bounds = self.offsets.bounds(topic, id).await?;
-        if head > bounds.high {
-            // A broker that leads no more and has not heard of it knows an older end.
-            tokio::time::sleep(DOUBT).await;
-            bounds = self.offsets.bounds(topic, id).await?;
-        }
+        let bounds = believed(head, || self.offsets.bounds(topic, id), sleep).await?;
         if head < bounds.low || head > bounds.high {
             // The bounds may be those of a topic that was created since, under the same name: a log that seems cut back is
             // most often that.

@@ -9,6 +9,7 @@ use tailcast_proto::{
     push::v1::{self, ErrorCode, Outcome, UnsubscribeReason},
 };
 use tailcast_services::topics::{Topic, Topics};
+use tokio::time::sleep;
 
 use self::checks::{check_epoch, check_partitions, last_values, not_found};
 use super::command::{Refusal, Request, Start};
@@ -16,8 +17,8 @@ use crate::{
     catch_up::CatchUp,
     channel_log::NodeChannel,
     cursor::StartAt,
-    hub::{DOUBT, Hub, Lease, LeaseError},
-    kafka_offsets::OffsetsError,
+    hub::{Hub, Lease, LeaseError},
+    kafka_offsets::{OffsetsError, believed},
 };
 
 /// Finds where subscriptions start.
@@ -228,12 +229,8 @@ impl Starter {
     async fn resume(&self, lease: Lease, next: Offset) -> Result<PartitionStart, Obstacle> {
         let partition = &lease.partition;
         if next > partition.head() {
-            let mut high = self.hub.bounds(&lease, true).await?.high;
-            if next > high {
-                // What one broker says may be outdated, and a person would have to decide on it.
-                tokio::time::sleep(DOUBT).await;
-                high = self.hub.bounds(&lease, true).await?.high;
-            }
+            // A person would have to decide on a position that is refused.
+            let high = believed(next, || self.hub.bounds(&lease, true), sleep).await?.high;
             if next > high {
                 let id = partition.id;
                 let detail = format!("offset {next} of partition {id} is beyond its end, which is {high}");
