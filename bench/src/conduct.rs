@@ -35,10 +35,7 @@ mod results;
 
 mod machine;
 
-use std::{
-    io::{self, Write as _},
-    process::ExitCode,
-};
+use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum as _;
@@ -52,30 +49,32 @@ use self::{
     results::Results,
     stage::Stage,
 };
-use crate::shape::Preset;
+use crate::{
+    program::{self, Program},
+    shape::Preset,
+};
 
 /// Does what the command line says.
 #[must_use]
 pub fn main() -> ExitCode {
-    match run(&Cli::read()) {
-        Ok(code) => code,
-        Err(error) => {
-            // Nobody is left to tell when standard error is gone.
-            let _ = writeln!(io::stderr(), "bench: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    program::main::<Cli>()
 }
 
-fn run(cli: &Cli) -> Result<ExitCode> {
-    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        // What is dropped with the measurement that is not finished are its children, and they end.
-        tokio::select! {
-            ended = interrupted() => bail!("interrupted by {}", ended?),
-            results = measure(cli) => results?.conclude(),
-        }
-    })
+impl Program for Cli {
+    fn check(&self) -> Result<(), String> {
+        self.check_values()
+    }
+
+    fn run(&self) -> Result<ExitCode> {
+        let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            // What is dropped with the measurement that is not finished are its children, and they end.
+            tokio::select! {
+                ended = interrupted() => bail!("interrupted by {}", ended?),
+                results = measure(self) => results?.conclude(),
+            }
+        })
+    }
 }
 
 /// Waits for a signal that ends this process, and returns its name.

@@ -19,32 +19,34 @@ mod produce;
 
 mod report;
 
-use std::{
-    io::{self, Write as _},
-    process::ExitCode,
-};
+use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::Parser as _;
 
 use self::cli::{Cli, Role};
 pub(crate) use self::report::Report;
+use crate::{
+    program::{self, Program},
+    telling,
+};
 
 /// Does what the command line says.
 pub fn main() -> ExitCode {
-    let cli = Cli::read();
-    let outcome = match &cli.role {
-        None => measure(&cli),
-        Some(Role::Receive(receive)) => receive::run(receive),
-        Some(Role::Produce(produce)) => produce::run(produce),
-    };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // Nobody is left to tell when standard error is gone.
-            let _ = writeln!(io::stderr(), "floor: {error:#}");
-            ExitCode::FAILURE
+    program::main::<Cli>()
+}
+
+impl Program for Cli {
+    fn check(&self) -> Result<(), String> {
+        self.check_values()
+    }
+
+    fn run(&self) -> Result<ExitCode> {
+        match &self.role {
+            None => measure(self)?,
+            Some(Role::Receive(receive)) => receive::run(receive)?,
+            Some(Role::Produce(produce)) => produce::run(produce)?,
         }
+        Ok(ExitCode::SUCCESS)
     }
 }
 
@@ -55,17 +57,5 @@ fn measure(cli: &Cli) -> Result<()> {
     let consumer =
         cli.kafka.as_ref().map(|kafka| consume::measure(&shape, cli.time, kafka, cli.topic.as_deref()));
     let report = Report::new(cli, &sends, consumer.transpose()?.as_ref());
-    report.tell(cli.json.as_deref())
-}
-
-impl Cli {
-    /// Reads the command line; ends the process with 2 when it is wrong.
-    fn read() -> Self {
-        let cli = Self::parse();
-        if let Err(wrong) = cli.check() {
-            use clap::{CommandFactory as _, error::ErrorKind};
-            Self::command().error(ErrorKind::ValueValidation, wrong).exit();
-        }
-        cli
-    }
+    telling::tell(&report, cli.json.as_deref())
 }

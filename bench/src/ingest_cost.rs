@@ -20,36 +20,31 @@ mod rounds;
 
 mod report;
 
-use std::{
-    io::{self, Write as _},
-    process::ExitCode,
-};
+use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::Parser as _;
 
 use self::{
     cli::{Cli, Role},
     report::Report,
 };
-use crate::telling::{MISSED, tell};
+use crate::{
+    program::{self, Program},
+    telling,
+};
 
 /// Does what the command line says.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let outcome = match &cli.role {
-        None => measure(&cli),
-        Some(Role::Publish(publish)) => publish::run(publish).map(|()| ExitCode::SUCCESS),
-    };
-    outcome.unwrap_or_else(|error| {
-        // Nobody is left to tell when standard error is gone.
-        let _ = writeln!(io::stderr(), "ingest-cost: {error:#}");
-        ExitCode::FAILURE
-    })
+    program::main::<Cli>()
 }
 
-fn measure(cli: &Cli) -> Result<ExitCode> {
-    let report = Report::new(cli, &rounds::measure(cli)?);
-    tell(&report, cli.json.as_deref())?;
-    Ok(if report.is_kept() { ExitCode::SUCCESS } else { MISSED.into() })
+impl Program for Cli {
+    fn run(&self) -> Result<ExitCode> {
+        if let Some(Role::Publish(publish)) = &self.role {
+            return publish::run(publish).map(|()| ExitCode::SUCCESS);
+        }
+        let report = Report::new(self, &rounds::measure(self)?);
+        telling::tell(&report, self.json.as_deref())?;
+        Ok(telling::code(report.is_kept()))
+    }
 }

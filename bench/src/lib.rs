@@ -12,6 +12,8 @@ pub mod ingest_cost;
 #[cfg(feature = "feed-rate")]
 pub mod feed_rate;
 
+mod program;
+
 mod shape;
 
 mod schedule;

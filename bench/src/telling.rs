@@ -5,6 +5,7 @@ use std::{
     fs,
     io::{self, Write as _},
     path::Path,
+    process::ExitCode,
 };
 
 use anyhow::{Context as _, Result};
@@ -31,4 +32,9 @@ pub(crate) fn tell(report: &(impl Serialize + Display), json: Option<&Path>) -> 
     json.map_or(Ok(()), |path| {
         fs::write(path, text + "\n").with_context(|| format!("{} cannot be written", path.display()))
     })
+}
+
+/// Returns how a process ends whose bounds were all kept, or not.
+pub(crate) fn code(kept: bool) -> ExitCode {
+    if kept { ExitCode::SUCCESS } else { MISSED.into() }
 }

@@ -141,18 +141,8 @@ impl Default for Resume {
 }
 
 impl Cli {
-    /// Reads the command line; ends the process with 2 when it is wrong.
-    pub(crate) fn read() -> Self {
-        let cli = Self::parse();
-        if let Err(wrong) = cli.check() {
-            use clap::{CommandFactory as _, error::ErrorKind};
-            Self::command().error(ErrorKind::ValueValidation, wrong).exit();
-        }
-        cli
-    }
-
     /// Says what is wrong with values that are each right.
-    fn check(&self) -> Result<(), String> {
+    pub(crate) fn check_values(&self) -> Result<(), String> {
         if self.pace.duration < Duration::from_secs(1) {
             return Err("--duration is at least 1s: the kernel tells CPU time in steps of 10 ms".into());
         }

@@ -89,7 +89,7 @@ impl Cli {
     }
 
     /// Says what is wrong with values that are each right.
-    pub(crate) fn check(&self) -> Result<(), String> {
+    pub(crate) fn check_values(&self) -> Result<(), String> {
         if self.time.duration < Duration::from_secs(1) {
             return Err("--duration is at least 1s: the kernel tells CPU time in steps of 10 ms".into());
         }
@@ -107,7 +107,7 @@ mod tests {
     fn check(arguments: &str, expected: &str) {
         let all = ["floor"].into_iter().chain(arguments.split_whitespace());
         let found = match Cli::try_parse_from(all) {
-            Ok(cli) => cli.check().err().unwrap_or_else(|| format!("{:?}", cli.shape())),
+            Ok(cli) => cli.check_values().err().unwrap_or_else(|| format!("{:?}", cli.shape())),
             Err(error) => error.to_string(),
         };
         assert!(found.contains(expected), "{arguments}: expected {expected:?}, found {found:?}");

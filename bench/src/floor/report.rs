@@ -1,13 +1,7 @@
 //! What was measured, for people and as JSON.
 
-use std::{
-    fmt, fs,
-    io::{self, Write as _},
-    path::Path,
-    time::Duration,
-};
+use std::{fmt, time::Duration};
 
-use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
 use super::{cli::Cli, consume::Consumed, sends::Sends};
@@ -72,23 +66,6 @@ impl Report {
             cpu_us_per_delivery: both,
         }
     }
-
-    /// Writes the results where they were asked for.
-    ///
-    /// # Errors
-    ///
-    /// When they cannot be written.
-    pub(crate) fn tell(&self, json: Option<&Path>) -> Result<()> {
-        let text = serde_json::to_string_pretty(self).context("figures are JSON")?;
-        if json == Some(Path::new("-")) {
-            writeln!(io::stderr(), "{self}")?;
-            return writeln!(io::stdout(), "{text}").context("the results cannot be written");
-        }
-        writeln!(io::stdout(), "{self}").context("the results cannot be written")?;
-        json.map_or(Ok(()), |path| {
-            fs::write(path, text + "\n").with_context(|| format!("{} cannot be written", path.display()))
-        })
-    }
 }
 
 impl SendFigures {
@@ -148,7 +125,7 @@ impl fmt::Display for Report {
             writeln!(f, "          the rate was not reached: compare deliveries per CPU-second")?;
         }
         let Some(consumer) = &self.consumer else {
-            return write!(f, "consumer  not measured (--kafka)");
+            return writeln!(f, "consumer  not measured (--kafka)");
         };
         writeln!(
             f,
@@ -158,7 +135,7 @@ impl fmt::Display for Report {
             figure(consumer.cpu_us_per_record, 2),
             figure(consumer.cpu_us_per_delivery, 3),
         )?;
-        write!(f, "floor     CPU {} µs per delivery", figure(self.cpu_us_per_delivery, 2))
+        writeln!(f, "floor     CPU {} µs per delivery", figure(self.cpu_us_per_delivery, 2))
     }
 }
 
@@ -194,7 +171,7 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("CPU 40.00 µs per record, 20.000 µs per delivery"), "{text}");
-        assert!(text.ends_with("floor     CPU 30.00 µs per delivery"), "{text}");
+        assert!(text.ends_with("floor     CPU 30.00 µs per delivery\n"), "{text}");
         assert!(!text.contains("not reached"), "{text}");
     }
 
