@@ -249,12 +249,17 @@ impl World {
         assert!(!self.cursor.is_catching_up());
     }
 
-    /// What the subscription is about, but for what it was told is lost.
-    fn expected(&self) -> impl Iterator<Item = (i64, &'static str)> {
+    /// What the subscription is about.
+    fn own(&self) -> impl Iterator<Item = (i64, &'static str)> {
         let own = |(at, key): &&(i64, &'static str)| {
             *at >= self.start && self.channel.matches(Some(key.as_bytes()))
         };
-        self.kafka.records.iter().filter(own).copied().filter(|(at, _)| !self.outcome.is_lost(*at))
+        self.kafka.records.iter().filter(own).copied()
+    }
+
+    /// What the subscription is about, but for what it was told is lost.
+    fn expected(&self) -> impl Iterator<Item = (i64, &'static str)> {
+        self.own().filter(|(at, _)| !self.outcome.is_lost(*at))
     }
 }
 
@@ -292,9 +297,10 @@ proptest! {
 
         let (outcome, expected) = (&world.outcome, world.expected().collect::<Vec<_>>());
         assert!(outcome.delivered.is_sorted_by(|one, next| one < next), "{:?}", outcome.delivered);
-        let latest: BTreeMap<_, _> = expected.iter().map(|(at, key)| (*key, *at)).collect();
+        let latest: BTreeMap<_, _> = world.own().map(|(at, key)| (key, at)).collect();
         for (key, at) in latest {
-            assert!(outcome.delivered.contains(&at), "{key}@{at} is not in {:?}", outcome.delivered);
+            let is_told = outcome.delivered.contains(&at) || outcome.is_lost(at);
+            assert!(is_told, "{key}@{at} is neither in {:?} nor in {:?}", outcome.delivered, outcome.lost);
         }
         // Range by range: what was not handed out was counted, and nothing else was.
         for range in &outcome.conflated {
@@ -328,6 +334,21 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn what_was_left_out_for_a_record_that_retention_took_is_counted_and_the_other_one_lost() {
+    // The model above wanted the latest of what was not lost, and failed by chance: record 1 was left out for record 2, and
+    // both were gone from the window and from Kafka when 2 was next.
+    let mut world = World::new(Vec::new(), |_| 0, ("t/*", Mode::Conflated { interval: None }));
+    world.step(Step::Append(vec![(1, "b"), (1, "a"), (1, "a")]));
+    world.step(Step::Gather { budget: 1, is_behind: false });
+    world.step(Step::Evict);
+    world.step(Step::Expire(3));
+    world.settle();
+    assert_eq!(world.outcome.delivered, [0]);
+    assert_eq!(world.outcome.conflated, [Conflated { first: offset(0), next: offset(2), records: 1 }]);
+    assert_eq!(world.outcome.lost, [Lost { first: offset(2), next: offset(3) }]);
 }
 
 #[test]
