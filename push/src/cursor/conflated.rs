@@ -103,54 +103,64 @@ impl Cursor {
             self.has_caught_up();
             return Gathered::default();
         }
-        match self.survey_log(until) {
+        let mut behind = self.take_behind();
+        let gathered = self.gather_surveyed(&mut behind, (head, until), turn, out);
+        if gathered.as_ref().is_some_and(|gathered| gathered.then == Then::Rest) {
+            self.has_caught_up();
+        } else {
+            self.is_behind(behind);
+        }
+        // Which page it is depends on what is known.
+        gathered.unwrap_or_else(|| self.ask())
+    }
+
+    /// Surveys what is before `until`, and hands out what is the latest of it; `None` when that takes a page.
+    fn gather_surveyed(
+        &mut self,
+        behind: &mut Behind,
+        (head, until): (Offset, Offset),
+        turn: Turn,
+        out: &mut Vec<Bytes>,
+    ) -> Option<Gathered> {
+        match self.survey_log(behind, until) {
             Found::All => {}
-            Found::Part => return Gathered { then: Then::More, ..Gathered::default() },
-            Found::Gone => return self.ask(),
+            Found::Part => return Some(Gathered { then: Then::More, ..Gathered::default() }),
+            Found::Gone => return None,
         }
         let from = self.next;
-        let (read, found) = self.read_latest(until, turn.budget, out);
+        let (read, found) = self.read_latest(behind, until, turn.budget, out);
         self.next = match found {
             Found::All if !read.is_full => read.next.max(until),
             Found::All | Found::Part | Found::Gone => read.next,
         };
         self.reached(read.deliveries > 0, turn.now);
         let then = match found {
-            Found::Gone if read.deliveries == 0 && read.skipped == 0 => return self.ask(),
+            Found::Gone if read.deliveries == 0 && read.skipped == 0 => return None,
             // A round that began earlier ends before the head, and the next one may have to wait.
             _ if self.next < head => Then::More,
             _ => Then::Rest,
         };
-        if then == Then::Rest {
-            self.has_caught_up();
-        }
         let conflated = Conflated { first: from, next: self.next, records: read.skipped };
-        Gathered {
+        Some(Gathered {
             deliveries: read.deliveries,
             timestamp_ms: read.timestamp_ms,
             conflated: (read.skipped > 0).then_some(conflated),
             then,
-        }
+        })
     }
 
     /// Finds out which records before `until` are the latest, as far as the log has them.
-    fn survey_log(&mut self, until: Offset) -> Found {
+    fn survey_log(&self, behind: &mut Behind, until: Offset) -> Found {
+        behind.is_surveying = false;
+        behind.at = behind.at.max(self.next);
         for _ in 0..ROUNDS_MAX {
-            let at = {
-                let next = self.next;
-                let Some(behind) = self.behind() else { return Found::All };
-                behind.is_surveying = false;
-                behind.at = behind.at.max(next);
-                behind.at = behind.survey.read().skip(behind.at).max(behind.at);
-                behind.at
-            };
-            if at >= until {
+            // Another cursor may have been here since.
+            behind.at = behind.survey.read().skip(behind.at).max(behind.at);
+            if behind.at >= until {
                 return Found::All;
             }
-            let Some(chunks) = self.unread(at) else {
-                if let Some(behind) = self.behind() {
-                    behind.is_surveying = true;
-                }
+            let Some(chunks) = self.unread(behind.at) else {
+                behind.is_surveying = true;
                 return Found::Gone;
             };
             // Fewer than asked for are all that there are.
@@ -158,10 +168,10 @@ impl Cursor {
                 Some(last) if chunks.len() == CHUNKS_AT_ONCE => last.last_offset().next().min(until),
                 Some(_) | None => until,
             };
-            let Some(behind) = self.behind() else { return Found::All };
             let mut survey = behind.survey.write();
             for chunk in &chunks {
-                chunk.between(at, to).for_each(|number| survey.note(chunk.key(number), chunk.offset(number)));
+                let numbers = chunk.between(behind.at, to);
+                numbers.for_each(|number| survey.note(chunk.key(number), chunk.offset(number)));
             }
             survey.cover(behind.from, to);
             drop(survey);
@@ -171,13 +181,18 @@ impl Cursor {
     }
 
     /// Hands out what is the latest before `until`, as far as the log has it and the budget goes.
-    fn read_latest(&mut self, until: Offset, budget: usize, out: &mut Vec<Bytes>) -> (LatestRead, Found) {
+    fn read_latest(
+        &self,
+        behind: &Behind,
+        until: Offset,
+        budget: usize,
+        out: &mut Vec<Bytes>,
+    ) -> (LatestRead, Found) {
         let (mut left, parts) = (budget, out.len());
         let mut read =
             LatestRead { deliveries: 0, skipped: 0, next: self.next, is_full: false, timestamp_ms: None };
         for _ in 0..ROUNDS_MAX {
             let Some(chunks) = self.unread(read.next) else { return (read, Found::Gone) };
-            let Some(behind) = self.behind() else { return (read, Found::All) };
             let survey = behind.survey.read();
             let mut reader = LatestReader::new(&survey, (read.next, until), left, out).after(read);
             let has_room = chunks.iter().all(|chunk| reader.take(chunk));
@@ -205,15 +220,25 @@ impl Cursor {
         }
     }
 
-    /// Returns what is known of what waits; begins to look where the cursor is.
-    fn behind(&mut self) -> Option<&mut Behind> {
-        let CursorMode::Conflated { behind, .. } = &mut self.mode else { return None };
-        Some(behind.get_or_insert_with(|| Behind {
+    /// Takes out what is known of what waits; begins to look where the cursor is.
+    fn take_behind(&mut self) -> Behind {
+        let known = match &mut self.mode {
+            CursorMode::Conflated { behind, .. } => behind.take(),
+            CursorMode::Lossless => None,
+        };
+        known.unwrap_or_else(|| Behind {
             survey: self.log.survey(self.lease.partition.survey_keys()),
             from: self.next,
             at: self.next,
             is_surveying: false,
-        }))
+        })
+    }
+
+    /// Keeps what is known of what waits for the next turn.
+    fn is_behind(&mut self, known: Behind) {
+        if let CursorMode::Conflated { behind, .. } = &mut self.mode {
+            *behind = Some(known);
+        }
     }
 
     /// Notes which records of a page are the latest, if that is what the page was asked for. Returns whether it was.
