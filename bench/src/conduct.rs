@@ -50,9 +50,13 @@ use self::{
     stage::Stage,
 };
 use crate::{
+    process,
     program::{self, Program},
     shape::Preset,
 };
+
+/// What a node, loadgen or the floor has open besides connections.
+const FILES_OTHERWISE: u64 = 200;
 
 /// Does what the command line says.
 #[must_use]
@@ -62,7 +66,14 @@ pub fn main() -> ExitCode {
 
 impl Program for Cli {
     fn check(&self) -> Result<(), String> {
-        self.check_values()
+        let loads = self.loads()?;
+        let connections = loads.iter().map(|load| load.connections).max().unwrap_or_default();
+        process::check_files(connections, FILES_OTHERWISE)?;
+        Stage::new(self).and_then(|stage| stage.check_settings()).map_err(|error| format!("{error:#}"))
+    }
+
+    fn only_checks(&self) -> bool {
+        self.check
     }
 
     fn run(&self) -> Result<ExitCode> {

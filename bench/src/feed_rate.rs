@@ -34,6 +34,15 @@ pub fn main() -> ExitCode {
 }
 
 impl Program for Cli {
+    fn check(&self) -> Result<(), String> {
+        // Its values do not depend on each other.
+        Ok(())
+    }
+
+    fn only_checks(&self) -> bool {
+        self.check
+    }
+
     fn run(&self) -> Result<ExitCode> {
         if let Some(Role::Read(read)) = &self.role {
             return read::run(read).map(|()| ExitCode::SUCCESS);

@@ -26,9 +26,13 @@ use anyhow::Result;
 use self::cli::{Cli, Role};
 pub(crate) use self::report::Report;
 use crate::{
+    process,
     program::{self, Program},
     telling,
 };
+
+/// What each of the two processes has open besides connections.
+const FILES_OTHERWISE: u64 = 64;
 
 /// Does what the command line says.
 pub fn main() -> ExitCode {
@@ -37,7 +41,16 @@ pub fn main() -> ExitCode {
 
 impl Program for Cli {
     fn check(&self) -> Result<(), String> {
-        self.check_values()
+        self.check_values()?;
+        if self.role.is_none() {
+            process::check_files(self.shape().connections, FILES_OTHERWISE)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn only_checks(&self) -> bool {
+        self.check
     }
 
     fn run(&self) -> Result<ExitCode> {

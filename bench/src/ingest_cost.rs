@@ -39,6 +39,17 @@ pub fn main() -> ExitCode {
 }
 
 impl Program for Cli {
+    fn check(&self) -> Result<(), String> {
+        match self.role {
+            None => node::check(self).map_err(|error| format!("{error:#}")),
+            Some(_) => Ok(()),
+        }
+    }
+
+    fn only_checks(&self) -> bool {
+        self.check
+    }
+
     fn run(&self) -> Result<ExitCode> {
         if let Some(Role::Publish(publish)) = &self.role {
             return publish::run(publish).map(|()| ExitCode::SUCCESS);

@@ -2,13 +2,10 @@
 
 use std::{fs, time::Duration};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 
 /// What one unit of time in /proc/PID/stat is: Linux shows user space 100 ticks per second on every architecture.
 const TICK: Duration = Duration::from_millis(10);
-
-/// What a process has open besides connections.
-const FILES_OTHERWISE: u64 = 64;
 
 /// Returns the CPU time that this process has used, user and system, all threads, without its children. Read as loadgen
 /// reads that of a node, so that the two can be divided.
@@ -23,15 +20,16 @@ pub(crate) fn cpu_of(pid: &str) -> Result<Duration> {
     Ok(TICK * ticks(&text).with_context(|| format!("{path} is not as expected"))?)
 }
 
-/// Says whether so many connections can be open, before the first one is.
-pub(crate) fn check_files(connections: u32) -> Result<()> {
-    let Some(files_max) = files_max()? else { return Ok(()) };
-    let needed = u64::from(connections) + FILES_OTHERWISE;
-    ensure!(
-        files_max >= needed,
-        "{connections} connections need {needed} open files, and {files_max} are allowed"
-    );
-    Ok(())
+/// Says whether so many connections can be open in one process, which has `otherwise` files open besides.
+pub(crate) fn check_files(connections: u32, otherwise: u64) -> Result<(), String> {
+    let files_max = files_max().map_err(|error| format!("{error:#}"))?;
+    let needed = u64::from(connections) + otherwise;
+    match files_max {
+        Some(files_max) if files_max < needed => Err(format!(
+            "{connections} connections need {needed} open files in one process, and {files_max} are allowed: ulimit -n {needed}"
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// Returns how many files this process, and those that it starts, may have open; `None` where there is no limit.
@@ -68,11 +66,12 @@ mod tests {
     fn more_connections_than_files_are_refused_with_both_numbers() {
         assert_eq!(soft_limit("Max open files            1024                 4096 files\n"), Some(1024));
         assert_eq!(soft_limit("Max open files            unlimited            unlimited files\n"), None);
-        check_files(1).expect("one more file can be opened");
+        check_files(1, 1).expect("one more file can be opened");
         let limited = files_max().expect("this process runs").is_some();
         if limited {
-            let error = check_files(u32::MAX).expect_err("nobody may open so many");
-            assert!(error.to_string().contains("4294967295 connections need"), "{error}");
+            let error = check_files(u32::MAX, 5).expect_err("nobody may open so many");
+            assert!(error.contains("4294967295 connections need 4294967300 open files"), "{error}");
+            assert!(error.ends_with("ulimit -n 4294967300"), "{error}");
         }
     }
 }

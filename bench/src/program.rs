@@ -11,14 +11,15 @@ use clap::{Parser, error::ErrorKind};
 
 /// A program, as its command line asks for it.
 pub(crate) trait Program: Parser {
-    /// Says what is wrong with values that are each right.
+    /// Says why this cannot be measured: values that do not go together, or a machine that does not allow it. Starts nothing.
     ///
     /// # Errors
     ///
-    /// When there is something, with what would be right.
-    fn check(&self) -> Result<(), String> {
-        Ok(())
-    }
+    /// When it cannot, with what could.
+    fn check(&self) -> Result<(), String>;
+
+    /// Whether that is all that is asked for.
+    fn only_checks(&self) -> bool;
 
     /// Measures, and returns how to end; or does what a companion process is to do.
     ///
@@ -28,11 +29,14 @@ pub(crate) trait Program: Parser {
     fn run(&self) -> Result<ExitCode>;
 }
 
-/// Runs a program. Ends the process with 2 when the command line is wrong.
+/// Runs a program. Ends the process with 2 when it cannot be measured what the command line asks for.
 pub(crate) fn main<P: Program>() -> ExitCode {
     let program = P::parse();
     if let Err(wrong) = program.check() {
         P::command().error(ErrorKind::ValueValidation, wrong).exit();
+    }
+    if program.only_checks() {
+        return ExitCode::SUCCESS;
     }
     program.run().unwrap_or_else(|error| {
         // Nobody is left to tell when standard error is gone.

@@ -2,10 +2,14 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum as _};
 
-use super::vary::{self, Axis};
-use crate::shape::{Preset, ShapeFlags};
+use super::{
+    load::Load,
+    resume::PAYLOAD,
+    vary::{self, Axis},
+};
+use crate::shape::{Preset, Shape, ShapeFlags};
 
 /// Measures a push node beside what it cannot do without, each within one run: starts `tailcast`, `loadgen` and `floor`, which
 /// are taken from where this program is, and says the ratios.
@@ -26,7 +30,7 @@ pub(crate) struct Cli {
     pub(crate) kafka: String,
 
     /// Set a key of the node's configuration, as `tailcast push --set`; may be given several times.
-    #[arg(long, global = true, value_name = "KEY=VALUE")]
+    #[arg(long, global = true, value_name = "KEY=VALUE", value_parser = key_and_value)]
     pub(crate) set: Vec<String>,
 
     /// Write the results as JSON (bench/schema.json) to a file, anew after each benchmark.
@@ -35,6 +39,10 @@ pub(crate) struct Cli {
 
     #[command(flatten)]
     pub(crate) pace: Pace,
+
+    /// Say whether this can be measured here, and end.
+    #[arg(long, global = true)]
+    pub(crate) check: bool,
 }
 
 /// How often and how long.
@@ -140,16 +148,92 @@ impl Default for Resume {
     }
 }
 
+impl Resume {
+    /// Returns what everybody listens to.
+    pub(super) fn shape(&self) -> Shape {
+        let Self { connections, keys, rate, .. } = *self;
+        Shape { connections, keys, rate, payload: PAYLOAD }
+    }
+}
+
 impl Cli {
-    /// Says what is wrong with values that are each right.
-    pub(crate) fn check_values(&self) -> Result<(), String> {
+    /// Returns every load that is made.
+    ///
+    /// # Errors
+    ///
+    /// When a value is wrong beside the others, with what would be right.
+    pub(super) fn loads(&self) -> Result<Vec<Load>, String> {
         if self.pace.duration < Duration::from_secs(1) {
             return Err("--duration is at least 1s: the kernel tells CPU time in steps of 10 ms".into());
         }
         match &self.benchmark {
-            Benchmark::FanOut(FanOut { shape }) | Benchmark::Idle(Idle { shape }) => shape.shape().check(),
-            Benchmark::Vary(vary) => vary::cases(vary, self.pace).map(|_| ()),
-            Benchmark::Resume(_) | Benchmark::All => Ok(()),
+            Benchmark::FanOut(FanOut { shape }) | Benchmark::Idle(Idle { shape }) => {
+                shape.shape().check()?;
+                self.load(&shape.shape())
+            }
+            Benchmark::Vary(asked) => self.cases(asked),
+            Benchmark::Resume(asked) => self.load(&asked.shape()),
+            Benchmark::All => {
+                let shapes = Preset::value_variants().iter().map(|preset| preset.shape());
+                let shapes = shapes.chain([Resume::default().shape()]).map(|shape| self.load(&shape));
+                let axes = Axis::value_variants().iter().map(|&axis| self.cases(&axis.into()));
+                shapes.chain(axes).collect::<Result<Vec<_>, _>>().map(|all| all.concat())
+            }
         }
+    }
+
+    fn load(&self, shape: &Shape) -> Result<Vec<Load>, String> {
+        let load = Load::of(shape, self.pace);
+        load.check().map(|()| vec![load])
+    }
+
+    fn cases(&self, asked: &Vary) -> Result<Vec<Load>, String> {
+        Ok(vary::cases(asked, self.pace)?.into_iter().map(|case| case.load).collect())
+    }
+}
+
+/// Whether such a key exists, the node says.
+fn key_and_value(text: &str) -> Result<String, String> {
+    match text.split_once('=') {
+        Some((key, _)) if !key.is_empty() => Ok(text.to_owned()),
+        _ => Err("what is set is written KEY=VALUE, for example push.fan_out.pause_max=20ms".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(arguments: &str, expected: &str) {
+        let all = ["bench"].into_iter().chain(arguments.split_whitespace());
+        let found = match Cli::try_parse_from(all) {
+            Ok(cli) => cli.loads().err().unwrap_or_else(|| "fine".to_owned()),
+            Err(error) => error.to_string(),
+        };
+        assert!(found.contains(expected), "{arguments}: expected {expected:?}, found {found:?}");
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    // These were found out by loadgen and the node, when Kafka ran and the floor had been measured.
+    #[test]
+    fn what_a_program_would_not_take_is_refused_before_it_is_started() {
+        check("fan-out --payload 35", "35 bytes is too small: what is verified needs 36");
+        check("idle --payload 35", "needs 36");
+        check("vary --by payload --values 16,64", "--by payload 16: a value of 16 bytes is too small");
+        check("fan-out --connections 300000", "more than the 200000");
+        check("vary --by subscriptions --values 1,1001", "more than the 1000");
+        check("idle --keys 7", "a multiple of the 7 keys");
+        check("fan-out --set nonsense", "KEY=VALUE");
+        check("fan-out --set =5", "KEY=VALUE");
+        check("fan-out --duration 900ms", "at least 1s");
+        check("fan-out --payload 36 --set push.fan_out.pause_max=20ms", "fine");
+        check("all", "fine");
     }
 }

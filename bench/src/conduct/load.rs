@@ -7,13 +7,15 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use super::{cli::Pace, node::Node, stage::Stage};
-use crate::{process, shape::Shape};
+use crate::shape::Shape;
 
 /// As many as `floor` has.
 const PARTITIONS: u16 = 12;
 
-/// What loadgen has open besides connections.
-const FILES_OTHERWISE: u64 = 200;
+/// The smallest value that loadgen's stamp fits into, the most connections it takes, and the most channels of each.
+const PAYLOAD_MIN: u32 = 36;
+const CONNECTIONS_MAX: u32 = 200_000;
+const CHANNELS_MAX: u32 = 1_000;
 
 /// How many connections are opened in a second, unless opening is what is measured.
 const CONNECT_RATE: u32 = 2_000;
@@ -85,6 +87,31 @@ impl Load {
         }
     }
 
+    /// Says why loadgen would not take it.
+    ///
+    /// # Errors
+    ///
+    /// When it would not, with what it takes.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let Self { connections, channels_per_connection, payload, .. } = *self;
+        if payload < PAYLOAD_MIN {
+            return Err(format!(
+                "a value of {payload} bytes is too small: what is verified needs {PAYLOAD_MIN}"
+            ));
+        }
+        if connections > CONNECTIONS_MAX {
+            return Err(format!(
+                "{connections} connections are more than the {CONNECTIONS_MAX} that loadgen has"
+            ));
+        }
+        if channels_per_connection > CHANNELS_MAX {
+            return Err(format!(
+                "{channels_per_connection} channels of a connection are more than the {CHANNELS_MAX} that loadgen has"
+            ));
+        }
+        Ok(())
+    }
+
     /// Returns the flags that make this load on a node.
     pub(super) fn flags(
         &self,
@@ -112,7 +139,6 @@ impl Load {
             ("--payload", self.payload.to_string()),
             ("--subprotocol", format.to_owned()),
             ("--connect-rate", self.connect_rate.to_string()),
-            ("--processes", processes(self.connections, process::files_max()?).to_string()),
             ("--warmup", duration(self.pace.warmup)),
             ("--duration", duration(self.pace.duration)),
             ("--json", "-".to_owned()),
@@ -134,20 +160,20 @@ impl Load {
     }
 }
 
-/// Returns how many processes hold so many connections, each with an open file.
-fn processes(connections: u32, files_max: Option<u64>) -> u64 {
-    let each = files_max.unwrap_or(u64::MAX).saturating_sub(FILES_OTHERWISE).max(1);
-    u64::from(connections).div_ceil(each).max(1)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn more_connections_than_a_process_may_open_are_held_by_several() {
-        assert_eq!(processes(12_000, Some(20_000)), 1);
-        assert_eq!(processes(19_900, Some(20_000)), 2);
-        assert_eq!(processes(50_000, None), 1);
+    fn what_loadgen_takes_is_what_its_sources_say() {
+        let payload = include_str!("../../../loadgen/src/payload.rs");
+        assert!(payload.contains(&format!("const BYTES_MIN: usize = {PAYLOAD_MIN};")));
+        let readers = include_str!("../../../loadgen/src/cli/readers.rs");
+        let flag = |line: &str| readers.split_once(line).expect("loadgen has the flag").0.lines().last();
+        let connections = flag("    pub(crate) connections: u32").expect("there is a line before");
+        assert!(connections.contains("range(1..=200_000)"), "{connections}");
+        let channels = flag("    pub(crate) channels_per_connection: u32").expect("there is a line before");
+        assert!(channels.contains("range(1..=1000)"), "{channels}");
+        assert_eq!((CONNECTIONS_MAX, CHANNELS_MAX), (200_000, 1_000));
     }
 }

@@ -31,7 +31,7 @@ const AFTER: Duration = Duration::from_secs(5);
 const AWAY_SECONDS: u32 = 1;
 
 /// The size of an event's value.
-const PAYLOAD: u32 = 200;
+pub(super) const PAYLOAD: u32 = 200;
 
 /// What was found.
 #[derive(Debug, Serialize)]
@@ -51,16 +51,15 @@ struct Round {
 
 /// Drops everybody, once with little and once with much to catch up.
 pub(crate) async fn measure(stage: &Stage, asked: &cli::Resume) -> Result<Resume> {
-    let cli::Resume { connections, keys, rate, behind } = *asked;
-    let shape = Shape { connections, keys, rate, payload: PAYLOAD };
-    let few = (rate * AWAY_SECONDS / keys).max(1);
+    let (shape, behind) = (asked.shape(), asked.behind);
+    let few = (shape.rate * AWAY_SECONDS / shape.keys).max(1);
     let mut rounds = Vec::new();
     for number in 1..=stage.pace.rounds {
         for behind in [few, behind] {
             stage.tell(&format!("resume, {shape}, {behind} behind, round {number} of {}", stage.pace.rounds));
             let load = load(&shape, behind, stage.pace);
             let (node, watch) = stage.watched_node(&load).await?;
-            rounds.push(Round { behind, node, resumes: watch.second_rise(connections.into()) });
+            rounds.push(Round { behind, node, resumes: watch.second_rise(shape.connections.into()) });
         }
     }
     Ok(Resume::new(shape, [few, behind], rounds))

@@ -61,6 +61,23 @@ impl Stage {
         })
     }
 
+    /// Asks the node whether it knows the keys that are set, and takes their values.
+    ///
+    /// # Errors
+    ///
+    /// When it does not, with what it says.
+    pub(crate) fn check_settings(&self) -> Result<()> {
+        let mut command = std::process::Command::new(&self.tailcast);
+        command.args(["config", "check"]);
+        for set in &self.set {
+            command.args(["--set", set]);
+        }
+        let output =
+            command.output().with_context(|| format!("{} cannot be started", self.tailcast.display()))?;
+        ensure!(output.status.success(), "{}", said(&output).trim());
+        Ok(())
+    }
+
     /// Measures the bare sends, and the bare consumer.
     ///
     /// # Errors

@@ -41,6 +41,10 @@ pub(crate) struct Cli {
     /// Write the results as JSON to a file, or to standard output with `-`; the summary then goes to standard error.
     #[arg(long, value_name = "FILE|-")]
     pub(super) json: Option<PathBuf>,
+
+    /// Say whether this can be measured here, and end.
+    #[arg(long)]
+    pub(super) check: bool,
 }
 
 /// What there is to read.

@@ -31,6 +31,10 @@ pub(crate) struct Cli {
     /// Write the results as JSON to a file, or to standard output with `-`; the summary then goes to standard error.
     #[arg(long, value_name = "FILE|-")]
     pub(crate) json: Option<PathBuf>,
+
+    /// Say whether this can be measured here, and end.
+    #[arg(long)]
+    pub(crate) check: bool,
 }
 
 /// What a companion process does.

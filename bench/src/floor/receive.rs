@@ -9,14 +9,12 @@ use anyhow::{Context as _, Result};
 use tokio::{io::AsyncReadExt as _, net::TcpStream, task::JoinSet};
 
 use super::cli::Receive;
-use crate::process;
 
 /// What a connection reads at once; some deliveries of every shape.
 const READ_BYTES: usize = 4_096;
 
 /// Receives until the last connection is closed.
 pub(crate) fn run(receive: &Receive) -> Result<()> {
-    process::check_files(receive.connections)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let bytes = runtime.block_on(read_all(receive.address, receive.connections))?;
     writeln!(io::stdout(), "{bytes}").context("nobody listens")

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use socket2::{Domain, Socket, Type};
 
-use crate::{companion::Companion, process};
+use crate::companion::Companion;
 
 /// `push.sessions.send_buffer_bytes` in `src/default.toml`.
 const SEND_BUFFER_BYTES: usize = 65_536;
@@ -34,7 +34,6 @@ impl Sockets {
     ///
     /// When this process may not have so many, or the other does not open them.
     pub(crate) fn open(connections: u32) -> Result<Self> {
-        process::check_files(connections)?;
         let listener = Socket::new(Domain::IPV4, Type::STREAM, None)?;
         listener.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
         listener.listen(BACKLOG)?;

@@ -4,7 +4,7 @@ use std::{
     env, io,
     io::{Read as _, Write as _},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -33,6 +33,14 @@ pub(super) struct Node {
     child: Option<Child>,
 }
 
+/// Says whether there is a node to measure: the program, or the process that runs already.
+pub(super) fn check(cli: &Cli) -> Result<()> {
+    match cli.ingest_pid {
+        Some(pid) => process::cpu_of(&pid.to_string()).map(|_| ()).context("--ingest-pid"),
+        None => program(cli).map(|_| ()),
+    }
+}
+
 impl Node {
     /// Takes the node that was named, or starts one and waits until it is ready.
     ///
@@ -43,7 +51,7 @@ impl Node {
         if let Some((address, pid)) = cli.ingest.clone().zip(cli.ingest_pid) {
             return Ok(Self { address, pid, child: None });
         }
-        let program = cli.tailcast.clone().map_or_else(beside, Ok)?;
+        let program = program(cli)?;
         let (listen, admin) = (free_port()?, free_port()?);
         let child = Command::new(&program)
             .args(["ingest", "--kafka", cli.kafka(), "--log-filter", "warn"])
@@ -89,11 +97,16 @@ impl Drop for Node {
     }
 }
 
-fn beside() -> Result<PathBuf> {
-    let this = env::current_exe().context("the program does not know where it is")?;
-    let program = this.parent().unwrap_or_else(|| Path::new(".")).join("tailcast");
+/// Returns the `tailcast` that was named, or the one beside this program.
+fn program(cli: &Cli) -> Result<PathBuf> {
+    let program = match &cli.tailcast {
+        Some(program) => program.clone(),
+        None => {
+            env::current_exe().context("the program does not know where it is")?.with_file_name("tailcast")
+        }
+    };
     ensure!(
-        program.exists(),
+        program.is_file(),
         "{} is not there: build it as this program was built, or name one with --tailcast",
         program.display()
     );

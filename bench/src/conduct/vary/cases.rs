@@ -156,6 +156,7 @@ impl Case {
             return Err("there are too few connections or deliveries for it".into());
         }
         self.floor.check()?;
+        self.load.check()?;
         let subscriptions = u64::from(connections) * u64::from(channels_per_connection);
         if subscriptions != u64::from(self.floor.fan_out()) * u64::from(keys) {
             return Err(format!("{subscriptions} subscriptions are not a multiple of {keys} keys"));
