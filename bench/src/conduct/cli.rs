@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum as _};
 use super::{
     load::Load,
     resume::PAYLOAD,
-    vary::{self, Axis},
+    vary::{self, Axis, Value},
 };
 use crate::shape::{Preset, Shape, ShapeFlags};
 
@@ -87,12 +87,12 @@ pub(crate) struct FanOut {
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub(crate) struct Vary {
     /// The value that changes, while deliveries per second stay the same (but for `rate`).
-    #[arg(long, value_enum, value_name = "VALUE")]
+    #[arg(long, value_enum, value_name = "WHAT")]
     pub(crate) by: Axis,
 
-    /// Its values, from the smallest, separated by commas [default: those of BENCHMARKS.md].
-    #[arg(long, value_delimiter = ',', value_name = "N,…", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    pub(crate) values: Vec<u32>,
+    /// Its values, from the smallest, separated by commas: numbers, or of `format` proto and json [default: those of BENCHMARKS.md].
+    #[arg(long, value_delimiter = ',', value_name = "VALUE,…")]
+    pub(crate) values: Vec<Value>,
 
     /// How many connections, where they are not what grows [default: 10,000 for keys, 1,000 for subscriptions, else 4,000].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]

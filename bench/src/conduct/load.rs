@@ -120,10 +120,6 @@ impl Load {
         topic: &str,
     ) -> Result<Vec<(&'static str, String)>> {
         let duration = |time: Duration| humantime::format_duration(time).to_string();
-        let format = match self.format {
-            Format::Proto => "proto",
-            Format::Json => "json",
-        };
         let mut flags = vec![
             ("--url", node.url()),
             ("--server-pid", node.pid()?.to_string()),
@@ -137,7 +133,7 @@ impl Load {
             ("--keys", self.keys.to_string()),
             ("--rate", self.rate.to_string()),
             ("--payload", self.payload.to_string()),
-            ("--subprotocol", format.to_owned()),
+            ("--subprotocol", self.format.name().to_owned()),
             ("--connect-rate", self.connect_rate.to_string()),
             ("--warmup", duration(self.pace.warmup)),
             ("--duration", duration(self.pace.duration)),
@@ -157,6 +153,16 @@ impl Load {
     /// Returns the flags that have no value.
     pub(super) fn switches(&self) -> &'static [&'static str] {
         if self.compare_kafka { &["--compare-kafka"] } else { &[] }
+    }
+}
+
+impl Format {
+    /// Returns what it is called on command lines.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Proto => "proto",
+            Self::Json => "json",
+        }
     }
 }
 

@@ -2,12 +2,17 @@
 
 mod cases;
 
+mod value;
+
 use std::fmt;
 
 use anyhow::Result;
 use serde::Serialize;
 
-pub(crate) use self::cases::{Axis, Case, cases};
+pub(crate) use self::{
+    cases::{Axis, Case, cases},
+    value::Value,
+};
 use super::{
     cli, headline::Headline, load::Load, load_report::LoadReport, results::Found, round::Round, stage::Stage,
     table::Table,

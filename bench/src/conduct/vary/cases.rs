@@ -9,6 +9,7 @@ use std::fmt;
 use clap::ValueEnum;
 use serde::Serialize;
 
+use super::Value;
 use crate::{
     conduct::{
         cli::{Pace, Vary},
@@ -72,15 +73,16 @@ impl Axis {
     }
 
     /// Returns its values in BENCHMARKS.md, from the smallest.
-    fn values(self) -> &'static [u32] {
-        match self {
-            Self::Connections => &[1_000, 4_000, 16_000],
-            Self::Keys => &[10, 1_000, 100_000],
-            Self::Subscriptions => &[1, 10, 100],
-            Self::Payload => &[64, 512, 4_096],
-            Self::Rate => &[500, 2_000, 8_000],
-            Self::Format => &[],
-        }
+    fn values(self) -> Vec<Value> {
+        let numbers = match self {
+            Self::Connections => [1_000, 4_000, 16_000],
+            Self::Keys => [10, 1_000, 100_000],
+            Self::Subscriptions => [1, 10, 100],
+            Self::Payload => [64, 512, 4_096],
+            Self::Rate => [500, 2_000, 8_000],
+            Self::Format => return [Format::Proto, Format::Json].map(Value::Format).to_vec(),
+        };
+        numbers.map(Value::Number).to_vec()
     }
 
     /// Returns how many connections there are, where that is not what grows.
@@ -106,18 +108,27 @@ impl fmt::Display for Axis {
 ///
 /// When a value cannot be measured beside the others, with what can.
 pub(crate) fn cases(asked: &Vary, pace: Pace) -> Result<Vec<Case>, String> {
-    if asked.by == Axis::Format {
-        let cases = [("proto", Format::Proto), ("json", Format::Json)];
-        return cases
-            .into_iter()
-            .map(|(name, format)| case(asked, 0, pace).map(|case| case.of(name, format)))
-            .collect();
+    let values = if asked.values.is_empty() { asked.by.values() } else { asked.values.clone() };
+    let numbers = values.iter().map(|value| match value {
+        Value::Number(number) => *number,
+        Value::Format(_) => 0,
+    });
+    // Costs are divided by that at the first.
+    if asked.by != Axis::Format && !numbers.is_sorted_by(|one, next| one < next) {
+        return Err(format!("--by {}: its values are numbers that grow, the smallest first", asked.by));
     }
-    let values = if asked.values.is_empty() { asked.by.values() } else { &asked.values };
     values.iter().map(|&value| case(asked, value, pace)).collect()
 }
 
-fn case(asked: &Vary, value: u32, pace: Pace) -> Result<Case, String> {
+fn case(asked: &Vary, at: Value, pace: Pace) -> Result<Case, String> {
+    let (value, format) = match (asked.by, at) {
+        (Axis::Format, Value::Format(format)) => (0, format),
+        (Axis::Format, Value::Number(_)) => {
+            return Err(format!("--by format {at}: its values are proto and json"));
+        }
+        (_, Value::Number(number)) => (number, Format::Proto),
+        (by, Value::Format(_)) => return Err(format!("--by {by} {at}: its values are numbers")),
+    };
     let (deliveries, connections) =
         (asked.deliveries, asked.connections.unwrap_or_else(|| asked.by.connections()));
     let plain =
@@ -135,17 +146,13 @@ fn case(asked: &Vary, value: u32, pace: Pace) -> Result<Case, String> {
         Axis::Rate => (Shape { rate: value, ..plain }, 1, plain.keys),
         Axis::Format => (plain, 1, plain.keys),
     };
-    let load = Load { keys, channels_per_connection, ..Load::of(&floor, pace) };
-    let case = Case { value: value.to_string(), floor, load };
-    case.check().map_err(|why| format!("--by {} {value}: {why}", asked.by))?;
+    let load = Load { keys, channels_per_connection, format, ..Load::of(&floor, pace) };
+    let case = Case { value: at.to_string(), floor, load };
+    case.check().map_err(|why| format!("--by {} {at}: {why}", asked.by))?;
     Ok(case)
 }
 
 impl Case {
-    fn of(self, name: &str, format: Format) -> Self {
-        Self { value: name.to_owned(), load: Load { format, ..self.load }, ..self }
-    }
-
     /// Whether the floor makes the deliveries that loadgen expects.
     fn check(&self) -> Result<(), String> {
         let Load { connections, channels_per_connection, keys, rate, .. } = self.load;
@@ -213,6 +220,16 @@ mod tests {
     }
 
     #[test]
+    fn forms_of_messages_are_values_as_numbers_are() {
+        // They were ignored, and both forms measured.
+        let formats =
+            |flags| found(flags).expect("they can be measured").into_iter().map(|case| case.load.format);
+        assert_eq!(formats("format").collect::<Vec<_>>(), [Format::Proto, Format::Json]);
+        assert_eq!(formats("format --values json,proto").collect::<Vec<_>>(), [Format::Json, Format::Proto]);
+        assert_eq!(found("format --values json").expect("it can be measured")[0].value, "json");
+    }
+
+    #[test]
     fn values_that_cannot_be_compared_are_refused_with_the_reason() {
         #[track_caller]
         fn check(flags: &str, expected: &str) {
@@ -221,6 +238,10 @@ mod tests {
         }
         check("keys --connections 1000 --values 17", "multiple of 17 keys");
         check("keys --values 5", "a connection has 10 of them");
+        check("format --values 5", "its values are proto and json");
+        check("rate --values proto", "its values are numbers");
+        check("rate --values 2000,500", "numbers that grow, the smallest first");
+        check("rate --values 0", "1 to 1000000");
         check("rate --connections 2", "there are too few connections");
     }
 }
