@@ -9,6 +9,7 @@ use tailcast_client::{Cause, Client, Close, Event, Options, Reconnecting, Start,
 use tailcast_tests::broker::Broker;
 use tailcast_tests::cluster::Cluster;
 use tailcast_tests::deadline::within;
+use tailcast_tests::held_address::HeldAddress;
 use tailcast_tests::process::{Process, Signal};
 use tailcast_tests::publisher::message;
 use tailcast_tests::topic::Topic;
@@ -30,10 +31,11 @@ const PACE: Duration = Duration::from_millis(100);
 async fn five_rolling_restarts_of_three_nodes_under_load_lose_and_repeat_nothing(broker: Broker) {
     let cluster = Cluster::on(&broker).push(0).start().await;
     let quotes = broker.create_topic("quotes", 3).await;
-    let anywhere = ([127, 0, 0, 1], 0).into();
+    // A node comes back where its clients look for it, and nobody else may listen there meanwhile.
+    let addresses = [(); 3].map(|()| HeldAddress::take());
     let mut nodes = Vec::new();
-    for _ in 0..3 {
-        nodes.push(start(&broker, anywhere).await);
+    for held in &addresses {
+        nodes.push(start(&broker, held.address()).await);
     }
     let urls: Vec<_> = nodes.iter().map(|node| format!("ws://{}/v1/connect", node.address())).collect();
     let clients = join_all((0..CLIENTS).map(|number| subscribe(number, &urls, &quotes))).await;
@@ -41,12 +43,11 @@ async fn five_rolling_restarts_of_three_nodes_under_load_lose_and_repeat_nothing
     let is_done = Cell::new(false);
     let restarting = async {
         for _round in 0..5 {
-            for number in 0..nodes.len() {
+            for (number, held) in addresses.iter().enumerate() {
                 let node = nodes.remove(number);
-                let address = node.address();
                 node.signal(Signal::Terminate);
                 node.ended().await;
-                nodes.insert(number, start(&broker, address).await);
+                nodes.insert(number, start(&broker, held.address()).await);
             }
         }
         is_done.set(true);

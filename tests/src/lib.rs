@@ -22,6 +22,8 @@ pub mod node;
 
 pub mod process;
 
+pub mod held_address;
+
 pub mod metrics;
 
 pub mod configuration;
