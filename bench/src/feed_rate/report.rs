@@ -121,6 +121,7 @@ mod tests {
     use clap::Parser as _;
 
     use super::*;
+    use crate::schema;
 
     fn cost(took_ms: u64) -> Cost {
         Cost { records: 2_000_000, took: Duration::from_millis(took_ms), cpu: Duration::from_secs(4) }
@@ -134,6 +135,14 @@ mod tests {
             &cli,
             &[(Watch::Nothing, vec![Round { feed: cost(2_000), bare: cost(2_000) }]), (Watch::Keys, rounds)],
         )
+    }
+
+    #[test]
+    fn a_report_is_as_its_schema_says() {
+        for report in [report(&[8_000, 4_000]), report(&[0])] {
+            let json = serde_json::to_value(&report).expect("figures are JSON");
+            assert_eq!(schema::violations("/$defs/feed_rate", &json), Vec::<String>::new());
+        }
     }
 
     #[test]

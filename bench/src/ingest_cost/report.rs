@@ -152,6 +152,7 @@ mod tests {
     use clap::Parser as _;
 
     use super::*;
+    use crate::schema;
 
     fn cost(events: u64, cpu_ms: u64) -> Cost {
         Cost { events, took: Duration::from_secs(2), cpu: Duration::from_millis(cpu_ms) }
@@ -181,6 +182,14 @@ mod tests {
         let missed = report(&[2_500, 2_001, 1_000]);
         assert!(!missed.is_kept());
         assert!(missed.to_string().contains("✗ median 0.500, and has to be 0.5"), "{missed}");
+    }
+
+    #[test]
+    fn a_report_is_as_its_schema_says() {
+        for report in [report(&[2_500, 1_000]), report(&[0])] {
+            let json = serde_json::to_value(&report).expect("figures are JSON");
+            assert_eq!(schema::violations("/$defs/ingest_cost", &json), Vec::<String>::new());
+        }
     }
 
     #[test]
