@@ -9,11 +9,12 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use rdkafka::{
-    ClientConfig, Message as _, Offset, TopicPartitionList,
+    Message as _, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer as _},
     error::KafkaError,
     types::RDKafkaErrorCode,
 };
+use tailcast_services::kafka::Settings;
 
 use super::cli::Time;
 use crate::{companion::Companion, process, schedule::Schedule, shape::Shape, topic::Topic};
@@ -67,24 +68,10 @@ pub(crate) fn measure(shape: &Shape, time: Time, kafka: &str, topic: Option<&str
     Ok(Consumed { records, took, cpu })
 }
 
-/// Makes the consumer, with those settings of a node's tail that decide how it reads (`services/src/kafka/property.rs`).
+/// Makes the consumer, with the settings of a node's tail.
 fn consumer(kafka: &str) -> Result<BaseConsumer> {
-    ClientConfig::new()
-        .set("bootstrap.servers", kafka)
-        .set("client.id", "floor")
-        .set("group.id", "floor")
-        .set("enable.auto.commit", "false")
-        .set("enable.auto.offset.store", "false")
-        .set("allow.auto.create.topics", "false")
-        .set("auto.offset.reset", "error")
-        .set("fetch.wait.max.ms", "10")
-        .set("fetch.queue.backoff.ms", "10")
-        .set("check.crcs", "true")
-        .set("isolation.level", "read_committed")
-        .set("queued.max.messages.kbytes", "32768")
-        .set("queued.min.messages", "10000")
-        .create()
-        .context("the Kafka consumer cannot be made")
+    let mut settings = Settings::at(kafka).tail()?;
+    settings.set("client.id", "floor").create().context("the Kafka consumer cannot be made")
 }
 
 /// Assigns every partition at its present end, asked for first, so that nothing published from here on is missed.

@@ -7,9 +7,10 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use rdkafka::{
-    ClientConfig, ClientContext,
+    ClientContext,
     producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext},
 };
+use tailcast_services::kafka::Settings;
 
 use super::{events::Written, rounds::Cost};
 use crate::process;
@@ -19,20 +20,6 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long to take answers when as much is in flight as may be.
 const FULL: Duration = Duration::from_millis(1);
-
-/// Those properties of ingest's producer that decide how it publishes (`services/src/kafka/property.rs`).
-const SETTINGS: [(&str, &str); 9] = [
-    ("client.id", "ingest-cost"),
-    ("acks", "all"),
-    ("enable.idempotence", "true"),
-    ("partitioner", "murmur2_random"),
-    ("delivery.report.only.error", "false"),
-    ("linger.ms", "1"),
-    ("message.timeout.ms", "30000"),
-    ("message.max.bytes", "1000000"),
-    // As ingest makes it of ingest.in_flight_messages_max.
-    ("queue.buffering.max.messages", "200000"),
-];
 
 /// Counts Kafka's answers.
 #[derive(Default)]
@@ -78,13 +65,13 @@ pub(super) fn measure(
     Ok(Cost { events: count, took, cpu })
 }
 
+/// Makes the producer, with the settings of ingest's.
 fn producer(kafka: &str) -> Result<BaseProducer<Answers>> {
-    let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", kafka);
-    for (name, value) in SETTINGS {
-        config.set(name, value);
-    }
-    config.create_with_context(Answers::default()).context("the Kafka producer cannot be made")
+    let mut settings = Settings::at(kafka).producer()?;
+    settings.set("client.id", "ingest-cost");
+    // As ingest makes it of ingest.in_flight_messages_max.
+    settings.set("queue.buffering.max.messages", "200000");
+    settings.create_with_context(Answers::default()).context("the Kafka producer cannot be made")
 }
 
 fn publish(

@@ -19,7 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// When to ask again.
 const AGAIN: Duration = Duration::from_millis(50);
 
-/// Those settings of a node's tail that decide how it reads (`services/src/kafka/property.rs`).
+/// Those settings of a node's tail that decide how it reads (`services/src/kafka/property.rs`), of which nothing else here knows:
+/// `tests/scenarios/tidy.rs` holds the two together.
 const SETTINGS: [(&str, &str); 13] = [
     ("client.id", "loadgen"),
     ("group.id", "loadgen"),
