@@ -32,7 +32,8 @@ use crate::storm;
     version,
     group(ArgGroup::new("way in").args(["ingest", "kafka"]).required(true).multiple(true)),
     after_help = "Exit codes: 0 clean; 1 something was lost, repeated, out of order or corrupt, or the run could not be \
-                  completed; 2 the command line or the scenario is wrong; 98 loadgen itself was saturated, so there is no \
+                  completed; 2 the command line or the scenario is wrong, or what it names beside the service is not \
+                  there; 98 loadgen itself was saturated, so there is no \
                   verdict; 99 a threshold failed.\n\n\
                   Examples:\n  loadgen --scenario steady --ingest 127.0.0.1:9090 --kafka 127.0.0.1:9092 --create-topic 12\n  \
                   loadgen --ingest 127.0.0.1:9090 --connections 5000 --keys 1000 --rate 1000 --payload 512 \

@@ -2,6 +2,9 @@
 //!
 //! Called every now and then with the time since the start; keeps what it saw for the report.
 
+#[cfg(test)]
+mod tests;
+
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use anyhow::Result;
@@ -120,14 +123,7 @@ impl Course {
         }
         match node_metrics::by_label(&self.places.server_metrics, CLOSES).await {
             Ok(closes) => Some(closes),
-            Err(error) => {
-                let note = format!("how nodes closed is not known from them: {error:#}");
-                // It is asked at the beginning and at the end.
-                if !self.notes.contains(&note) {
-                    self.notes.push(note);
-                }
-                None
-            }
+            Err(error) => self.note("how nodes closed is not known from them", &error),
         }
     }
 
@@ -213,11 +209,22 @@ impl Course {
         let mut memory = self.servers.memory()?;
         for metric in HELD_BYTES {
             if !self.places.server_metrics.is_empty() {
-                let held = node_metrics::sum(&self.places.server_metrics, metric).await.ok()?;
-                memory = memory.saturating_sub(held);
+                match node_metrics::sum(&self.places.server_metrics, metric).await {
+                    Ok(held) => memory = memory.saturating_sub(held),
+                    Err(error) => return self.note("what nodes hold of records is not known", &error),
+                }
             }
         }
         Some(memory)
+    }
+
+    /// Says what could not be known, once of a node that is asked again and again.
+    fn note<T>(&mut self, what: &str, error: &anyhow::Error) -> Option<T> {
+        let note = format!("{what}: {error:#}");
+        if !self.notes.contains(&note) {
+            self.notes.push(note);
+        }
+        None
     }
 
     async fn catch_up_bytes(&mut self) -> Option<u64> {

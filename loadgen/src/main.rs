@@ -8,6 +8,8 @@ mod cli;
 
 mod scenario;
 
+mod preflight;
+
 mod run;
 
 mod plan;
@@ -88,18 +90,32 @@ use crate::{invocation::Invocation, report::Verdict};
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
+/// What the process ends with when it was asked for what cannot be, as for a wrong command line.
+const NOTHING_BEGUN: u8 = 2;
+
 fn main() -> ExitCode {
     let invocation = Invocation::read();
-    let outcome = run::run(&invocation).and_then(|results| match results {
+    let baseline = match preflight::check(&invocation.cli) {
+        Ok(baseline) => baseline,
+        Err(error) => {
+            complain(&error);
+            return NOTHING_BEGUN.into();
+        }
+    };
+    let outcome = run::run(&invocation, baseline).and_then(|results| match results {
         Some(results) => results.tell(&invocation.cli.output).map(|()| results.report.verdict),
         None => Ok(Verdict::Clean),
     });
     match outcome {
         Ok(verdict) => verdict.exit_code().into(),
         Err(error) => {
-            // Nobody is left to tell when standard error is gone.
-            let _ = writeln!(io::stderr(), "loadgen: {error:#}");
+            complain(&error);
             ExitCode::FAILURE
         }
     }
+}
+
+fn complain(error: &anyhow::Error) {
+    // Nobody is left to tell when standard error is gone.
+    let _ = writeln!(io::stderr(), "loadgen: {error:#}");
 }

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use tokio::{
     runtime,
     signal::unix::{Signal, SignalKind, signal},
@@ -36,15 +36,11 @@ use crate::{
     publish::{self, Lanes, Publishing, WayIn},
     reader::Shared,
     report::Report,
-    results::{self, Results},
-    server_process,
+    results::Results,
     tally::Tally,
     verdict::Truth,
     worker,
 };
-
-/// How many files a process needs beside its connections.
-const FILES: u64 = 100;
 
 /// After the last expected delivery: how long nothing may come before the run is over, so that repetitions are seen.
 const QUIET: Duration = Duration::from_secs(1);
@@ -52,20 +48,13 @@ const QUIET: Duration = Duration::from_secs(1);
 /// From connected subscribers to the first event: time for publishers to connect as well, and for workers to hear of it.
 const LEAD: Duration = Duration::from_millis(100);
 
-/// Does what is asked for. `None`: this was a worker, which tells its results to the first process.
+/// Does what is asked for, and compares it with the results of an earlier run, if there are any. `None`: this was a worker, which tells its results to the first process.
 ///
 /// # Errors
 ///
 /// When there is nothing to report: a server is not there at the beginning, or refuses what loadgen needs.
-pub(crate) fn run(invocation: &Invocation) -> Result<Option<Results>> {
+pub(crate) fn run(invocation: &Invocation, baseline: Option<Report>) -> Result<Option<Results>> {
     let cli = &invocation.cli;
-    if let Some(files) = server_process::files_max() {
-        let needed = u64::from(cli.readers.connections.div_ceil(cli.readers.processes.into())) + FILES;
-        ensure!(
-            files >= needed,
-            "{needed} open files are needed and {files} allowed: ulimit -n {needed}, or more --processes"
-        );
-    }
     let mut builder = runtime::Builder::new_multi_thread();
     if let Some(threads) = cli.readers.threads {
         builder.worker_threads(threads.into());
@@ -74,7 +63,7 @@ pub(crate) fn run(invocation: &Invocation) -> Result<Option<Results>> {
     runtime.block_on(async {
         match (cli.readers.worker, cli.readers.run) {
             (Some(_), Some(run)) => Box::pin(worker::run(cli, run)).await.map(|()| None),
-            _ => Box::pin(Run::new(invocation)?.measure()).await.map(Some),
+            _ => Box::pin(Run::new(invocation, baseline)?.measure()).await.map(Some),
         }
     })
 }
@@ -97,7 +86,7 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(invocation: &'a Invocation) -> Result<Self> {
+    fn new(invocation: &'a Invocation, baseline: Option<Report>) -> Result<Self> {
         let cli = &invocation.cli;
         let plan =
             Arc::new(Plan::new(cli.load.rate, cli.load.keys, cli.publisher_count(), cli.load.length()));
@@ -121,7 +110,7 @@ impl<'a> Run<'a> {
             shared,
             fleet,
             lateness: Distribution::new(),
-            baseline: cli.output.baseline.as_deref().map(results::read).transpose()?,
+            baseline,
             interrupts: signal(SignalKind::interrupt()).context("interrupts cannot be caught")?,
             interrupted: false,
         })

@@ -43,12 +43,12 @@ pub(crate) struct Places {
     #[arg(long, requires = "kafka")]
     pub(crate) compare_kafka: bool,
 
-    /// The process id of a server whose CPU time and memory are measured; may be given several times.
+    /// The process id of a server whose CPU time and memory are measured, which has to run; may be given several times.
     #[arg(long = "server-pid", value_name = "PID")]
     pub(crate) server_pids: Vec<u32>,
 
-    /// Where a push node shows its metrics (http://HOST:PORT/metrics), for what it read from Kafka to catch up; may be given
-    /// several times.
+    /// Where a push node shows its metrics (http://HOST:PORT/metrics), for how it closed sessions, what it holds of records and what
+    /// it read from Kafka to catch up. It has to answer; may be given several times.
     #[arg(long = "server-metrics", value_name = "URL")]
     pub(crate) server_metrics: Vec<MetricsUrl>,
 }

@@ -1,0 +1,97 @@
+//! What a run needs to be there beside what it puts load on: open files, processes, metrics pages, an earlier report.
+//!
+//! Looked at before anything is connected or published. Found out later, a wrong process id or address would leave a figure out of
+//! the results of an hour.
+
+use anyhow::{Context as _, Result, ensure};
+use tokio::runtime;
+
+use crate::{
+    cli::Cli,
+    node_metrics::{self, MetricsUrl},
+    report::Report,
+    results, server_process,
+};
+
+/// How many files a process needs beside its connections.
+const FILES: u64 = 100;
+
+/// What every push node shows.
+const SHOWN: &str = "tailcast_push_windows_bytes";
+
+/// Looks whether everything is there. Returns the results of the earlier run, if there is one to compare with.
+///
+/// # Errors
+///
+/// When something is not, with the flag that asked for it.
+pub(crate) fn check(cli: &Cli) -> Result<Option<Report>> {
+    // The first of the processes has looked for all.
+    if cli.readers.worker.is_some() {
+        return Ok(None);
+    }
+    if let Some(files) = server_process::files_max() {
+        let needed = u64::from(cli.readers.connections.div_ceil(cli.readers.processes.into())) + FILES;
+        ensure!(
+            files >= needed,
+            "{needed} open files are needed and {files} allowed: ulimit -n {needed}, or more --processes"
+        );
+    }
+    for pid in &cli.places.server_pids {
+        server_process::memory(&pid.to_string()).with_context(|| format!("--server-pid {pid}"))?;
+    }
+    if !cli.places.server_metrics.is_empty() {
+        let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(pages(&cli.places.server_metrics)).context("--server-metrics")?;
+    }
+    cli.output.baseline.as_deref().map(|path| results::read(path).context("--baseline")).transpose()
+}
+
+async fn pages(nodes: &[MetricsUrl]) -> Result<()> {
+    node_metrics::sum(nodes, SHOWN).await.map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use clap::Parser as _;
+
+    use super::*;
+
+    fn found(arguments: &str) -> Result<Option<Report>> {
+        let all = ["loadgen", "--kafka", "k:1", "--keys", "1"].into_iter();
+        check(&Cli::try_parse_from(all.chain(arguments.split_whitespace())).expect("the arguments are sound"))
+    }
+
+    #[track_caller]
+    fn refuse(arguments: &str, expected: &str) {
+        let error = format!("{:#}", found(arguments).expect_err("something is not there"));
+        assert!(error.contains(expected), "{arguments}: {error}");
+    }
+
+    // A page that did not answer was a note in the results.
+    #[test]
+    fn what_is_to_be_measured_has_to_be_there_before_the_run() {
+        let this = std::process::id();
+        found(&format!("--connections 1 --server-pid {this}")).expect("it runs");
+        // Above the largest process id.
+        refuse(
+            &format!("--connections 1 --server-pid {this} --server-pid 4194305"),
+            "--server-pid 4194305: process 4194305",
+        );
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let address = listener.local_addr().expect("it is bound");
+        drop(listener);
+        refuse(
+            &format!("--connections 1 --server-metrics http://{address}/metrics"),
+            &format!("--server-metrics: the metrics at http://{address}"),
+        );
+        refuse("--connections 1 --baseline no/such.json", "--baseline: no/such.json cannot be read");
+        refuse("--connections 200000", "open files are needed");
+    }
+
+    #[test]
+    fn another_process_of_the_run_does_not_look_again() {
+        found("--server-pid 4194305 --worker 1 --run 7").expect("the first one has");
+    }
+}
