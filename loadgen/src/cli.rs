@@ -67,6 +67,7 @@ impl Cli {
         self.readers.check(&self.load)?;
         self.load.check()?;
         self.output.check(self.places.compare_kafka)?;
+        self.output.thresholds.iter().try_for_each(|threshold| threshold.check(self))?;
         self.trouble.check(self.load.duration)?;
         storm::check(self)
     }
@@ -119,6 +120,18 @@ mod tests {
         check("--threshold p99<2*baseline", "needs --baseline");
         check("--threshold p99<2*kafka", "needs --compare-kafka");
         check("--threshold p99<2*kafka --compare-kafka", "fine");
+    }
+
+    // They were not measured, which was told when the run was over.
+    #[test]
+    fn a_threshold_of_what_the_run_does_not_measure_is_refused_with_the_flag_that_does() {
+        check("--threshold cpu_us_per_delivery<5", "needs --server-pid PID");
+        check("--threshold slow_p99<1s", "needs --slow-percent");
+        check("--threshold kafka_p50<1s", "needs --compare-kafka");
+        check("--threshold node_closed_4508==0", "needs --server-metrics URL");
+        check("--threshold skipped>0", "needs --mode conflated");
+        check("--threshold catch_up_ratio<3 --storm-at 1s --storm-behind 1", "needs --server-metrics");
+        check("--threshold skipped>0 --mode conflated", "fine");
     }
 
     // The run was over, and its results gone, when this was found out.

@@ -1,5 +1,8 @@
 //! The figures of a report by their names: what thresholds can be about.
 
+mod need;
+
+pub(crate) use self::need::Need;
 use crate::report::{Percentiles, Report, float};
 
 /// What a figure is measured in.
@@ -20,6 +23,8 @@ pub(crate) struct Figure {
     pub(crate) unit: Unit,
     /// Reads it; `None`: this run did not measure it.
     read: fn(&Report) -> Option<f64>,
+    /// What no run measures it without.
+    needs: &'static [Need],
 }
 
 const SECOND_US: f64 = 1e6;
@@ -34,11 +39,11 @@ const FIGURES: [Figure; 37] = [
     time("p99", |report| us(report, report.latency_us.p99)),
     time("p99.9", |report| us(report, report.latency_us.p99_9)),
     time("max", |report| us(report, report.latency_us.max)),
-    time("kafka_p50", |report| kafka_us(report, |latency| latency.p50)),
-    time("kafka_p90", |report| kafka_us(report, |latency| latency.p90)),
-    time("kafka_p99", |report| kafka_us(report, |latency| latency.p99)),
-    time("kafka_p99.9", |report| kafka_us(report, |latency| latency.p99_9)),
-    time("kafka_max", |report| kafka_us(report, |latency| latency.max)),
+    time("kafka_p50", |report| kafka_us(report, |latency| latency.p50)).needing(&[Need::CompareKafka]),
+    time("kafka_p90", |report| kafka_us(report, |latency| latency.p90)).needing(&[Need::CompareKafka]),
+    time("kafka_p99", |report| kafka_us(report, |latency| latency.p99)).needing(&[Need::CompareKafka]),
+    time("kafka_p99.9", |report| kafka_us(report, |latency| latency.p99_9)).needing(&[Need::CompareKafka]),
+    time("kafka_max", |report| kafka_us(report, |latency| latency.max)).needing(&[Need::CompareKafka]),
     number("lost", |report| Some(float(report.violations.lost))),
     number("repeated", |report| Some(float(report.violations.repeated))),
     number("out_of_order", |report| Some(float(report.violations.out_of_order))),
@@ -54,29 +59,44 @@ const FIGURES: [Figure; 37] = [
     number("node_closed_4508", |report| {
         let closes = report.sessions.closes_by_nodes.as_ref()?;
         Some(float(closes.get("4508").copied().unwrap_or_default()))
-    }),
+    })
+    .needing(&[Need::ServerMetrics]),
     number("resumes", |report| Some(float(report.sessions.resumes))),
     number("told_lost", |report| Some(float(report.sessions.told_lost))),
     number("not_acknowledged", |report| Some(float(report.events.planned - report.events.acknowledged))),
     number("deliveries", |report| Some(float(report.deliveries))),
     number("deliveries_per_second", |report| Some(report.measured.deliveries_per_second)),
-    number("deliveries_per_message", |report| Some(report.measured.deliveries_per_message)),
-    number("cpu_us_per_delivery", |report| report.measured.server_cpu_us_per_delivery),
-    number("server_cpus", |report| report.measured.server_cpus),
-    bytes("bytes_per_idle_connection", |report| report.memory?.per_idle_connection.map(float)),
-    bytes("bytes_per_connection_at_end", |report| report.memory?.per_connection_at_end.map(float)),
-    time("slow_p99", |report| report.slow.as_ref().map(|slow| float(slow.latency_us.p99))),
-    bytes("bytes_per_slow_client", |report| report.slow.as_ref()?.growth_per_client.map(float)),
+    number("deliveries_per_message", |report| {
+        Some(report.measured.deliveries_per_message).filter(|_| report.measured.deliveries > 0)
+    }),
+    number("cpu_us_per_delivery", |report| report.measured.server_cpu_us_per_delivery)
+        .needing(&[Need::ServerPid]),
+    number("server_cpus", |report| report.measured.server_cpus).needing(&[Need::ServerPid]),
+    bytes("bytes_per_idle_connection", |report| report.memory?.per_idle_connection.map(float))
+        .needing(&[Need::ServerPid]),
+    bytes("bytes_per_connection_at_end", |report| report.memory?.per_connection_at_end.map(float))
+        .needing(&[Need::ServerPid]),
+    time("slow_p99", |report| {
+        let latency = &report.slow.as_ref()?.latency_us;
+        (latency.count > 0).then(|| float(latency.p99))
+    })
+    .needing(&[Need::SlowPercent]),
+    bytes("bytes_per_slow_client", |report| report.slow.as_ref()?.growth_per_client.map(float))
+        .needing(&[Need::SlowPercent, Need::ServerPid]),
     time("resumed_within", |report| {
         let storm = report.storm.filter(|storm| storm.resumed == u64::from(report.asked.connections))?;
         storm.resumed_seconds.map(|seconds| seconds * SECOND_US)
-    }),
+    })
+    .needing(&[Need::StormAt]),
     time("caught_up_within", |report| {
         let storm = report.storm.filter(|storm| storm.caught_up == u64::from(report.asked.connections))?;
         storm.caught_up_seconds.map(|seconds| seconds * SECOND_US)
-    }),
-    number("catch_up_ratio", |report| report.storm?.catch_up_ratio),
-    number("skipped", |report| report.conflated.map(|conflated| float(conflated.skipped))),
+    })
+    .needing(&[Need::StormAt]),
+    number("catch_up_ratio", |report| report.storm?.catch_up_ratio)
+        .needing(&[Need::StormAt, Need::ServerMetrics]),
+    number("skipped", |report| report.conflated.map(|conflated| float(conflated.skipped)))
+        .needing(&[Need::Conflated]),
 ];
 
 impl Figure {
@@ -101,6 +121,15 @@ impl Figure {
         names.collect::<Vec<_>>().join(", ")
     }
 
+    const fn needing(self, needs: &'static [Need]) -> Self {
+        Self { needs, ..self }
+    }
+
+    /// Returns what no run measures it without.
+    pub(crate) fn needs(&self) -> &'static [Need] {
+        self.needs
+    }
+
     /// Reads it from a report; `None`: the run did not measure it.
     pub(crate) fn read(&self, report: &Report) -> Option<f64> {
         (self.read)(report)
@@ -108,15 +137,15 @@ impl Figure {
 }
 
 const fn number(name: &'static str, read: fn(&Report) -> Option<f64>) -> Figure {
-    Figure { name, unit: Unit::Number, read }
+    Figure { name, unit: Unit::Number, read, needs: &[] }
 }
 
 const fn time(name: &'static str, read: fn(&Report) -> Option<f64>) -> Figure {
-    Figure { name, unit: Unit::Time, read }
+    Figure { name, unit: Unit::Time, read, needs: &[] }
 }
 
 const fn bytes(name: &'static str, read: fn(&Report) -> Option<f64>) -> Figure {
-    Figure { name, unit: Unit::Bytes, read }
+    Figure { name, unit: Unit::Bytes, read, needs: &[] }
 }
 
 /// A latency, where anything came.
@@ -132,4 +161,24 @@ fn kafka_us(report: &Report, read: fn(&Percentiles) -> u64) -> Option<f64> {
 
 fn closed(report: &Report, code: u16) -> f64 {
     float(report.sessions.closes.get(&code).copied().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::sample;
+
+    // There they were 0, which kept any bound above.
+    #[test]
+    fn what_a_run_found_nothing_of_is_no_figure() {
+        let mut report = sample::full();
+        report.latency_us = sample::bare().latency_us;
+        if let Some(slow) = &mut report.slow {
+            slow.latency_us = report.latency_us;
+        }
+        for name in ["p50", "max", "slow_p99", "deliveries_per_message"] {
+            let figure = Figure::named(name).expect("there is such a figure");
+            assert_eq!(figure.read(&report), None, "{name}");
+        }
+    }
 }

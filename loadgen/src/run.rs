@@ -2,6 +2,8 @@
 
 mod findings;
 
+mod nothing;
+
 mod patience;
 
 mod turn;
@@ -188,10 +190,13 @@ impl<'a> Run<'a> {
         self.drain(start).await
     }
 
+    fn truth(&self) -> Truth<'_> {
+        Truth::new(&self.plan, &self.ledger, self.cli.load.keys, self.shared.measured_from_ns)
+    }
+
     /// Waits until everything has come that was acknowledged, and then nothing for a while; or nothing of it for too long.
     async fn drain(&mut self, start: Instant) -> Result<()> {
-        let truth = Truth::new(&self.plan, &self.ledger, self.cli.load.keys);
-        let expected = truth.expected(&self.shared.layout);
+        let expected = self.truth().expected(&self.shared.layout);
         let progress = Progress::new("draining", expected);
         let mut accounted = self.tally.count.accounted();
         let mut patience = Patience::new(self.cli.load.drain, accounted, Instant::now());

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use self::bound::Reference;
 use self::bound::{Bound, form};
 use crate::{
+    cli::Cli,
     figures::{Figure, Unit},
     report::Report,
 };
@@ -80,6 +81,14 @@ impl Threshold {
         self.reference() == Some(reference)
     }
 
+    /// Says which flag is missing without which its figure is never measured.
+    pub(crate) fn check(&self, cli: &Cli) -> Result<(), String> {
+        match self.figure.needs().iter().find(|need| !need.is_met(cli)) {
+            Some(need) => Err(format!("--threshold '{}' needs {}", self.text, need.flag())),
+            None => Ok(()),
+        }
+    }
+
     fn reference(&self) -> Option<Reference> {
         self.bound.times.map(|(_, of)| of)
     }
@@ -140,6 +149,7 @@ impl fmt::Display for Kept {
         }?;
         match self.bound.filter(|_| threshold.is_some_and(|threshold| threshold.reference().is_some())) {
             Some(bound) => write!(f, ", and may be {}", shown(bound, unit)),
+            None if self.bound.is_none() => f.write_str(", and what it is compared with was not measured"),
             None => Ok(()),
         }
     }
@@ -207,7 +217,12 @@ mod tests {
             "✗ p99<=1.25*baseline+5ms: 15.00 ms, and may be 15.00 ms",
         );
         check_relative("lost<=1*baseline", 3.0, Some(3.0), "✓ lost<=1*baseline: 3, and may be 3");
-        check_relative(text, 1.0, None, "✗ p99<=1.25*baseline+5ms: 0.00 ms");
+        check_relative(
+            text,
+            1.0,
+            None,
+            "✗ p99<=1.25*baseline+5ms: 0.00 ms, and what it is compared with was not measured",
+        );
     }
 
     #[test]
@@ -219,7 +234,12 @@ mod tests {
             "✓ p50<=1.3*kafka: 1.30 ms, and may be 1.30 ms",
         );
         check_relative("p99<2*kafka", 2_000.0, Some(1_000.0), "✗ p99<2*kafka: 2.00 ms, and may be 2.00 ms");
-        check_relative("p99<2*kafka", 2_000.0, None, "✗ p99<2*kafka: 2.00 ms");
+        check_relative(
+            "p99<2*kafka",
+            2_000.0,
+            None,
+            "✗ p99<2*kafka: 2.00 ms, and what it is compared with was not measured",
+        );
         check("kafka_p50<5ms", Some(4_000.0), "✓ kafka_p50<5ms: 4.00 ms");
         let mut report = sample::full();
         let judge = |report: &Report, text: &str| {
@@ -229,7 +249,10 @@ mod tests {
         assert_eq!(judge(&report, "p50<=1.3*kafka"), "✗ p50<=1.3*kafka: 1.50 ms, and may be 1.17 ms");
         assert_eq!(judge(&report, "p50<=1.3*kafka+1ms"), "✓ p50<=1.3*kafka+1ms: 1.50 ms, and may be 2.17 ms");
         report.kafka = None;
-        assert_eq!(judge(&report, "p50<=1.3*kafka"), "✗ p50<=1.3*kafka: 1.50 ms");
+        assert_eq!(
+            judge(&report, "p50<=1.3*kafka"),
+            "✗ p50<=1.3*kafka: 1.50 ms, and what it is compared with was not measured"
+        );
     }
 
     #[test]

@@ -20,6 +20,8 @@ pub(crate) struct Truth<'a> {
 #[derive(Debug, Clone, Copy, Default)]
 struct KeyTruth {
     acknowledged: u64,
+    /// Those that were due in the measured stretch.
+    measured: u64,
     /// Neither acknowledged nor refused.
     unknown: u64,
     /// One more than the place of the last event that was acknowledged.
@@ -27,14 +29,16 @@ struct KeyTruth {
 }
 
 impl<'a> Truth<'a> {
-    /// Counts what became of the events of each key.
-    pub(crate) fn new(plan: &'a Plan, ledger: &'a Ledger, keys: u32) -> Self {
+    /// Counts what became of the events of each key, of which those are measured that were due so many nanoseconds after the
+    /// start, or later.
+    pub(crate) fn new(plan: &'a Plan, ledger: &'a Ledger, keys: u32, measured_from_ns: u64) -> Self {
         let mut all = vec![KeyTruth::default(); keys as usize];
         for number in 0..plan.events() {
             let event = plan.event(number);
             let Some(key) = all.get_mut(event.key as usize) else { continue };
             if ledger.is_acknowledged(number) {
                 key.acknowledged += 1;
+                key.measured += u64::from(plan.due_ns(number) >= measured_from_ns);
                 key.next = event.sequence + 1;
             } else if !ledger.is_refused(number) {
                 key.unknown += 1;
@@ -45,8 +49,18 @@ impl<'a> Truth<'a> {
 
     /// Returns how many records all connections together should get.
     pub(crate) fn expected(&self, layout: &Layout) -> u64 {
+        self.keys_of(layout).map(|key| key.acknowledged).sum()
+    }
+
+    /// Returns how many of them are of the measured stretch.
+    pub(crate) fn expected_measured(&self, layout: &Layout) -> u64 {
+        self.keys_of(layout).map(|key| key.measured).sum()
+    }
+
+    /// Returns the keys of all channels of all connections, each as often as somebody listens to it.
+    fn keys_of<'s>(&'s self, layout: &'s Layout) -> impl Iterator<Item = &'s KeyTruth> {
         let keys = (0..layout.connections()).flat_map(|number| layout.channels_of(number)).flatten();
-        keys.filter_map(|key| self.keys.get(key as usize)).map(|key| key.acknowledged).sum()
+        keys.filter_map(|key| self.keys.get(key as usize))
     }
 
     /// Returns what was wrong. An event that was never acknowledged may be missing; one that was refused has to be.
@@ -129,7 +143,7 @@ mod tests {
         }
         channel.skip(skipped.unwrap_or_default());
         let account = Account { channels: vec![channel], ..Account::default() };
-        Truth::new(&plan, &ledger, 1).judge(&[account], None)
+        Truth::new(&plan, &ledger, 1, 0).judge(&[account], None)
     }
 
     #[track_caller]
@@ -174,7 +188,7 @@ mod tests {
     fn a_connection_that_ended_is_a_violation() {
         let (plan, ledger) = (Plan::new(4, 1, 1, Duration::from_secs(1)), Ledger::new(4));
         let account = Account { ended: Some("1006".into()), ..Account::default() };
-        let violations = Truth::new(&plan, &ledger, 1).judge(&[account], None);
+        let violations = Truth::new(&plan, &ledger, 1, 0).judge(&[account], None);
         assert!(!violations.is_empty());
         assert_eq!(violations.endings.into_iter().collect::<Vec<_>>(), [("1006".into(), 1)]);
     }
@@ -198,6 +212,8 @@ mod tests {
         ledger.acknowledge(0);
         ledger.acknowledge(1);
         ledger.acknowledge(2);
-        assert_eq!(Truth::new(&plan, &ledger, 2).expected(&layout), 2 * 3 + 2);
+        // A quarter of a second apart, and only the last was due after half a second.
+        let truth = Truth::new(&plan, &ledger, 2, 500_000_000);
+        assert_eq!((truth.expected(&layout), truth.expected_measured(&layout)), (2 * 3 + 2, 3));
     }
 }

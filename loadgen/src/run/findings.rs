@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use anyhow::Result;
 use tokio::task::block_in_place;
 
-use super::Run;
+use super::{Run, nothing::Nothing};
 use crate::{
     account::{Account, Records},
     bare_consumer::Seen,
@@ -74,7 +74,9 @@ impl Run<'_> {
         let workers = if seen.workers { self.tally.measured_cpu } else { Duration::ZERO };
         let seconds = cpu.took.min(cli.load.duration).as_secs_f64();
         let measured = Measured::new(seconds, self.tally.measured, &cpu, workers);
-        let truth = Truth::new(&self.plan, &self.ledger, cli.load.keys);
+        let from = self.shared.measured_from_ns;
+        let truth = Truth::new(&self.plan, &self.ledger, cli.load.keys, from);
+        let measurable = truth.expected_measured(&self.shared.layout);
         let all = findings(accounts.iter());
         let own = Own {
             lateness_us: (&self.lateness).into(),
@@ -82,10 +84,15 @@ impl Run<'_> {
             cpus: measured.own_cpus,
             cpus_max: cpus_max(cli),
         };
-        let incidents = std::mem::take(&mut self.course.incidents);
+        let mut incidents = std::mem::take(&mut self.course.incidents);
         let gone = self.course.servers.gone();
         let gone = gone.map(|pid| format!("process {pid} ended during the run, and is not measured"));
-        let notes = gone.chain(self.course.notes.iter().cloned()).collect();
+        let mut notes: Vec<_> = gone.chain(self.course.notes.iter().cloned()).collect();
+        match Nothing::of(measured.deliveries, measurable, is_away_by_design(cli)) {
+            Some(nothing @ Nothing::Due) => notes.push(nothing.to_string()),
+            Some(nothing @ Nothing::Came(_)) => incidents.push(nothing.to_string()),
+            None => {}
+        }
         let mut report = Report {
             verdict: Verdict::Clean,
             asked: asked(cli, self.plan.lanes()),
@@ -193,6 +200,11 @@ impl Run<'_> {
         let (before, (idle, end)) = track.before.zip(track.idle.zip(track.end))?;
         Some(Memory::new(before, idle, end, self.cli.readers.connections))
     }
+}
+
+/// Whether it is part of the run that for all of the measured stretch nobody may read.
+fn is_away_by_design(cli: &Cli) -> bool {
+    cli.trouble.storm_at.is_some() || cli.trouble.slow_percent == 100
 }
 
 /// Returns how many CPUs loadgen could use.
