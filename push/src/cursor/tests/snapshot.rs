@@ -1,9 +1,26 @@
 //! A subscription that starts with a snapshot, against the plainest model: what a map has after all records were applied.
 
-use proptest::{prop_assert, prop_assert_eq};
+use std::collections::BTreeMap;
 
-use super::*;
-use crate::{fan_out::FanOut, last_values::LastValues};
+use proptest::{
+    collection::vec,
+    prelude::{ProptestConfig, Strategy, any, prop_oneof, proptest},
+    prop_assert, prop_assert_eq,
+    sample::select,
+};
+use tailcast_proto::{Epoch, PartitionId, TopicName};
+
+use super::{
+    super::*,
+    model::{Outcome, PROTO, offset},
+};
+use crate::{
+    doorbell::{CursorId, Doorbell},
+    fan_out::FanOut,
+    last_values::LastValues,
+    partition::Budget,
+    record_batch::{Record, RecordBatchBuilder},
+};
 
 /// A record of a key: a value, or a tombstone.
 type Change = (&'static str, bool);
