@@ -6,29 +6,26 @@
 //! Invariant: `head` moves after the logs have what is before it: a session that loads `head`, then reads its log to the
 //! end, has seen everything before that head. A log that lost what a cursor needs says so itself, whatever `tail` says.
 
+mod arrival;
 mod budget;
 mod lag;
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicUsize, Ordering},
-    },
-    time::Instant,
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicUsize, Ordering},
 };
 
 use parking_lot::Mutex;
 use tailcast_proto::{Epoch, Offset, PartitionId, TopicName, push::v1::UnsubscribeReason};
 
-pub(crate) use self::{budget::Budget, lag::Lag};
+pub(crate) use self::{arrival::Arrived, budget::Budget, lag::Lag};
 use crate::{
     channel_log::{ChannelLog, Encoding, NodeChannel},
     conflation::SurveyKeys,
-    doorbell::{Doorbell, Ringer},
+    doorbell::Ringer,
     fan_out::FanOut,
-    fence::{Arrival, Fence, Needs},
+    fence::Fence,
     last_values::KeptValues,
-    record_batch::RecordBatch,
     window::Window,
 };
 
@@ -58,18 +55,6 @@ pub(crate) struct Partition {
     last_values: Option<Arc<KeptValues>>,
     budget: Arc<Budget>,
     fan_out: Arc<FanOut>,
-}
-
-/// What became of records that arrived.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Arrived {
-    Appended,
-    /// They are appended, and Kafka has to be asked so that the next ones can be.
-    AppendedNotLong,
-    /// They are held until Kafka confirms the topic's id.
-    Held,
-    /// They were given up: the partition has to be assigned anew.
-    Overflow,
 }
 
 impl Partition {
@@ -122,54 +107,6 @@ impl Partition {
         self.memory.load(Ordering::Relaxed)
     }
 
-    /// Takes records that were taken at `now` and fetched after `fetched_after`: appends them if they are of this topic, holds
-    /// them while that is not sure.
-    pub(crate) fn arrive(&self, batch: RecordBatch, fetched_after: Instant, now: Instant) -> Arrived {
-        let mut rung = Vec::new();
-        let arrived = {
-            let mut fence = self.fence.lock();
-            match fence.arrive(batch, fetched_after, now) {
-                Arrival::Trusted(batch) => {
-                    // Under the fence's lock: what was held before goes first.
-                    self.grow(batch, &mut rung);
-                    Arrived::Appended
-                }
-                Arrival::TrustedNotLong(batch) => {
-                    self.grow(batch, &mut rung);
-                    Arrived::AppendedNotLong
-                }
-                Arrival::Held => Arrived::Held,
-                Arrival::Overflow => Arrived::Overflow,
-            }
-        };
-        self.fan_out.attend(rung);
-        arrived
-    }
-
-    /// Begins to ask Kafka for the topic's id. Returns whether that is needed, and nobody asks yet.
-    pub(crate) fn ask(&self) -> bool {
-        self.fence.lock().ask()
-    }
-
-    /// Takes the answer to a question asked at `asked_at`: whether the topic's id is that of this partition. `None`: there
-    /// was no answer. Returns what is needed then.
-    pub(crate) fn answered(&self, asked_at: Instant, is_same: Option<bool>) -> Needs {
-        let mut rung = Vec::new();
-        let needs = {
-            let mut fence = self.fence.lock();
-            match is_same {
-                Some(true) => {
-                    fence.confirmed(asked_at).into_iter().for_each(|batch| self.grow(batch, &mut rung));
-                }
-                Some(false) => fence.give_up(),
-                None => return fence.unanswered(),
-            }
-            fence.needs()
-        };
-        self.fan_out.attend(rung);
-        needs
-    }
-
     /// Says that it is not to be tailed again. Said before it is released.
     pub(crate) fn forget(&self) {
         self.forgotten.store(true, Ordering::SeqCst);
@@ -178,36 +115,6 @@ impl Partition {
     /// Whether it is not to be tailed again.
     pub(crate) fn is_forgotten(&self) -> bool {
         self.forgotten.load(Ordering::SeqCst)
-    }
-
-    /// Drops what is held: it is going to be read again.
-    pub(crate) fn give_up_held(&self) {
-        self.fence.lock().give_up();
-    }
-
-    /// Whether something is held until Kafka confirms the topic's id.
-    pub(crate) fn is_holding(&self) -> bool {
-        self.fence.lock().is_holding()
-    }
-
-    /// Appends records that Kafka has after the head, and rings whom they concern.
-    #[cfg(any(test, feature = "benchmarks"))]
-    pub(crate) fn append(&self, batch: RecordBatch) {
-        let mut rung = Vec::new();
-        self.grow(batch, &mut rung);
-        self.fan_out.attend(rung);
-    }
-
-    /// Appends records that Kafka has after the head. Adds those who are to be attended to for them, once no lock is held.
-    fn grow(&self, batch: RecordBatch, rung: &mut Vec<Arc<Doorbell>>) {
-        self.last_timestamp_ms.store(batch.last_timestamp_ms(), Ordering::Relaxed);
-        // Before the head moves: whoever reads them up to a head finds what is before it.
-        if let Some(last_values) = &self.last_values {
-            last_values.append(&batch);
-        }
-        for log in self.window(|window| window.append(batch)) {
-            log.ring(rung);
-        }
     }
 
     /// Subscribes to a channel: its log, complete from `from` on if the window still has that.
