@@ -4,6 +4,7 @@ use tailcast_proto::Position;
 use tailcast_proto::push::v1::{Outcome, Subscribed};
 use tailcast_tests::broker::Broker;
 use tailcast_tests::cluster::Cluster;
+use tailcast_tests::deadline::within;
 use tailcast_tests::start::{earliest, live, position, timestamp};
 
 tailcast_tests::scenarios! {
@@ -20,6 +21,7 @@ tailcast_tests::scenarios! {
         the_end_as_a_position_starts_with_the_next_record
         a_reply_carries_the_position_of_its_subscription
         a_quiet_channel_resumes_from_the_progress_that_heartbeats_tell
+        a_heartbeat_that_goes_with_a_delivery_tells_the_progress_of_a_quiet_channel
         a_timestamp_starts_with_the_first_record_at_or_after_it
     }
     apache_kafka {
@@ -257,4 +259,34 @@ async fn a_quiet_channel_resumes_from_the_progress_that_heartbeats_tell(broker: 
     elsewhere.subscribe(&quiet, position(&left_at)).await;
     elsewhere.expect(["at last"]).await;
     subscriber.expect(["at last"]).await;
+}
+
+async fn a_heartbeat_that_goes_with_a_delivery_tells_the_progress_of_a_quiet_channel(broker: Broker) {
+    let cluster = Cluster::on(&broker).set("push.sessions.heartbeat_interval", "400ms").start().await;
+    let quotes = broker.create_topic("quotes", 1).await;
+    let (busy, quiet) = (quotes.channel("BUSY"), quotes.channel("QUIET"));
+    let mut subscriber = cluster.subscriber(0).await;
+    subscriber.subscribe(&busy, live()).await;
+    subscriber.subscribe(&quiet, live()).await;
+    let start = subscriber.position(&quiet);
+
+    // So often that no heartbeat waits for its time.
+    let delivered = async {
+        let mut last = 0;
+        while subscriber.position(&quiet) == start {
+            last += 1;
+            cluster.publisher().publish(&quotes, "BUSY", [last]).await;
+            subscriber.expect([last]).await;
+        }
+        last
+    };
+    let last = within("progress of the quiet channel", delivered).await;
+    let left_at = subscriber.position(&quiet);
+    cluster.publisher().publish(&quotes, "QUIET", ["at last"]).await;
+    subscriber.expect(["at last"]).await;
+    assert!(last > 1, "the heartbeat came with the first delivery");
+
+    let mut elsewhere = cluster.subscriber(0).await;
+    elsewhere.subscribe(&quiet, position(&left_at)).await;
+    elsewhere.expect(["at last"]).await;
 }

@@ -33,16 +33,17 @@ impl<W: AsyncWrite + Unpin + Send + 'static> Session<W> {
         while let Some(due) = self.liveness.due(now, fastrand::f64()) {
             match due {
                 Due::Ping => {
+                    let ping = websocket::frame(OpCode::Ping, &[]);
                     if self.heartbeat_due && self.outbox.wants_message() {
-                        // Before the ping, which would have to be written first: then they are one write.
                         self.gather(now);
                         self.heartbeat();
+                        self.outbox.push_behind(ping);
+                    } else {
+                        self.outbox.push_control(ping);
                     }
-                    self.outbox.push_control(websocket::frame(OpCode::Ping, &[]));
                 }
                 Due::Heartbeat => {
-                    let most = self.shared.config.sessions.lag_records_max;
-                    if most > 0 && self.subscriptions.is_behind(most) {
+                    if self.is_too_far_behind() {
                         return Err(CloseReason::Behind);
                     }
                     // First everything that is there: then the progress says the most.
@@ -58,6 +59,12 @@ impl<W: AsyncWrite + Unpin + Send + 'static> Session<W> {
         Ok(())
     }
 
+    pub(super) fn is_too_far_behind(&self) -> bool {
+        let most = self.shared.config.sessions.lag_records_max;
+        most > 0 && self.subscriptions.is_behind(most)
+    }
+
+    /// Puts a heartbeat behind the message that was just gathered, so what it says of progress is true when it arrives.
     pub(super) fn heartbeat(&mut self) {
         self.heartbeat_due = false;
         let now_ms = wall_clock_ms();
@@ -68,7 +75,8 @@ impl<W: AsyncWrite + Unpin + Send + 'static> Session<W> {
             lag_ms: lag.ms,
             progress: self.subscriptions.progress(),
         };
-        self.reply(0, v1::frame::Frame::Heartbeat(heartbeat));
+        let payload = reply::encode(0, v1::frame::Frame::Heartbeat(heartbeat), self.format);
+        self.outbox.push_behind(websocket::frame(self.opcode(), &payload));
     }
 
     /// Asks the client to leave, at a moment of its own within the spread.

@@ -27,6 +27,12 @@ impl<W: AsyncWrite + Unpin + Send + 'static> Session<W> {
         let (now, pages) = (Instant::now(), self.pages.len());
         let events = self.subscriptions.take_news();
         self.tell(events);
+        // A heartbeat that would be due soon costs its task's wake and a write of its own. Where there is something against it,
+        // the task finds that.
+        let takes_along = self.subscriptions.is_ready() && self.liveness.hurry(now);
+        if takes_along && (self.is_too_far_behind() || self.tick().is_err()) {
+            return false;
+        }
         self.fill_outbox(now);
         if !self.outbox.is_empty() {
             // Nobody is woken when the socket takes more, so the task has to go on where it does not take all. It meets the
@@ -36,8 +42,7 @@ impl<W: AsyncWrite + Unpin + Send + 'static> Session<W> {
                 Poll::Ready(Err(_)) | Poll::Pending => return false,
             }
         }
-        let is_awake_in_time = self.subscriptions.next_due().is_none_or(|due| due >= self.alarm);
-        self.pages.len() == pages && !self.subscriptions.is_ready() && is_awake_in_time
+        self.pages.len() == pages && !self.subscriptions.is_ready() && self.next_tick() >= self.alarm
     }
 
     /// Gathers the next message once the last one is written, and asks for the pages that cursors need.
@@ -45,7 +50,6 @@ impl<W: AsyncWrite + Unpin + Send + 'static> Session<W> {
         if self.outbox.wants_message() {
             self.gather(now);
             if self.heartbeat_due {
-                // Written behind the message that was just gathered, so what it says of progress is true when it arrives.
                 self.heartbeat();
             }
         }

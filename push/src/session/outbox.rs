@@ -96,6 +96,14 @@ impl Outbox {
         self.control.push_back(frame);
     }
 
+    /// Adds a whole frame behind the message that was gathered last, to be written with it. Nothing of that may have been
+    /// written.
+    pub(crate) fn push_behind(&mut self, frame: Bytes) {
+        debug_assert!(self.control.is_empty(), "replies that wait go first");
+        self.wire_bytes += frame.len();
+        self.wire.push_back(frame);
+    }
+
     /// Answers a ping. An answer that still waits is replaced.
     pub(crate) fn push_pong(&mut self, payload: &[u8]) {
         self.pong = Some(websocket::frame(OpCode::Pong, payload));

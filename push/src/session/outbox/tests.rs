@@ -35,6 +35,38 @@ impl AsyncWrite for Narrow {
     }
 }
 
+/// Takes everything at once, and keeps each write apart.
+#[derive(Default)]
+struct Whole {
+    writes: Vec<Vec<u8>>,
+}
+
+impl AsyncWrite for Whole {
+    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.writes.push(bytes.to_vec());
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let whole: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).collect();
+        let taken = whole.len();
+        self.writes.push(whole);
+        Poll::Ready(Ok(taken))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
 fn narrow(width: usize) -> Narrow {
     Narrow {
         taken: Vec::new(),
@@ -73,6 +105,26 @@ fn replies_wait_for_the_message_that_has_begun_and_go_before_the_next() {
     outbox.push_pong(b"new");
     while !flush_a_little(&mut outbox, &mut writer) {}
     assert_eq!(writer.taken, b"\x82\x04datareply\x8a\x03new");
+}
+
+#[test]
+fn what_is_put_behind_a_message_goes_in_the_same_write() {
+    // A heartbeat was a write of its own, which costs what a delivery costs.
+    let (mut outbox, mut writer) = (outbox(100), Whole::default());
+    outbox.push_message(OpCode::Binary, 4, vec![Bytes::from_static(b"data")]);
+    outbox.push_behind(Bytes::from_static(b"heartbeat"));
+    outbox.push_control(Bytes::from_static(b"reply"));
+    let polled = outbox.poll_flush(&mut Context::from_waker(Waker::noop()), &mut writer);
+    assert!(matches!(polled, Poll::Ready(Ok(()))), "{polled:?}");
+    assert_eq!(writer.writes, [b"\x82\x04dataheartbeat".as_slice(), b"reply"]);
+
+    let mut writer = narrow(7);
+    outbox.push_message(OpCode::Binary, 4, vec![Bytes::from_static(b"data")]);
+    outbox.push_behind(Bytes::from_static(b"heartbeat"));
+    assert!(!flush_a_little(&mut outbox, &mut writer));
+    assert_eq!(outbox.waiting_bytes(), 15);
+    while !flush_a_little(&mut outbox, &mut writer) {}
+    assert_eq!(writer.taken, b"\x82\x04dataheartbeat");
 }
 
 #[test]
