@@ -10,6 +10,10 @@ use super::{Topic, TopicChange};
 /// Names that do not exist and are remembered: what clients can make up is unbounded, memory is not.
 const UNKNOWN_MAX: usize = 4096;
 
+/// How long apart Kafka has to say twice that a known topic is gone: two questions at once are answered by the same broker,
+/// which may have just started and not know the topic yet.
+pub(super) const DOUBT: Duration = Duration::from_millis(250);
+
 /// The topics that exist, and for a moment those that do not.
 #[derive(Debug)]
 pub(super) struct Cache {
@@ -21,8 +25,8 @@ pub(super) struct Cache {
 #[derive(Debug)]
 struct Entry {
     topic: Topic,
-    /// The last answer was that it is gone.
-    missing: bool,
+    /// Since when the answers have been that it is gone.
+    missing_since: Option<Instant>,
 }
 
 /// What an answer changed.
@@ -60,7 +64,7 @@ impl Cache {
     /// Kafka says that the topic exists.
     pub(super) fn exists(&mut self, new: Topic) -> Effect {
         self.unknown.remove(&new.name);
-        let entry = Entry { topic: new.clone(), missing: false };
+        let entry = Entry { topic: new.clone(), missing_since: None };
         match self.known.insert(new.name.clone(), entry).map(|entry| entry.topic) {
             Some(old) if old.epoch != new.epoch => Effect::Changed(TopicChange::Recreated { old, new }),
             Some(from) if from.partitions != new.partitions => {
@@ -72,22 +76,14 @@ impl Cache {
 
     /// Kafka says that there is no such topic.
     pub(super) fn absent(&mut self, topic: &TopicName, now: Instant) -> Effect {
-        match self.known.get_mut(topic) {
-            Some(entry) if !entry.missing => {
-                entry.missing = true;
-                Effect::Doubtful
-            }
-            Some(_) => {
-                self.remember_unknown(topic, now);
-                match self.known.remove(topic) {
-                    Some(entry) => Effect::Changed(TopicChange::Deleted { topic: entry.topic }),
-                    None => Effect::None,
-                }
-            }
-            None => {
-                self.remember_unknown(topic, now);
-                Effect::None
-            }
+        let since = self.known.get_mut(topic).map(|entry| *entry.missing_since.get_or_insert(now));
+        if since.is_some_and(|since| now < since + DOUBT) {
+            return Effect::Doubtful;
+        }
+        self.remember_unknown(topic, now);
+        match self.known.remove(topic) {
+            Some(entry) => Effect::Changed(TopicChange::Deleted { topic: entry.topic }),
+            None => Effect::None,
         }
     }
 
@@ -148,9 +144,22 @@ mod tests {
         assert_eq!(cache.known(&name("quotes")), Some(quotes(1, 3)));
         cache.exists(quotes(1, 3));
         assert_eq!(cache.absent(&name("quotes"), now), Effect::Doubtful);
-        let effect = cache.absent(&name("quotes"), now);
+        let effect = cache.absent(&name("quotes"), now + DOUBT);
         assert_eq!(effect, Effect::Changed(TopicChange::Deleted { topic: quotes(1, 3) }));
         assert_eq!(cache.known(&name("quotes")), None);
+    }
+
+    #[test]
+    fn two_answers_at_once_are_one_doubt() {
+        // A catch-up, a fence and the refresh may ask within a millisecond, and two of them were taken for the two answers.
+        let (mut cache, now) = (Cache::new(SECOND), Instant::now());
+        cache.exists(quotes(1, 3));
+        assert_eq!(cache.absent(&name("quotes"), now), Effect::Doubtful);
+        assert_eq!(cache.absent(&name("quotes"), now + DOUBT / 2), Effect::Doubtful);
+        assert_eq!(cache.known(&name("quotes")), Some(quotes(1, 3)));
+        // The first counts on: a topic that is asked about all the time is not doubted for ever.
+        let effect = cache.absent(&name("quotes"), now + DOUBT);
+        assert_eq!(effect, Effect::Changed(TopicChange::Deleted { topic: quotes(1, 3) }));
     }
 
     #[test]

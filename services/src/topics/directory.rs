@@ -12,7 +12,7 @@ use rdkafka::types::RDKafkaErrorCode;
 use tailcast_proto::{Epoch, TopicName};
 use tailcast_topic_id::Answer as Described;
 
-use super::cache::Effect;
+use super::cache::{DOUBT, Effect};
 use super::desk::{Answer, Waiting};
 use super::{Epochs, LookupError, Obstacle, Shared, Topic, TopicsConfig};
 use crate::kafka::Context;
@@ -22,8 +22,6 @@ use crate::readiness::Condition;
 const TICK: Duration = Duration::from_millis(100);
 /// The pause before Kafka is asked again after it did not answer.
 const RETRY: Duration = Duration::from_secs(1);
-/// The pause before the second question about a topic that is said to be gone.
-const DOUBT: Duration = Duration::from_millis(250);
 /// Refreshes that may fail before the node should no longer get traffic.
 const SILENT_REFRESHES_MAX: u32 = 3;
 /// Asked about when there is nobody else to ask about. Every Kafka has an answer to this name.
