@@ -52,11 +52,11 @@ pub(crate) struct Pace {
     #[arg(long, global = true, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
     pub(crate) rounds: u32,
 
-    /// How long each is measured.
+    /// How long each is measured; of `resume` it follows from how many records are missed.
     #[arg(long, global = true, default_value = "20s", value_name = "TIME", value_parser = humantime::parse_duration)]
     pub(crate) duration: Duration,
 
-    /// How long the load is on before measuring begins.
+    /// How long the load is on before measuring begins, but for `resume`.
     #[arg(long, global = true, default_value = "5s", value_name = "TIME", value_parser = humantime::parse_duration)]
     pub(crate) warmup: Duration,
 }

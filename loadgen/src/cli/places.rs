@@ -21,7 +21,7 @@ pub(crate) struct Places {
     #[arg(long, value_enum, default_value_t = Publishers::Stream, value_name = "KIND")]
     pub(crate) publishers: Publishers,
 
-    /// How many publishers work at the same time, each with its own keys [default: 2 streams, 16 unary, 1 with --kafka].
+    /// How many publishers work at the same time, each with its own keys [default: 2 streams, 16 unary, 1 straight to Kafka].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) publisher_count: Option<u32>,
 
