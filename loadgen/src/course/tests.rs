@@ -1,3 +1,5 @@
+//! Runs of the whole program, as far as they end before anything is measured.
+
 use std::{net::TcpListener, sync::Arc};
 
 use clap::Parser as _;
