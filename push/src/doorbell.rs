@@ -86,6 +86,11 @@ impl Doorbell {
         }
     }
 
+    /// Whether somebody attends. Only looks, at memory that attending begins with.
+    pub(crate) fn is_served(&self) -> bool {
+        self.session.get().is_some_and(|session| session.strong_count() > 0)
+    }
+
     /// When the fan-out last attended, in microseconds of its clock.
     pub(crate) fn attended_us(&self) -> u64 {
         self.attended_us.load(Ordering::Relaxed)
@@ -248,9 +253,11 @@ mod tests {
     fn the_task_is_woken_for_what_the_fan_out_cannot_do() {
         for does_all in [true, false] {
             let doorbell = Doorbell::default();
+            assert!(!doorbell.is_served());
             let session = Arc::new(Session { does_all, attended: AtomicUsize::new(0) });
             let weak = Arc::downgrade(&session);
             doorbell.lead_to(weak);
+            assert!(doorbell.is_served());
             doorbell.attend(0);
             assert_eq!(session.attended.load(Ordering::Relaxed), 1);
             assert_eq!(doorbell.rung().now_or_never().is_none(), does_all);
