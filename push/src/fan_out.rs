@@ -203,11 +203,11 @@ impl FanOut {
         let seen = rung.iter().filter(|doorbell| !is_early(doorbell) && doorbell.is_served()).count();
         std::hint::black_box(seen);
         rung.retain(|doorbell| {
-            let is_early = is_early(doorbell);
-            if !is_early {
+            let is_left = is_early(doorbell);
+            if !is_left {
                 doorbell.attend(now_us);
             }
-            is_early
+            is_left
         });
     }
 

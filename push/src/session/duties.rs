@@ -32,24 +32,9 @@ impl<W: AsyncWrite + Unpin + Send + 'static> Session<W> {
         }
         while let Some(due) = self.liveness.due(now, fastrand::f64()) {
             match due {
-                Due::Ping => {
-                    let ping = websocket::frame(OpCode::Ping, &[]);
-                    if self.heartbeat_due && self.outbox.wants_message() {
-                        self.gather(now);
-                        self.heartbeat();
-                        self.outbox.push_behind(ping);
-                    } else {
-                        self.outbox.push_control(ping);
-                    }
-                }
-                Due::Heartbeat => {
-                    if self.is_too_far_behind() {
-                        return Err(CloseReason::Behind);
-                    }
-                    // First everything that is there: then the progress says the most.
-                    self.subscriptions.look_at_all();
-                    self.heartbeat_due = true;
-                }
+                Due::Ping => self.ping(now),
+                Due::Heartbeat if self.is_too_far_behind() => return Err(CloseReason::Behind),
+                Due::Heartbeat => self.begin_heartbeat(),
                 Due::NotConnected => return Err(CloseReason::NotConnected),
                 Due::NoPong => return Err(CloseReason::NoPong),
                 Due::SlowConsumer => return Err(CloseReason::SlowConsumer),
@@ -59,7 +44,42 @@ impl<W: AsyncWrite + Unpin + Send + 'static> Session<W> {
         Ok(())
     }
 
-    pub(super) fn is_too_far_behind(&self) -> bool {
+    /// Has a heartbeat that would be due soon go with what is about to be gathered. Returns whether nothing else is due, which
+    /// would be the task's and stays due for it.
+    ///
+    /// Not where what is about to be gathered looks like a lag: that is judged at the heartbeat's own time.
+    pub(super) fn take_along(&mut self, now: Instant) -> bool {
+        if self.is_too_far_behind() || !self.liveness.hurry(now) {
+            return true;
+        }
+        while let Some(due) = self.liveness.due(now, fastrand::f64()) {
+            match due {
+                Due::Ping => self.ping(now),
+                Due::Heartbeat => self.begin_heartbeat(),
+                Due::NotConnected | Due::NoPong | Due::SlowConsumer | Due::Leave => return false,
+            }
+        }
+        true
+    }
+
+    fn ping(&mut self, now: Instant) {
+        let ping = websocket::frame(OpCode::Ping, &[]);
+        if self.heartbeat_due && self.outbox.wants_message() {
+            self.gather(now);
+            self.heartbeat();
+            self.outbox.push_behind(ping);
+        } else {
+            self.outbox.push_control(ping);
+        }
+    }
+
+    fn begin_heartbeat(&mut self) {
+        // First everything that is there: then the progress says the most.
+        self.subscriptions.look_at_all();
+        self.heartbeat_due = true;
+    }
+
+    fn is_too_far_behind(&self) -> bool {
         let most = self.shared.config.sessions.lag_records_max;
         most > 0 && self.subscriptions.is_behind(most)
     }

@@ -27,10 +27,7 @@ impl<W: AsyncWrite + Unpin + Send + 'static> Session<W> {
         let (now, pages) = (Instant::now(), self.pages.len());
         let events = self.subscriptions.take_news();
         self.tell(events);
-        // A heartbeat that would be due soon costs its task's wake and a write of its own. Where there is something against it,
-        // the task finds that.
-        let takes_along = self.subscriptions.is_ready() && self.liveness.hurry(now);
-        if takes_along && (self.is_too_far_behind() || self.tick().is_err()) {
+        if self.subscriptions.is_ready() && !self.take_along(now) {
             return false;
         }
         self.fill_outbox(now);

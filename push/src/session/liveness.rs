@@ -15,6 +15,9 @@ pub(crate) struct Liveness {
     pong_by: Option<Instant>,
     /// `None` until the session is connected.
     heartbeat_at: Option<Instant>,
+    /// How long before that it may go with something else. Drawn anew for each: otherwise one event for many sessions would have
+    /// the heartbeats of all of them from then on, and the pings, and the pongs.
+    early: Duration,
     /// Since when the socket has taken nothing of what waits.
     blocked_since: Option<Instant>,
     leave_by: Option<Instant>,
@@ -30,8 +33,8 @@ pub(crate) struct Timing {
     write_deadline: Duration,
 }
 
-/// A heartbeat may come before its time by so much of its interval.
-const EARLY_SHARE: u32 = 4;
+/// A heartbeat comes before its time by at most so much of its interval.
+const EARLY_SHARE: f64 = 0.25;
 
 /// What is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,8 +84,14 @@ impl From<&Sessions> for Timing {
     }
 }
 
+impl Timing {
+    fn early(&self, jitter: f64) -> Duration {
+        self.heartbeat_interval.mul_f64(jitter * EARLY_SHARE)
+    }
+}
+
 impl Liveness {
-    /// Starts at the upgrade. `jitter`, 0 to 1, spreads the pings that do not go with a heartbeat.
+    /// Starts at the upgrade. `jitter`, 0 to 1, spreads the pings and heartbeats of sessions that began, or get something, at once.
     pub(crate) fn new(timing: Timing, now: Instant, jitter: f64) -> Self {
         Self {
             timing,
@@ -91,6 +100,7 @@ impl Liveness {
             ping_waits: false,
             pong_by: None,
             heartbeat_at: None,
+            early: timing.early(jitter),
             blocked_since: None,
             leave_by: None,
         }
@@ -138,11 +148,10 @@ impl Liveness {
         others.into_iter().flatten().fold(self.ping_at, Instant::min)
     }
 
-    /// Something is about to be written: makes a heartbeat due that soon would be. With what is written anyway it costs no write
-    /// and no wake of its own. Returns whether there is one.
+    /// Something is about to be written: makes a heartbeat due that soon would be, since with that it costs no write of its own.
+    /// Returns whether there is one.
     pub(crate) fn hurry(&mut self, now: Instant) -> bool {
-        let soon = now + self.timing.heartbeat_interval / EARLY_SHARE;
-        let is_soon = self.heartbeat_at.is_some_and(|at| at <= soon);
+        let is_soon = self.heartbeat_at.is_some_and(|at| at <= now + self.early);
         if is_soon {
             self.heartbeat_at = self.heartbeat_at.min(Some(now));
         }
@@ -172,6 +181,7 @@ impl Liveness {
         if is_over(self.heartbeat_at) {
             let next = now + self.timing.heartbeat_interval;
             self.heartbeat_at = Some(next);
+            self.early = self.timing.early(jitter);
             // With the heartbeat it costs no write of its own.
             if self.ping_at < next {
                 self.ping_at = now;
@@ -242,19 +252,50 @@ mod tests {
     }
 
     #[test]
-    fn a_heartbeat_goes_with_what_is_written_in_the_last_quarter_of_its_interval() {
+    fn a_heartbeat_goes_with_what_is_written_shortly_before_its_time() {
         let (mut liveness, start) = started();
         assert!(!liveness.hurry(start + 30 * SECOND), "it is not connected");
-        let (mut liveness, start) = (liveness, start + SECOND);
+        let (mut liveness, start) = started();
         liveness.connected(start);
-        let early = start + Duration::from_millis(5_249);
+        // A quarter of 7 s, and half of that as it was drawn.
+        let (early, soon) = (start + Duration::from_millis(6_124), start + Duration::from_millis(6_125));
         assert!(!liveness.hurry(early));
         assert_eq!(liveness.due(early, 0.5), None);
-        let soon = start + Duration::from_millis(5_250);
         assert!(liveness.hurry(soon));
-        assert_eq!(liveness.due(soon, 0.5), Some(Due::Heartbeat));
-        assert_eq!(liveness.due(soon, 0.5), None);
+        assert_eq!(liveness.due(soon, 0.0), Some(Due::Heartbeat));
+        assert_eq!(liveness.due(soon, 0.0), None);
         assert_eq!(liveness.next(), soon + 7 * SECOND, "the next one is an interval later");
+        assert!(!liveness.hurry(soon + Duration::from_millis(6_999)), "drawn anew, it is not early");
+    }
+
+    #[test]
+    fn one_event_for_many_sessions_does_not_bring_their_heartbeats_together() {
+        // All that were in the last quarter of their interval took the same event, and no later one parted them again.
+        let (_, start) = started();
+        let mut random = fastrand::Rng::with_seed(1);
+        let mut sessions: Vec<_> = (0..1_000)
+            .map(|session| {
+                let mut liveness = Liveness::new(started().0.timing, start, random.f64());
+                liveness.connected(start + session * SECOND / 100);
+                liveness
+            })
+            .collect();
+        let mut heartbeats = Vec::new();
+        for second in 10..300 {
+            let event = start + second * SECOND;
+            let with_it = sessions.iter_mut().filter_map(|liveness| {
+                liveness.hurry(event);
+                let mut due = std::iter::from_fn(|| liveness.due(event, random.f64()));
+                let has_heartbeat = due.by_ref().any(|due| due == Due::Heartbeat);
+                let _others = due.count();
+                liveness.written(event);
+                liveness.heard();
+                has_heartbeat.then_some(())
+            });
+            heartbeats.push(with_it.count());
+        }
+        let most = heartbeats[200..].iter().max();
+        assert!(most.is_some_and(|most| *most < 400), "{heartbeats:?}");
     }
 
     #[test]
