@@ -108,7 +108,7 @@ impl Cursor {
         if gathered.as_ref().is_some_and(|gathered| gathered.then == Then::Rest) {
             self.has_caught_up();
         } else {
-            self.is_behind(behind);
+            self.keep_behind(behind);
         }
         // Which page it is depends on what is known.
         gathered.unwrap_or_else(|| self.ask())
@@ -235,7 +235,7 @@ impl Cursor {
     }
 
     /// Keeps what is known of what waits for the next turn.
-    fn is_behind(&mut self, known: Behind) {
+    fn keep_behind(&mut self, known: Behind) {
         if let CursorMode::Conflated { behind, .. } = &mut self.mode {
             *behind = Some(known);
         }
