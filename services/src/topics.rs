@@ -7,7 +7,7 @@
 //! the first time the condition is not ready; after that, silence degrades it, and makes it not ready only when it lasts.
 //!
 //! Invariants: a topic is in the cache only if Kafka said that it exists. An answer that a known topic is gone is believed
-//! when it came twice, some time apart, because a broker that has just started may not know it yet.
+//! when it comes again to a question asked some time after it, because a broker that has just started may not know it yet.
 
 mod cache;
 mod desk;

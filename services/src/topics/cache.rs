@@ -10,9 +10,9 @@ use super::{Topic, TopicChange};
 /// Names that do not exist and are remembered: what clients can make up is unbounded, memory is not.
 const UNKNOWN_MAX: usize = 4096;
 
-/// How long apart Kafka has to say twice that a known topic is gone: two questions at once are answered by the same broker,
-/// which may have just started and not know the topic yet.
-pub(super) const DOUBT: Duration = Duration::from_millis(250);
+/// How long after Kafka said that a known topic is gone it has to be asked again to be believed: the broker that answered may
+/// have just started and not know the topic yet, and is slow to answer then.
+const DOUBT: Duration = Duration::from_millis(250);
 
 /// The topics that exist, and for a moment those that do not.
 #[derive(Debug)]
@@ -25,8 +25,15 @@ pub(super) struct Cache {
 #[derive(Debug)]
 struct Entry {
     topic: Topic,
-    /// Since when the answers have been that it is gone.
+    /// When the first answer came that it is gone, if all since have said so.
     missing_since: Option<Instant>,
+}
+
+/// A question to Kafka that was answered.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Question {
+    pub(super) asked_at: Instant,
+    pub(super) answered_at: Instant,
 }
 
 /// What an answer changed.
@@ -36,8 +43,11 @@ pub(super) enum Effect {
     None,
     /// Something for those who had looked the topic up.
     Changed(TopicChange),
-    /// Kafka says that a known topic is gone: ask once more, soon.
-    Doubtful,
+    /// Kafka says that a known topic is gone. It is believed when it says so to a question of this moment or later.
+    Doubtful {
+        /// When to ask again; past, when the answer was slow.
+        ask_at: Instant,
+    },
 }
 
 impl Cache {
@@ -75,12 +85,15 @@ impl Cache {
     }
 
     /// Kafka says that there is no such topic.
-    pub(super) fn absent(&mut self, topic: &TopicName, now: Instant) -> Effect {
-        let since = self.known.get_mut(topic).map(|entry| *entry.missing_since.get_or_insert(now));
-        if since.is_some_and(|since| now < since + DOUBT) {
-            return Effect::Doubtful;
+    pub(super) fn absent(&mut self, topic: &TopicName, question: Question) -> Effect {
+        let Question { asked_at, answered_at } = question;
+        if let Some(entry) = self.known.get_mut(topic) {
+            let ask_at = *entry.missing_since.get_or_insert(answered_at) + DOUBT;
+            if asked_at < ask_at {
+                return Effect::Doubtful { ask_at };
+            }
         }
-        self.remember_unknown(topic, now);
+        self.remember_unknown(topic, answered_at);
         match self.known.remove(topic) {
             Some(entry) => Effect::Changed(TopicChange::Deleted { topic: entry.topic }),
             None => Effect::None,
@@ -112,6 +125,11 @@ mod tests {
         Topic { name: name("quotes"), epoch: Epoch::from_bits(0, epoch), partitions }
     }
 
+    /// A question that was answered at once.
+    fn at(now: Instant) -> Question {
+        Question { asked_at: now, answered_at: now }
+    }
+
     #[test]
     fn a_topic_that_stays_as_it_was_changes_nothing() {
         let mut cache = Cache::new(SECOND);
@@ -140,11 +158,12 @@ mod tests {
     fn a_known_topic_is_deleted_only_when_kafka_said_so_twice_in_a_row() {
         let (mut cache, now) = (Cache::new(SECOND), Instant::now());
         cache.exists(quotes(1, 3));
-        assert_eq!(cache.absent(&name("quotes"), now), Effect::Doubtful);
+        assert_eq!(cache.absent(&name("quotes"), at(now)), Effect::Doubtful { ask_at: now + DOUBT });
         assert_eq!(cache.known(&name("quotes")), Some(quotes(1, 3)));
         cache.exists(quotes(1, 3));
-        assert_eq!(cache.absent(&name("quotes"), now), Effect::Doubtful);
-        let effect = cache.absent(&name("quotes"), now + DOUBT);
+        let later = now + SECOND;
+        assert_eq!(cache.absent(&name("quotes"), at(later)), Effect::Doubtful { ask_at: later + DOUBT });
+        let effect = cache.absent(&name("quotes"), at(later + DOUBT));
         assert_eq!(effect, Effect::Changed(TopicChange::Deleted { topic: quotes(1, 3) }));
         assert_eq!(cache.known(&name("quotes")), None);
     }
@@ -154,18 +173,39 @@ mod tests {
         // A catch-up, a fence and the refresh may ask within a millisecond, and two of them were taken for the two answers.
         let (mut cache, now) = (Cache::new(SECOND), Instant::now());
         cache.exists(quotes(1, 3));
-        assert_eq!(cache.absent(&name("quotes"), now), Effect::Doubtful);
-        assert_eq!(cache.absent(&name("quotes"), now + DOUBT / 2), Effect::Doubtful);
-        assert_eq!(cache.known(&name("quotes")), Some(quotes(1, 3)));
+        let doubtful = Effect::Doubtful { ask_at: now + DOUBT };
+        assert_eq!(cache.absent(&name("quotes"), at(now)), doubtful);
         // The first counts on: a topic that is asked about all the time is not doubted for ever.
-        let effect = cache.absent(&name("quotes"), now + DOUBT);
+        assert_eq!(cache.absent(&name("quotes"), at(now + DOUBT / 2)), doubtful);
+        assert_eq!(cache.known(&name("quotes")), Some(quotes(1, 3)));
+        let effect = cache.absent(&name("quotes"), at(now + DOUBT));
+        assert_eq!(effect, Effect::Changed(TopicChange::Deleted { topic: quotes(1, 3) }));
+    }
+
+    #[test]
+    fn a_slow_answer_counts_from_when_it_was_asked_for() {
+        // The doubt lay between two answers: a second question sent at once, to a broker that was slow because it had just
+        // started, was taken for one sent after the doubt.
+        let (mut cache, now) = (Cache::new(SECOND), Instant::now());
+        cache.exists(quotes(1, 3));
+        let doubtful = Effect::Doubtful { ask_at: now + DOUBT };
+        // The first may be slow too: what counts of it is when it came.
+        let first =
+            Question { asked_at: now.checked_sub(SECOND).expect("a clock past its start"), answered_at: now };
+        assert_eq!(cache.absent(&name("quotes"), first), doubtful);
+        let slow = Question { asked_at: now, answered_at: now + 4 * DOUBT };
+        assert_eq!(cache.absent(&name("quotes"), slow), doubtful);
+        assert_eq!(cache.known(&name("quotes")), Some(quotes(1, 3)));
+        // It did not begin the doubt anew.
+        let in_time = Question { asked_at: now + DOUBT, answered_at: now + 5 * DOUBT };
+        let effect = cache.absent(&name("quotes"), in_time);
         assert_eq!(effect, Effect::Changed(TopicChange::Deleted { topic: quotes(1, 3) }));
     }
 
     #[test]
     fn an_unknown_topic_is_asked_for_again_after_a_moment() {
         let (mut cache, now) = (Cache::new(SECOND), Instant::now());
-        cache.absent(&name("chat"), now);
+        cache.absent(&name("chat"), at(now));
         assert!(cache.is_unknown(&name("chat"), now + SECOND / 2));
         assert!(!cache.is_unknown(&name("chat"), now + SECOND));
     }
@@ -174,10 +214,10 @@ mod tests {
     fn names_that_clients_make_up_do_not_fill_memory() {
         let (mut cache, now) = (Cache::new(SECOND), Instant::now());
         for n in 0..3 * UNKNOWN_MAX {
-            cache.absent(&name(&format!("made-up-{n}")), now);
+            cache.absent(&name(&format!("made-up-{n}")), at(now));
         }
         assert_eq!(cache.unknown.len(), UNKNOWN_MAX);
-        cache.absent(&name("later"), now + 2 * SECOND);
+        cache.absent(&name("later"), at(now + 2 * SECOND));
         assert_eq!(cache.unknown.len(), 1);
     }
 }

@@ -12,7 +12,7 @@ use rdkafka::types::RDKafkaErrorCode;
 use tailcast_proto::{Epoch, TopicName};
 use tailcast_topic_id::Answer as Described;
 
-use super::cache::{DOUBT, Effect};
+use super::cache::{Effect, Question};
 use super::desk::{Answer, Waiting};
 use super::{Epochs, LookupError, Obstacle, Shared, Topic, TopicsConfig};
 use crate::kafka::Context;
@@ -81,13 +81,15 @@ impl Directory {
             names.extend(cache.names().cloned());
         }
         self.shared.rounds.inc();
+        let asked_at = Instant::now();
         match self.ask_kafka(&names) {
             Ok(said) => {
+                let question = Question { asked_at, answered_at: Instant::now() };
                 for (name, said) in said {
-                    let answer = self.learn(&name, said);
+                    let answer = self.learn(&name, said, question);
                     tell(waiting.remove(&name), &answer);
                 }
-                self.answered_at = Some(Instant::now());
+                self.answered_at = Some(question.answered_at);
                 self.condition.ready();
             }
             Err(code) => {
@@ -161,13 +163,11 @@ impl Directory {
         Ok(names.iter().map(said).collect())
     }
 
-    fn learn(&mut self, name: &TopicName, said: Said) -> Answer {
+    fn learn(&mut self, name: &TopicName, said: Said, question: Question) -> Answer {
         let mut cache = self.shared.cache.write().unwrap_or_else(PoisonError::into_inner);
         let (effect, answer) = match said {
             Said::Exists(topic) => (cache.exists(topic.clone()), Ok(topic)),
-            Said::Absent => {
-                (cache.absent(name, Instant::now()), Err(LookupError::Unknown { topic: name.clone() }))
-            }
+            Said::Absent => (cache.absent(name, question), Err(LookupError::Unknown { topic: name.clone() })),
             Said::Refused(code) => (
                 Effect::None,
                 Err(LookupError::Unavailable { topic: name.clone(), reason: Obstacle::Refused(code) }),
@@ -177,7 +177,8 @@ impl Directory {
         drop(cache);
         match effect {
             Effect::None => {}
-            Effect::Doubtful => self.refresh_at = self.refresh_at.min(Instant::now() + DOUBT),
+            // The refresh asks about every known topic, and so about this one.
+            Effect::Doubtful { ask_at } => self.refresh_at = self.refresh_at.min(ask_at),
             Effect::Changed(change) => {
                 tracing::info!(?change, "a topic has changed");
                 // Nobody may be listening.
