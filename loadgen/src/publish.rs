@@ -5,11 +5,15 @@
 
 mod kafka;
 
+mod lane;
+
+mod lateness;
+
 mod stream;
 
 mod unary;
 
-use std::{ops::Range, sync::Arc, time::Instant};
+use std::{sync::Arc, time::Instant};
 
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
@@ -17,23 +21,16 @@ use tailcast_proto::ingest::v1::{self, ingest_service_client::IngestServiceClien
 use tokio::{sync::watch, task::JoinSet};
 use tonic::transport::{Channel, Endpoint};
 
-use self::kafka::Producer;
+use self::{kafka::Producer, lane::Lane};
 use crate::{
     cli::{Places, Publishers},
-    interval::Distribution,
     layout::Layout,
     ledger::Ledger,
     payload::Format,
     plan::Plan,
 };
 
-pub(crate) use self::kafka::create_topic;
-
-/// The most events of one request; ingest takes no more.
-const BATCH_MAX: u64 = 500;
-
-/// The most bytes of one request: half of what gRPC servers take by default.
-const BATCH_BYTES_MAX: u64 = 2 << 20;
+pub(crate) use self::{kafka::create_topic, lateness::Lateness};
 
 /// What all lanes share.
 #[derive(Debug)]
@@ -45,6 +42,7 @@ pub(crate) struct Publishing {
     pub(crate) topic: String,
     /// The size of a value.
     pub(crate) payload: usize,
+    pub(crate) lateness: Arc<Lateness>,
 }
 
 /// The way in, once it is there.
@@ -57,22 +55,8 @@ pub(crate) enum WayIn {
     Kafka(Producer),
 }
 
-/// The lanes at work. Each ends when its events are published and answered, with how late it took them, or when it cannot go
-/// on.
-pub(crate) type Lanes = JoinSet<Result<Distribution>>;
-
-/// One publisher's part of the plan.
-struct Lane {
-    publishing: Arc<Publishing>,
-    number: u64,
-    due: watch::Receiver<u64>,
-    start: Instant,
-    /// The index of the next event on this lane.
-    next: u64,
-    /// How late this process was itself, in microseconds: from when an event was due to when a lane that had nothing else to
-    /// do took it.
-    lateness: Distribution,
-}
+/// The lanes at work. Each ends when its events are published and answered, or when it cannot go on.
+pub(crate) type Lanes = JoinSet<Result<()>>;
 
 impl WayIn {
     /// Connects to ingest, or makes the Kafka producer.
@@ -101,14 +85,7 @@ impl WayIn {
     ) -> Lanes {
         let mut lanes = Lanes::new();
         for number in 0..publishing.plan.lanes() {
-            let lane = Lane {
-                publishing: Arc::clone(publishing),
-                number,
-                due: due.clone(),
-                start,
-                next: 0,
-                lateness: Distribution::new(),
-            };
+            let lane = Lane::new(Arc::clone(publishing), number, due.clone(), start);
             match self {
                 Self::Streams(endpoint) => lanes.spawn(stream::run(lane, endpoint.connect_lazy())),
                 Self::Unary(channel) => {
@@ -118,48 +95,6 @@ impl WayIn {
             };
         }
         lanes
-    }
-}
-
-impl Lane {
-    /// Waits until events of this lane are due and takes them, at most as many as a request may have. `None`: that was all.
-    async fn take(&mut self) -> Option<Range<u64>> {
-        let plan = &self.publishing.plan;
-        let end = plan.on_lane(self.number, plan.events());
-        let mut waited = false;
-        let due = loop {
-            if self.next == end {
-                return None;
-            }
-            let due = plan.on_lane(self.number, *self.due.borrow_and_update());
-            if due > self.next {
-                break due;
-            }
-            waited = true;
-            // The clock ends only when all is due, which the next turn sees.
-            let _ = self.due.changed().await;
-        };
-        if waited {
-            let at = plan.due_ns(plan.number(self.number, self.next));
-            let late = self.start.elapsed().as_nanos().saturating_sub(u128::from(at)) / 1000;
-            self.lateness.record(u64::try_from(late).unwrap_or(u64::MAX));
-        }
-        // 64 bytes are more than the key, the topic's tag and the framing of a small message take.
-        let bytes = self.publishing.payload as u64 + self.publishing.topic.len() as u64 + 64;
-        let batch = (BATCH_BYTES_MAX / bytes).clamp(1, BATCH_MAX);
-        let taken = self.next..due.min(self.next + batch);
-        self.next = taken.end;
-        self.publishing.ledger.publish(taken.end - taken.start);
-        Some(taken)
-    }
-
-    /// Returns the number of one of this lane's events.
-    fn number(&self, index: u64) -> u64 {
-        self.publishing.plan.number(self.number, index)
-    }
-
-    fn messages(&self, batch: Range<u64>) -> Vec<v1::Message> {
-        batch.map(|index| self.publishing.message(self.number(index))).collect()
     }
 }
 

@@ -35,7 +35,7 @@ use crate::{
     payload::Format,
     plan::Plan,
     progress::Progress,
-    publish::{self, Lanes, Publishing, WayIn},
+    publish::{self, Lanes, Lateness, Publishing, WayIn},
     reader::Shared,
     report::Report,
     results::Results,
@@ -50,7 +50,8 @@ const QUIET: Duration = Duration::from_secs(1);
 /// From connected subscribers to the first event: time for publishers to connect as well, and for workers to hear of it.
 const LEAD: Duration = Duration::from_millis(100);
 
-/// Does what is asked for, and compares it with the results of an earlier run, if there are any. `None`: this was a worker, which tells its results to the first process.
+/// Does what is asked for, and compares it with the results of an earlier run, if there are any. `None`: this was a worker,
+/// which tells its results to the first process.
 ///
 /// # Errors
 ///
@@ -139,10 +140,12 @@ impl<'a> Run<'a> {
         let (format, from) = (&self.shared.format, self.shared.measured_from_ns);
         let read = |consumer: BareConsumer| consumer.read(Arc::clone(format), start, from);
         self.bare_consumer = bare_consumer.map(read).transpose()?;
-        let lanes = self.publish(&way_in, start)?;
+        let lateness = Arc::new(Lateness::new());
+        let lanes = self.publish(&way_in, start, &lateness)?;
         if let Err(error) = self.go(lanes, start).await {
             self.course.incidents.push(format!("{error:#}"));
         }
+        self.lateness = lateness.so_far();
         self.finish().await
     }
 
@@ -153,7 +156,7 @@ impl<'a> Run<'a> {
         kafka.map(|kafka| block_in_place(|| BareConsumer::open(kafka, places.topic.as_str()))).transpose()
     }
 
-    fn publish(&self, way_in: &WayIn, start: Instant) -> Result<Lanes> {
+    fn publish(&self, way_in: &WayIn, start: Instant, lateness: &Arc<Lateness>) -> Result<Lanes> {
         let due =
             clock::start(Arc::clone(&self.plan), start).context("the clock's thread cannot be started")?;
         let publishing = Publishing {
@@ -163,6 +166,7 @@ impl<'a> Run<'a> {
             layout: self.shared.layout.clone(),
             topic: self.cli.places.topic.to_string(),
             payload: self.cli.load.payload,
+            lateness: Arc::clone(lateness),
         };
         Ok(way_in.start(&Arc::new(publishing), &due, start))
     }

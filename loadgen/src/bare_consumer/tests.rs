@@ -11,7 +11,7 @@ use crate::{
     layout::Layout,
     ledger::Ledger,
     plan::Plan,
-    publish::{Publishing, WayIn},
+    publish::{Lateness, Publishing, WayIn},
 };
 
 const TOPIC: &str = "quotes";
@@ -36,6 +36,7 @@ impl Scene {
             layout: Layout::new(&cli),
             topic: TOPIC.to_owned(),
             payload: 64,
+            lateness: Arc::new(Lateness::new()),
         });
         Self { cli, publishing }
     }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use rdkafka::{
     ClientConfig, ClientContext,
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
@@ -10,15 +10,19 @@ use rdkafka::{
     producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer},
     types::RDKafkaErrorCode,
 };
+use tokio::time::{Instant, sleep};
 
 use super::Lane;
-use crate::{interval::Distribution, ledger::Ledger};
+use crate::ledger::Ledger;
 
 /// How long Kafka may take to create a topic, or to answer for what is in flight at the end.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long to wait when the producer's queue is full.
 const FULL: Duration = Duration::from_millis(2);
+
+/// How often to look whether all is answered.
+const ANSWERS: Duration = Duration::from_millis(10);
 
 /// The producer that all lanes share.
 pub(crate) type Producer = Arc<ThreadedProducer<Answers>>;
@@ -65,8 +69,9 @@ pub(super) fn producer(broker: &str, ledger: &Arc<Ledger>) -> Result<Producer> {
 }
 
 /// Publishes a lane.
-pub(super) async fn run(mut lane: Lane, producer: Producer) -> Result<Distribution> {
+pub(super) async fn run(mut lane: Lane, producer: Producer) -> Result<()> {
     while let Some(batch) = lane.take().await {
+        let mut held_back = false;
         for index in batch {
             let number = lane.number(index);
             let event = lane.publishing.plan.event(number);
@@ -80,14 +85,21 @@ pub(super) async fn run(mut lane: Lane, producer: Producer) -> Result<Distributi
                     return Err(error).context("Kafka's client does not take what loadgen publishes");
                 }
                 record = refused;
-                tokio::time::sleep(FULL).await;
+                held_back = true;
+                sleep(FULL).await;
             }
         }
+        if held_back {
+            lane.hold_back();
+        }
     }
-    // Flushing blocks this thread, when there is nothing left to publish; the producer's own thread takes the answers.
-    tokio::task::block_in_place(|| producer.flush(PATIENCE))
-        .context("Kafka did not answer for all events")?;
-    Ok(lane.lateness)
+    // Not by a flush, which blocks: the lane has to end when the run is to. The producer's own thread takes the answers.
+    let deadline = Instant::now() + PATIENCE;
+    while producer.in_flight_count() > 0 {
+        ensure!(Instant::now() < deadline, "Kafka did not answer for all events");
+        sleep(ANSWERS).await;
+    }
+    Ok(())
 }
 
 /// Creates a topic, unless it exists.

@@ -14,13 +14,12 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 
 use super::{Lane, Publishing};
-use crate::interval::Distribution;
 
 /// How many requests wait for HTTP/2 to take them.
 const QUEUE: usize = 4;
 
 /// Publishes a lane.
-pub(super) async fn run(mut lane: Lane, channel: Channel) -> Result<Distribution> {
+pub(super) async fn run(mut lane: Lane, channel: Channel) -> Result<()> {
     let mut client = IngestServiceClient::new(channel);
     let (requests, queue) = mpsc::channel(QUEUE);
     let (publishing, number) = (Arc::clone(&lane.publishing), lane.number);
@@ -31,6 +30,10 @@ pub(super) async fn run(mut lane: Lane, channel: Channel) -> Result<Distribution
                 messages: lane.messages(batch),
                 want_positions: false,
             };
+            // A full queue: ingest has stopped reading for a while, and what follows is late for that.
+            if requests.capacity() == 0 {
+                lane.hold_back();
+            }
             // The stream has ended; the other side of this function says why.
             if requests.send(request).await.is_err() {
                 break;
@@ -52,7 +55,7 @@ pub(super) async fn run(mut lane: Lane, channel: Channel) -> Result<Distribution
     if answered != lane.next {
         bail!("a publish stream ended with {answered} events answered of {}", lane.next);
     }
-    Ok(lane.lateness)
+    Ok(())
 }
 
 /// Notes an answer, and returns of how many events it is.

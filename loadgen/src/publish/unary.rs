@@ -5,11 +5,12 @@ use tailcast_proto::ingest::v1::{PublishRequest, ingest_service_client::IngestSe
 use tonic::{Code, transport::Channel};
 
 use super::Lane;
-use crate::interval::Distribution;
 
 /// Publishes a lane.
-pub(super) async fn run(mut lane: Lane, mut client: IngestServiceClient<Channel>) -> Result<Distribution> {
+pub(super) async fn run(mut lane: Lane, mut client: IngestServiceClient<Channel>) -> Result<()> {
     while let Some(batch) = lane.take().await {
+        // What becomes due during a call waits for its answer.
+        lane.hold_back();
         let numbers = batch.clone().map(|index| lane.number(index));
         match client.publish(PublishRequest { messages: lane.messages(batch.clone()) }).await {
             Ok(response) => {
@@ -38,5 +39,5 @@ pub(super) async fn run(mut lane: Lane, mut client: IngestServiceClient<Channel>
             }
         }
     }
-    Ok(lane.lateness)
+    Ok(())
 }

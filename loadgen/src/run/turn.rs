@@ -9,10 +9,7 @@ use tokio::{
 };
 
 use super::Run;
-use crate::{
-    interval::{Distribution, Interval},
-    publish::Lanes,
-};
+use crate::{interval::Interval, publish::Lanes};
 
 /// How often to look at what came.
 const LOOK: Duration = Duration::from_millis(100);
@@ -20,7 +17,7 @@ const LOOK: Duration = Duration::from_millis(100);
 /// What came first.
 enum Turn {
     Interval(Box<Result<Interval>>),
-    Lane(Option<Result<Result<Distribution>, JoinError>>),
+    Lane(Option<Result<Result<()>, JoinError>>),
     Look,
     /// Somebody wants it to end, with what there is by then.
     Interrupted,
@@ -45,7 +42,6 @@ impl Run<'_> {
         };
         match turn {
             Turn::Interval(interval) => self.tally.take((*interval)?),
-            Turn::Lane(Some(Ok(Ok(lateness)))) => self.lateness.add(&lateness),
             Turn::Lane(Some(Ok(Err(error)))) => {
                 self.course.incidents.push(format!("a publisher ended: {error:#}"));
             }
@@ -59,7 +55,7 @@ impl Run<'_> {
                 self.course.incidents.push(format!("it was interrupted after {seconds:.1} s"));
                 self.interrupted = true;
             }
-            Turn::Lane(None) | Turn::Look => {}
+            Turn::Lane(None | Some(Ok(Ok(())))) | Turn::Look => {}
         }
         self.course.at(start.elapsed(), &mut self.fleet, &self.tally).await
     }
