@@ -10,6 +10,8 @@ mod scenario;
 
 mod preflight;
 
+mod interrupts;
+
 mod run;
 
 mod plan;

@@ -1,5 +1,7 @@
 //! How far a run is, on standard error; silent where that is no terminal.
 
+use std::fmt;
+
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::interval::Count;
@@ -37,6 +39,13 @@ impl Progress {
         #[expect(clippy::cast_precision_loss, reason = "for people")]
         let rate = deliveries as f64 * 1000.0 / millis as f64;
         rate
+    }
+}
+
+impl fmt::Display for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (done, all) = (self.bar.position(), self.bar.length().unwrap_or_default());
+        write!(f, "{}, {done} of {all}", self.bar.prefix())
     }
 }
 

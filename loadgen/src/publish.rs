@@ -13,7 +13,10 @@ mod stream;
 
 mod unary;
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
@@ -31,6 +34,9 @@ use crate::{
 };
 
 pub(crate) use self::{kafka::create_topic, lateness::Lateness};
+
+/// How long ingest may take to accept a connection.
+const CONNECTED_WITHIN: Duration = Duration::from_secs(10);
 
 /// What all lanes share.
 #[derive(Debug)]
@@ -67,6 +73,7 @@ impl WayIn {
         };
         let endpoint = Endpoint::from_shared(format!("http://{address}"))
             .with_context(|| format!("--ingest {address} is no HOST:PORT"))?
+            .connect_timeout(CONNECTED_WITHIN)
             .tcp_nodelay(true);
         let channel =
             endpoint.connect().await.with_context(|| format!("no ingest service answers at {address}"))?;

@@ -10,6 +10,8 @@ mod channel;
 
 mod frames;
 
+mod opening;
+
 mod returning;
 
 mod shared;
@@ -19,7 +21,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use tailcast_client::Liveness;
 use tokio::time::{Instant as Moment, sleep, sleep_until, timeout_at};
 
@@ -100,17 +102,6 @@ enum Leave {
 }
 
 impl Reader {
-    /// Opens a connection, and waits until each of its subscriptions has started.
-    ///
-    /// # Errors
-    ///
-    /// When that fails: at the beginning of a run nothing is tried twice.
-    pub(crate) async fn open(number: u32, shared: Arc<Shared>) -> Result<(Self, Link)> {
-        let mut reader = Self::new(number, shared)?;
-        let link = Box::pin(reader.connect()).await.with_context(|| format!("connection {number}"))?;
-        Ok((reader, link))
-    }
-
     fn new(number: u32, shared: Arc<Shared>) -> Result<Self> {
         let keys = shared.layout.channels_of(number).into_iter();
         let channels = keys.map(|keys| Channel::new(&shared, keys)).collect::<Result<_>>()?;

@@ -6,6 +6,8 @@ mod nothing;
 
 mod patience;
 
+mod preparing;
+
 mod turn;
 
 use std::{
@@ -14,12 +16,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use tokio::{
-    runtime,
-    signal::unix::{Signal, SignalKind, signal},
-    task::block_in_place,
-    time::sleep,
-};
+use tokio::runtime;
 
 use self::patience::Patience;
 use crate::{
@@ -27,15 +24,16 @@ use crate::{
     cli::Cli,
     clock,
     course::Course,
-    crew::{self, Crew},
+    crew::Crew,
     fleet::{Fleet, Workers},
+    interrupts::Interrupts,
     interval::Distribution,
     invocation::Invocation,
     ledger::Ledger,
     payload::Format,
     plan::Plan,
     progress::Progress,
-    publish::{self, Lanes, Lateness, Publishing, WayIn},
+    publish::{Lanes, Lateness, Publishing, WayIn},
     reader::Shared,
     report::Report,
     results::Results,
@@ -63,12 +61,15 @@ pub(crate) fn run(invocation: &Invocation, baseline: Option<Report>) -> Result<O
         builder.worker_threads(threads.into());
     }
     let runtime = builder.enable_all().build().context("no threads can be started")?;
-    runtime.block_on(async {
+    let outcome = runtime.block_on(async {
         match (cli.readers.worker, cli.readers.run) {
             (Some(_), Some(run)) => Box::pin(worker::run(cli, run)).await.map(|()| None),
             _ => Box::pin(Run::new(invocation, baseline)?.measure()).await.map(Some),
         }
-    })
+    });
+    // Whatever still waits for Kafka after an interrupt, nobody waits for it.
+    runtime.shutdown_background();
+    outcome
 }
 
 /// One run.
@@ -84,7 +85,7 @@ struct Run<'a> {
     lateness: Distribution,
     /// The results of an earlier run.
     baseline: Option<Report>,
-    interrupts: Signal,
+    interrupts: Interrupts,
     interrupted: bool,
 }
 
@@ -114,27 +115,13 @@ impl<'a> Run<'a> {
             fleet,
             lateness: Distribution::new(),
             baseline,
-            interrupts: signal(SignalKind::interrupt()).context("interrupts cannot be caught")?,
+            interrupts: Interrupts::catch()?,
             interrupted: false,
         })
     }
 
     async fn measure(mut self) -> Result<Results> {
-        let places = &self.cli.places;
-        if let (Some(broker), Some(partitions)) = (&places.kafka, places.create_topic) {
-            publish::create_topic(broker, places.topic.as_str(), partitions).await?;
-            crew::await_topic(&self.shared).await?;
-        }
-        let way_in = WayIn::open(places, &self.ledger).await?;
-        self.course.begin().await;
-        self.course.memory.before = self.course.servers.memory();
-        let connecting = Progress::new("connecting", self.cli.readers.connections.into());
-        self.fleet.open(&connecting).await?;
-        drop(connecting);
-        sleep(self.cli.load.idle).await;
-        self.course.memory.idle = self.course.servers.memory();
-        let bare_consumer = self.open_bare_consumer()?;
-
+        let (way_in, bare_consumer) = self.prepare().await?;
         let start = Instant::now() + LEAD;
         self.fleet.start(start).await?;
         let (format, from) = (&self.shared.format, self.shared.measured_from_ns);
@@ -147,13 +134,6 @@ impl<'a> Run<'a> {
         }
         self.lateness = lateness.so_far();
         self.finish().await
-    }
-
-    fn open_bare_consumer(&self) -> Result<Option<BareConsumer>> {
-        let places = &self.cli.places;
-        let kafka = places.kafka.as_deref().filter(|_| places.compare_kafka);
-        // Blocks this thread, while nothing happens yet.
-        kafka.map(|kafka| block_in_place(|| BareConsumer::open(kafka, places.topic.as_str()))).transpose()
     }
 
     fn publish(&self, way_in: &WayIn, start: Instant, lateness: &Arc<Lateness>) -> Result<Lanes> {

@@ -9,13 +9,11 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
-use tokio::{
-    io::{AsyncBufReadExt as _, BufReader, Lines, Stdin, stdin},
-    signal::unix::{SignalKind, signal},
-};
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines, Stdin, stdin};
 
 use crate::{
-    account::Account, cli::Cli, crew::Crew, interval::Interval, payload::Format, plan::Plan, reader::Shared,
+    account::Account, cli::Cli, crew::Crew, interrupts::Interrupts, interval::Interval, payload::Format,
+    plan::Plan, reader::Shared,
 };
 
 /// What the first process says.
@@ -48,7 +46,7 @@ pub(crate) enum Word {
 }
 
 /// Between two words about how many connections are open.
-const OPENED_EVERY: u32 = 100;
+const OPENED_EVERY: u32 = 10;
 
 /// Runs a worker until the first process says that the run is over, or ends.
 ///
@@ -67,6 +65,8 @@ pub(crate) async fn run(cli: &Cli, run: u64) -> Result<()> {
 }
 
 async fn work(mut crew: Crew, orders: &mut Lines<BufReader<Stdin>>) -> Result<()> {
+    // A terminal interrupts all processes; the first one decides what follows, says so, and ends the others.
+    let mut interrupts = Interrupts::catch()?;
     let mut told = Ok(());
     crew.open(&mut |opened| {
         if opened % OPENED_EVERY == 0 && told.is_ok() {
@@ -76,11 +76,9 @@ async fn work(mut crew: Crew, orders: &mut Lines<BufReader<Stdin>>) -> Result<()
     .await?;
     told?;
     say(&Word::Ready)?;
-    // A terminal interrupts all processes; the first one decides what follows, and says so.
-    let mut interrupts = signal(SignalKind::interrupt()).context("interrupts cannot be caught")?;
     loop {
         tokio::select! {
-            _ = interrupts.recv() => {}
+            () = interrupts.next() => {}
             interval = crew.next() => say(&Word::Interval(Box::new(interval)))?,
             order = orders.next_line() => {
                 let line = order?.context("the first process is gone")?;

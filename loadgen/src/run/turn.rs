@@ -38,7 +38,7 @@ impl Run<'_> {
             interval = self.fleet.next() => Turn::Interval(Box::new(interval)),
             lane = ended => Turn::Lane(lane),
             () = sleep_until(look) => Turn::Look,
-            _ = self.interrupts.recv() => Turn::Interrupted,
+            () = self.interrupts.next() => Turn::Interrupted,
         };
         match turn {
             Turn::Interval(interval) => self.tally.take((*interval)?),

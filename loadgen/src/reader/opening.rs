@@ -1,0 +1,57 @@
+//! The first session of a connection, before the schedule.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::{Context as _, Result, bail};
+use tokio::time::timeout;
+
+use super::{Reader, Shared};
+use crate::link::Link;
+
+/// How long a node may take for it, from the first packet to the last subscription.
+const WITHIN: Duration = Duration::from_secs(10);
+
+impl Reader {
+    /// Opens a connection, and waits until each of its subscriptions has started.
+    ///
+    /// # Errors
+    ///
+    /// When that fails or takes too long: at the beginning of a run nothing is tried twice.
+    pub(crate) async fn open(number: u32, shared: Arc<Shared>) -> Result<(Self, Link)> {
+        Self::open_within(number, shared, WITHIN).await
+    }
+
+    async fn open_within(number: u32, shared: Arc<Shared>, within: Duration) -> Result<(Self, Link)> {
+        let mut reader = Self::new(number, shared)?;
+        let Ok(connected) = timeout(within, Box::pin(reader.connect())).await else {
+            let (node, within) = (reader.shared.endpoint(reader.turn), within.as_secs());
+            bail!(
+                "connection {number}: {node} did not take it, upgrade it and start its subscriptions within {within} s"
+            );
+        };
+        let link = connected.with_context(|| format!("connection {number}"))?;
+        Ok((reader, link))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::{cli::Cli, payload::Format, plan::Plan};
+
+    // The run hung for as long as a reconnecting client may wait, twice.
+    #[tokio::test]
+    async fn a_node_that_never_answers_is_named_in_time() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+        let url = format!("ws://{}/v1/connect", listener.local_addr().expect("it is bound"));
+        let cli = Cli::try_parse_from(["loadgen", "--kafka", "k:1", "--url", &url]).expect("they are sound");
+        let plan = Arc::new(Plan::new(1, 1, 1, Duration::from_secs(1)));
+        let shared = Arc::new(Shared::new(&cli, &plan, &Arc::new(Format::new(7, 64))));
+        let opened = Reader::open_within(3, shared, Duration::from_millis(50)).await;
+        let error = opened.map(|_| ()).expect_err("the kernel accepts it, and nobody answers").to_string();
+        assert!(error.starts_with(&format!("connection 3: {url} did not")), "{error}");
+    }
+}
