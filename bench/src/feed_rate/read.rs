@@ -58,9 +58,11 @@ fn measured(read: &Read, everything: impl FnOnce() -> Result<()>) -> Result<Cost
     Ok(Cost { records: read.backlog.records, took, cpu })
 }
 
-/// A consumer with the settings of a node's tail, whose records are looked at and dropped.
+/// A consumer with the settings of a node's tail, without the statistics, whose records are looked at and dropped.
 fn bare(read: &Read, extents: &[(Offset, Offset)]) -> Result<Cost> {
-    let consumer: BaseConsumer = tail_config(&read.from)?.create().context("the consumer cannot be made")?;
+    let mut config = tail_config(&read.from)?;
+    config.set("statistics.interval.ms", "0");
+    let consumer: BaseConsumer = config.create().context("the consumer cannot be made")?;
     // As the tail does: otherwise it would look for the leaders first.
     consumer.fetch_metadata(Some(&read.topic), PATIENCE).context("Kafka does not answer")?;
     let mut assignment = TopicPartitionList::new();

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use rdkafka::{
-    Message as _, Offset, TopicPartitionList,
+    ClientConfig, Message as _, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer as _},
     error::KafkaError,
     types::RDKafkaErrorCode,
@@ -68,10 +68,16 @@ pub(crate) fn measure(shape: &Shape, time: Time, kafka: &str, topic: Option<&str
     Ok(Consumed { records, took, cpu })
 }
 
-/// Makes the consumer, with the settings of a node's tail.
+/// Makes the consumer.
 fn consumer(kafka: &str) -> Result<BaseConsumer> {
-    let mut settings = Settings::at(kafka).tail()?;
-    settings.set("client.id", "floor").create().context("the Kafka consumer cannot be made")
+    config(kafka)?.create().context("the Kafka consumer cannot be made")
+}
+
+/// Returns the settings of a node's tail, without the statistics: nobody here needs them, and they cost CPU.
+fn config(kafka: &str) -> Result<ClientConfig> {
+    let mut config = Settings::at(kafka).tail()?;
+    config.set("client.id", "floor").set("statistics.interval.ms", "0");
+    Ok(config)
 }
 
 /// Assigns every partition at its present end, asked for first, so that nothing published from here on is missed.
@@ -136,6 +142,15 @@ fn read(consumer: &BaseConsumer, records: u64) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    // The floor gathered the node's statistics every second, and was the dearer for it.
+    #[test]
+    fn it_reads_as_a_node_does_and_gathers_no_statistics() {
+        let (node, bare) =
+            (Settings::at("k:1").tail().expect("it is an address"), config("k:1").expect("it too"));
+        assert_eq!(bare.get("fetch.wait.max.ms"), node.get("fetch.wait.max.ms"));
+        assert_eq!(bare.get("statistics.interval.ms"), Some("0"));
+    }
 
     #[test]
     fn a_partition_without_a_leader_is_asked_again_and_a_refusal_is_not() {
