@@ -1,5 +1,5 @@
-//! What every program here does around its measurement: it reads its command line, says what is wrong with it before anything is
-//! started, and ends with a code that says how it went.
+//! What every program here does around its measurement: it reads its command line, says what is wrong with it before it
+//! measures, and ends with a code that says how it went.
 
 use std::{
     io::{self, Write as _},
@@ -11,7 +11,8 @@ use clap::{Parser, error::ErrorKind};
 
 /// A program, as its command line asks for it.
 pub(crate) trait Program: Parser {
-    /// Says why this cannot be measured: values that do not go together, or a machine that does not allow it. Starts nothing.
+    /// Says why this cannot be measured: values that do not go together, or a machine that does not allow it. Measures
+    /// nothing and needs no Kafka, but may ask other programs: `tailcast config check` is run with the settings of a node.
     ///
     /// # Errors
     ///

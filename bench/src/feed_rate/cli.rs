@@ -38,7 +38,8 @@ pub(crate) struct Cli {
     #[arg(long, default_value_t = 0.5, value_name = "RATIO")]
     pub(super) bound: f64,
 
-    /// Write the results as JSON (#/$defs/feed_rate of bench/schema.json) to a file, or to standard output with `-`; the summary then goes to standard error.
+    /// Write the results as JSON (#/$defs/feed_rate of bench/schema.json) to a file, or to standard output with `-`; the summary
+    /// then goes to standard error.
     #[arg(long, value_name = "FILE|-")]
     pub(super) json: Option<PathBuf>,
 

@@ -28,7 +28,8 @@ pub(crate) struct Cli {
     #[arg(long, value_name = "TOPIC", requires = "kafka")]
     pub(crate) topic: Option<String>,
 
-    /// Write the results as JSON (#/$defs/floor of bench/schema.json) to a file, or to standard output with `-`; the summary then goes to standard error.
+    /// Write the results as JSON (#/$defs/floor of bench/schema.json) to a file, or to standard output with `-`; the summary
+    /// then goes to standard error.
     #[arg(long, value_name = "FILE|-")]
     pub(crate) json: Option<PathBuf>,
 

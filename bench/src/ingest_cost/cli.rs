@@ -58,7 +58,8 @@ pub(crate) struct Cli {
     #[arg(long, value_name = "PID", requires = "ingest")]
     pub(super) ingest_pid: Option<u32>,
 
-    /// Write the results as JSON (#/$defs/ingest_cost of bench/schema.json) to a file, or to standard output with `-`; the summary then goes to standard error.
+    /// Write the results as JSON (#/$defs/ingest_cost of bench/schema.json) to a file, or to standard output with `-`; the summary
+    /// then goes to standard error.
     #[arg(long, value_name = "FILE|-")]
     pub(super) json: Option<PathBuf>,
 
