@@ -57,6 +57,11 @@ impl<'a> Truth<'a> {
         self.keys_of(layout).map(|key| key.measured).sum()
     }
 
+    /// Returns how many events of the measured stretch were acknowledged, for whomever they were.
+    pub(crate) fn measured(&self) -> u64 {
+        self.keys.iter().map(|key| key.measured).sum()
+    }
+
     /// Returns the keys of all channels of all connections, each as often as somebody listens to it.
     fn keys_of<'s>(&'s self, layout: &'s Layout) -> impl Iterator<Item = &'s KeyTruth> {
         let keys = (0..layout.connections()).flat_map(|number| layout.channels_of(number)).flatten();
@@ -215,5 +220,6 @@ mod tests {
         // A quarter of a second apart, and only the last was due after half a second.
         let truth = Truth::new(&plan, &ledger, 2, 500_000_000);
         assert_eq!((truth.expected(&layout), truth.expected_measured(&layout)), (2 * 3 + 2, 3));
+        assert_eq!(truth.measured(), 1);
     }
 }

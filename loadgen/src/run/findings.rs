@@ -88,8 +88,8 @@ impl Run<'_> {
         let gone = self.course.servers.gone();
         let gone = gone.map(|pid| format!("process {pid} ended during the run, and is not measured"));
         let mut notes: Vec<_> = gone.chain(self.course.notes.iter().cloned()).collect();
-        match Nothing::of(measured.deliveries, measurable, is_away_by_design(cli)) {
-            Some(nothing @ Nothing::Due) => notes.push(nothing.to_string()),
+        match Nothing::of(measured.deliveries, measurable, truth.measured(), is_silent_by_design(cli)) {
+            Some(nothing @ (Nothing::Acknowledged | Nothing::Due)) => notes.push(nothing.to_string()),
             Some(nothing @ Nothing::Came(_)) => incidents.push(nothing.to_string()),
             None => {}
         }
@@ -202,9 +202,13 @@ impl Run<'_> {
     }
 }
 
-/// Whether it is part of the run that for all of the measured stretch nobody may read.
-fn is_away_by_design(cli: &Cli) -> bool {
-    cli.trouble.storm_at.is_some() || cli.trouble.slow_percent == 100
+/// Whether it is part of the run that in all of the measured stretch nobody may get anything: nobody reads, or the next delivery
+/// of a key is due after it.
+fn is_silent_by_design(cli: &Cli) -> bool {
+    let is_rare = |rate: f64| rate * cli.load.duration.as_secs_f64() < 1.0;
+    cli.trouble.storm_at.is_some()
+        || cli.trouble.slow_percent == 100
+        || cli.readers.max_rate.is_some_and(is_rare)
 }
 
 /// Returns how many CPUs loadgen could use.
@@ -243,5 +247,25 @@ fn asked(cli: &Cli, publishers: u64) -> Asked {
             (Some(_), Publishers::Unary) => format!("{publishers} unary publishers through ingest"),
             (None, _) => format!("{publishers} publishers straight to Kafka"),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    // Without a delivery in the stretch, a run with rare ones was taken for one in which nothing worked.
+    #[test]
+    fn the_measured_stretch_may_be_shorter_than_the_time_between_two_deliveries() {
+        let is_silent = |flags: &str| {
+            let all = ["loadgen", "--kafka", "k:1"].into_iter().chain(flags.split_whitespace());
+            is_silent_by_design(&Cli::try_parse_from(all).expect("the arguments are sound"))
+        };
+        assert!(is_silent("--mode conflated --max-rate 0.1 --duration 5s"));
+        assert!(!is_silent("--mode conflated --max-rate 0.1 --duration 10s"));
+        assert!(!is_silent("--mode conflated --duration 5s"));
+        assert!(is_silent("--slow-percent 100"));
     }
 }

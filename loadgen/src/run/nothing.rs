@@ -5,18 +5,22 @@ use std::fmt;
 /// Why there is nothing that could have been measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Nothing {
-    /// No event of the measured stretch was for anybody. That may be wanted: idle connections cost memory.
+    /// Kafka has no event of the measured stretch: the way in is dead, or the run was over before.
+    Acknowledged,
+    /// None that it has was for anybody. That may be wanted: idle connections cost memory.
     Due,
     /// So many deliveries should have come, and none did before the stretch was over.
     Came(u64),
 }
 
 impl Nothing {
-    /// Holds what was measured against what there was to measure. `away`: nobody had to read meanwhile.
-    pub(super) fn of(measured: u64, measurable: u64, away: bool) -> Option<Self> {
-        match (measured, measurable) {
-            (0, 0) => Some(Self::Due),
-            (0, _) if !away => Some(Self::Came(measurable)),
+    /// Holds the deliveries that were measured against what there was to measure: so many deliveries, of so many events that were
+    /// acknowledged. `silent`: nobody had to get anything meanwhile.
+    pub(super) fn of(measured: u64, measurable: u64, acknowledged: u64, silent: bool) -> Option<Self> {
+        match (measured, measurable, acknowledged) {
+            (0, 0, 0) => Some(Self::Acknowledged),
+            (0, 0, _) => Some(Self::Due),
+            (0, ..) if !silent => Some(Self::Came(measurable)),
             _ => None,
         }
     }
@@ -25,6 +29,9 @@ impl Nothing {
 impl fmt::Display for Nothing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Acknowledged => f.write_str(
+                "no event of the measured stretch was acknowledged, so there is nothing to say of deliveries",
+            ),
             Self::Due => f.write_str(
                 "no event of the measured stretch was for any of the connections, so there is nothing to say of deliveries: give \
                  fewer --keys, or more --rate, --duration or --connections",
@@ -43,9 +50,17 @@ mod tests {
     // Such a run was clean, and ended with 0.
     #[test]
     fn nothing_is_fine_only_where_nothing_was_due_or_nobody_had_to_read() {
-        assert_eq!(Nothing::of(0, 5, false), Some(Nothing::Came(5)));
-        assert_eq!(Nothing::of(0, 5, true), None);
-        assert_eq!(Nothing::of(0, 0, false), Some(Nothing::Due));
-        assert_eq!(Nothing::of(1, 5, false), None);
+        assert_eq!(Nothing::of(0, 5, 1, false), Some(Nothing::Came(5)));
+        assert_eq!(Nothing::of(0, 5, 1, true), None);
+        assert_eq!(Nothing::of(0, 0, 1, false), Some(Nothing::Due));
+        assert_eq!(Nothing::of(1, 5, 1, false), None);
+    }
+
+    // After an early interrupt too, fewer keys were advised.
+    #[test]
+    fn fewer_keys_are_advised_only_where_there_were_events() {
+        let told = |acknowledged| Nothing::of(0, 0, acknowledged, false).expect("nothing came").to_string();
+        assert!(told(1).contains("fewer --keys"), "{}", told(1));
+        assert!(!told(0).contains("--keys") && told(0).contains("was acknowledged"), "{}", told(0));
     }
 }
