@@ -87,7 +87,11 @@ use std::{
     process::ExitCode,
 };
 
-use crate::{invocation::Invocation, report::Verdict};
+use crate::{
+    cli::Cli,
+    invocation::Invocation,
+    report::{Report, Verdict},
+};
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -97,7 +101,7 @@ const NOTHING_BEGUN: u8 = 2;
 
 fn main() -> ExitCode {
     let invocation = Invocation::read();
-    let baseline = match preflight::check(&invocation.cli) {
+    let baseline = match look(&invocation.cli) {
         Ok(baseline) => baseline,
         Err(error) => {
             complain(&error);
@@ -115,6 +119,16 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Looks whether all is there that the run needs.
+fn look(cli: &Cli) -> anyhow::Result<Option<Report>> {
+    let baseline = preflight::check(cli)?;
+    // The first of the processes has looked for all.
+    if cli.readers.worker.is_none() {
+        publish::reach_kafka(&cli.places)?;
+    }
+    Ok(baseline)
 }
 
 fn complain(error: &anyhow::Error) {

@@ -9,6 +9,8 @@ mod lane;
 
 mod lateness;
 
+mod reachable;
+
 mod stream;
 
 mod unary;
@@ -33,7 +35,7 @@ use crate::{
     plan::Plan,
 };
 
-pub(crate) use self::{kafka::create_topic, lateness::Lateness};
+pub(crate) use self::{kafka::create_topic, lateness::Lateness, reachable::reach_kafka};
 
 /// How long ingest may take to accept a connection.
 const CONNECTED_WITHIN: Duration = Duration::from_secs(10);
