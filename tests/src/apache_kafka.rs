@@ -9,7 +9,8 @@
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{LazyLock, Mutex, PoisonError};
-use std::{env, io};
+use std::time::{Duration, Instant};
+use std::{env, io, thread};
 
 use anyhow::{Context as _, bail};
 
@@ -17,6 +18,11 @@ const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/kafka/kafka");
 
 /// The variable that says whether Apache Kafka may be missing: `required` makes that a failure.
 const REQUIRED: &str = "TAILCAST_TEST_KAFKA";
+
+/// How long the script may take to end its nodes, which takes less than a second: beyond that it has a fault.
+const END_WITHIN: Duration = Duration::from_secs(30);
+/// How often the script is looked at until it has ended.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// A running cluster. Dropping it ends its nodes at once.
 #[derive(Debug)]
@@ -50,7 +56,7 @@ pub enum Verb {
 
 impl ApacheKafka {
     /// Returns the cluster that the scenarios of this process share, started by the first who asks. `None`, with a line on
-    /// standard error, where Java or Maven are missing.
+    /// standard error, where what the script needs is missing.
     ///
     /// # Panics
     ///
@@ -133,14 +139,37 @@ impl Drop for ApacheKafka {
     fn drop(&mut self) {
         let control = self.control.get_mut().unwrap_or_else(PoisonError::into_inner);
         drop(control.commands.take());
-        // Whether it ended well makes no difference to a scenario that has ended.
-        let _status = control.script.wait();
+        if !ends_within(END_WITHIN, &mut control.script) {
+            // Past the test runner's capture, and no panic: the scenario may be panicking, and its own fault matters more.
+            let _seen = writeln!(
+                io::stderr(),
+                "{SCRIPT} did not end within {END_WITHIN:?} and was killed: its brokers at {} may still run",
+                self.bootstrap
+            );
+        }
     }
 }
 
-/// Whether Java and Maven are there. Missing is an error when `TAILCAST_TEST_KAFKA=required`.
+/// Waits until the script has ended, and kills it if that takes longer. Returns whether it ended by itself.
+fn ends_within(patience: Duration, script: &mut Child) -> bool {
+    let deadline = Instant::now() + patience;
+    // Whether it ended well makes no difference to a scenario that has ended.
+    while let Ok(None) = script.try_wait() {
+        if Instant::now() >= deadline {
+            // What cannot be killed has ended just now.
+            let _killed = script.kill();
+            let _status = script.wait();
+            return false;
+        }
+        thread::park_timeout(LOOK_EVERY);
+    }
+    true
+}
+
+/// Whether what the script needs is there. Missing is an error when `TAILCAST_TEST_KAFKA=required`.
 fn is_present() -> anyhow::Result<bool> {
-    let missing: Vec<_> = ["java", "mvn"].into_iter().filter(|program| !is_on_path(program)).collect();
+    let missing: Vec<_> =
+        ["java", "mvn", "flock"].into_iter().filter(|program| !is_on_path(program)).collect();
     if missing.is_empty() {
         return Ok(true);
     }
@@ -169,4 +198,28 @@ fn complaint(script: &mut Child) -> String {
     }
     let status = script.wait();
     format!("{complaint}({SCRIPT}: {status:?})")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn started(script: &str) -> Child {
+        Command::new("sh").args(["-c", script]).stdin(Stdio::piped()).spawn().expect("a shell")
+    }
+
+    #[test]
+    fn a_script_that_does_not_end_is_killed() {
+        // It was waited for without a deadline, and a fault of the script was a suite that hangs.
+        let mut script = started("exec sleep 600");
+        assert!(!ends_within(Duration::from_millis(20), &mut script));
+        assert!(script.try_wait().expect("a child of ours").is_some_and(|status| !status.success()));
+    }
+
+    #[test]
+    fn a_script_ends_when_its_standard_input_does() {
+        let mut script = started("while read -r line; do :; done");
+        drop(script.stdin.take());
+        assert!(ends_within(END_WITHIN, &mut script));
+    }
 }
