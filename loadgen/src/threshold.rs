@@ -33,7 +33,8 @@ pub(crate) struct Kept {
     pub(crate) value: Option<f64>,
     /// What it was compared with, in the same unit; null: it depends on what an earlier run or the bare consumer did not measure.
     pub(crate) bound: Option<f64>,
-    pub(crate) kept: bool,
+    /// Null: loadgen was saturated, so that what it measured is partly itself.
+    pub(crate) kept: Option<bool>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,7 +100,8 @@ impl Threshold {
             Reference::Baseline => self.figure.read(baseline?),
             Reference::Kafka => self.figure.of_kafka()?.read(report),
         });
-        self.judge_value(self.figure.read(report), elsewhere)
+        let judged = self.judge_value(self.figure.read(report), elsewhere);
+        Kept { kept: judged.kept.filter(|_| report.loadgen.saturated.is_empty()), ..judged }
     }
 
     fn judge_value(&self, value: Option<f64>, elsewhere: Option<f64>) -> Kept {
@@ -111,7 +113,7 @@ impl Threshold {
             Operator::GreaterOrEqual => value >= bound,
             Operator::Equal => (value - bound).abs() < f64::EPSILON,
         });
-        Kept { threshold: self.text.clone(), value, bound, kept }
+        Kept { threshold: self.text.clone(), value, bound, kept: Some(kept) }
     }
 }
 
@@ -138,7 +140,11 @@ impl FromStr for Threshold {
 
 impl fmt::Display for Kept {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mark = if self.kept { '✓' } else { '✗' };
+        let mark = match self.kept {
+            Some(true) => '✓',
+            Some(false) => '✗',
+            None => '–',
+        };
         write!(f, "{mark} {}", self.threshold)?;
         // It was parsed before it was judged.
         let threshold = self.threshold.parse::<Threshold>().ok();
@@ -151,7 +157,8 @@ impl fmt::Display for Kept {
             Some(bound) => write!(f, ", and may be {}", shown(bound, unit)),
             None if self.bound.is_none() => f.write_str(", and what it is compared with was not measured"),
             None => Ok(()),
-        }
+        }?;
+        if self.kept.is_none() { f.write_str("; not judged") } else { Ok(()) }
     }
 }
 
@@ -242,6 +249,7 @@ mod tests {
         );
         check("kafka_p50<5ms", Some(4_000.0), "✓ kafka_p50<5ms: 4.00 ms");
         let mut report = sample::full();
+        report.loadgen.saturated.clear();
         let judge = |report: &Report, text: &str| {
             let threshold: Threshold = text.parse().expect("a threshold");
             threshold.judge(report, None).to_string()
@@ -253,6 +261,17 @@ mod tests {
             judge(&report, "p50<=1.3*kafka"),
             "✗ p50<=1.3*kafka: 1.50 ms, and what it is compared with was not measured"
         );
+    }
+
+    // It was marked as kept or missed beside 'no verdict'.
+    #[test]
+    fn no_bound_is_judged_when_loadgen_was_saturated() {
+        let report = sample::full();
+        assert!(!report.loadgen.saturated.is_empty());
+        let judged = "p99<1us".parse::<Threshold>().expect("a threshold").judge(&report, None);
+        assert_eq!((judged.kept, judged.value.is_some()), (None, true));
+        let told = judged.to_string();
+        assert!(told.starts_with("– p99<1us: ") && told.ends_with(" ms; not judged"), "{told}");
     }
 
     #[test]

@@ -26,7 +26,7 @@ impl Verdict {
             Self::Violated
         } else if !report.loadgen.saturated.is_empty() {
             Self::Saturated
-        } else if report.thresholds.iter().any(|threshold| !threshold.kept) {
+        } else if report.thresholds.iter().any(|threshold| threshold.kept == Some(false)) {
             Self::ThresholdFailed
         } else {
             Self::Clean
@@ -57,7 +57,8 @@ mod tests {
     }
 
     fn fail(report: &mut Report) {
-        report.thresholds.push(Kept { threshold: "lost==0".into(), value: None, bound: None, kept: false });
+        let threshold = "lost==0".into();
+        report.thresholds.push(Kept { threshold, value: None, bound: None, kept: Some(false) });
     }
 
     #[test]
