@@ -140,6 +140,12 @@ mod tests {
         check("--html no/such/folder/page.html", "--html no/such/folder/page.html: there is no such folder");
         check("--hgrm src", "--hgrm src: that is a folder");
         check("--json - --hgrm here.hgrm --html src/page.html", "fine");
+        // One overwrote the other, and a file of this name was made.
+        check("--json x --html ./x", "--html ./x: --json writes the same file");
+        check("--hgrm x --html x", "--html x: --hgrm writes the same file");
+        check("--hgrm /dev/null --html /dev/null", "fine");
+        check("--hgrm -", "--hgrm -: only --json goes to standard output");
+        check("--json - --html -", "--html -: only --json goes to standard output");
     }
 
     #[test]

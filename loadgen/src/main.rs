@@ -126,6 +126,7 @@ fn look(cli: &Cli) -> anyhow::Result<Option<Report>> {
     let baseline = preflight::check(cli)?;
     // The first of the processes has looked for all.
     if cli.readers.worker.is_none() {
+        results::try_out(&cli.output)?;
         publish::reach_kafka(&cli.places)?;
     }
     Ok(baseline)
