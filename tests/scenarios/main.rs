@@ -1,7 +1,7 @@
 //! What Tailcast promises, as scenarios. The names of the tests are the specification.
 //!
 //! Each scenario runs on the broker inside this process and on Apache Kafka: `in_process::NAME` and `apache_kafka::NAME`.
-//! Where Java or Maven are missing the second half is skipped, with a line that says so, unless
+//! Where Java, Maven or `flock` are missing the second half is skipped, with a line that says so, unless
 //! `TAILCAST_TEST_KAFKA=required`.
 
 mod p1_durable;
