@@ -87,11 +87,7 @@ use std::{
     process::ExitCode,
 };
 
-use crate::{
-    cli::Cli,
-    invocation::Invocation,
-    report::{Report, Verdict},
-};
+use crate::{invocation::Invocation, report::Verdict};
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -101,7 +97,7 @@ const NOTHING_BEGUN: u8 = 2;
 
 fn main() -> ExitCode {
     let invocation = Invocation::read();
-    let baseline = match look(&invocation.cli) {
+    let baseline = match preflight::check(&invocation.cli) {
         Ok(baseline) => baseline,
         Err(error) => {
             complain(&error);
@@ -119,17 +115,6 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// Looks whether all is there that the run needs.
-fn look(cli: &Cli) -> anyhow::Result<Option<Report>> {
-    let baseline = preflight::check(cli)?;
-    // The first of the processes has looked for all.
-    if cli.readers.worker.is_none() {
-        results::try_out(&cli.output)?;
-        publish::reach_kafka(&cli.places)?;
-    }
-    Ok(baseline)
 }
 
 fn complain(error: &anyhow::Error) {

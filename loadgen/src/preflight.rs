@@ -1,4 +1,4 @@
-//! What a run needs to be there beside what it puts load on: open files, processes, metrics pages, an earlier report.
+//! What a run needs to be there: open files, processes, metrics pages, an earlier report, files for its results, Kafka.
 //!
 //! Looked at before anything is connected or published. Found out later, a wrong process id or address would leave a figure out of
 //! the results of an hour.
@@ -9,6 +9,7 @@ use tokio::runtime;
 use crate::{
     cli::Cli,
     node_metrics::{self, MetricsUrl},
+    publish,
     report::Report,
     results, server_process,
 };
@@ -29,6 +30,15 @@ pub(crate) fn check(cli: &Cli) -> Result<Option<Report>> {
     if cli.readers.worker.is_some() {
         return Ok(None);
     }
+    let baseline = check_measured(cli)?;
+    results::try_out(&cli.output)?;
+    // Last: it may take seconds to not answer.
+    publish::reach_kafka(&cli.places)?;
+    Ok(baseline)
+}
+
+/// Looks at what is measured and compared with.
+fn check_measured(cli: &Cli) -> Result<Option<Report>> {
     let needed = u64::from(cli.readers.connections.div_ceil(cli.readers.processes.into())) + FILES;
     check_files(needed, server_process::files_max())?;
     for pid in &cli.places.server_pids {
@@ -63,9 +73,13 @@ mod tests {
 
     use super::*;
 
-    fn found(arguments: &str) -> Result<Option<Report>> {
+    fn cli(arguments: &str) -> Cli {
         let all = ["loadgen", "--kafka", "k:1", "--keys", "1"].into_iter();
-        check(&Cli::try_parse_from(all.chain(arguments.split_whitespace())).expect("the arguments are sound"))
+        Cli::try_parse_from(all.chain(arguments.split_whitespace())).expect("the arguments are sound")
+    }
+
+    fn found(arguments: &str) -> Result<Option<Report>> {
+        check_measured(&cli(arguments))
     }
 
     #[track_caller]
@@ -105,6 +119,6 @@ mod tests {
 
     #[test]
     fn another_process_of_the_run_does_not_look_again() {
-        found("--server-pid 4194305 --worker 1 --run 7").expect("the first one has");
+        check(&cli("--server-pid 4194305 --worker 1 --run 7")).expect("the first one has");
     }
 }
