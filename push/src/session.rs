@@ -36,6 +36,7 @@ use std::{
     time::Instant,
 };
 
+use bytes::Bytes;
 use futures_util::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use parking_lot::Mutex;
 use tailcast_proto::{Channel, delivery::Format, push::v1};
@@ -271,8 +272,14 @@ impl<W: AsyncWrite + Unpin + Send + 'static> Session<W> {
     }
 
     fn reply(&mut self, id: u32, frame: v1::frame::Frame) {
+        let message = self.message(id, frame);
+        self.outbox.push_control(message);
+    }
+
+    /// Makes a frame a WebSocket message of its own.
+    fn message(&self, id: u32, frame: v1::frame::Frame) -> Bytes {
         let payload = reply::encode(id, frame, self.format);
-        self.outbox.push_control(websocket::frame(self.opcode(), &payload));
+        websocket::frame(self.opcode(), &payload)
     }
 
     fn opcode(&self) -> OpCode {

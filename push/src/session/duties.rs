@@ -95,8 +95,8 @@ impl<W: AsyncWrite + Unpin + Send + 'static> Session<W> {
             lag_ms: lag.ms,
             progress: self.subscriptions.progress(),
         };
-        let payload = reply::encode(0, v1::frame::Frame::Heartbeat(heartbeat), self.format);
-        self.outbox.push_behind(websocket::frame(self.opcode(), &payload));
+        let message = self.message(0, v1::frame::Frame::Heartbeat(heartbeat));
+        self.outbox.push_behind(message);
     }
 
     /// Asks the client to leave, at a moment of its own within the spread.
