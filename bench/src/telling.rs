@@ -23,15 +23,26 @@ pub(crate) const NOT_JUDGED: u8 = 98;
 ///
 /// When it cannot be written.
 pub(crate) fn tell(report: &(impl Serialize + Display), json: Option<&Path>) -> Result<()> {
-    let text = serde_json::to_string_pretty(report).context("figures are JSON")?;
     if json == Some(Path::new("-")) {
         write!(io::stderr(), "{report}")?;
-        return writeln!(io::stdout(), "{text}").context("the results cannot be written");
+        return writeln!(io::stdout(), "{}", pretty(report)?).context("the results cannot be written");
     }
     write!(io::stdout(), "{report}").context("the results cannot be written")?;
-    json.map_or(Ok(()), |path| {
-        fs::write(path, text + "\n").with_context(|| format!("{} cannot be written", path.display()))
-    })
+    json.map_or(Ok(()), |path| save(report, path))
+}
+
+/// Writes a report as JSON to a file.
+///
+/// # Errors
+///
+/// When it cannot be written.
+pub(crate) fn save(report: &impl Serialize, path: &Path) -> Result<()> {
+    let text = pretty(report)?;
+    fs::write(path, text + "\n").with_context(|| format!("{} cannot be written", path.display()))
+}
+
+fn pretty(report: &impl Serialize) -> Result<String> {
+    serde_json::to_string_pretty(report).context("figures are JSON")
 }
 
 /// Returns how a process ends whose bounds were all kept, or not.

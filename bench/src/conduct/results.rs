@@ -1,7 +1,7 @@
 //! Everything that was found, and what it comes down to.
 
 use std::{
-    fmt, fs,
+    fmt,
     io::{self, Write as _},
     mem,
     path::{Path, PathBuf},
@@ -15,7 +15,7 @@ use super::{
     fan_out::FanOut, headline::Headline, idle::Idle, load_report::LoadReport, machine::Machine,
     resume::Resume, table::Table, vary::Vary,
 };
-use crate::telling::{MISSED, NOT_JUDGED};
+use crate::telling::{self, MISSED, NOT_JUDGED};
 
 /// Everything that was found.
 #[derive(Debug, Serialize)]
@@ -126,9 +126,7 @@ impl Results {
     }
 
     fn save(&self) -> Result<()> {
-        let Some(path) = &self.json else { return Ok(()) };
-        let text = serde_json::to_string_pretty(self).context("figures are JSON")?;
-        fs::write(path, text + "\n").with_context(|| format!("{} cannot be written", path.display()))
+        self.json.as_deref().map_or(Ok(()), |path| telling::save(self, path))
     }
 
     /// Returns one table of all that it comes down to.
