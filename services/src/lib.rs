@@ -2,8 +2,8 @@
 //!
 //! A service parses its [`config`], starts its [`log`] and [`metrics`], opens the [`admin`] listener, and runs its parts
 //! under one [`lifecycle`]; [`memory`] says what the process has of it; each part says through [`readiness`] what it
-//! waits for. [`kafka`] holds every librdkafka property that is set, [`topics`] knows which topics exist, and
-//! [`in_process`] is a broker for tests and `tailcast dev`.
+//! waits for. [`kafka`] holds every librdkafka property that is set, [`topics`] knows which topics exist,
+//! [`principal`] names the identity of a client, and [`in_process`] is a broker for tests and `tailcast dev`.
 //!
 //! What is deliberately absent: nothing here knows of gRPC, WebSockets or sessions.
 
@@ -24,5 +24,7 @@ pub mod admin;
 pub mod kafka;
 
 pub mod topics;
+
+pub mod principal;
 
 pub mod in_process;

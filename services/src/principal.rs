@@ -1,0 +1,22 @@
+//! The identity on whose behalf a node acts.
+//!
+//! The edge of a service makes one [`Principal`] per connection or call, and everything that is done for that client
+//! carries it. Nothing authenticates clients yet, so every principal is anonymous.
+
+use std::fmt;
+
+/// The identity of a client. Cheap to clone; its `Display` form is for logs.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Principal {
+    /// The client has presented no credentials.
+    Anonymous,
+}
+
+impl fmt::Display for Principal {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Anonymous => formatter.write_str("anonymous"),
+        }
+    }
+}
