@@ -1,25 +1,9 @@
-//! What a misspelt name may have meant.
+//! The known name that a misspelt one probably stands for.
 
-/// The name that is nearest, if it is near enough to be a slip of the fingers.
+/// Returns the nearest name, if it is near enough to be a typing mistake.
 pub(super) fn nearest(found: &str, names: &'static [&'static str]) -> Option<&'static str> {
-    let near = names.iter().map(|name| (distance(found, name), *name)).min()?;
-    (near.0 <= 1 + found.len() / 4).then_some(near.1)
-}
-
-/// How many characters have to be put in, left out or replaced (Levenshtein).
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = i;
-        row[0] = i + 1;
-        for (j, to) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(from != *to);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
+    let nearest = names.iter().map(|name| (strsim::levenshtein(found, name), *name)).min()?;
+    (nearest.0 <= 1 + found.len() / 4).then_some(nearest.1)
 }
 
 #[cfg(test)]
@@ -27,7 +11,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slip_of_the_fingers_is_recognised_and_another_word_is_not() {
+    fn a_typing_mistake_is_recognised_and_another_word_is_not() {
         let names = &["listen", "window_bytes_max", "brokers"];
         assert_eq!(nearest("lisen", names), Some("listen"));
         assert_eq!(nearest("broker", names), Some("brokers"));
