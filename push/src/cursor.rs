@@ -21,11 +21,12 @@ use tailcast_proto::Offset;
 
 use self::{conflated::Behind, pace::Pace};
 use crate::{
-    catch_up::{Page, PageError},
-    channel_log::{ChannelLog, Encoding, NodeChannel},
-    doorbell::Ringer,
-    hub::Lease,
+    kafka::catch_up::PageError,
+    log::{channel_log::ChannelLog, page::Page},
+    node::hub::Lease,
     partition::Partition,
+    record::chunk::{Encoding, NodeChannel},
+    wake::doorbell::Ringer,
 };
 
 /// Where a subscription is in one partition.

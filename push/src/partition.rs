@@ -8,6 +8,7 @@
 
 mod arrival;
 mod budget;
+pub(crate) mod fence;
 mod lag;
 
 use std::sync::{
@@ -20,13 +21,10 @@ use tailcast_proto::{Epoch, Offset, PartitionId, TopicName, push::v1::Unsubscrib
 
 pub(crate) use self::{arrival::Arrived, budget::Budget, lag::Lag};
 use crate::{
-    channel_log::{ChannelLog, Encoding, NodeChannel},
-    conflation::SurveyKeys,
-    doorbell::Ringer,
-    fan_out::FanOut,
-    fence::Fence,
-    last_values::KeptValues,
-    window::Window,
+    log::{channel_log::ChannelLog, conflation::SurveyKeys, last_values::KeptValues, window::Window},
+    partition::fence::Fence,
+    record::chunk::{Encoding, NodeChannel},
+    wake::{doorbell::Ringer, fan_out::FanOut},
 };
 
 /// One partition that this node tails.

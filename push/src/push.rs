@@ -13,20 +13,23 @@ use tailcast_services::{
 use tokio::net::{TcpListener, TcpSocket};
 
 use crate::{
-    catch_up::{self, CatchUp},
     config::{Config, ConfigError},
-    fan_out::FanOut,
-    feed::{Feed, Signals},
-    hub::Hub,
-    kafka_offsets::KafkaOffsets,
-    last_values::LastValues,
-    metrics::{self, CatchUpMetrics, FeedMetrics, SessionMetrics},
-    pages::Pages,
+    edge::{Pages, Server},
+    kafka::{
+        catch_up::{self, CatchUp},
+        feed::{Feed, Signals},
+        offsets::KafkaOffsets,
+        tail::Tail,
+    },
+    log::last_values::LastValues,
+    metrics::{CatchUpMetrics, FeedMetrics, SessionMetrics},
+    node::{
+        hub::{self, Hub},
+        keepers, upkeep,
+    },
     partition::Budget,
-    server::{Server, admission::Admission},
-    session::{Clock, Shared, Starter, WaitingBudget},
-    tail::Tail,
-    upkeep,
+    session::{Clock, Shared, Starter, WaitingBudget, admission::Admission},
+    wake::fan_out::FanOut,
 };
 
 /// A push service that listens, and does not accept yet.
@@ -119,7 +122,7 @@ impl Push {
             lifecycle,
             stopped,
         )?;
-        last_values.start(&hub, &topics, &catch_up, lifecycle, readiness, registry);
+        keepers::start(&last_values, &hub, &topics, &catch_up, lifecycle, readiness, registry);
 
         let node = if config.node.is_empty() { hostname() } else { config.node.clone() };
         let without_times = matches!(epochs, Epochs::InProcess(_)).then(|| catch_up.clone());
@@ -188,7 +191,7 @@ impl Push {
         let fan_out = FanOut::new(&config.fan_out, registry);
         fan_out.start(lifecycle, stopped.clone())?;
         let hub = Hub::new(Arc::clone(&tail), offsets, Arc::clone(last_values), Arc::clone(&budget), fan_out);
-        metrics::register_hub(registry, &hub);
+        hub::register(registry, &hub);
 
         let signals = Signals::default();
         let feed = Feed::new(tail, budget, signals.clone(), FeedMetrics::register(registry));

@@ -4,12 +4,13 @@
 //! handed out and writes that as one message; while the socket takes nothing, its cursors fall behind, and nothing grows.
 //!
 //! Its task does what takes time: it reads from the client, finds starts, waits for pages, for deadlines and for a socket that
-//! takes nothing. When there is something new and the socket takes it, a thread of the [fan-out](crate::fan_out) writes it
+//! takes nothing. When there is something new and the socket takes it, a thread of the [fan-out](crate::wake::fan_out) writes it
 //! without the task. Both take the session's lock, and neither waits for the client or for Kafka while it has it.
 //!
 //! The loop has no rules: commands are parsed in `command` and carried out in `commands`, subscriptions find their start in
 //! `start`, cursors hand out in `subscriptions`, deadlines are in `liveness`, lanes in `outbox`.
 
+pub(crate) mod admission;
 mod close;
 mod command;
 mod commands;
@@ -59,11 +60,12 @@ use self::{
     websocket::OpCode,
 };
 use crate::{
-    catch_up::{CatchUp, Page, PageError},
     config::Config,
-    doorbell::{CursorId, Doorbell},
+    kafka::catch_up::{CatchUp, PageError},
+    log::page::Page,
     metrics::SessionMetrics,
-    server::admission::Admission,
+    session::admission::Admission,
+    wake::doorbell::{CursorId, Doorbell},
 };
 
 /// What all sessions of a node share.

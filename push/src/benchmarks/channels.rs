@@ -6,9 +6,10 @@ use tailcast_proto::{Channel, Key, Keys, TopicName, delivery::Format};
 
 use super::records::key;
 use crate::{
-    channel_log::{ChannelLog, Encoding, NodeChannel},
-    doorbell::{CursorId, Ringer},
+    log::channel_log::ChannelLog,
     partition::Partition,
+    record::chunk::{Encoding, NodeChannel},
+    wake::doorbell::{CursorId, Ringer},
 };
 
 /// Which channels of a topic are watched.

@@ -26,12 +26,13 @@ use super::{
     defaults,
 };
 use crate::{
-    fan_out::FanOut,
-    feed::{Feed, Signals},
-    fence::Needs,
+    kafka::{
+        feed::{Feed, Signals},
+        tail::Tail,
+    },
     metrics::FeedMetrics,
-    partition::{Budget, Partition},
-    tail::Tail,
+    partition::{Budget, Partition, fence::Needs},
+    wake::fan_out::FanOut,
 };
 
 /// How long no record may come.

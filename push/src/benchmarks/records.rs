@@ -2,7 +2,7 @@
 
 use tailcast_proto::Offset;
 
-use crate::record_batch::{Record, RecordBatch, RecordBatchBuilder};
+use crate::record::batch::{Record, RecordBatch, RecordBatchBuilder};
 
 /// Records of one partition, one behind the other.
 #[derive(Debug)]

@@ -13,10 +13,12 @@ use super::{
     channels::{channels, log},
 };
 use crate::{
-    channel_log::ChannelLog,
-    doorbell::{CursorId, Doorbell, Ringer},
-    fan_out::FanOut,
+    log::channel_log::ChannelLog,
     partition::{Budget, Partition},
+    wake::{
+        doorbell::{CursorId, Doorbell, Ringer},
+        fan_out::FanOut,
+    },
 };
 
 /// A partition that is watched.

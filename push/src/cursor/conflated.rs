@@ -13,9 +13,11 @@ use tailcast_proto::Offset;
 
 use super::{Conflated, Cursor, CursorMode, Gathered, Source, Then, Turn};
 use crate::{
-    catch_up::Page,
-    channel_log::Chunk,
-    conflation::{LatestRead, LatestReader, Survey},
+    log::{
+        conflation::{LatestRead, LatestReader, Survey},
+        page::Page,
+    },
+    record::chunk::Chunk,
 };
 
 /// What a cursor knows of what waits for it.

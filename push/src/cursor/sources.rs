@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::{Conflated, Cursor, CursorMode, Gathered, Source, Then};
-use crate::{catch_up::Page, channel_log::Read};
+use crate::log::{channel_log::Read, page::Page};
 
 impl Cursor {
     /// How many last values are looked at in one turn, under their lock.

@@ -15,7 +15,7 @@ use proptest::{
 
 use self::model::{Kafka, Outcome, Step, World, cursor, offset, partition, steps};
 use super::*;
-use crate::record_batch::tests::batch;
+use crate::record::batch::tests::batch;
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(10_000))]

@@ -10,9 +10,9 @@ use std::{
 
 use super::Partition;
 use crate::{
-    doorbell::Doorbell,
-    fence::{Arrival, Needs},
-    record_batch::RecordBatch,
+    partition::fence::{Arrival, Needs},
+    record::batch::RecordBatch,
+    wake::doorbell::Doorbell,
 };
 
 /// What became of records that arrived.

@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use crate::conflation::SurveyKeys;
+use crate::log::conflation::SurveyKeys;
 
 /// The memory that the windows of all partitions may hold together.
 #[derive(Debug)]

@@ -29,13 +29,12 @@ use super::{
 };
 use crate::{
     benchmarks::{ENCODING, Watched, Watching, channels, defaults},
-    channel_log::NodeChannel,
     cursor::{Mode, StartAt, Turn},
-    doorbell::Doorbell,
-    fan_out::FanOut,
-    hub::Lease,
+    node::hub::Lease,
     partition::Partition,
     push::Push,
+    record::chunk::NodeChannel,
+    wake::{doorbell::Doorbell, fan_out::FanOut},
 };
 
 /// The subscriptions of one session, without the session.

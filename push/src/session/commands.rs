@@ -15,7 +15,7 @@ use super::{
     reply,
     start::Started,
 };
-use crate::channel_log::Encoding;
+use crate::record::chunk::Encoding;
 
 impl<W: AsyncWrite + Unpin + Send + 'static> Session<W> {
     pub(super) fn take_message(&mut self, message: Inbound) -> Result<(), CloseReason> {

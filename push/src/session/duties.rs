@@ -18,7 +18,7 @@ use super::{
     reply,
     websocket::{self, OpCode},
 };
-use crate::metrics::wall_clock_ms;
+use crate::clock::wall_clock_ms;
 
 /// How long the socket may take for what waits, the positions and the close frame.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);

@@ -12,7 +12,7 @@ use tailcast_proto::delivery::Format;
 use tokio::io::AsyncWrite;
 
 use super::{Session, subscriptions::Batch};
-use crate::{cursor::Turn, doorbell::Attend, metrics::wall_clock_ms};
+use crate::{clock::wall_clock_ms, cursor::Turn, wake::doorbell::Attend};
 
 impl<W: AsyncWrite + Unpin + Send + 'static> Session<W> {
     /// Hands out what is new without the task, and returns whether that was all there is to do.

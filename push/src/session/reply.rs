@@ -10,7 +10,7 @@ use tailcast_proto::{
 };
 
 use super::command::{Refusal, Request};
-use crate::{channel_log::NodeChannel, config::Sessions, cursor::Mode, metrics::wall_clock_ms};
+use crate::{clock::wall_clock_ms, config::Sessions, cursor::Mode, record::chunk::NodeChannel};
 
 /// Encodes a frame as a message of its own.
 pub(crate) fn encode(id: u32, frame: v1::frame::Frame, format: Format) -> BytesMut {

@@ -14,11 +14,13 @@ use tokio::time::sleep;
 use self::checks::{check_epoch, check_partitions, last_values, not_found};
 use super::command::{Refusal, Request, Start};
 use crate::{
-    catch_up::CatchUp,
-    channel_log::NodeChannel,
     cursor::StartAt,
-    hub::{Hub, Lease, LeaseError},
-    kafka_offsets::{OffsetsError, believed},
+    kafka::{
+        catch_up::CatchUp,
+        offsets::{OffsetsError, believed},
+    },
+    node::hub::{Hub, Lease, LeaseError},
+    record::chunk::NodeChannel,
 };
 
 /// Finds where subscriptions start.

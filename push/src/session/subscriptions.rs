@@ -24,11 +24,12 @@ pub(crate) use self::gathering::Batch;
 use self::gathering::skipped;
 use super::start::Started;
 use crate::{
-    catch_up::{Page, PageError},
-    channel_log::{Encoding, NodeChannel},
     cursor::{Cursor, Mode},
-    doorbell::{CursorId, Doorbell, Ringer},
+    kafka::catch_up::PageError,
+    log::page::Page,
     partition::Partition,
+    record::chunk::{Encoding, NodeChannel},
+    wake::doorbell::{CursorId, Doorbell, Ringer},
 };
 
 /// A session's subscriptions.

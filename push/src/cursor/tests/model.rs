@@ -11,10 +11,12 @@ use tailcast_proto::{Epoch, PartitionId, TopicName, delivery::Format, push::v1};
 
 use super::super::*;
 use crate::{
-    doorbell::{CursorId, Doorbell},
-    fan_out::FanOut,
     partition::Budget,
-    record_batch::{Record, RecordBatchBuilder, tests::batch},
+    record::batch::{Record, RecordBatchBuilder, tests::batch},
+    wake::{
+        doorbell::{CursorId, Doorbell},
+        fan_out::FanOut,
+    },
 };
 
 pub(super) const PROTO: Encoding = Encoding { format: Format::Proto, headers: false };

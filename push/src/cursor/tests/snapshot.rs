@@ -15,11 +15,13 @@ use super::{
     model::{Outcome, PROTO, offset},
 };
 use crate::{
-    doorbell::{CursorId, Doorbell},
-    fan_out::FanOut,
-    last_values::LastValues,
+    log::last_values::LastValues,
     partition::Budget,
-    record_batch::{Record, RecordBatchBuilder},
+    record::batch::{Record, RecordBatchBuilder},
+    wake::{
+        doorbell::{CursorId, Doorbell},
+        fan_out::FanOut,
+    },
 };
 
 /// A record of a key: a value, or a tombstone.

@@ -6,7 +6,7 @@ use tailcast_proto::{PartitionId, Position, TopicName, push::v1::ErrorCode};
 use tailcast_services::topics::{LookupError, Topic};
 
 use super::super::command::{Refusal, Request, Start};
-use crate::{hub::Lease, last_values::NotKept};
+use crate::{log::last_values::NotKept, node::hub::Lease};
 
 /// How long a start waits for last values that are being loaded.
 const LAST_VALUES_WITHIN: Duration = Duration::from_secs(10);

@@ -10,7 +10,7 @@ use tailcast_proto::{
 use super::Subscriptions;
 use crate::{
     cursor::{Conflated, Lost, Then, Turn},
-    doorbell::CursorId,
+    wake::doorbell::CursorId,
 };
 
 /// What goes into one WebSocket message.

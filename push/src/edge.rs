@@ -1,0 +1,265 @@
+//! The listener, and a connection's way from its first byte to its session.
+//!
+//! A connection is bounded twice: by the number of handshakes under way while it is HTTP, by the number of sessions once
+//! it is a WebSocket. At the first bound the listener accepts no more; at the second, and while the node's memory is used up,
+//! an upgrade is answered 503.
+
+mod kernel_queue;
+mod pages;
+mod upgrade;
+
+use std::{
+    convert::Infallible,
+    io,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use fastwebsockets::upgrade::UpgradeFut;
+use http::{Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tailcast_proto::delivery::Format;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream, tcp::OwnedWriteHalf},
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
+
+pub use self::pages::Pages;
+use self::upgrade::{Refusal, negotiate};
+use crate::{
+    metrics::Counted,
+    session::{CloseReason, Session, Shared, websocket},
+};
+
+/// The listener and what its connections share.
+#[derive(Clone)]
+pub(crate) struct Server {
+    shared: Arc<Shared>,
+    pages: Option<Arc<dyn Pages>>,
+    handshakes: Arc<Semaphore>,
+    sessions: Arc<Semaphore>,
+    next_session: Arc<AtomicU64>,
+}
+
+/// Where clients open their WebSocket.
+pub(crate) const PATH: &str = "/v1/connect";
+/// From the first byte of a request to the end of its head, and for everything before the upgrade together.
+const HTTP_DEADLINE: Duration = Duration::from_secs(10);
+/// How long a request that had begun when the process drains may take to be answered.
+const LAST_ANSWER: Duration = Duration::from_secs(1);
+/// The longest head of a request. Browsers send a kilobyte or two.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// How long the client may take for its half of the closing handshake.
+const LINGER: Duration = Duration::from_secs(2);
+/// How long the listener waits when the process has no file descriptor left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+impl Server {
+    pub(crate) fn new(shared: Arc<Shared>, pages: Option<Arc<dyn Pages>>) -> Self {
+        let limits = &shared.config.sessions;
+        let permits = |count: usize| Arc::new(Semaphore::new(count.min(Semaphore::MAX_PERMITS)));
+        Self {
+            handshakes: permits(limits.handshakes_max),
+            sessions: permits(limits.count_max),
+            next_session: Arc::new(AtomicU64::new(1)),
+            shared,
+            pages,
+        }
+    }
+
+    /// Accepts until the process drains.
+    pub(crate) async fn run(self, listener: TcpListener) -> Result<(), Infallible> {
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = self.shared.lifecycle.draining() => return Ok(()),
+                accepted = self.accept(&listener) => accepted,
+            };
+            match accepted {
+                Ok((stream, handshake)) => {
+                    let server = self.clone();
+                    self.shared.lifecycle.spawn("connection", server.serve_http(stream, handshake));
+                }
+                Err(error) => {
+                    // Out of file descriptors, most likely: those who are here stay, those who come wait.
+                    tracing::warn!(%error, "a connection was not accepted");
+                    self.shared.metrics.refused.get_or_create(&[("reason", "accept")]).inc();
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Waits for room and then for a connection. Cancel safe.
+    async fn accept(&self, listener: &TcpListener) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+        let handshake =
+            Arc::clone(&self.handshakes).acquire_owned().await.expect("the semaphore is never closed");
+        let (stream, _) = listener.accept().await?;
+        kernel_queue::shorten(&stream, &self.shared.config.sessions)?;
+        Ok((stream, handshake))
+    }
+
+    async fn serve_http(self, stream: TcpStream, handshake: OwnedSemaphorePermit) {
+        let lifecycle = self.shared.lifecycle.clone();
+        let service = service_fn(|request| self.answer(request));
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HTTP_DEADLINE)
+            .max_buf_size(HEAD_BYTES_MAX)
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades();
+        let mut connection = pin!(connection);
+        let served = tokio::select! {
+            served = tokio::time::timeout(HTTP_DEADLINE, connection.as_mut()) => served,
+            () = lifecycle.draining() => {
+                // Not hyper's graceful shutdown, which ends a connection whose request is on its way and was not read yet.
+                tokio::time::timeout(LAST_ANSWER, connection).await
+            }
+        };
+        if let Ok(Err(error)) = served {
+            tracing::debug!(%error, "a connection failed before its upgrade");
+        }
+        drop(handshake);
+    }
+
+    async fn answer(&self, mut request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+        if request.uri().path() != PATH {
+            return Ok(match &self.pages {
+                Some(pages) => pages.answer(request).await,
+                None => text(StatusCode::NOT_FOUND, format!("WebSocket clients connect to {PATH}\n")),
+            });
+        }
+        if self.shared.lifecycle.is_draining() {
+            return Ok(self.refuse(Refusal::Draining));
+        }
+        let format = match negotiate(&request, &self.shared.config.origins) {
+            Ok(format) => format,
+            Err(refusal) => return Ok(self.refuse(refusal)),
+        };
+        if self.shared.admission.is_closed() {
+            return Ok(self.refuse(Refusal::Memory));
+        }
+        let Ok(session) = Arc::clone(&self.sessions).try_acquire_owned() else {
+            return Ok(self.refuse(Refusal::Full));
+        };
+        let Ok((switching, upgraded)) = fastwebsockets::upgrade::upgrade(&mut request) else {
+            return Ok(self.refuse(Refusal::Handshake));
+        };
+        let id = self.next_session.fetch_add(1, Ordering::Relaxed);
+        // From here on, however it ends: what feeds sessions goes on until none is counted.
+        let counted = Counted::new(&self.shared.metrics.sessions);
+        let session = self.clone().serve_session(id, format, upgraded, (session, counted));
+        // Boxed: a task has its future twice, as it was given and where it is polled.
+        self.shared.lifecycle.spawn("session", Box::pin(session));
+
+        let mut response = switching.map(|_| Full::default());
+        if let Some(format) = format {
+            let chosen = http::HeaderValue::from_static(upgrade::subprotocol(format));
+            response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, chosen);
+        }
+        Ok(response)
+    }
+
+    async fn serve_session(
+        self,
+        id: u64,
+        format: Option<Format>,
+        upgraded: UpgradeFut,
+        held: (OwnedSemaphorePermit, Counted),
+    ) {
+        let Ok(upgraded) = upgraded.await else { return };
+        let upgraded = upgraded.into_inner().into_inner();
+        let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else {
+            tracing::error!("a connection was upgraded that this server did not accept");
+            return;
+        };
+        // Copied: even an empty slice would hold hyper's whole read buffer for the life of the session.
+        let prefix = io::Cursor::new(Bytes::copy_from_slice(&parts.read_buf));
+        drop(parts.read_buf);
+        let (reader, writer) = parts.io.into_inner().into_split();
+        let reader = prefix.chain(reader);
+
+        let metrics = &self.shared.metrics;
+        let (reason, writer) = match format {
+            Some(format) => {
+                let session = Session::new(Arc::clone(&self.shared), id, format, writer);
+                Box::new(session).run(reader).await
+            }
+            None => refuse_subprotocol(writer).await,
+        };
+        // Who has not taken the close frame sends nothing that could overtake it.
+        if let Some(writer) = writer {
+            linger(&writer).await;
+        }
+        metrics.closes.get_or_create(&[("code", reason.label())]).inc();
+        tracing::debug!(session = id, ?reason, "closed");
+        drop(held);
+    }
+
+    fn refuse(&self, refusal: Refusal) -> Response<Full<Bytes>> {
+        self.shared.metrics.refused.get_or_create(&[("reason", refusal.label())]).inc();
+        refusal.response()
+    }
+}
+
+/// Closes a WebSocket whose client offered no subprotocol of ours. RFC 6455 has no way to say why in the handshake.
+async fn refuse_subprotocol(mut writer: OwnedWriteHalf) -> (CloseReason, Option<OwnedWriteHalf>) {
+    let reason = CloseReason::Subprotocol;
+    let frame = websocket::close(reason.code(), &reason.text());
+    // A client that does not take these few bytes has gone.
+    let written = tokio::time::timeout(LINGER, writer.write_all(&frame)).await;
+    drop(writer.shutdown().await);
+    (reason, matches!(written, Ok(Ok(()))).then_some(writer))
+}
+
+/// Reads to the client's end, and forgets what it reads. Closing a socket with something unread resets the connection, and
+/// the reset can overtake the close frame.
+async fn linger(writer: &OwnedWriteHalf) {
+    let stream = writer.as_ref();
+    let to_the_end = async {
+        while stream.readable().await.is_ok() {
+            // In here, because what lives while it waits is in the future of every session.
+            let mut ignored = [0; 512];
+            match stream.try_read(&mut ignored) {
+                Ok(0) => return,
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return,
+            }
+        }
+    };
+    drop(tokio::time::timeout(LINGER, to_the_end).await);
+}
+
+fn text(status: StatusCode, text: impl Into<String>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(text.into())));
+    *response.status_mut() = status;
+    let plain = http::HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, plain);
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Returns the size of what a call would give.
+    fn size_given<A, B, C, D, E, F>(_: impl FnOnce(A, B, C, D, E) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn the_future_of_a_session_is_small() {
+        // It was 2,440 bytes, with two copies of the session and a buffer that only the end of it needs.
+        let size = size_given(Server::serve_session);
+        assert!(size <= 1024, "{size} bytes");
+    }
+}

@@ -1,0 +1,218 @@
+//! Reading from Kafka what has left the window.
+//!
+//! A cursor that is behind asks for the page that begins with its offset, takes what is its own, and asks for the next
+//! one, at its own pace. Pages are shared: who asks for an offset that a page has gets that page, and who asks while it is
+//! being read waits for it. So a storm of clients that are all a thousand records behind costs one scan, and a client that
+//! does not read costs nothing.
+//!
+//! A bounded number of readers, at a bounded rate, each a thread with a consumer of its own, take wishes from the lowest
+//! offset upwards. The tail consumer is never sought.
+
+mod rate;
+mod reader;
+mod reading;
+mod shelf;
+
+use std::{
+    io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use parking_lot::{Condvar, Mutex};
+use rdkafka::{ClientConfig, error::KafkaError};
+use tailcast_proto::Offset;
+use tailcast_services::{lifecycle::Lifecycle, topics::Topics};
+use tokio::sync::oneshot;
+
+use self::{
+    rate::Rate,
+    reader::Reader,
+    shelf::{Job, Shelf},
+};
+use crate::{
+    log::page::Page,
+    metrics::{CatchUpMetrics, Counted},
+    partition::Partition,
+};
+
+/// Gives out pages.
+#[derive(Clone)]
+pub(crate) struct CatchUp {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    shelf: Mutex<Shelf<Waiter>>,
+    wished: Condvar,
+    rate: Mutex<Rate>,
+    /// Nobody notifies it: readers wait for time to pass, and nothing else.
+    time_passes: Condvar,
+    metrics: CatchUpMetrics,
+}
+
+type Waiter = oneshot::Sender<Result<Arc<Page>, PageError>>;
+
+/// How long a reader that waits for the rate goes without looking whether the process ends.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Why there is no page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum PageError {
+    /// Kafka's retention removed the offset; `low` is the first that is left.
+    #[error("offsets before {low} are no longer retained")]
+    Expired {
+        /// The first offset that is left.
+        low: Offset,
+    },
+    /// The log ends before the offset: it was cut back.
+    #[error("the log ends before the offset")]
+    Truncated,
+    /// The subscription ends for another reason.
+    #[error("the partition is closed")]
+    Closed,
+    /// The topic was deleted and created again.
+    #[error("the topic was recreated")]
+    Recreated,
+}
+
+/// Why the readers cannot start.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartError {
+    #[error("a reader cannot be made: {0}")]
+    Consumer(#[from] KafkaError),
+    #[error("a reader's thread cannot be started: {0}")]
+    Thread(#[from] io::Error),
+}
+
+impl std::fmt::Debug for CatchUp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CatchUp").finish_non_exhaustive()
+    }
+}
+
+impl CatchUp {
+    /// Starts the readers; they end when the process drains and `stopped` says so.
+    pub(crate) fn start(
+        config: &crate::config::CatchUp,
+        consumer: &ClientConfig,
+        metrics: CatchUpMetrics,
+        topics: &Topics,
+        lifecycle: &Lifecycle,
+        stopped: impl Fn() -> bool + Clone + Send + 'static,
+    ) -> Result<Self, StartError> {
+        let shelf = Mutex::new(Shelf::new(config.pages_bytes_max));
+        let rate = Mutex::new(Rate::new(config.bytes_per_second_max));
+        let (wished, time_passes) = (Condvar::new(), Condvar::new());
+        let catch_up = Self { shared: Arc::new(Shared { shelf, wished, rate, time_passes, metrics }) };
+        for _ in 0..config.readers.max(1) {
+            let reader = Reader::new(consumer, catch_up.clone(), topics.clone())?;
+            let stopped = stopped.clone();
+            lifecycle.supervise_thread("catch-up", move || reader.run(stopped))?;
+        }
+        Ok(catch_up)
+    }
+
+    /// Returns a page that has `offset`: its records from there on, and at least the knowledge that there are none.
+    ///
+    /// Waits while Kafka is away. Cancel safe: a wish that nobody waits for is dropped.
+    ///
+    /// # Errors
+    ///
+    /// When Kafka has the offset no more.
+    pub(crate) async fn page(
+        &self,
+        partition: Arc<Partition>,
+        offset: Offset,
+    ) -> Result<Arc<Page>, PageError> {
+        let answer = {
+            let mut shelf = self.shared.shelf.lock();
+            if let Some(page) = shelf.find(&partition, offset) {
+                self.shared.metrics.pages_shared.inc();
+                return Ok(page);
+            }
+            let (waiter, answer) = oneshot::channel();
+            shelf.want(&partition, offset, waiter);
+            answer
+        };
+        self.shared.wished.notify_one();
+        let _waiting = Counted::new(&self.shared.metrics.waiting);
+        let answer = answer.await;
+        // Readers answer every wish before they end; they end after the sessions.
+        answer.unwrap_or(Err(PageError::Closed))
+    }
+
+    /// Waits until the next page may be read, or until `stopped`.
+    fn wait_for_rate(&self, stopped: &impl Fn() -> bool) {
+        let began = Instant::now();
+        let mut rate = self.shared.rate.lock();
+        let mut has_waited = false;
+        while let wait = rate.wait(Instant::now())
+            && !wait.is_zero()
+            && !stopped()
+        {
+            has_waited = true;
+            self.shared.time_passes.wait_for(&mut rate, wait.min(LOOK));
+        }
+        if has_waited {
+            self.shared.metrics.paused_seconds.inc_by(began.elapsed().as_secs_f64());
+        }
+    }
+
+    /// Takes the next wish, waiting for one at most so long.
+    fn next_job(&self, wait: Duration) -> Option<Job> {
+        let job = {
+            let mut shelf = self.shared.shelf.lock();
+            shelf.next_job(oneshot::Sender::is_closed).or_else(|| {
+                self.shared.wished.wait_for(&mut shelf, wait);
+                shelf.next_job(oneshot::Sender::is_closed)
+            })
+        }?;
+        if job.partition.closed().is_some() {
+            // Whoever waits learns the reason from the partition.
+            self.fail(&job, PageError::Closed);
+            return None;
+        }
+        Some(job)
+    }
+
+    /// Whether anybody still waits for what a job reads.
+    fn is_wanted(&self, job: &Job) -> bool {
+        self.shared.shelf.lock().is_wanted(job, oneshot::Sender::is_closed)
+    }
+
+    /// Answers those whom a page serves.
+    fn finish(&self, job: &Job, page: Page) {
+        self.shared.metrics.pages_read.inc();
+        self.shared.metrics.bytes_read.inc_by(page.memory() as u64);
+        self.shared.rate.lock().spend(page.memory(), Instant::now());
+        let page = Arc::new(page);
+        let (waiters, memory) = {
+            let mut shelf = self.shared.shelf.lock();
+            (shelf.put(job, &page), shelf.memory())
+        };
+        self.shared.metrics.memory.set(i64::try_from(memory).unwrap_or(i64::MAX));
+        self.shared.metrics.pages_shared.inc_by(waiters.len().saturating_sub(1) as u64);
+        for waiter in waiters {
+            drop(waiter.send(Ok(Arc::clone(&page))));
+        }
+    }
+
+    /// Answers those who asked for an offset before `low`, or everybody when the partition is gone.
+    fn fail(&self, job: &Job, error: PageError) {
+        let until = match error {
+            PageError::Expired { low } => Some(low),
+            PageError::Truncated | PageError::Closed | PageError::Recreated => None,
+        };
+        let waiters = self.shared.shelf.lock().fail(job, until);
+        for waiter in waiters {
+            drop(waiter.send(Err(error)));
+        }
+    }
+
+    /// Gives a job up; who still waits is served by another one.
+    fn abandon(&self, job: &Job) {
+        self.shared.shelf.lock().abandon(job);
+        self.shared.wished.notify_one();
+    }
+}

@@ -1,0 +1,199 @@
+//! The log of one channel in one partition, encoded once for all its subscribers.
+//!
+//! The feed appends chunks, sessions read them, each from its own cursor. Nothing is kept per subscriber but a ringer:
+//! a subscriber that does not read costs nothing here.
+//!
+//! Invariant: from `complete_from` up to the partition's head, the log has every record of the channel. What a cursor
+//! before that needs is in the window's records or in Kafka, never assumed absent. That may reach back further than the
+//! window itself: evicting records of other channels takes nothing from this log.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Weak, atomic::Ordering},
+};
+
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+use tailcast_proto::Offset;
+
+use crate::{
+    log::conflation::{Survey, SurveyKeys},
+    record::chunk::{Chunk, Encoding, NodeChannel},
+    wake::doorbell::{Doorbell, Ringer},
+};
+
+/// The log of one channel in one partition, in one encoding.
+#[derive(Debug)]
+pub(crate) struct ChannelLog {
+    pub(crate) channel: Arc<NodeChannel>,
+    pub(crate) encoding: Encoding,
+    chunks: Mutex<Chunks>,
+    /// Apart from the chunks: a thousand rings must not keep the readers that they woke waiting.
+    subscribers: Mutex<Vec<Arc<Ringer>>>,
+    /// Which records are the latest of their keys, while a conflated subscriber is behind.
+    survey: Mutex<Weak<RwLock<Survey>>>,
+}
+
+/// The chunks of a log: plain data.
+#[derive(Debug)]
+pub(crate) struct Chunks {
+    chunks: VecDeque<Chunk>,
+    complete_from: Offset,
+}
+
+/// What a cursor found in a log.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Read {
+    /// Deliveries, possibly none.
+    Deliveries {
+        deliveries: u64,
+        /// Up to where the cursor has seen the log, at least where it was.
+        next: Offset,
+        /// Whether the budget ended before the log did.
+        more: bool,
+        /// The timestamp of the newest delivery; `None` when there is none.
+        timestamp_ms: Option<i64>,
+    },
+    /// The log no longer has, or never had, what is next for this cursor.
+    Behind,
+}
+
+impl Chunks {
+    pub(crate) fn new(complete_from: Offset) -> Self {
+        Self { chunks: VecDeque::new(), complete_from }
+    }
+
+    /// Appends what a batch became. Returns the memory that it takes, in bytes.
+    pub(crate) fn append(&mut self, chunk: Chunk) -> usize {
+        let memory = chunk.memory();
+        self.chunks.push_back(chunk);
+        memory
+    }
+
+    /// Puts older chunks in front, so that the log is complete from `from`. Returns the memory that they take, in bytes.
+    pub(crate) fn extend_back(&mut self, from: Offset, older: Vec<Chunk>) -> usize {
+        let memory = older.iter().map(Chunk::memory).sum();
+        for chunk in older.into_iter().rev() {
+            self.chunks.push_front(chunk);
+        }
+        self.complete_from = self.complete_from.min(from);
+        memory
+    }
+
+    /// Drops what is before `tail`. Returns the memory that was freed, in bytes.
+    pub(crate) fn evict_before(&mut self, tail: Offset) -> usize {
+        let mut freed = 0;
+        while let Some(chunk) = self.chunks.pop_front_if(|chunk| chunk.last_offset() < tail) {
+            freed += chunk.memory();
+        }
+        self.complete_from = self.complete_from.max(tail);
+        freed
+    }
+
+    /// Returns handles on the first chunks that have something at or after `next`, at most so many; `None` when the log no
+    /// longer has, or never had, what is next.
+    pub(crate) fn unread(&self, next: Offset, most: usize) -> Option<Vec<Chunk>> {
+        let first = self.first_unread(next);
+        (next >= self.complete_from).then(|| self.chunks.range(first..).take(most).cloned().collect())
+    }
+
+    /// Returns the number of the first chunk that has something at or after `next`.
+    fn first_unread(&self, next: Offset) -> usize {
+        // Most cursors are at the end.
+        match self.chunks.back() {
+            Some(last) if last.last_offset() >= next => {
+                self.chunks.partition_point(|chunk| chunk.last_offset() < next)
+            }
+            Some(_) | None => self.chunks.len(),
+        }
+    }
+
+    pub(crate) fn complete_from(&self) -> Offset {
+        self.complete_from
+    }
+
+    pub(crate) fn memory(&self) -> usize {
+        self.chunks.iter().map(Chunk::memory).sum()
+    }
+
+    /// Reads from `next` on, up to `budget` bytes but at least one delivery, and appends the encodings to `out`.
+    pub(crate) fn read(&self, next: Offset, mut budget: usize, out: &mut Vec<Bytes>) -> Read {
+        if next < self.complete_from {
+            return Read::Behind;
+        }
+        let mut read = (0, next, None);
+        for chunk in self.chunks.range(self.first_unread(next)..) {
+            let Some(slice) = chunk.starting_at(read.1, budget) else { continue };
+            if slice.bytes.len() > budget && read.0 > 0 {
+                break;
+            }
+            budget = budget.saturating_sub(slice.bytes.len());
+            read = (read.0 + slice.deliveries, slice.next, Some(chunk.timestamp_ms));
+            out.push(slice.bytes);
+            // A later chunk may have a delivery that fits where one of this chunk did not: that would be a gap.
+            if budget == 0 || slice.next <= chunk.last_offset() {
+                break;
+            }
+        }
+        let more = self.chunks.back().is_some_and(|last| last.last_offset() >= read.1);
+        Read::Deliveries { deliveries: read.0, next: read.1, more, timestamp_ms: read.2 }
+    }
+}
+
+impl ChannelLog {
+    pub(crate) fn new(channel: Arc<NodeChannel>, encoding: Encoding, complete_from: Offset) -> Arc<Self> {
+        Arc::new(Self {
+            channel,
+            encoding,
+            chunks: Mutex::new(Chunks::new(complete_from)),
+            subscribers: Mutex::new(Vec::new()),
+            survey: Mutex::default(),
+        })
+    }
+
+    /// Runs `with` on the chunks, under their lock. Short: readers wait.
+    pub(crate) fn chunks<T>(&self, with: impl FnOnce(&mut Chunks) -> T) -> T {
+        with(&mut self.chunks.lock())
+    }
+
+    /// Returns the survey that conflated subscribers share which are behind. Makes it for the first of them.
+    pub(crate) fn survey(&self, keys: &Arc<SurveyKeys>) -> Arc<RwLock<Survey>> {
+        let mut known = self.survey.lock();
+        known.upgrade().unwrap_or_else(|| {
+            let survey = Arc::new(RwLock::new(Survey::new(Arc::clone(keys))));
+            *known = Arc::downgrade(&survey);
+            survey
+        })
+    }
+
+    /// Notes for every subscriber that there is something new. Appends those to `rung` that the fan-out is to attend to.
+    pub(crate) fn ring(&self, rung: &mut Vec<Arc<Doorbell>>) {
+        rung.extend(self.subscribers.lock().iter().filter_map(|subscriber| subscriber.ring()).cloned());
+    }
+
+    /// Tells every subscriber of something that it has to hear at once, whatever it listens for.
+    pub(crate) fn alert(&self) {
+        for subscriber in &*self.subscribers.lock() {
+            subscriber.alert();
+        }
+    }
+
+    pub(crate) fn join(&self, ringer: Arc<Ringer>) {
+        let mut subscribers = self.subscribers.lock();
+        ringer.slot.store(subscribers.len(), Ordering::Relaxed);
+        subscribers.push(ringer);
+    }
+
+    /// Takes a subscriber out. Returns whether it was the last one.
+    pub(crate) fn leave(&self, ringer: &Arc<Ringer>) -> bool {
+        let mut subscribers = self.subscribers.lock();
+        let slot = ringer.slot.load(Ordering::Relaxed);
+        if subscribers.get(slot).is_some_and(|found| Arc::ptr_eq(found, ringer)) {
+            subscribers.swap_remove(slot);
+            if let Some(moved) = subscribers.get(slot) {
+                moved.slot.store(slot, Ordering::Relaxed);
+            }
+        }
+        subscribers.is_empty()
+    }
+}

@@ -1,0 +1,137 @@
+//! The last values of a topic as the rest of the node sees them.
+
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use prost::Message as _;
+use tailcast_proto::{PartitionId, delivery::Format, push::v1};
+
+use super::*;
+use crate::{
+    log::{
+        last_values::kept::{LastValuesRead, NotKept},
+        page::Page,
+    },
+    record::{
+        batch::{RecordBatch, tests::batch},
+        chunk::{Encoding, NodeChannel},
+    },
+};
+
+const ENCODING: Encoding = Encoding { format: Format::Proto, headers: false };
+const WHOLE: usize = 1_000_000;
+
+fn offset(offset: i64) -> Offset {
+    Offset::new(offset).expect("tests use offsets")
+}
+
+fn topic(name: &str, budget: &Arc<Budget>) -> Arc<KeptTopic> {
+    KeptTopic::new(TopicName::parse(name).expect("it is a name"), Arc::clone(budget))
+}
+
+fn page(from: i64, to: i64, batch: RecordBatch) -> Page {
+    Page::new(offset(from), offset(to), Some(batch))
+}
+
+/// Reads a whole topic's channel before `until`. Returns the offsets, and what the read says.
+fn read(kept: &KeptValues, next: i64, until: i64, budget: usize) -> Option<(Vec<i64>, LastValuesRead)> {
+    let channel = "t/*".parse().expect("it is a channel");
+    let channel = NodeChannel { channel, alias: 3, home: None };
+    let mut out: Vec<Bytes> = Vec::new();
+    let range = (offset(next), offset(until));
+    let read = kept.read(range, budget, WHOLE, (&channel, ENCODING, PartitionId::new(0)), &mut out)?;
+    let message = v1::ServerMessage::decode(out.concat().as_slice()).expect("deliveries are a message");
+    let offsets = message.frames.into_iter().map(|frame| match frame.frame {
+        Some(v1::frame::Frame::Delivery(delivery)) => delivery.offset,
+        other => panic!("they are deliveries, found {other:?}"),
+    });
+    Some((offsets.collect(), read))
+}
+
+#[test]
+fn last_values_can_be_read_once_they_are_loaded() {
+    let kept = topic("t", &Budget::new(WHOLE)).keep(offset(10));
+    kept.append(&batch(&[(10, "a")]));
+    assert_eq!(kept.loaded().now_or_never(), None);
+    assert_eq!(read(&kept, 0, 11, WHOLE), None, "a part of them would be taken for all");
+    assert_eq!(kept.to_load(), Some(offset(10)));
+
+    kept.load(&page(4, 9, batch(&[(4, "a"), (8, "b")])));
+    assert_eq!(kept.loaded().now_or_never(), None);
+    kept.load(&page(9, 12, batch(&[(9, "c"), (10, "a")])));
+
+    assert_eq!(kept.loaded().now_or_never(), Some(Ok(())));
+    assert_eq!(kept.to_load(), None);
+    let rest = LastValuesRead { deliveries: 3, next: offset(11), more: false };
+    assert_eq!(read(&kept, 0, 11, WHOLE), Some((vec![8, 9, 10], rest)));
+}
+
+#[test]
+fn a_read_ends_with_its_budget_and_goes_on_where_it_ended() {
+    let kept = topic("t", &Budget::new(WHOLE)).keep(offset(0));
+    let keys: Vec<_> = (0..100).map(|key: i64| (key, key.to_string())).collect();
+    kept.append(&batch(&keys.iter().map(|(at, key)| (*at, key.as_str())).collect::<Vec<_>>()));
+    let (mut next, mut found) = (0, Vec::new());
+    loop {
+        let (offsets, read) = read(&kept, next, 100, 50).expect("they are loaded");
+        // A delivery is some 25 bytes: longer than its value, of which more would fit.
+        assert!((1..=3).contains(&offsets.len()), "{offsets:?}");
+        assert_eq!(read.deliveries, offsets.len() as u64);
+        found.extend(offsets);
+        next = read.next.get();
+        if !read.more {
+            break;
+        }
+    }
+    assert_eq!((found, next), ((0..100).collect(), 100));
+}
+
+#[test]
+fn nothing_before_the_feed_is_nothing_to_load() {
+    let kept = topic("t", &Budget::new(WHOLE)).keep(Offset::ZERO);
+    assert_eq!(kept.loaded().now_or_never(), Some(Ok(())));
+}
+
+#[test]
+fn a_topic_over_the_bound_keeps_nothing_and_the_others_go_on() {
+    let budget = Budget::new(2_000);
+    let (small, large) = (topic("small", &budget), topic("large", &budget));
+    let kept = small.keep(offset(0));
+    kept.append(&batch(&[(0, "a"), (1, "b")]));
+    let used = budget.used();
+    let (first, second) = (large.keep(offset(0)), large.keep(offset(5)));
+
+    first.append(&batch(&[(0, "a"), (1, "b")]));
+    second.append(&batch(&[(5, "c")]));
+    assert!(!large.is_too_large());
+    second.append(&batch(&[(6, "d"), (7, "e"), (8, "f"), (9, "g")]));
+
+    assert!(large.is_too_large() && !small.is_too_large());
+    assert_eq!(
+        (first.loaded().now_or_never(), read(&first, 0, 9, WHOLE)),
+        (Some(Err(NotKept::TooLarge)), None)
+    );
+    assert_eq!(second.loaded().now_or_never(), Some(Err(NotKept::TooLarge)), "who waits for it is told");
+    assert_eq!((large.count(), budget.used()), (0, used), "all its memory is given back");
+    let later = large.keep(offset(0));
+    later.append(&batch(&[(0, "a")]));
+    assert_eq!(
+        later.loaded().now_or_never(),
+        Some(Err(NotKept::TooLarge)),
+        "also of a partition that comes later"
+    );
+    kept.append(&batch(&[(2, "c")]));
+    assert_eq!((small.count(), kept.loaded().now_or_never()), (3, Some(Ok(()))));
+}
+
+#[test]
+fn a_partition_that_is_closed_tells_who_waits_and_gives_its_memory_back() {
+    let budget = Budget::new(WHOLE);
+    let kept = topic("t", &budget).keep(offset(10));
+    kept.append(&batch(&[(10, "a")]));
+    assert!(budget.used() > 0);
+    let (loaded, gone) = (kept.loaded(), kept.gone());
+    kept.close();
+    assert_eq!((loaded.now_or_never(), gone.now_or_never()), (Some(Err(NotKept::Closed)), Some(())));
+    drop(kept);
+    assert_eq!(budget.used(), 0);
+}

@@ -1,0 +1,93 @@
+//! A stretch of a partition, read from Kafka.
+
+use bytes::{Bytes, BytesMut};
+use tailcast_proto::{Offset, PartitionId};
+
+use crate::{
+    log::conflation::Survey,
+    record::{
+        batch::{Record, RecordBatch},
+        chunk::{Encoding, NodeChannel},
+        key_hash::KeyHash,
+    },
+};
+
+/// A stretch of a partition: every record at or after `from` and before `to`.
+#[derive(Debug)]
+pub(crate) struct Page {
+    pub(crate) from: Offset,
+    pub(crate) to: Offset,
+    /// `None` when the stretch has no record: compaction or transaction markers left a gap.
+    batch: Option<RecordBatch>,
+}
+
+/// What a cursor took from a page.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct PageRead {
+    pub(crate) deliveries: u64,
+    /// How many records before `next` were left out.
+    pub(crate) skipped: u64,
+    /// Up to where the cursor has seen the partition.
+    pub(crate) next: Offset,
+    /// Whether the budget ended before the page did.
+    pub(crate) more: bool,
+}
+
+impl Page {
+    pub(crate) fn new(from: Offset, to: Offset, batch: Option<RecordBatch>) -> Self {
+        debug_assert!(from < to, "a page goes forward, or its reader would never arrive");
+        Self { from, to, batch }
+    }
+
+    /// Returns all records.
+    pub(crate) fn records(&self) -> impl Iterator<Item = Record<'_>> {
+        self.batch.iter().flat_map(RecordBatch::records)
+    }
+
+    /// What the page holds of the node's memory, in bytes.
+    pub(crate) fn memory(&self) -> usize {
+        size_of::<Self>() + self.batch.as_ref().map_or(0, RecordBatch::memory)
+    }
+
+    /// Encodes what a channel has at or after `next` and before `until`, up to `budget` bytes but at least one record, appended
+    /// to `out`. With a survey, only the records that are the latest of their keys.
+    pub(crate) fn read(
+        &self,
+        (next, until): (Offset, Offset),
+        budget: usize,
+        (channel, encoding, partition): (&NodeChannel, Encoding, PartitionId),
+        survey: Option<&Survey>,
+        out: &mut Vec<Bytes>,
+    ) -> PageRead {
+        let mut encoded = BytesMut::new();
+        let mut read = PageRead { deliveries: 0, skipped: 0, next: self.to.min(until), more: false };
+        for record in self.of_channel(next, channel).take_while(|record| record.offset < until) {
+            if encoded.len() >= budget {
+                read.next = record.offset;
+                read.more = true;
+                break;
+            }
+            // A lossless reader does not pay for the hash.
+            if survey.is_none_or(|survey| survey.is_latest(channel.key_hash(&record), record.offset)) {
+                channel.encode(&record, partition, encoding, &mut encoded);
+                read.deliveries += 1;
+            } else {
+                read.skipped += 1;
+            }
+        }
+        if !encoded.is_empty() {
+            out.push(encoded.freeze());
+        }
+        read
+    }
+
+    /// Calls `note` with the key and the offset of each record of a channel from `next` on.
+    pub(crate) fn survey(&self, next: Offset, channel: &NodeChannel, mut note: impl FnMut(KeyHash, Offset)) {
+        self.of_channel(next, channel).for_each(|record| note(channel.key_hash(&record), record.offset));
+    }
+
+    fn of_channel(&self, next: Offset, channel: &NodeChannel) -> impl Iterator<Item = Record<'_>> {
+        let records = self.batch.iter().flat_map(move |batch| batch.starting_at(next));
+        records.filter(|record| channel.channel.matches(record.key))
+    }
+}

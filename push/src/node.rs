@@ -1,0 +1,7 @@
+//! Which partitions this node tails, for how long, and in which state.
+
+pub(crate) mod hub;
+
+pub(crate) mod upkeep;
+
+pub(crate) mod keepers;

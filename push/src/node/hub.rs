@@ -1,0 +1,280 @@
+//! What this node tails, and for whom: the partitions that somebody watches and the numbers of their channels.
+//!
+//! A partition is assigned to the tail consumer with the first lease on it, and released some seconds after the last one:
+//! a page that is reloaded finds its window again.
+//!
+//! Invariant: whoever holds a [`Lease`] sees every record after the moment at which it got it. A partition is assigned at
+//! Kafka's end before the first lease is given out, and is never sought.
+
+mod channels;
+mod figures;
+mod mending;
+
+use std::{
+    collections::BTreeSet,
+    fmt,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU32, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use dashmap::DashMap;
+use parking_lot::Mutex;
+use tailcast_proto::{Channel, Epoch, Offset, PartitionId, TopicName, push::v1::UnsubscribeReason};
+use tailcast_services::topics::Topic;
+use tokio::sync::OnceCell;
+
+pub(crate) use self::figures::register;
+use crate::{
+    clock::wall_clock_ms,
+    kafka::{
+        offsets::{Bounds, KafkaOffsets, OffsetsError},
+        tail::{AssignError, Tail},
+    },
+    log::last_values::LastValues,
+    partition::{Budget, Partition},
+    record::chunk::NodeChannel,
+    wake::fan_out::FanOut,
+};
+
+/// What this node tails, and for whom.
+pub(crate) struct Hub {
+    slots: DashMap<(TopicName, PartitionId), Arc<Slot>>,
+    channels: DashMap<Channel, Weak<NodeChannel>>,
+    /// How many partitions topics had before some were added, as far as this node has seen it: by name, the incarnation and
+    /// the counts.
+    grown: DashMap<TopicName, (Epoch, BTreeSet<u32>)>,
+    next_alias: AtomicU32,
+    tail: Arc<Tail>,
+    offsets: KafkaOffsets,
+    last_values: Arc<LastValues>,
+    budget: Arc<Budget>,
+    fan_out: Arc<FanOut>,
+}
+
+/// The place of a partition, from the first wish for it on.
+#[derive(Debug, Default)]
+struct Slot {
+    partition: OnceCell<Arc<Partition>>,
+    /// How many partitions the topic had when this one was opened.
+    count: AtomicU32,
+    leases: AtomicUsize,
+    /// When the last lease ended.
+    idle_since: Mutex<Option<Instant>>,
+    /// What Kafka had of the partition, and when it said so. The lock is held while Kafka is asked: a thousand resumes at
+    /// once are one question.
+    bounds: tokio::sync::Mutex<Option<(Instant, Bounds)>>,
+}
+
+/// Keeps a partition tailed while it lives.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    held: Held,
+    pub(crate) partition: Arc<Partition>,
+}
+
+/// Counts as a lease from the wish on, so that a wish that is given up is counted out again.
+#[derive(Debug)]
+struct Held(Arc<Slot>);
+
+/// Why a partition cannot be tailed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LeaseError {
+    /// Kafka did not say where the partition ends.
+    #[error(transparent)]
+    Offsets(#[from] OffsetsError),
+    /// librdkafka did not take the partition.
+    #[error(transparent)]
+    Assign(#[from] AssignError),
+    /// This node tails the partition of an earlier or a later incarnation: one of the two is outdated.
+    #[error("the topic is being recreated")]
+    OtherEpoch {
+        /// The incarnation that is tailed.
+        found: Epoch,
+    },
+    /// This node tails the partition of a topic of another size: one of the two is outdated, and a key may belong to another
+    /// partition.
+    #[error("partitions are being added to the topic")]
+    OtherCount {
+        /// How many partitions the topic had when the partition was opened.
+        found: u32,
+    },
+}
+
+impl fmt::Debug for Hub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hub").field("partitions", &self.slots.len()).finish_non_exhaustive()
+    }
+}
+
+impl Hub {
+    /// How old an answer about a partition's beginning may be. Retention works by the minute.
+    const BOUNDS_AGE_MAX: Duration = Duration::from_secs(1);
+
+    pub(crate) fn new(
+        tail: Arc<Tail>,
+        offsets: KafkaOffsets,
+        last_values: Arc<LastValues>,
+        budget: Arc<Budget>,
+        fan_out: Arc<FanOut>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            slots: DashMap::new(),
+            channels: DashMap::new(),
+            grown: DashMap::new(),
+            // 0 is what an absent field decodes to.
+            next_alias: AtomicU32::new(1),
+            tail,
+            offsets,
+            last_values,
+            budget,
+            fan_out,
+        })
+    }
+
+    /// Tails a partition for as long as the lease lives.
+    ///
+    /// # Errors
+    ///
+    /// When Kafka cannot be asked, or when the partition is tailed as that of another incarnation of the topic. Cancel safe.
+    pub(crate) async fn lease(&self, topic: &Topic, id: PartitionId) -> Result<Lease, LeaseError> {
+        let held = self.hold(&topic.name, id);
+        let partition = held.0.partition.get_or_try_init(async || {
+            let partition = self.open(topic, id).await?;
+            held.0.count.store(topic.partitions, Ordering::Release);
+            Ok::<_, LeaseError>(partition)
+        });
+        let partition = partition.await?;
+        if partition.epoch != topic.epoch {
+            return Err(LeaseError::OtherEpoch { found: partition.epoch });
+        }
+        let count = held.0.count.load(Ordering::Acquire);
+        if count != topic.partitions {
+            return Err(LeaseError::OtherCount { found: count });
+        }
+        Ok(Lease { partition: Arc::clone(partition), held })
+    }
+
+    fn hold(&self, topic: &TopicName, id: PartitionId) -> Held {
+        let slot = self.slots.entry((topic.clone(), id)).or_default();
+        // Under the entry's lock, where a slot without leases is removed.
+        slot.leases.fetch_add(1, Ordering::SeqCst);
+        Held(Arc::clone(&slot))
+    }
+
+    /// Returns what Kafka has of a leased partition, with an answer that is at most a second old, or a fresh one.
+    ///
+    /// # Errors
+    ///
+    /// When Kafka cannot be asked. Cancel safe.
+    pub(crate) async fn bounds(&self, lease: &Lease, fresh: bool) -> Result<Bounds, OffsetsError> {
+        let asked = Instant::now();
+        let mut known = lease.held.0.bounds.lock().await;
+        let oldest = if fresh { asked } else { asked.checked_sub(Self::BOUNDS_AGE_MAX).unwrap_or(asked) };
+        if let Some((at, bounds)) = *known
+            && at >= oldest
+        {
+            return Ok(bounds);
+        }
+        let at = Instant::now();
+        let bounds = self.offsets.bounds(&lease.partition.topic, lease.partition.id).await?;
+        *known = Some((at, bounds));
+        Ok(bounds)
+    }
+
+    /// Returns the first offset of a leased partition whose record is not older than a time; `None` when there is none.
+    ///
+    /// # Errors
+    ///
+    /// When Kafka cannot be asked. Cancel safe.
+    pub(crate) async fn at_time(
+        &self,
+        lease: &Lease,
+        timestamp_ms: i64,
+    ) -> Result<Option<Offset>, OffsetsError> {
+        self.offsets.at_time(&lease.partition.topic, lease.partition.id, timestamp_ms).await
+    }
+
+    /// Returns every partition that is tailed.
+    pub(crate) fn partitions(&self) -> Vec<Arc<Partition>> {
+        self.slots.iter().filter_map(|slot| slot.partition.get().cloned()).collect()
+    }
+
+    /// Returns what all windows hold of the node's memory and what they may hold, in bytes.
+    pub(crate) fn memory(&self) -> (usize, usize) {
+        (self.budget.used(), self.budget.max())
+    }
+
+    /// Returns how many keys are known of stretches that conflated subscribers catch up on.
+    pub(crate) fn surveyed_keys(&self) -> usize {
+        self.budget.survey_keys().used()
+    }
+
+    /// Releases what nobody has watched for `linger`, and forgets the channels that nobody holds.
+    pub(crate) fn release_idle(&self, now: Instant, linger: Duration) {
+        self.slots.retain(|_, slot| {
+            let idle = slot.leases.load(Ordering::SeqCst) == 0
+                && slot.idle_since.lock().is_none_or(|since| now.duration_since(since) >= linger);
+            if idle && let Some(partition) = slot.partition.get() {
+                // Under the entry's lock: a new lease would assign the partition anew.
+                partition.forget();
+                self.tail.release(partition);
+            }
+            !idle
+        });
+        self.channels.retain(|_, channel| channel.strong_count() > 0);
+    }
+
+    /// Ends every subscription to an incarnation of a topic, and forgets its partitions.
+    pub(crate) fn close_topic(&self, topic: &TopicName, epoch: Epoch, reason: UnsubscribeReason) {
+        self.close_slots(reason, |name, _, partition| name == topic && partition.epoch == epoch);
+    }
+
+    fn close_slots(
+        &self,
+        reason: UnsubscribeReason,
+        is_meant: impl Fn(&TopicName, &Slot, &Partition) -> bool,
+    ) {
+        self.slots.retain(|(name, _), slot| {
+            // A slot that is being opened stays: whoever waits for it has to find it here.
+            let partition = slot.partition.get().filter(|partition| is_meant(name, slot, partition));
+            if let Some(partition) = partition {
+                partition.forget();
+                self.tail.release(partition);
+                partition.close(reason);
+            }
+            partition.is_none()
+        });
+    }
+
+    async fn open(&self, topic: &Topic, id: PartitionId) -> Result<Arc<Partition>, LeaseError> {
+        let (tail, name) = (Arc::clone(&self.tail), topic.name.clone());
+        self.offsets.wait_for(move || tail.learn(&name, id)).await?;
+        let bounds = self.offsets.bounds(&topic.name, id).await?;
+        let (budget, fan_out) = (Arc::clone(&self.budget), Arc::clone(&self.fan_out));
+        let last_values = self.last_values.keep(&topic.name, bounds.high);
+        let name = topic.name.clone();
+        let partition = Partition::new(name, topic.epoch, id, bounds.high, budget, fan_out, last_values);
+        partition.set_high_watermark(bounds.high, wall_clock_ms());
+        self.tail.assign(&partition)?;
+        tracing::debug!(topic = %topic.name, partition = %id, at = %bounds.high, "tailing");
+        Ok(partition)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        *self.0.idle_since.lock() = Some(Instant::now());
+        self.0.leases.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+#[cfg(any(test, feature = "benchmarks"))]
+impl Lease {
+    /// A lease on a partition that no hub knows of.
+    pub(crate) fn of(partition: &Arc<Partition>) -> Self {
+        Self { held: Held(Arc::default()), partition: Arc::clone(partition) }
+    }
+}

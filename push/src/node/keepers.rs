@@ -1,0 +1,48 @@
+//! The tasks that load the last values of topics, and keep their partitions leased.
+//!
+//! For each topic configured with `last_values` a keeper leases all partitions for the life of the process and reads what
+//! Kafka has by the pages of catch-up. A node is ready once all of it is loaded, so a client that starts with a snapshot
+//! does not wait. What is deliberately absent: a copy on disk. A node that starts reads the values from Kafka again.
+
+mod figures;
+mod keeper;
+mod progress;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use prometheus_client::registry::Registry;
+use tailcast_services::{lifecycle::Lifecycle, readiness::Readiness, topics::Topics};
+
+use self::{keeper::Keeper, progress::Progress};
+use super::hub::Hub;
+use crate::{kafka::catch_up::CatchUp, log::last_values::LastValues};
+
+/// Starts a keeper for each topic, and says what there is to `readiness` and `registry`.
+pub(crate) fn start(
+    last_values: &Arc<LastValues>,
+    hub: &Arc<Hub>,
+    topics: &Topics,
+    catch_up: &CatchUp,
+    lifecycle: &Lifecycle,
+    readiness: &Readiness,
+    registry: &mut Registry,
+) {
+    figures::register(registry, last_values);
+    if last_values.topics.is_empty() {
+        return;
+    }
+    let condition = readiness.condition("push.last_values", "no topic has been looked up yet");
+    let progress = Progress::new(last_values.topics.keys(), condition);
+    for topic in last_values.topics.values() {
+        let keeper = Keeper {
+            topic: Arc::clone(topic),
+            hub: Arc::clone(hub),
+            topics: topics.clone(),
+            catch_up: catch_up.clone(),
+            progress: Arc::clone(&progress),
+            leases: BTreeMap::new(),
+            is_missing: false,
+        };
+        lifecycle.spawn("last-values", keeper.run(lifecycle.clone()));
+    }
+}

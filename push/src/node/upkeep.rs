@@ -1,0 +1,147 @@
+//! What goes on beside the feed and the sessions: releasing what nobody watches, mending what Kafka refused, confirming what
+//! the fence holds, and following what becomes of topics.
+//!
+//! Each is a task of its own that waits for its reason and calls the hub. None is in the way of a record.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures_util::future::join_all;
+use tailcast_proto::push::v1::UnsubscribeReason;
+use tailcast_services::{
+    lifecycle::Lifecycle,
+    topics::{Topic, TopicChange, Topics},
+};
+use tokio::{
+    sync::{Notify, broadcast},
+    time::MissedTickBehavior,
+};
+
+use crate::{node::hub::Hub, partition::fence::Needs};
+
+/// How often idle partitions are looked for.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// How often it is looked whether the last session has ended, while the process drains.
+const STOP_LOOK: Duration = Duration::from_millis(100);
+/// Between two questions for a topic's id while Kafka does not answer.
+const ASK_PAUSE: Duration = Duration::from_millis(200);
+/// Between two looks for partitions whose offset Kafka refused: librdkafka says it once for each, in a burst.
+const MEND_PAUSE: Duration = Duration::from_millis(200);
+
+/// Waits until nobody needs the upkeep any more: sessions are served while the process drains, and nothing tells when the
+/// last of them ended.
+async fn until(stopped: impl Fn() -> bool) {
+    while !stopped() {
+        tokio::time::sleep(STOP_LOOK).await;
+    }
+}
+
+/// Releases partitions that nobody watches.
+pub(crate) async fn sweep(hub: Arc<Hub>, linger: Duration, lifecycle: Lifecycle) {
+    let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = lifecycle.draining() => return,
+            now = ticks.tick() => hub.release_idle(now.into_std(), linger),
+        }
+    }
+}
+
+/// Looks after partitions whose offset Kafka refused.
+pub(crate) async fn mend(hub: Arc<Hub>, topics: Topics, refused: Arc<Notify>, stopped: impl Fn() -> bool) {
+    let mending = async {
+        loop {
+            refused.notified().await;
+            mend_refused(&hub, &topics, &refused).await;
+        }
+    };
+    tokio::select! {
+        () = mending => {}
+        () = until(stopped) => {}
+    }
+}
+
+async fn mend_refused(hub: &Hub, topics: &Topics, refused: &Notify) {
+    let is_answered = hub.mend(topics).await;
+    tokio::time::sleep(MEND_PAUSE).await;
+    if !is_answered {
+        refused.notify_one();
+    }
+}
+
+/// Asks Kafka whether topics are still what they were, for partitions that hold what arrived after a silence.
+pub(crate) async fn confirm(hub: Arc<Hub>, topics: Topics, held: Arc<Notify>, stopped: impl Fn() -> bool) {
+    while !stopped() {
+        // Sessions are served while the process drains: the look at the clock is how this ends after the last of them.
+        if tokio::time::timeout(STOP_LOOK, held.notified()).await.is_err() {
+            continue;
+        }
+        let asking: Vec<_> = hub.partitions().into_iter().filter(|partition| partition.ask()).collect();
+        let names: BTreeSet<_> = asking.iter().map(|partition| partition.topic.clone()).collect();
+        let asked_at = Instant::now();
+        // All questions of a moment go to Kafka as one request.
+        let answers = join_all(names.iter().map(|name| topics.ask(name))).await;
+        let answers: BTreeMap<_, _> = names.iter().zip(answers).collect();
+        let (mut again, mut is_answered) = (false, true);
+        for partition in asking {
+            let is_same = match &answers[&partition.topic] {
+                Ok(topic) => Some(topic.epoch == partition.epoch),
+                // Kafka does not answer, or does not know the topic: if it is gone, `follow` will be told.
+                Err(_) => None,
+            };
+            let needs = partition.answered(asked_at, is_same);
+            if is_same == Some(false) {
+                hub.close_topic(&partition.topic, partition.epoch, UnsubscribeReason::TopicRecreated);
+            } else if needs == Needs::Reading {
+                hub.reassign(&partition);
+            }
+            again |= needs == Needs::Answer;
+            is_answered &= is_same.is_some();
+        }
+        if !is_answered {
+            tokio::time::sleep(ASK_PAUSE).await;
+        }
+        if again {
+            held.notify_one();
+        }
+    }
+}
+
+/// Ends the subscriptions to topics that are no longer what they were.
+pub(crate) async fn follow(hub: Arc<Hub>, topics: Topics, stopped: impl Fn() -> bool) {
+    tokio::select! {
+        () = follow_changes(&hub, &topics) => {}
+        () = until(stopped) => {}
+    }
+}
+
+async fn follow_changes(hub: &Hub, topics: &Topics) {
+    let mut changes = topics.changes();
+    loop {
+        let change = changes.recv().await;
+        let (topic, reason): (Topic, _) = match change {
+            Ok(TopicChange::Deleted { topic }) => (topic, UnsubscribeReason::TopicDeleted),
+            Ok(TopicChange::Recreated { old, .. }) => (old, UnsubscribeReason::TopicRecreated),
+            Ok(TopicChange::Grown { from, to }) => {
+                tracing::warn!(topic = %from.name, from = from.partitions, to = to.partitions, "partitions were added");
+                hub.grow_topic(&from);
+                continue;
+            }
+            Err(broadcast::error::RecvError::Lagged(missed)) => {
+                // Every client subscribes again with its position, and is told what has become of its topic.
+                tracing::error!(missed, "changes of topics were missed: all subscriptions start over");
+                for partition in hub.partitions() {
+                    hub.close_topic(&partition.topic, partition.epoch, UnsubscribeReason::PartitionsAdded);
+                }
+                continue;
+            }
+            Err(broadcast::error::RecvError::Closed) => return,
+        };
+        tracing::warn!(topic = %topic.name, ?reason, "the topic changed");
+        hub.close_topic(&topic.name, topic.epoch, reason);
+    }
+}

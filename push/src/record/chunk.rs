@@ -1,0 +1,279 @@
+//! The deliveries that one batch of records became for one channel, encoded.
+
+use std::{ops::Range, sync::Arc};
+
+use bytes::{Bytes, BytesMut};
+use tailcast_proto::{
+    Channel, Offset, PartitionId,
+    delivery::{Delivery, Format},
+};
+
+use crate::record::{
+    batch::{Record, RecordBatch},
+    key_hash::KeyHash,
+};
+
+/// A channel as this node knows it.
+#[derive(Debug)]
+pub(crate) struct NodeChannel {
+    pub(crate) channel: Channel,
+    /// The channel's number on this node, on the wire of all its subscribers.
+    pub(crate) alias: u32,
+    /// For a channel of one key, the partition that deliveries do not name: the one that the key belongs to.
+    pub(crate) home: Option<PartitionId>,
+}
+
+/// How a channel's deliveries are encoded for some of its subscribers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Encoding {
+    pub(crate) format: Format,
+    /// Whether deliveries carry the records' headers.
+    pub(crate) headers: bool,
+}
+
+/// The deliveries that one batch of records became for one channel: immutable, never empty.
+#[derive(Debug, Clone)]
+pub(crate) struct Chunk {
+    pub(crate) bytes: Bytes,
+    /// The offset of each delivery and the end of its encoding. Shared, because sessions take chunks by the thousand.
+    index: Index,
+    /// The timestamp of the last delivery, in milliseconds since the Unix epoch.
+    pub(crate) timestamp_ms: i64,
+}
+
+/// Most chunks of a quiet channel have one delivery: they need no allocation for the index.
+#[derive(Debug, Clone)]
+enum Index {
+    One(Offset, KeyHash),
+    Many {
+        ends: Arc<[(Offset, u32)]>,
+        /// Whose deliveries they are; `None` for a channel of one key.
+        keys: Option<Arc<[KeyHash]>>,
+    },
+}
+
+/// A part of a chunk: the deliveries from an offset on, as many as fit.
+#[derive(Debug)]
+pub(crate) struct Slice {
+    pub(crate) bytes: Bytes,
+    pub(crate) deliveries: u64,
+    /// The offset after the last delivery of this slice.
+    pub(crate) next: Offset,
+}
+
+/// Collects deliveries into a chunk.
+#[derive(Debug, Default)]
+pub(crate) struct ChunkBuilder {
+    bytes: BytesMut,
+    index: Vec<(Offset, u32)>,
+    /// One for each delivery of a channel that spans keys.
+    keys: Vec<KeyHash>,
+    timestamp_ms: i64,
+}
+
+impl Encoding {
+    /// How many encodings there are.
+    pub(crate) const COUNT: usize = 4;
+
+    /// Returns a number below [`Encoding::COUNT`].
+    pub(crate) fn number(self) -> usize {
+        usize::from(self.format == Format::Json) * 2 + usize::from(self.headers)
+    }
+}
+
+impl NodeChannel {
+    /// Encodes a record for the subscribers of this channel.
+    pub(crate) fn encode(
+        &self,
+        record: &Record<'_>,
+        partition: PartitionId,
+        encoding: Encoding,
+        out: &mut BytesMut,
+    ) {
+        let spans = self.channel.spans_keys();
+        let delivery = Delivery {
+            alias: self.alias,
+            partition: (self.home != Some(partition)).then_some(partition),
+            offset: record.offset,
+            timestamp_ms: record.timestamp_ms,
+            key: record.key.filter(|_| spans),
+            value: record.value,
+            headers: if encoding.headers { record.headers } else { &[] },
+        };
+        delivery.encode(encoding.format, out);
+    }
+
+    /// Returns what tells the record's key from others of this channel.
+    pub(crate) fn key_hash(&self, record: &Record<'_>) -> KeyHash {
+        if self.channel.spans_keys() { KeyHash::of(record.key) } else { KeyHash::ONLY }
+    }
+}
+
+impl Chunk {
+    /// What a chunk costs beside its bytes and its index, in bytes: its own fields, and what a shared `Bytes` allocates.
+    const OVERHEAD_BYTES: usize = 128;
+
+    /// Encodes what a channel has in a batch from `from` on and before `until`; `None` when it has nothing there.
+    pub(crate) fn of(
+        batch: &RecordBatch,
+        (from, until): (Offset, Offset),
+        partition: PartitionId,
+        channel: &NodeChannel,
+        encoding: Encoding,
+    ) -> Option<Self> {
+        let mut builder = ChunkBuilder::default();
+        let records = batch.starting_at(from).take_while(|record| record.offset < until);
+        for record in records.filter(|record| channel.channel.matches(record.key)) {
+            builder.push(&record, partition, channel, encoding);
+        }
+        builder.build()
+    }
+
+    pub(crate) fn last_offset(&self) -> Offset {
+        self.offset(self.len() - 1)
+    }
+
+    /// Returns how many deliveries there are.
+    pub(crate) fn len(&self) -> usize {
+        match &self.index {
+            Index::One(..) => 1,
+            Index::Many { ends, .. } => ends.len(),
+        }
+    }
+
+    /// Returns the deliveries at or after `from` and before `until`, by number.
+    pub(crate) fn between(&self, from: Offset, until: Offset) -> Range<usize> {
+        let first = |bound: Offset| match &self.index {
+            Index::One(offset, _) => usize::from(*offset < bound),
+            Index::Many { ends, .. } => ends.partition_point(|(offset, _)| *offset < bound),
+        };
+        first(from)..first(until)
+    }
+
+    /// Returns the offset of a delivery.
+    ///
+    /// # Panics
+    ///
+    /// When there is no delivery with this number.
+    pub(crate) fn offset(&self, number: usize) -> Offset {
+        match &self.index {
+            Index::One(offset, _) => *offset,
+            Index::Many { ends, .. } => ends[number].0,
+        }
+    }
+
+    /// Returns whose delivery it is.
+    ///
+    /// # Panics
+    ///
+    /// When there is no delivery with this number.
+    pub(crate) fn key(&self, number: usize) -> KeyHash {
+        match &self.index {
+            Index::One(_, key) => *key,
+            Index::Many { keys, .. } => keys.as_ref().map_or(KeyHash::ONLY, |keys| keys[number]),
+        }
+    }
+
+    /// Returns how long the encodings of some deliveries are, by number, in bytes.
+    ///
+    /// # Panics
+    ///
+    /// When there are no deliveries with these numbers.
+    pub(crate) fn bytes_of(&self, numbers: Range<usize>) -> usize {
+        match &self.index {
+            Index::One(..) => self.bytes.len(),
+            Index::Many { ends, .. } => {
+                let start = numbers.start.checked_sub(1).map_or(0, |before| ends[before].1);
+                (ends[numbers.end - 1].1 - start) as usize
+            }
+        }
+    }
+
+    /// Returns the encodings of some deliveries, by number.
+    ///
+    /// # Panics
+    ///
+    /// When there are no deliveries with these numbers.
+    pub(crate) fn slice(&self, numbers: Range<usize>) -> Bytes {
+        match &self.index {
+            Index::One(..) => self.bytes.clone(),
+            Index::Many { ends, .. } => {
+                let start = numbers.start.checked_sub(1).map_or(0, |before| ends[before].1);
+                self.bytes.slice(start as usize..ends[numbers.end - 1].1 as usize)
+            }
+        }
+    }
+
+    /// Returns the deliveries from `next` on, at least one and otherwise no more than fit in `budget` bytes; `None` when
+    /// all of them are before `next`.
+    pub(crate) fn starting_at(&self, next: Offset, budget: usize) -> Option<Slice> {
+        let ends = match &self.index {
+            Index::One(offset, _) => {
+                let whole = || Slice { bytes: self.bytes.clone(), deliveries: 1, next: offset.next() };
+                return (*offset >= next).then(whole);
+            }
+            Index::Many { ends, .. } => ends,
+        };
+        let first = ends.partition_point(|(offset, _)| *offset < next);
+        let start = if first == 0 { 0 } else { ends[first - 1].1 as usize };
+        let rest = ends.get(first..).filter(|rest| !rest.is_empty())?;
+        let fitting = rest.partition_point(|(_, end)| *end as usize - start <= budget).max(1);
+        let (last, end) = rest[fitting - 1];
+        Some(Slice {
+            bytes: self.bytes.slice(start..end as usize),
+            deliveries: fitting as u64,
+            next: last.next(),
+        })
+    }
+
+    /// Returns what the chunk holds of the node's memory, in bytes.
+    pub(crate) fn memory(&self) -> usize {
+        let index = match &self.index {
+            Index::One(..) => 0,
+            Index::Many { ends, keys } => {
+                size_of_val(&**ends) + keys.as_ref().map_or(0, |keys| size_of_val(&**keys))
+            }
+        };
+        self.bytes.len() + index + Self::OVERHEAD_BYTES
+    }
+}
+
+impl ChunkBuilder {
+    pub(crate) fn push(
+        &mut self,
+        record: &Record<'_>,
+        partition: PartitionId,
+        channel: &NodeChannel,
+        encoding: Encoding,
+    ) {
+        channel.encode(record, partition, encoding, &mut self.bytes);
+        let end = u32::try_from(self.bytes.len()).expect("a batch of records is bounded far below 4 GiB");
+        self.index.push((record.offset, end));
+        if channel.channel.spans_keys() {
+            self.keys.push(channel.key_hash(record));
+        }
+        self.timestamp_ms = record.timestamp_ms;
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.index.is_empty()
+    }
+
+    /// Takes the deliveries collected so far; `None` when there are none.
+    pub(crate) fn build(&mut self) -> Option<Chunk> {
+        let index = match self.index.as_slice() {
+            [] => return None,
+            [(offset, _)] => Index::One(*offset, self.keys.first().copied().unwrap_or(KeyHash::ONLY)),
+            many => {
+                let keys = (!self.keys.is_empty()).then(|| self.keys.as_slice().into());
+                Index::Many { ends: many.into(), keys }
+            }
+        };
+        // The buffer grew by doubling. What a log keeps for minutes is cut to size, the buffer is used again.
+        let bytes = Bytes::copy_from_slice(&self.bytes);
+        self.bytes.clear();
+        self.index.clear();
+        self.keys.clear();
+        Some(Chunk { bytes, index, timestamp_ms: self.timestamp_ms })
+    }
+}
