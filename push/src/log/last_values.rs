@@ -38,6 +38,6 @@ impl LastValues {
     /// Returns what keeps the last values of a partition that the feed reads from `feed_from` on; `None` when those of its
     /// topic are not kept.
     pub(crate) fn keep(&self, topic: &TopicName, feed_from: Offset) -> Option<Arc<KeptValues>> {
-        Some(self.topics.get(topic)?.keep(feed_from))
+        Some(KeptValues::of(self.topics.get(topic)?, feed_from))
     }
 }

@@ -5,7 +5,7 @@
 //!
 //! Invariant: what is taken of the node's budget is what the table holds, and is given back when the table goes.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use bytes::{Bytes, BytesMut};
 use parking_lot::RwLock;
@@ -13,7 +13,7 @@ use tailcast_proto::{Offset, PartitionId};
 use tokio::sync::watch;
 
 use super::{
-    kept_topic::KeptTopic,
+    kept_topic::{KeptTopic, PartitionValues},
     table::{Table, Unread},
 };
 use crate::{
@@ -63,11 +63,19 @@ enum Stage {
 }
 
 impl KeptValues {
-    /// Makes those of a partition that the feed reads from `feed_from` on. [`KeptTopic::keep`] does.
-    pub(super) fn new(topic: Arc<KeptTopic>, feed_from: Offset) -> Self {
+    /// Keeps the last values of a partition of a topic, which the feed reads from `feed_from` on.
+    pub(super) fn of(topic: &Arc<KeptTopic>, feed_from: Offset) -> Arc<Self> {
         let table = Table::new(feed_from);
         let stage = if table.is_loaded() { Stage::Loaded } else { Stage::Loading };
-        Self { topic, table: RwLock::new(Some(table)), stage: watch::Sender::new(stage) }
+        let (topic, table) = (Arc::clone(topic), RwLock::new(Some(table)));
+        let kept = Arc::new(Self { topic, table, stage: watch::Sender::new(stage) });
+        let values: Weak<Self> = Arc::downgrade(&kept);
+        kept.topic.adopt(values);
+        // After the topic has it: whoever gives the topic up in between gives this one up too.
+        if kept.topic.is_too_large() {
+            kept.give_up();
+        }
+        kept
     }
 
     /// Waits until they are loaded. Cancel safe.
@@ -160,18 +168,6 @@ impl KeptValues {
         self.table.read().as_ref().filter(|_| is_loading).map(Table::feed_from)
     }
 
-    /// How many values are kept.
-    pub(crate) fn count(&self) -> usize {
-        self.table.read().as_ref().map_or(0, Table::len)
-    }
-
-    /// Drops them, as [`KeptTopic::give_up`] does with all partitions of the topic.
-    pub(crate) fn give_up(&self) {
-        let dropped = self.table.write().take();
-        self.topic.resize(dropped.as_ref().map_or(0, Table::memory), 0);
-        self.advance(Stage::TooLarge);
-    }
-
     fn change(&self, change: impl FnOnce(&mut Table)) {
         let (is_loaded, fits) = {
             let mut table = self.table.write();
@@ -201,6 +197,18 @@ impl KeptValues {
             }
             moves
         });
+    }
+}
+
+impl PartitionValues for KeptValues {
+    fn count(&self) -> usize {
+        self.table.read().as_ref().map_or(0, Table::len)
+    }
+
+    fn give_up(&self) {
+        let dropped = self.table.write().take();
+        self.topic.resize(dropped.as_ref().map_or(0, Table::memory), 0);
+        self.advance(Stage::TooLarge);
     }
 }
 

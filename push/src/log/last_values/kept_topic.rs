@@ -3,21 +3,31 @@
 //! Bounded: the topic that takes what is not there loses all its values, and keeps none until the process starts again; the
 //! others go on. Halves of a snapshot would be worse than none, and trying again would fill the node again and again.
 
-use std::sync::{
-    Arc, Weak,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+use std::{
+    fmt,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
 };
 
 use parking_lot::Mutex;
-use tailcast_proto::{Offset, TopicName};
-
-use super::kept::KeptValues;
+use tailcast_proto::TopicName;
 
 /// What the last values of all topics may take together, in bytes.
 #[derive(Debug)]
 pub(crate) struct Budget {
     used: AtomicUsize,
     max: usize,
+}
+
+/// The last values of one partition, as their topic sees them.
+pub(super) trait PartitionValues: fmt::Debug + Send + Sync {
+    /// Returns how many there are.
+    fn count(&self) -> usize;
+
+    /// Drops them, and keeps none from here on.
+    fn give_up(&self);
 }
 
 /// A topic whose last values are kept.
@@ -27,7 +37,7 @@ pub(crate) struct KeptTopic {
     budget: Arc<Budget>,
     is_too_large: AtomicBool,
     /// Those of its partitions that live.
-    partitions: Mutex<Vec<Weak<KeptValues>>>,
+    partitions: Mutex<Vec<Weak<dyn PartitionValues>>>,
 }
 
 impl Budget {
@@ -49,19 +59,11 @@ impl KeptTopic {
         Arc::new(Self { name, budget, is_too_large: AtomicBool::new(false), partitions: Mutex::default() })
     }
 
-    /// Keeps the last values of a partition that the feed reads from `feed_from` on.
-    pub(super) fn keep(self: &Arc<Self>, feed_from: Offset) -> Arc<KeptValues> {
-        let kept = Arc::new(KeptValues::new(Arc::clone(self), feed_from));
-        {
-            let mut partitions = self.partitions.lock();
-            partitions.retain(|partition| partition.strong_count() > 0);
-            partitions.push(Arc::downgrade(&kept));
-        }
-        // After it can be found: who gives the topic up in between gives this one up too.
-        if self.is_too_large() {
-            kept.give_up();
-        }
-        kept
+    /// Takes in a partition, which is given up with the others from here on.
+    pub(super) fn adopt(&self, values: Weak<dyn PartitionValues>) {
+        let mut partitions = self.partitions.lock();
+        partitions.retain(|partition| partition.strong_count() > 0);
+        partitions.push(values);
     }
 
     /// Whether the topic was given up.
@@ -99,7 +101,7 @@ impl KeptTopic {
         used <= self.budget.max
     }
 
-    fn living(&self) -> Vec<Arc<KeptValues>> {
+    fn living(&self) -> Vec<Arc<dyn PartitionValues>> {
         self.partitions.lock().iter().filter_map(Weak::upgrade).collect()
     }
 }

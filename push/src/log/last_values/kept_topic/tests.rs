@@ -3,12 +3,12 @@
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use prost::Message as _;
-use tailcast_proto::{PartitionId, delivery::Format, push::v1};
+use tailcast_proto::{Offset, PartitionId, delivery::Format, push::v1};
 
 use super::*;
 use crate::{
     log::{
-        last_values::kept::{LastValuesRead, NotKept},
+        last_values::kept::{KeptValues, LastValuesRead, NotKept},
         page::Page,
     },
     record::{
@@ -49,7 +49,7 @@ fn read(kept: &KeptValues, next: i64, until: i64, budget: usize) -> Option<(Vec<
 
 #[test]
 fn last_values_can_be_read_once_they_are_loaded() {
-    let kept = topic("t", &Budget::new(WHOLE)).keep(offset(10));
+    let kept = KeptValues::of(&topic("t", &Budget::new(WHOLE)), offset(10));
     kept.append(&batch(&[(10, "a")]));
     assert_eq!(kept.loaded().now_or_never(), None);
     assert_eq!(read(&kept, 0, 11, WHOLE), None, "a part of them would be taken for all");
@@ -67,7 +67,7 @@ fn last_values_can_be_read_once_they_are_loaded() {
 
 #[test]
 fn a_read_ends_with_its_budget_and_goes_on_where_it_ended() {
-    let kept = topic("t", &Budget::new(WHOLE)).keep(offset(0));
+    let kept = KeptValues::of(&topic("t", &Budget::new(WHOLE)), offset(0));
     let keys: Vec<_> = (0..100).map(|key: i64| (key, key.to_string())).collect();
     kept.append(&batch(&keys.iter().map(|(at, key)| (*at, key.as_str())).collect::<Vec<_>>()));
     let (mut next, mut found) = (0, Vec::new());
@@ -87,7 +87,7 @@ fn a_read_ends_with_its_budget_and_goes_on_where_it_ended() {
 
 #[test]
 fn nothing_before_the_feed_is_nothing_to_load() {
-    let kept = topic("t", &Budget::new(WHOLE)).keep(Offset::ZERO);
+    let kept = KeptValues::of(&topic("t", &Budget::new(WHOLE)), Offset::ZERO);
     assert_eq!(kept.loaded().now_or_never(), Some(Ok(())));
 }
 
@@ -95,10 +95,10 @@ fn nothing_before_the_feed_is_nothing_to_load() {
 fn a_topic_over_the_bound_keeps_nothing_and_the_others_go_on() {
     let budget = Budget::new(2_000);
     let (small, large) = (topic("small", &budget), topic("large", &budget));
-    let kept = small.keep(offset(0));
+    let kept = KeptValues::of(&small, offset(0));
     kept.append(&batch(&[(0, "a"), (1, "b")]));
     let used = budget.used();
-    let (first, second) = (large.keep(offset(0)), large.keep(offset(5)));
+    let (first, second) = (KeptValues::of(&large, offset(0)), KeptValues::of(&large, offset(5)));
 
     first.append(&batch(&[(0, "a"), (1, "b")]));
     second.append(&batch(&[(5, "c")]));
@@ -112,7 +112,7 @@ fn a_topic_over_the_bound_keeps_nothing_and_the_others_go_on() {
     );
     assert_eq!(second.loaded().now_or_never(), Some(Err(NotKept::TooLarge)), "who waits for it is told");
     assert_eq!((large.count(), budget.used()), (0, used), "all its memory is given back");
-    let later = large.keep(offset(0));
+    let later = KeptValues::of(&large, offset(0));
     later.append(&batch(&[(0, "a")]));
     assert_eq!(
         later.loaded().now_or_never(),
@@ -126,7 +126,7 @@ fn a_topic_over_the_bound_keeps_nothing_and_the_others_go_on() {
 #[test]
 fn a_partition_that_is_closed_tells_who_waits_and_gives_its_memory_back() {
     let budget = Budget::new(WHOLE);
-    let kept = topic("t", &budget).keep(offset(10));
+    let kept = KeptValues::of(&topic("t", &budget), offset(10));
     kept.append(&batch(&[(10, "a")]));
     assert!(budget.used() > 0);
     let (loaded, gone) = (kept.loaded(), kept.gone());
