@@ -1,5 +1,7 @@
 //! The documents say what is true, and the sources keep to their rules.
 
+mod imports;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
