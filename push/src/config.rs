@@ -4,13 +4,18 @@
 
 mod by_topic;
 
+mod origins;
+
 use std::{net::SocketAddr, time::Duration};
 
 use serde::Deserialize;
 use tailcast_proto::TopicName;
 use tailcast_services::topics::TopicsConfig;
 
-pub use self::by_topic::{ByTopic, TopicKeyError, TopicSettings};
+pub use self::{
+    by_topic::{ByTopic, TopicKeyError, TopicSettings},
+    origins::{OriginError, Origins},
+};
 
 /// Section `[push]`.
 #[derive(Debug, Clone, Deserialize)]
@@ -20,9 +25,10 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Whether an address other than loopback may be listened on without authentication.
     pub insecure: bool,
-    /// The origins of pages that may connect beside those of this server's own: `https://example.org`, or `*` for all.
-    /// Requests without an `Origin` do not come from a page and are not restricted.
-    pub origins: Vec<String>,
+    /// The origins of pages that may connect beside those of this server's own: `https://shop.example`,
+    /// `https://*.shop.example` for one label in front of it, or `*` for all. Requests without an `Origin` do not come from a
+    /// page and are not restricted.
+    pub origins: Origins,
     /// The node's name, as clients see it for support. Empty: the host's name.
     pub node: String,
     /// How much memory the process may have and still take sessions in, in bytes. Above it upgrades are answered 503, and clients

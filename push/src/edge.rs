@@ -6,6 +6,7 @@
 
 mod kernel_queue;
 mod pages;
+mod refused_origins;
 mod upgrade;
 
 use std::{
@@ -33,7 +34,10 @@ use tokio::{
 };
 
 pub use self::pages::Pages;
-use self::upgrade::{Refusal, negotiate};
+use self::{
+    refused_origins::RefusedOrigins,
+    upgrade::{Refusal, negotiate},
+};
 use crate::{
     metrics::Counted,
     session::{CloseReason, Session, Shared, websocket},
@@ -47,6 +51,7 @@ pub(crate) struct Server {
     handshakes: Arc<Semaphore>,
     sessions: Arc<Semaphore>,
     next_session: Arc<AtomicU64>,
+    refused_origins: Arc<RefusedOrigins>,
 }
 
 /// Where clients open their WebSocket.
@@ -70,6 +75,7 @@ impl Server {
             handshakes: permits(limits.handshakes_max),
             sessions: permits(limits.count_max),
             next_session: Arc::new(AtomicU64::new(1)),
+            refused_origins: Arc::default(),
             shared,
             pages,
         }
@@ -142,7 +148,13 @@ impl Server {
         }
         let format = match negotiate(&request, &self.shared.config.origins) {
             Ok(format) => format,
-            Err(refusal) => return Ok(self.refuse(refusal)),
+            Err(refusal) => {
+                let origin = request.headers().get(header::ORIGIN);
+                if let Some(origin) = origin.filter(|_| refusal == Refusal::Origin) {
+                    self.refused_origins.report(origin.as_bytes());
+                }
+                return Ok(self.refuse(refusal));
+            }
         };
         if self.shared.admission.is_closed() {
             return Ok(self.refuse(Refusal::Memory));

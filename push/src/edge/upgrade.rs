@@ -6,6 +6,7 @@ use http_body_util::Full;
 use tailcast_proto::delivery::Format;
 
 use super::{PATH, text};
+use crate::config::Origins;
 
 /// Why a request does not become a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +31,7 @@ pub(super) enum Refusal {
 /// # Errors
 ///
 /// When the request is answered with an HTTP error.
-pub(super) fn negotiate<B>(request: &Request<B>, origins: &[String]) -> Result<Option<Format>, Refusal> {
+pub(super) fn negotiate<B>(request: &Request<B>, origins: &Origins) -> Result<Option<Format>, Refusal> {
     let headers = request.headers();
     if !fastwebsockets::upgrade::is_upgrade_request(request) {
         return Err(Refusal::NoUpgrade);
@@ -73,7 +74,7 @@ impl Refusal {
                 (StatusCode::UPGRADE_REQUIRED, why.to_owned())
             }
             Self::Origin => {
-                let why = "pages of this origin may not connect; push.origins lists those that may\n";
+                let why = "pages of this origin are not allowed to connect; push.origins lists the allowed origins\n";
                 (StatusCode::FORBIDDEN, why.to_owned())
             }
             Self::Full => {
@@ -110,13 +111,11 @@ fn has_key(headers: &HeaderMap) -> bool {
 }
 
 /// Whether the page that connects may: a browser says where it is from, and other clients say nothing.
-fn is_allowed_origin(headers: &HeaderMap, origins: &[String]) -> bool {
+fn is_allowed_origin(headers: &HeaderMap, origins: &Origins) -> bool {
     let Some(origin) = headers.get(header::ORIGIN) else { return true };
     let Ok(origin) = origin.to_str() else { return false };
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    let own = origin.split_once("://").map(|(_, authority)| authority);
-    let is_own = own.is_some() && own == host;
-    is_own || origins.iter().any(|allowed| allowed == "*" || allowed.eq_ignore_ascii_case(origin))
+    origins.allow(origin, host)
 }
 
 /// The first of the offered subprotocols that is ours: the client's preference counts.
@@ -147,7 +146,7 @@ mod tests {
             let name = header::HeaderName::from_bytes(name.as_bytes()).expect("it is a name");
             request.headers_mut().insert(name, value.parse().expect("it is a value"));
         }
-        let origins = ["https://shop.example".to_owned()];
+        let origins = vec!["https://shop.example".to_owned()].try_into().expect("it is an origin");
         assert_eq!(negotiate(&request, &origins), expected, "{headers:?}");
     }
 
