@@ -167,6 +167,8 @@ fn configure(mut config: Config, options: &Options) -> Result<Config, Failure> {
     }
     config.ingest.reflection = true;
     config.push.drain.spread = DRAIN_SPREAD;
+    // A page under development is served from another port of this machine.
+    config.push.origins.allow_loopback();
     let quotes = TopicName::parse(QUOTES).expect("the names of the topics are valid");
     config.push.keep_last_values(quotes);
     if config.log.filter == defaults().log.filter {
