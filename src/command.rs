@@ -130,6 +130,7 @@ mod tests {
     fn what_the_readme_says_parses() {
         check("tailcast dev", "ok");
         check("tailcast dev --port-offset 100 --rate 2 --kafka 127.0.0.1:9092", "ok");
+        check("tailcast dev --topic orders:8,last-values --topic users", "ok");
         check("tailcast ingest --config tailcast.toml --listen 127.0.0.1:9091 --set log.filter=debug", "ok");
         check("tailcast push --kafka a:9092,b:9092", "ok");
         check("tailcast pub chat lobby hello --header a=b", "ok");
@@ -156,5 +157,6 @@ mod tests {
         check("tailcast pub chat lobby hello --header a", "a header is NAME=VALUE");
         check("tailcast push --set push.listen", "is written KEY=VALUE");
         check("tailcast dev --rate -1", "--rate");
+        check("tailcast dev --topic orders:0", "is not a number of partitions");
     }
 }

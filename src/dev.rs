@@ -9,6 +9,8 @@ mod page;
 
 mod quotes;
 
+mod topic;
+
 mod topics;
 
 mod welcome;
@@ -22,6 +24,7 @@ use tailcast_services::{
     topics::Epochs,
 };
 
+pub(crate) use self::topic::Topic;
 use self::{page::Page, quotes::Quotes, welcome::Welcome};
 use crate::{
     command::exit::{Exit, Failure, OrExit},
@@ -61,6 +64,8 @@ pub(crate) struct Options {
     pub(crate) kafka: Kafka,
     /// How often each symbol trades, per second.
     pub(crate) rate: f64,
+    /// Topics to create besides those of the demonstration.
+    pub(crate) topics: Vec<Topic>,
 }
 
 /// Which Kafka is used.
@@ -94,13 +99,14 @@ impl Dev {
     pub(crate) async fn start(config: Config, options: &Options) -> Result<Self, Failure> {
         let mut config = configure(config, options)?;
         config.check_ingest().and_then(|()| config.check_push()).or_exit(Exit::Usage)?;
+        let topics = topics(&options.topics)?;
         let mut process = Process::begin(&config, REMEDIES).await?;
         let in_process = match options.kafka {
             Kafka::Configured => {
-                topics::create_missing(&config.kafka).await.or_exit(Exit::Unavailable)?;
+                topics::create_missing(&config.kafka, &topics).await.or_exit(Exit::Unavailable)?;
                 None
             }
-            Kafka::InProcess => Some(start_broker(&mut config.kafka).or_exit(Exit::Internal)?),
+            Kafka::InProcess => Some(start_broker(&mut config.kafka, &topics).or_exit(Exit::Internal)?),
         };
         let epochs = in_process.as_ref().map_or(Epochs::Kafka, InProcess::epochs);
         let brokers = config.kafka.brokers.join(",");
@@ -135,12 +141,34 @@ impl Dev {
     }
 }
 
+/// Returns the topics of the demonstration and those that were asked for, each once.
+fn topics(asked: &[Topic]) -> Result<Vec<Topic>, Failure> {
+    let own = PARTITIONS.map(|(name, partitions)| Topic {
+        name: TopicName::parse(name).expect("the names of the topics are valid"),
+        partitions,
+        last_values: false,
+    });
+    let mut topics = Vec::from(own);
+    for topic in asked {
+        if topics.iter().any(|other| other.name == topic.name) {
+            let name = &topic.name;
+            let why = if PARTITIONS.iter().any(|(own, _)| *own == name.as_str()) {
+                "is a topic of the demonstration, which is always created"
+            } else {
+                "is given twice"
+            };
+            return Err(Failure::say(Exit::Usage, format_args!("--topic {name}: {name} {why}")));
+        }
+        topics.push(topic.clone());
+    }
+    Ok(topics)
+}
+
 /// Starts the broker with its topics, and points `kafka` at it.
-fn start_broker(kafka: &mut kafka::Settings) -> Result<InProcess, InProcessError> {
+fn start_broker(kafka: &mut kafka::Settings, topics: &[Topic]) -> Result<InProcess, InProcessError> {
     let broker = InProcess::start(1)?;
-    for (topic, partitions) in PARTITIONS {
-        let topic = TopicName::parse(topic).expect("the names of the topics are valid");
-        broker.create_topic(&topic, partitions)?;
+    for Topic { name, partitions, .. } in topics {
+        broker.create_topic(name, *partitions)?;
     }
     let settings = broker.settings();
     kafka.brokers = settings.brokers;
@@ -171,6 +199,9 @@ fn configure(mut config: Config, options: &Options) -> Result<Config, Failure> {
     config.push.origins.allow_loopback();
     let quotes = TopicName::parse(QUOTES).expect("the names of the topics are valid");
     config.push.keep_last_values(quotes);
+    for topic in options.topics.iter().filter(|topic| topic.last_values) {
+        config.push.keep_last_values(topic.name.clone());
+    }
     if config.log.filter == defaults().log.filter {
         // The addresses are said in the welcome; connections that come and go would push it off the screen.
         config.log.filter = "warn".to_owned();
@@ -183,7 +214,7 @@ mod tests {
     use super::*;
 
     fn options(port_offset: u16) -> Options {
-        Options { port_offset, kafka: Kafka::InProcess, rate: 6.0 }
+        Options { port_offset, kafka: Kafka::InProcess, rate: 6.0, topics: Vec::new() }
     }
 
     #[test]
@@ -193,6 +224,28 @@ mod tests {
         let ports =
             [config.ingest.listen, config.push.listen, config.admin.listen].map(|listen| listen.port());
         assert_eq!(ports, [9190, 8180, 9200]);
+    }
+
+    #[test]
+    fn a_topic_is_created_once() {
+        let topics = |asked: &[&str]| {
+            let asked: Vec<_> =
+                asked.iter().map(|topic| topic.parse().expect("the test names a topic")).collect();
+            topics(&asked).map(|topics| topics.len()).map_err(|failure| failure.to_string())
+        };
+        assert_eq!(topics(&["orders:4", "users"]), Ok(4));
+        assert_eq!(topics(&["orders", "orders:2"]), Err("--topic orders: orders is given twice".to_owned()));
+        let own = topics(&["quotes"]).expect_err("it is one of the demonstration's");
+        assert!(own.contains("is always created"), "{own}");
+    }
+
+    #[test]
+    fn last_values_are_kept_of_a_topic_that_asks_for_them() {
+        let asked = ["orders,last-values", "users"].map(|topic| topic.parse().expect("a topic"));
+        let options = Options { topics: asked.to_vec(), ..options(0) };
+        let config = configure(defaults(), &options).map_err(|error| error.to_string()).expect("ports");
+        let kept = format!("{:?}", config.push.topic);
+        assert!(kept.contains("orders") && !kept.contains("users"), "{kept}");
     }
 
     #[test]

@@ -32,6 +32,10 @@ pub(super) struct Dev {
     /// chat are created where they do not exist.
     #[arg(long, value_name = "HOST:PORT,…")]
     kafka: Option<String>,
+    /// Create this topic too, with 1 partition unless told otherwise; may be repeated. With last-values, subscriptions can
+    /// start with the latest record of each key. With --kafka a topic that exists is left as it is.
+    #[arg(long = "topic", value_name = "NAME[:PARTITIONS][,last-values]")]
+    topics: Vec<dev::Topic>,
     /// Trades per second of each of the 20 symbols; 0 closes the market.
     #[arg(long, value_name = "N", default_value_t = 2.0, value_parser = rate, allow_negative_numbers = true)]
     rate: f64,
@@ -45,7 +49,14 @@ impl Dev {
         let layers = layers(self.overrides.layers(), self.kafka);
         let config = layers.load().or_exit(Exit::Usage)?;
         let kafka = kafka(&layers).or_exit(Exit::Usage)?;
-        let options = dev::Options { port_offset: self.port_offset, kafka, rate: self.rate };
+        let options =
+            dev::Options { port_offset: self.port_offset, kafka, rate: self.rate, topics: self.topics };
+        say(match kafka {
+            Kafka::InProcess => "tailcast: starting a Kafka broker, ingest and push …".to_owned(),
+            Kafka::Configured => {
+                format!("tailcast: connecting to Kafka at {} …", config.kafka.brokers.join(","))
+            }
+        });
         let dev = dev::Dev::start(config, &options).await?;
         let command = env::args_os().next().unwrap_or_default();
         say(dev.welcome(&command.to_string_lossy()));

@@ -10,7 +10,7 @@ use rdkafka::{
 };
 use tailcast_services::kafka::{PropertyError, Settings};
 
-use super::PARTITIONS;
+use super::Topic;
 
 /// How long Kafka may take.
 const WITHIN: Duration = Duration::from_secs(10);
@@ -46,13 +46,11 @@ pub(super) enum TopicsError {
 }
 
 /// Creates the topics that do not exist. Those that do are left as they are.
-pub(super) async fn create_missing(kafka: &Settings) -> Result<(), TopicsError> {
+pub(super) async fn create_missing(kafka: &Settings, topics: &[Topic]) -> Result<(), TopicsError> {
     let unreachable = |source| TopicsError::Unreachable { brokers: kafka.brokers.join(","), source };
     let client =
         AdminClient::<DefaultClientContext>::from_config(&kafka.directory()?).map_err(unreachable)?;
-    let topics = PARTITIONS.map(|(topic, partitions)| {
-        NewTopic::new(topic, i32::from(partitions), REPLICATION).set("retention.ms", RETENTION_MS)
-    });
+    let topics: Vec<_> = topics.iter().map(new_topic).collect();
     let options = AdminOptions::new().request_timeout(Some(WITHIN)).operation_timeout(Some(WITHIN));
     for created in client.create_topics(&topics, &options).await.map_err(unreachable)? {
         match created {
@@ -61,4 +59,9 @@ pub(super) async fn create_missing(kafka: &Settings) -> Result<(), TopicsError> 
         }
     }
     Ok(())
+}
+
+fn new_topic(topic: &Topic) -> NewTopic<'_> {
+    NewTopic::new(topic.name.as_str(), i32::from(topic.partitions), REPLICATION)
+        .set("retention.ms", RETENTION_MS)
 }

@@ -30,11 +30,16 @@ impl fmt::Display for Welcome<'_> {
         if *in_process {
             writeln!(f, "Tailcast is running, with a Kafka broker inside this process.")?;
             writeln!(f, "Data is in memory and lost on exit; --kafka HOST:PORT uses a real Kafka.")?;
+            writeln!(f, "--topic NAME[:PARTITIONS] creates a topic of your own.")?;
         } else {
             writeln!(f, "Tailcast is running, with the Kafka at {kafka}.")?;
         }
         // It has no topic ids, which a push node asks for.
-        let only = if *in_process { " (for tools; push and ingest nodes need Apache Kafka)" } else { "" };
+        let only = if *in_process {
+            " (kcat can read and write; push and ingest nodes need Apache Kafka)"
+        } else {
+            ""
+        };
         write!(
             f,
             "
