@@ -28,7 +28,7 @@ impl RefusedOrigins {
         if let Some(suppressed) = self.next_line(Instant::now()) {
             let origin: String = String::from_utf8_lossy(origin).chars().take(ORIGIN_CHARS_MAX).collect();
             tracing::warn!(
-                ?origin,
+                origin = %origin.escape_debug(),
                 suppressed,
                 "connection refused: pages of this origin are not allowed; add the origin to push.origins to allow them"
             );
