@@ -1,26 +1,36 @@
 //! A connection to ingest, for the commands that publish.
 
-use std::time::Duration;
+use std::{collections::HashMap, io, time::Duration};
 
 use futures_util::Stream;
 use tailcast_proto::ingest::v1::{
     PublishRequest, PublishResponse, PublishStreamRequest, PublishStreamResponse,
     ingest_service_client::IngestServiceClient,
 };
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
 use tonic::{
-    Request, Status, Streaming,
+    Code, Request, Status, Streaming,
     transport::{Channel, Endpoint},
 };
+use tonic_types::{ErrorDetails, StatusExt};
 
 /// How an ingest that has vanished is noticed while a call is open. Without it a stream would wait for the kernel to give the
 /// connection up: a quarter of an hour, or for ever when nothing is sent.
 const KEEPALIVE: Keepalive =
     Keepalive { interval: Duration::from_secs(15), timeout: Duration::from_secs(10) };
 
+/// How long a server may take to show which protocol it speaks.
+const PROBE_WITHIN: Duration = Duration::from_secs(2);
+
 /// A connection to ingest. Clones share it.
 #[derive(Debug, Clone)]
 pub(crate) struct Publisher {
     client: IngestServiceClient<Channel>,
+    address: String,
     timeout: Duration,
 }
 
@@ -66,20 +76,24 @@ impl Publisher {
         let endpoint = endpoint(address, timeout, keepalive)?;
         let unreachable = |source| ConnectError::Unreachable { address: address.to_owned(), source };
         let channel = endpoint.connect().await.map_err(unreachable)?;
-        Ok(Self { client: IngestServiceClient::new(channel), timeout })
+        Ok(Self { client: IngestServiceClient::new(channel), address: address.to_owned(), timeout })
     }
 
     /// Connects when the first publish needs it, and again after a drop.
     pub(crate) fn connect_lazily(address: &str, timeout: Duration) -> Result<Self, ConnectError> {
         let channel = endpoint(address, timeout, KEEPALIVE)?.connect_lazy();
-        Ok(Self { client: IngestServiceClient::new(channel), timeout })
+        Ok(Self { client: IngestServiceClient::new(channel), address: address.to_owned(), timeout })
     }
 
     /// Publishes a batch.
     pub(crate) async fn publish(&self, batch: PublishRequest) -> Result<PublishResponse, Status> {
         let mut request = Request::new(batch);
         request.set_timeout(self.timeout);
-        Ok(self.client.clone().publish(request).await?.into_inner())
+        let answer = self.client.clone().publish(request).await;
+        match answer {
+            Ok(answer) => Ok(answer.into_inner()),
+            Err(status) => Err(self.explain(status).await),
+        }
     }
 
     /// Opens a stream of messages.
@@ -90,8 +104,41 @@ impl Publisher {
     where
         S: Stream<Item = PublishStreamRequest> + Send + 'static,
     {
-        Ok(self.client.clone().publish_stream(requests).await?.into_inner())
+        let answer = self.client.clone().publish_stream(requests).await;
+        match answer {
+            Ok(answer) => Ok(answer.into_inner()),
+            Err(status) => Err(self.explain(status).await),
+        }
     }
+
+    /// Replaces what the transport says of a server that does not speak HTTP/2: "transport error" or "canceled".
+    async fn explain(&self, status: Status) -> Status {
+        let by_ingest = status.get_details_error_info().is_some();
+        if by_ingest || !speaks_another_protocol(&self.address).await {
+            return status;
+        }
+        let address = &self.address;
+        let why = format!("{address} does not speak gRPC; ingest listens on port 9090 by default");
+        // Nothing was read as a request, so nothing was published.
+        let outcome = HashMap::from([("outcome".to_owned(), "refused".to_owned())]);
+        let details = ErrorDetails::with_error_info("NOT_GRPC", "tailcast", outcome);
+        Status::with_error_details(Code::InvalidArgument, why, details)
+    }
+}
+
+/// Returns whether a server answers the beginning of an HTTP/2 connection with something else than HTTP/2. It does not
+/// when it cannot be reached, or says nothing.
+async fn speaks_another_protocol(address: &str) -> bool {
+    let answer = async {
+        let mut socket = TcpStream::connect(address).await?;
+        // The client's preface: RFC 9113, section 3.4.
+        socket.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await?;
+        let mut head = [0; 4];
+        socket.read_exact(&mut head).await?;
+        io::Result::Ok(head)
+    };
+    // A server's first frame is SETTINGS, of type 4.
+    matches!(timeout(PROBE_WITHIN, answer).await, Ok(Ok([_, _, _, kind])) if kind != 4)
 }
 
 fn endpoint(address: &str, timeout: Duration, keepalive: Keepalive) -> Result<Endpoint, ConnectError> {
@@ -109,11 +156,9 @@ fn endpoint(address: &str, timeout: Duration, keepalive: Keepalive) -> Result<En
 
 #[cfg(test)]
 mod tests {
-    use futures_util::stream;
-    use tokio::{io::AsyncWriteExt, net::TcpListener, time::timeout};
-    use tonic::Code;
-
     use super::*;
+    use futures_util::stream;
+    use tokio::net::TcpListener;
 
     #[track_caller]
     fn check(address: &str, good: bool) {
@@ -130,6 +175,30 @@ mod tests {
         check(":9090", false);
         check("host:99999", false);
         check("", false);
+    }
+
+    #[tokio::test]
+    async fn a_server_that_does_not_speak_grpc_is_named() {
+        // It was "transport error", with the exit code of an internal error.
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+        let address = listener.local_addr().expect("it has an address").to_string();
+        // Twice: the publisher's connection and the one that looks what is there. Each is closed at once, as by hyper.
+        let web = async {
+            for _ in 0..2 {
+                let (mut socket, _) = listener.accept().await.expect("the publisher connects");
+                let answer = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n";
+                socket.write_all(answer).await.expect("it is taken");
+                drop(socket.read(&mut [0; 1_024]).await);
+            }
+        };
+        let publish = async {
+            let publisher = Publisher::connect(&address, Duration::from_secs(5)).await.expect("it listens");
+            publisher.publish(PublishRequest::default()).await
+        };
+        let (answer, ()) = tokio::join!(publish, web);
+        let failed = answer.expect_err("nobody publishes");
+        assert!(failed.message().contains("does not speak gRPC"), "{failed:?}");
+        assert_eq!(failed.code(), Code::InvalidArgument);
     }
 
     #[tokio::test]

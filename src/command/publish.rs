@@ -2,6 +2,8 @@
 
 mod lines;
 
+mod file;
+
 mod outcome;
 
 mod stream;
@@ -14,7 +16,7 @@ use tailcast_proto::{
     ingest::v1::{Header, Message, PublishRequest},
 };
 
-use self::{lines::Lines, outcome::Tally};
+use self::{file::ValueFile, lines::Lines, outcome::Tally};
 use super::{
     exit::{Exit, Failure, OrExit},
     output::Output,
@@ -25,7 +27,10 @@ const EXAMPLES: &str = "\
 Examples:
   tailcast pub chat lobby 'hello'
   seq 1 1000 | tailcast pub counters a
-  printf 'AAPL=1\\nMSFT=2\\n' | tailcast pub quotes --key-separator =";
+  printf 'AAPL=1\\nMSFT=2\\n' | tailcast pub quotes --key-separator =
+  tailcast pub invoices 4711 --file invoice.json
+  tailcast pub temps berlin -5
+  tailcast pub chat lobby -- '- a value that begins with a hyphen'";
 
 /// Publishes one event, or one per line of standard input.
 ///
@@ -37,10 +42,18 @@ pub(super) struct Publish {
     /// The topic.
     topic: TopicName,
     /// The key; it decides the partition and the channel.
-    #[arg(required_unless_present = "key_separator")]
+    #[arg(required_unless_present_any = ["key_separator", "no_key"], allow_negative_numbers = true)]
     key: Option<String>,
-    /// The value. Left out: every line of standard input is one.
+    /// The value. Without it every line of standard input is one. A value that begins with a hyphen and is not a number
+    /// follows `--`.
+    #[arg(allow_negative_numbers = true)]
     value: Option<String>,
+    /// Publish without a key: TOPIC, and then the value if it is given.
+    #[arg(long, conflicts_with = "key_separator")]
+    no_key: bool,
+    /// Publish the whole content of this file as one value; - is standard input.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["value", "tombstone", "key_separator"])]
+    file: Option<ValueFile>,
     /// Publish a tombstone, which removes the key from a compacted topic.
     #[arg(long, conflicts_with = "value")]
     tombstone: bool,
@@ -63,7 +76,12 @@ pub(super) struct Publish {
 
 impl Publish {
     /// Publishes, and prints what became of it.
-    pub(super) async fn run(self) -> Result<Exit, Failure> {
+    pub(super) async fn run(mut self) -> Result<Exit, Failure> {
+        self.place_value_without_key()?;
+        let value = match &self.file {
+            Some(file) => Some(file.read().or_exit(Exit::Usage)?),
+            None => self.value.take().map(Bytes::from),
+        };
         let key = match &self.key {
             Some(key) => Some(Key::new(Bytes::from(key.clone())).or_exit(Exit::Usage)?),
             None => None,
@@ -81,11 +99,26 @@ impl Publish {
         if self.tombstone {
             return one(&publisher, template, &mut output).await;
         }
-        if let Some(value) = self.value {
-            return one(&publisher, Message { value: Some(value.into()), ..template }, &mut output).await;
+        if value.is_some() {
+            return one(&publisher, Message { value, ..template }, &mut output).await;
         }
         let lines = Lines::of_standard_input(template, self.key_separator).or_exit(Exit::Internal)?;
         stream::publish(&publisher, self.topic.as_str(), lines, &mut output).await
+    }
+
+    /// With `--no-key` what follows the topic is the value.
+    fn place_value_without_key(&mut self) -> Result<(), Failure> {
+        if !self.no_key {
+            return Ok(());
+        }
+        let value = self.key.take();
+        let one_value =
+            [value.is_some(), self.file.is_some(), self.tombstone].into_iter().filter(|is| *is).count();
+        if self.value.is_some() || one_value > 1 {
+            return Err(Failure::say(Exit::Usage, "--no-key: give the topic and one value, without a key"));
+        }
+        self.value = value;
+        Ok(())
     }
 }
 

@@ -16,8 +16,8 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
 };
 
-pub(super) use self::parser::LineError;
 use self::parser::Parser;
+pub(super) use self::parser::{LineError, MESSAGE_BYTES_MAX};
 
 /// How many lines are read ahead of what is published: two full requests.
 const LINES_MAX: usize = 1_000;

@@ -11,6 +11,9 @@ use crate::command::{
     output::{Output, Reader, say},
 };
 
+/// How a topic is made in the broker of `tailcast dev`, which Kafka's own tools cannot do. Ingest creates none.
+const CREATE_TOPIC: &str = "the broker of `tailcast dev` gets topics by its option --topic NAME";
+
 /// What is known of messages that have no outcome of their own because their call failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fate {
@@ -132,9 +135,16 @@ pub(super) fn failed_stream(status: &Status, sent: bool) -> Failure {
     Failure::say(exit(status, sent), answer(status))
 }
 
-/// What ingest says in the message names field and reason already.
+/// Names the code and ingest's message, which names field and reason already. Whether to publish again follows from what
+/// became of the messages, which is said after it: ingest's own advice would contradict that.
 fn answer(status: &Status) -> String {
-    format!("ingest answered {:?}: {}", status.code(), status.message())
+    let mut message = status.message();
+    for advice in ["; nothing was published, try again", "; try again"] {
+        message = message.strip_suffix(advice).unwrap_or(message);
+    }
+    let unknown_topic = status.get_details_error_info().is_some_and(|info| info.reason == "UNKNOWN_TOPIC");
+    let hint = if unknown_topic { format!("; {CREATE_TOPIC}") } else { String::new() };
+    format!("ingest answered {:?}: {message}{hint}", status.code())
 }
 
 fn exit(status: &Status, sent: bool) -> Exit {
@@ -154,6 +164,9 @@ fn exit(status: &Status, sent: bool) -> Exit {
 }
 
 fn because(reason: Reason, detail: &str) -> String {
+    if reason == Reason::UnknownTopic {
+        return format!("unknown topic; {CREATE_TOPIC}");
+    }
     let reason = reason.as_str_name().trim_start_matches("REASON_").to_lowercase().replace('_', " ");
     if detail.is_empty() { reason } else { format!("{reason}: {detail}") }
 }
@@ -168,7 +181,8 @@ mod tests {
 
     #[test]
     fn a_reason_is_said_in_words_with_its_detail() {
-        assert_eq!(because(Reason::UnknownTopic, ""), "unknown topic");
+        assert!(because(Reason::UnknownTopic, "").contains("--topic NAME"));
+        assert_eq!(because(Reason::KafkaError, ""), "kafka error");
         assert_eq!(because(Reason::TooLarge, "1048577 bytes"), "too large: 1048577 bytes");
     }
 
@@ -199,6 +213,20 @@ mod tests {
         assert_eq!(failed_stream(&invalid, true).exit(), Exit::Refused);
         assert_eq!(failed_publish(&invalid).exit(), Exit::Refused);
         assert_eq!(failed_publish(&status(Code::InvalidArgument, Some("refused"))).exit(), Exit::Usage);
+    }
+
+    #[test]
+    fn a_failed_call_gives_one_piece_of_advice() {
+        // "try again" stood beside "may or may not appear".
+        let full = Status::resource_exhausted("too many requests; try again");
+        let said = failed_publish(&full).to_string();
+        assert_eq!(
+            said,
+            "ingest answered ResourceExhausted: too many requests; the message may or may not appear"
+        );
+        let details = ErrorDetails::with_error_info("UNKNOWN_TOPIC", "tailcast", HashMap::new());
+        let missing = Status::with_error_details(Code::NotFound, "the topic t does not exist", details);
+        assert!(failed_stream(&missing, false).to_string().ends_with(CREATE_TOPIC));
     }
 
     #[test]

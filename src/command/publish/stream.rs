@@ -6,7 +6,7 @@
 
 mod ledger;
 
-use std::{future, io::Write};
+use std::{future, io::Write, time::Duration};
 
 use futures_util::stream;
 use tailcast_proto::ingest::v1::{Message, PublishStreamRequest, PublishStreamResponse};
@@ -25,6 +25,7 @@ use crate::{
     command::{
         exit::{Exit, Failure},
         output::Output,
+        signal,
     },
     publisher::Publisher,
 };
@@ -35,11 +36,16 @@ const BATCH_MAX: usize = 500;
 /// The most lines that were sent and have no outcome yet: enough to keep Kafka's batches full at a 50 ms round trip.
 const UNSETTLED_MAX: u64 = 5_000;
 
+/// How long outcomes are waited for after an interruption.
+const OUTCOMES_WITHIN: Duration = Duration::from_secs(2);
+
 /// What happened.
 enum Event {
     Answer(Result<Option<PublishStreamResponse>, Status>),
     Lines(Vec<Result<Message, LineError>>),
     Sent,
+    Interrupted,
+    Late,
 }
 
 /// Publishes all lines to `topic`, and prints what became of each.
@@ -57,11 +63,16 @@ pub(super) async fn publish(
     });
     let opened = publisher.publish_stream(queued).await;
     let mut answers = opened.map_err(|status| failed_stream(&status, false))?;
+    let interrupted = signal::interrupted();
+    tokio::pin!(interrupted);
+    let mut deadline = None;
     loop {
         let not_before = ledger.not_before();
         let event = tokio::select! {
-            // Outcomes first, so that they are printed as they come and what is unsettled goes down.
+            // An interruption before all, so that a flood cannot delay it. Then outcomes, so that they are printed as they come and what is unsettled goes down.
             biased;
+            () = &mut interrupted, if deadline.is_none() => Event::Interrupted,
+            () = until(deadline) => Event::Late,
             answer = answers.message() => Event::Answer(answer),
             Ok(permit) = room(requests.as_ref()), if ledger.has_waiting() => {
                 if let Some(request) = ledger.take_waiting() {
@@ -77,6 +88,11 @@ pub(super) async fn publish(
             Event::Answer(Err(status)) => return ledger.finish(Err(status)),
             Event::Lines(lines) => ledger.read(lines),
             Event::Sent => {}
+            Event::Interrupted => {
+                ledger.interrupt();
+                deadline = Some(Instant::now() + OUTCOMES_WITHIN);
+            }
+            Event::Late => return ledger.finish(Ok(())),
         }
         if ledger.has_sent_all() {
             // Half-closes the stream: ingest ends it after the last outcome.
@@ -91,6 +107,14 @@ async fn room(
 ) -> Result<Permit<'_, PublishStreamRequest>, mpsc::error::SendError<()>> {
     match requests {
         Some(requests) => requests.reserve().await,
+        None => future::pending().await,
+    }
+}
+
+/// Waits for a deadline, if there is one. Cancel safe.
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
         None => future::pending().await,
     }
 }

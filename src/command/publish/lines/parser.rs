@@ -10,7 +10,7 @@ use tailcast_proto::ingest::v1::Message;
 
 /// The longest message, in bytes: what fits a request of 4 MiB, which ingest takes by default, beside the 19 bytes at most
 /// of the request's own fields. Kafka's default is a quarter of it, so up to here ingest says what is too large.
-const MESSAGE_BYTES_MAX: usize = (4 << 20) - 32;
+pub(in crate::command::publish) const MESSAGE_BYTES_MAX: usize = (4 << 20) - 32;
 
 /// Why a line is no message. Reading stops there.
 #[derive(Debug, thiserror::Error)]
