@@ -1,7 +1,9 @@
 //! How a process runs and how it ends.
 //!
 //! Every task and every thread is started by a [`Lifecycle`], so that draining waits for all of them and can name
-//! those that are late. A part of the process asks [`Lifecycle::draining`] in its loop and finishes what it accepted.
+//! those that are late. The end has two phases. While the process is *draining*, it accepts nothing new and finishes what
+//! it accepted: each session or stream holds a [`Hold`]. Once it drains and the last hold is dropped, it is *closing*, and
+//! the threads and tasks that feed sessions end too.
 //!
 //! Invariant: a supervised task ends only after draining began. If it ends before (done, failed or panicked) the whole
 //! process drains, because what is left would look healthy and serve nobody.
@@ -20,6 +22,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 pub use ending::{Cause, Ending, Late};
 pub(crate) use panics::panic_message;
@@ -42,11 +45,19 @@ pub struct Lifecycle {
     inner: Arc<Inner>,
 }
 
+/// Keeps a draining process from closing, for as long as a session or stream is served.
+#[derive(Clone, Debug)]
+pub struct Hold {
+    _token: TaskTrackerToken,
+}
+
 #[derive(Debug, Default)]
 struct Inner {
     draining: CancellationToken,
     /// Cancelled when all that is tracked has ended: only then do companions stop.
     ended: CancellationToken,
+    /// Closed when draining begins; empty when the last [`Hold`] is dropped. Both together are the second phase.
+    holds: TaskTracker,
     tracked: TaskTracker,
     companions: TaskTracker,
     roster: Roster,
@@ -155,6 +166,23 @@ impl Lifecycle {
     /// Begins to drain: accept nothing more, finish what was accepted. A second call changes nothing.
     pub fn drain(&self) {
         self.inner.draining.cancel();
+        self.inner.holds.close();
+    }
+
+    /// Keeps the process from closing until the returned guard is dropped. Take it before the work is accepted.
+    #[must_use]
+    pub fn hold(&self) -> Hold {
+        Hold { _token: self.inner.holds.token() }
+    }
+
+    /// Waits until the process closes: it drains, and no [`Hold`] is left. Cancel safe.
+    pub async fn closing(&self) {
+        self.inner.holds.wait().await;
+    }
+
+    /// Whether the process is closing. One atomic load, so a thread may ask in each round of its loop.
+    pub fn is_closing(&self) -> bool {
+        self.inner.holds.is_closed() && self.inner.holds.is_empty()
     }
 
     /// Drains, waits for everything that was started, at most `within`, and tells how it ended. A second signal from the

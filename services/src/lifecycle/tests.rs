@@ -33,6 +33,39 @@ async fn finishing_waits_for_tasks_that_end_after_draining_began() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_process_closes_when_it_drains_and_the_last_hold_is_dropped() {
+    let lifecycle = Lifecycle::new();
+    let begin = tokio::time::Instant::now();
+    drop(lifecycle.hold());
+    assert!(!lifecycle.is_closing(), "it does not drain");
+    let (first, second) = (lifecycle.hold(), lifecycle.hold());
+    let waiter = lifecycle.clone();
+    lifecycle.supervise("feed", async move {
+        waiter.closing().await;
+        Ok::<_, io::Error>(())
+    });
+    lifecycle.drain();
+    drop(first);
+    assert!(!lifecycle.is_closing(), "one session is left");
+    lifecycle.spawn("session", async move {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        drop(second);
+    });
+    assert!(lifecycle.finish(GRACE).await.is_clean());
+    assert!(lifecycle.is_closing());
+    // On the paused clock, polling would have added its interval.
+    assert_eq!(begin.elapsed(), Duration::from_secs(3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_without_holds_closes_as_soon_as_it_drains() {
+    let lifecycle = Lifecycle::new();
+    lifecycle.drain();
+    lifecycle.closing().await;
+    assert!(lifecycle.is_closing());
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_deadline_names_the_tasks_that_are_left() {
     let lifecycle = Lifecycle::new();
     for _ in 0..3 {
