@@ -10,7 +10,7 @@ use prometheus_client::registry::Registry;
 use tailcast_proto::ingest::v1::ingest_service_server::IngestServiceServer;
 use tailcast_services::{
     kafka::{PropertyError, Settings},
-    lifecycle::Lifecycle,
+    lifecycle::{Lifecycle, Phase},
     readiness::Readiness,
     topics::{Epochs, StartError, Topics},
 };
@@ -96,8 +96,15 @@ impl Ingest {
             .map_err(|source| BindError::Listen { address: config.listen, source })?;
         let (producer, in_use) = Producer::start(lifecycle, kafka.producer()?, config.in_flight_max())?;
         let condition = readiness.condition("ingest.kafka", "waiting for Kafka");
-        let topics =
-            Topics::start(lifecycle, kafka.directory()?, epochs, config.topics.clone(), condition, registry)?;
+        let topics = Topics::start(
+            lifecycle,
+            Phase::Draining,
+            kafka.directory()?,
+            epochs,
+            config.topics.clone(),
+            condition,
+            registry,
+        )?;
 
         let publisher = Publisher::new(topics, producer.clone(), Arc::clone(&metrics));
         let budget = Budget::new(config.in_flight_max(), metrics.in_flight.clone());

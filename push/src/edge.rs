@@ -27,6 +27,7 @@ use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tailcast_proto::delivery::Format;
+use tailcast_services::lifecycle::Hold;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream, tcp::OwnedWriteHalf},
@@ -166,9 +167,10 @@ impl Server {
             return Ok(self.refuse(Refusal::Handshake));
         };
         let id = self.next_session.fetch_add(1, Ordering::Relaxed);
-        // From here on, however it ends: what feeds sessions goes on until none is counted.
+        // From here on, however it ends, what feeds sessions goes on.
+        let hold = self.shared.lifecycle.hold();
         let counted = Counted::new(&self.shared.metrics.sessions);
-        let session = self.clone().serve_session(id, format, upgraded, (session, counted));
+        let session = self.clone().serve_session(id, format, upgraded, (session, counted, hold));
         // Boxed: a task has its future twice, as it was given and where it is polled.
         self.shared.lifecycle.spawn("session", Box::pin(session));
 
@@ -185,7 +187,7 @@ impl Server {
         id: u64,
         format: Option<Format>,
         upgraded: UpgradeFut,
-        held: (OwnedSemaphorePermit, Counted),
+        held: (OwnedSemaphorePermit, Counted, Hold),
     ) {
         let Ok(upgraded) = upgraded.await else { return };
         let upgraded = upgraded.into_inner().into_inner();

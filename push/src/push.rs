@@ -6,7 +6,7 @@ use prometheus_client::registry::Registry;
 use rdkafka::{consumer::BaseConsumer, error::KafkaError};
 use tailcast_services::{
     kafka::{Context, PropertyError, Settings},
-    lifecycle::Lifecycle,
+    lifecycle::{Lifecycle, Phase},
     readiness::Readiness,
     topics::{self, Epochs, Topics},
 };
@@ -94,16 +94,11 @@ impl Push {
         let local_addr = listener.local_addr()?;
 
         let metrics = SessionMetrics::register(registry);
-        // Sessions are served to their end: what feeds them stops after the last of them.
-        let stopped = {
-            let (lifecycle, sessions) = (lifecycle.clone(), metrics.sessions.clone());
-            move || lifecycle.is_draining() && sessions.get() <= 0
-        };
         let condition = readiness.condition("push.kafka", "Kafka has not answered yet");
         let topic_registry = registry.sub_registry_with_prefix("tailcast_push");
-        let topics = Topics::start_until(
-            stopped.clone(),
+        let topics = Topics::start(
             lifecycle,
+            Phase::Closing,
             kafka.directory()?,
             epochs,
             config.topics.clone(),
@@ -111,17 +106,10 @@ impl Push {
             topic_registry,
         )?;
         let last_values = LastValues::new(config.last_values_topics(), config.last_values.bytes_max);
-        let hub =
-            Self::start_hub(&config, &kafka, &topics, &last_values, stopped.clone(), lifecycle, registry)?;
+        let hub = Self::start_hub(&config, &kafka, &topics, &last_values, lifecycle, registry)?;
         let catch_up_metrics = CatchUpMetrics::register(registry);
-        let catch_up = CatchUp::start(
-            &config.catch_up,
-            &kafka.reader()?,
-            catch_up_metrics,
-            &topics,
-            lifecycle,
-            stopped,
-        )?;
+        let catch_up =
+            CatchUp::start(&config.catch_up, &kafka.reader()?, catch_up_metrics, &topics, lifecycle)?;
         keepers::start(&last_values, &hub, &topics, &catch_up, lifecycle, readiness, registry);
 
         let node = if config.node.is_empty() { hostname() } else { config.node.clone() };
@@ -173,13 +161,12 @@ impl Push {
         self.shared
     }
 
-    /// Starts what reads the tail of Kafka; it ends when `stopped`.
+    /// Starts what reads the tail of Kafka; it ends when the process closes.
     fn start_hub(
         config: &Config,
         kafka: &Settings,
         topics: &Topics,
         last_values: &Arc<LastValues>,
-        stopped: impl Fn() -> bool + Clone + Send + 'static,
         lifecycle: &Lifecycle,
         registry: &mut Registry,
     ) -> Result<Arc<Hub>, BindError> {
@@ -189,22 +176,23 @@ impl Push {
             kafka.directory()?.create_with_context(Context::new("offsets"))?;
         let offsets = KafkaOffsets::new(questions, lifecycle.clone());
         let fan_out = FanOut::new(&config.fan_out, registry);
-        fan_out.start(lifecycle, stopped.clone())?;
+        fan_out.start(lifecycle)?;
         let hub = Hub::new(Arc::clone(&tail), offsets, Arc::clone(last_values), Arc::clone(&budget), fan_out);
         hub::register(registry, &hub);
 
         let signals = Signals::default();
         let feed = Feed::new(tail, budget, signals.clone(), FeedMetrics::register(registry));
         lifecycle.supervise_thread("feed", {
-            let stopped = stopped.clone();
-            move || feed.run(stopped)
+            let lifecycle = lifecycle.clone();
+            move || feed.run(|| lifecycle.is_closing())
         })?;
         lifecycle.spawn("sweep", upkeep::sweep(Arc::clone(&hub), config.windows.linger, lifecycle.clone()));
-        lifecycle
-            .spawn("mend", upkeep::mend(Arc::clone(&hub), topics.clone(), signals.refused, stopped.clone()));
-        let confirming = upkeep::confirm(Arc::clone(&hub), topics.clone(), signals.held, stopped.clone());
+        let mending = upkeep::mend(Arc::clone(&hub), topics.clone(), signals.refused, lifecycle.clone());
+        lifecycle.spawn("mend", mending);
+        let confirming = upkeep::confirm(Arc::clone(&hub), topics.clone(), signals.held, lifecycle.clone());
         lifecycle.spawn("confirm", confirming);
-        lifecycle.spawn("topic-changes", upkeep::follow(Arc::clone(&hub), topics.clone(), stopped));
+        let following = upkeep::follow(Arc::clone(&hub), topics.clone(), lifecycle.clone());
+        lifecycle.spawn("topic-changes", following);
         Ok(hub)
     }
 }

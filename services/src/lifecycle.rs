@@ -45,6 +45,15 @@ pub struct Lifecycle {
     inner: Arc<Inner>,
 }
 
+/// A phase of the end of a process: which one a background task or thread ends in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Nothing new is accepted.
+    Draining,
+    /// Draining, and the last [`Hold`] was dropped.
+    Closing,
+}
+
 /// Keeps a draining process from closing, for as long as a session or stream is served.
 #[derive(Clone, Debug)]
 pub struct Hold {
@@ -183,6 +192,23 @@ impl Lifecycle {
     /// Whether the process is closing. One atomic load, so a thread may ask in each round of its loop.
     pub fn is_closing(&self) -> bool {
         self.inner.holds.is_closed() && self.inner.holds.is_empty()
+    }
+
+    /// Whether the process has come to this phase of its end.
+    pub fn has_reached(&self, phase: Phase) -> bool {
+        match phase {
+            Phase::Draining => self.is_draining(),
+            Phase::Closing => self.is_closing(),
+        }
+    }
+
+    /// Calls `wake` once when the process closes, for threads that sleep until they are woken.
+    pub fn on_closing(&self, task: &'static str, wake: impl FnOnce() + Send + 'static) {
+        let lifecycle = self.clone();
+        self.spawn(task, async move {
+            lifecycle.closing().await;
+            wake();
+        });
     }
 
     /// Drains, waits for everything that was started, at most `within`, and tells how it ended. A second signal from the

@@ -27,7 +27,7 @@ use tailcast_proto::{Epoch, TopicName};
 use tokio::sync::broadcast;
 
 use crate::kafka::Context;
-use crate::lifecycle::Lifecycle;
+use crate::lifecycle::{Lifecycle, Phase};
 use crate::metrics::ShardedCounter;
 use crate::readiness::Condition;
 use cache::Cache;
@@ -164,31 +164,14 @@ impl Topics {
     ///
     /// `config` is that of [`Settings::directory`](crate::kafka::Settings::directory). `registry` has to carry the prefix
     /// of the part that asks, such as `tailcast_push`, since each part of a process has topics of its own.
-    ///
-    /// # Errors
-    /// See [`StartError`].
-    pub fn start(
-        lifecycle: &Lifecycle,
-        config: ClientConfig,
-        epochs: Epochs,
-        topics: TopicsConfig,
-        condition: Condition,
-        registry: &mut Registry,
-    ) -> Result<Self, StartError> {
-        let draining = lifecycle.clone();
-        let stopped = move || draining.is_draining();
-        Self::start_until(stopped, lifecycle, config, epochs, topics, condition, registry)
-    }
-
-    /// The same, until `stopped`, which has to follow draining by itself: for a part that serves on while the process drains.
-    /// It is asked every 100 ms.
+    /// Asks until the process has come to the phase `until`: [`Phase::Closing`] for a part that serves on while it drains.
     ///
     /// # Errors
     /// See [`StartError`].
     #[expect(clippy::needless_pass_by_value, reason = "the configuration is made for this one client")]
-    pub fn start_until(
-        stopped: impl Fn() -> bool + Send + 'static,
+    pub fn start(
         lifecycle: &Lifecycle,
+        until: Phase,
         config: ClientConfig,
         epochs: Epochs,
         topics: TopicsConfig,
@@ -207,7 +190,8 @@ impl Topics {
         shared.register(registry);
         let handle = Self { shared: Arc::clone(&shared) };
         let directory = Directory::new(client, epochs, topics, condition, shared);
-        lifecycle.supervise_thread("topics", move || directory.run(stopped))?;
+        let phases = lifecycle.clone();
+        lifecycle.supervise_thread("topics", move || directory.run(|| phases.has_reached(until)))?;
         Ok(handle)
     }
 

@@ -46,15 +46,12 @@ struct Shared {
     shelf: Mutex<Shelf<Waiter>>,
     wished: Condvar,
     rate: Mutex<Rate>,
-    /// Nobody notifies it: readers wait for time to pass, and nothing else.
+    /// Notified when the process closes: readers wait for time to pass, and nothing else.
     time_passes: Condvar,
     metrics: CatchUpMetrics,
 }
 
 type Waiter = oneshot::Sender<Result<Arc<Page>, PageError>>;
-
-/// How long a reader that waits for the rate goes without looking whether the process ends.
-const LOOK: Duration = Duration::from_millis(100);
 
 /// Why there is no page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -91,15 +88,27 @@ impl std::fmt::Debug for CatchUp {
     }
 }
 
+impl Shared {
+    /// Wakes the readers that wait for a wish or for the rate.
+    fn wake_all(&self) {
+        // Under its lock, a reader is either asleep or has yet to look whether the process closes.
+        let rate = self.rate.lock();
+        self.time_passes.notify_all();
+        drop(rate);
+        let shelf = self.shelf.lock();
+        self.wished.notify_all();
+        drop(shelf);
+    }
+}
+
 impl CatchUp {
-    /// Starts the readers; they end when the process drains and `stopped` says so.
+    /// Starts the readers; they end when the process closes.
     pub(crate) fn start(
         config: &crate::config::CatchUp,
         consumer: &ClientConfig,
         metrics: CatchUpMetrics,
         topics: &Topics,
         lifecycle: &Lifecycle,
-        stopped: impl Fn() -> bool + Clone + Send + 'static,
     ) -> Result<Self, StartError> {
         let shelf = Mutex::new(Shelf::new(config.pages_bytes_max));
         let rate = Mutex::new(Rate::new(config.bytes_per_second_max));
@@ -107,9 +116,11 @@ impl CatchUp {
         let catch_up = Self { shared: Arc::new(Shared { shelf, wished, rate, time_passes, metrics }) };
         for _ in 0..config.readers.max(1) {
             let reader = Reader::new(consumer, catch_up.clone(), topics.clone())?;
-            let stopped = stopped.clone();
-            lifecycle.supervise_thread("catch-up", move || reader.run(stopped))?;
+            let phases = lifecycle.clone();
+            lifecycle.supervise_thread("catch-up", move || reader.run(&phases))?;
         }
+        let shared = Arc::clone(&catch_up.shared);
+        lifecycle.on_closing("catch-up-end", move || shared.wake_all());
         Ok(catch_up)
     }
 
@@ -142,28 +153,31 @@ impl CatchUp {
         answer.unwrap_or(Err(PageError::Closed))
     }
 
-    /// Waits until the next page may be read, or until `stopped`.
-    fn wait_for_rate(&self, stopped: &impl Fn() -> bool) {
+    /// Waits until the next page may be read, or until the process closes.
+    fn wait_for_rate(&self, lifecycle: &Lifecycle) {
         let began = Instant::now();
         let mut rate = self.shared.rate.lock();
         let mut has_waited = false;
         while let wait = rate.wait(Instant::now())
             && !wait.is_zero()
-            && !stopped()
+            && !lifecycle.is_closing()
         {
             has_waited = true;
-            self.shared.time_passes.wait_for(&mut rate, wait.min(LOOK));
+            self.shared.time_passes.wait_for(&mut rate, wait);
         }
         if has_waited {
             self.shared.metrics.paused_seconds.inc_by(began.elapsed().as_secs_f64());
         }
     }
 
-    /// Takes the next wish, waiting for one at most so long.
-    fn next_job(&self, wait: Duration) -> Option<Job> {
+    /// Takes the next wish; waits for one at most `wait`, and not while the process closes.
+    fn next_job(&self, wait: Duration, lifecycle: &Lifecycle) -> Option<Job> {
         let job = {
             let mut shelf = self.shared.shelf.lock();
             shelf.next_job(oneshot::Sender::is_closed).or_else(|| {
+                if lifecycle.is_closing() {
+                    return None;
+                }
                 self.shared.wished.wait_for(&mut shelf, wait);
                 shelf.next_job(oneshot::Sender::is_closed)
             })

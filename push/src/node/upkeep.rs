@@ -24,20 +24,10 @@ use crate::{node::hub::Hub, partition::fence::Needs};
 
 /// How often idle partitions are looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
-/// How often it is looked whether the last session has ended, while the process drains.
-const STOP_LOOK: Duration = Duration::from_millis(100);
 /// Between two questions for a topic's id while Kafka does not answer.
 const ASK_PAUSE: Duration = Duration::from_millis(200);
 /// Between two looks for partitions whose offset Kafka refused: librdkafka says it once for each, in a burst.
 const MEND_PAUSE: Duration = Duration::from_millis(200);
-
-/// Waits until nobody needs the upkeep any more: sessions are served while the process drains, and nothing tells when the
-/// last of them ended.
-async fn until(stopped: impl Fn() -> bool) {
-    while !stopped() {
-        tokio::time::sleep(STOP_LOOK).await;
-    }
-}
 
 /// Releases partitions that nobody watches.
 pub(crate) async fn sweep(hub: Arc<Hub>, linger: Duration, lifecycle: Lifecycle) {
@@ -52,7 +42,7 @@ pub(crate) async fn sweep(hub: Arc<Hub>, linger: Duration, lifecycle: Lifecycle)
 }
 
 /// Looks after partitions whose offset Kafka refused.
-pub(crate) async fn mend(hub: Arc<Hub>, topics: Topics, refused: Arc<Notify>, stopped: impl Fn() -> bool) {
+pub(crate) async fn mend(hub: Arc<Hub>, topics: Topics, refused: Arc<Notify>, lifecycle: Lifecycle) {
     let mending = async {
         loop {
             refused.notified().await;
@@ -61,7 +51,7 @@ pub(crate) async fn mend(hub: Arc<Hub>, topics: Topics, refused: Arc<Notify>, st
     };
     tokio::select! {
         () = mending => {}
-        () = until(stopped) => {}
+        () = lifecycle.closing() => {}
     }
 }
 
@@ -74,12 +64,16 @@ async fn mend_refused(hub: &Hub, topics: &Topics, refused: &Notify) {
 }
 
 /// Asks Kafka whether topics are still what they were, for partitions that hold what arrived after a silence.
-pub(crate) async fn confirm(hub: Arc<Hub>, topics: Topics, held: Arc<Notify>, stopped: impl Fn() -> bool) {
-    while !stopped() {
-        // Sessions are served while the process drains: the look at the clock is how this ends after the last of them.
-        if tokio::time::timeout(STOP_LOOK, held.notified()).await.is_err() {
-            continue;
-        }
+pub(crate) async fn confirm(hub: Arc<Hub>, topics: Topics, held: Arc<Notify>, lifecycle: Lifecycle) {
+    tokio::select! {
+        () = confirm_held(&hub, &topics, &held) => {}
+        () = lifecycle.closing() => {}
+    }
+}
+
+async fn confirm_held(hub: &Hub, topics: &Topics, held: &Notify) {
+    loop {
+        held.notified().await;
         let asking: Vec<_> = hub.partitions().into_iter().filter(|partition| partition.ask()).collect();
         let names: BTreeSet<_> = asking.iter().map(|partition| partition.topic.clone()).collect();
         let asked_at = Instant::now();
@@ -112,10 +106,10 @@ pub(crate) async fn confirm(hub: Arc<Hub>, topics: Topics, held: Arc<Notify>, st
 }
 
 /// Ends the subscriptions to topics that are no longer what they were.
-pub(crate) async fn follow(hub: Arc<Hub>, topics: Topics, stopped: impl Fn() -> bool) {
+pub(crate) async fn follow(hub: Arc<Hub>, topics: Topics, lifecycle: Lifecycle) {
     tokio::select! {
         () = follow_changes(&hub, &topics) => {}
-        () = until(stopped) => {}
+        () = lifecycle.closing() => {}
     }
 }
 

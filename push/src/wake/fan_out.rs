@@ -73,8 +73,8 @@ struct Metrics {
 const SHARE: usize = 64;
 /// At most so many are attended to by who rings: a fraction of a millisecond.
 const FEW: usize = 16;
-/// How long a thread sleeps before it looks whether it should end.
-const LOOK: Duration = Duration::from_millis(100);
+/// Maximum sleep of a thread while there is a pause: a node that has come to rest shortens it without work.
+const PACE_INTERVAL: Duration = Duration::from_millis(100);
 
 impl FanOut {
     /// Makes a queue that no thread serves yet.
@@ -124,24 +124,29 @@ impl FanOut {
         waiting.iter().for_each(|doorbell| doorbell.attend(0));
     }
 
-    /// Starts the threads; they end when `stopped`.
+    /// Starts the threads; they end when the process closes.
     ///
     /// # Errors
     ///
     /// When the operating system refuses a thread.
-    pub(crate) fn start(
-        self: &Arc<Self>,
-        lifecycle: &Lifecycle,
-        stopped: impl Fn() -> bool + Clone + Send + 'static,
-    ) -> io::Result<()> {
+    pub(crate) fn start(self: &Arc<Self>, lifecycle: &Lifecycle) -> io::Result<()> {
         for _ in 0..self.threads {
-            let (fan_out, stopped) = (Arc::clone(self), stopped.clone());
+            let (fan_out, phases) = (Arc::clone(self), lifecycle.clone());
             lifecycle.supervise_thread("fan-out", move || {
-                fan_out.run(stopped);
+                fan_out.run(&phases);
                 Ok::<_, Infallible>(())
             })?;
         }
+        let fan_out = Arc::clone(self);
+        lifecycle.on_closing("fan-out-end", move || fan_out.wake_all());
         Ok(())
+    }
+
+    /// Wakes every thread that sleeps, so that it sees that the process closes.
+    fn wake_all(&self) {
+        let mut queue = self.queue.lock();
+        // The waker counts a thread as awake.
+        queue.awake += self.called.notify_all();
     }
 
     /// Has sessions attended to. The caller does it itself when they are few and no thread is at work, since to wake one takes
@@ -178,10 +183,10 @@ impl FanOut {
         }
     }
 
-    fn run(&self, stopped: impl Fn() -> bool) {
+    fn run(&self, lifecycle: &Lifecycle) {
         let mut hand = Vec::with_capacity(SHARE);
         self.queue.lock().awake += 1;
-        while let Some(pause_us) = self.take(&mut hand, &stopped) {
+        while let Some(pause_us) = self.take(&mut hand, lifecycle) {
             let began = Instant::now();
             self.attend_due(&mut hand, began, pause_us);
             let mut queue = self.queue.lock();
@@ -218,8 +223,8 @@ impl FanOut {
     }
 
     /// Waits for sessions that have news. Returns how long after the last time they are to be attended to, in microseconds; `None`
-    /// once this has stopped.
-    fn take(&self, hand: &mut Vec<Arc<Doorbell>>, stopped: impl Fn() -> bool) -> Option<u64> {
+    /// once the process closes.
+    fn take(&self, hand: &mut Vec<Arc<Doorbell>>, lifecycle: &Lifecycle) -> Option<u64> {
         let mut queue = self.queue.lock();
         loop {
             let Queue { waiting, put_off, .. } = &mut *queue;
@@ -227,7 +232,7 @@ impl FanOut {
             if !waiting.is_empty() {
                 break;
             }
-            if stopped() {
+            if lifecycle.is_closing() {
                 return None;
             }
             self.sleep(&mut queue);
@@ -242,16 +247,23 @@ impl FanOut {
 
     /// Sleeps until called, or until somebody is due who was put off: one thread is enough to watch the clock.
     fn sleep(&self, queue: &mut MutexGuard<'_, Queue>) {
-        let look = Instant::now() + LOOK;
+        let mut until = (!queue.pace.pause().is_zero()).then(|| Instant::now() + PACE_INTERVAL);
         let due_us = queue.put_off.next_us();
         let alarm_us = due_us.filter(|due_us| queue.alarm_us.is_none_or(|alarm_us| *due_us < alarm_us));
-        let mut until = look;
         if let Some(alarm_us) = alarm_us {
             queue.alarm_us = Some(alarm_us);
-            until = look.min(self.start + Duration::from_micros(alarm_us));
+            let alarm = self.start + Duration::from_micros(alarm_us);
+            until = Some(until.map_or(alarm, |until| until.min(alarm)));
         }
         queue.awake -= 1;
-        if self.called.wait_until(queue, until).timed_out() {
+        let has_timed_out = match until {
+            Some(until) => self.called.wait_until(queue, until).timed_out(),
+            None => {
+                self.called.wait(queue);
+                false
+            }
+        };
+        if has_timed_out {
             // Who calls has counted already.
             queue.awake += 1;
         }

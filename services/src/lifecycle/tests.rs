@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::{Cause, Ending, Late, Lifecycle};
+use super::{Cause, Ending, Late, Lifecycle, Phase};
 
 const GRACE: Duration = Duration::from_secs(25);
 
@@ -55,6 +55,26 @@ async fn a_process_closes_when_it_drains_and_the_last_hold_is_dropped() {
     assert!(lifecycle.is_closing());
     // On the paused clock, polling would have added its interval.
     assert_eq!(begin.elapsed(), Duration::from_secs(3));
+}
+
+#[tokio::test]
+async fn threads_that_sleep_are_woken_when_the_process_closes() {
+    let lifecycle = Lifecycle::new();
+    let (wake, woken) = std::sync::mpsc::sync_channel::<()>(1);
+    let hold = lifecycle.hold();
+    lifecycle.on_closing("feed-end", move || wake.send(()).expect("the thread sleeps"));
+    let thread = lifecycle.clone();
+    lifecycle
+        .supervise_thread("feed", move || {
+            woken.recv().map_err(io::Error::other)?;
+            assert!(thread.has_reached(Phase::Draining) && thread.has_reached(Phase::Closing));
+            Ok::<_, io::Error>(())
+        })
+        .expect("a thread can be started");
+    lifecycle.drain();
+    assert!(!lifecycle.has_reached(Phase::Closing));
+    drop(hold);
+    assert!(lifecycle.finish(GRACE).await.is_clean());
 }
 
 #[tokio::test(start_paused = true)]

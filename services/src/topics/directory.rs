@@ -18,7 +18,7 @@ use super::{Epochs, LookupError, Obstacle, Shared, Topic, TopicsConfig};
 use crate::kafka::Context;
 use crate::readiness::Condition;
 
-/// How long the thread waits at most before it looks whether it is still needed, and at librdkafka's log.
+/// Maximum wait for callers between two looks at librdkafka's log, which only a poll of the client writes.
 const TICK: Duration = Duration::from_millis(100);
 /// The pause before Kafka is asked again after it did not answer.
 const RETRY: Duration = Duration::from_secs(1);
@@ -57,9 +57,9 @@ impl Directory {
         Self { client, epochs, config, condition, shared, refresh_at, answered_at: None }
     }
 
-    /// Asks until `stopped`.
-    pub(super) fn run(mut self, stopped: impl Fn() -> bool) -> Result<(), std::convert::Infallible> {
-        while !stopped() {
+    /// Asks Kafka until `is_over`.
+    pub(super) fn run(mut self, is_over: impl Fn() -> bool) -> Result<(), std::convert::Infallible> {
+        while !is_over() {
             let pause = self.refresh_at.saturating_duration_since(Instant::now()).min(TICK);
             let waiting = self.shared.desk.take(pause);
             let refresh = Instant::now() >= self.refresh_at;

@@ -1,9 +1,5 @@
 //! Against the in-process broker, and against nobody. What only real Kafka does (ids, growth, deletion) is tested end to end.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
 use std::time::Duration;
 
 use prometheus_client::registry::Registry;
@@ -12,7 +8,7 @@ use tailcast_proto::TopicName;
 use super::{Epochs, LookupError, Obstacle, Topic, Topics, TopicsConfig};
 use crate::in_process::InProcess;
 use crate::kafka::Settings;
-use crate::lifecycle::Lifecycle;
+use crate::lifecycle::{Lifecycle, Phase};
 use crate::readiness::{Readiness, State};
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -24,11 +20,11 @@ struct Node {
 }
 
 fn node(kafka: &Settings, epochs: Epochs) -> Node {
-    node_until(None::<fn() -> bool>, kafka, epochs)
+    node_until(Phase::Draining, kafka, epochs)
 }
 
-/// Makes a node whose topics are asked for until `stopped`; until it drains without one.
-fn node_until(stopped: Option<impl Fn() -> bool + Send + 'static>, kafka: &Settings, epochs: Epochs) -> Node {
+/// Makes a node that asks for its topics until this phase of its end.
+fn node_until(until: Phase, kafka: &Settings, epochs: Epochs) -> Node {
     let (lifecycle, readiness) = (Lifecycle::new(), Readiness::new());
     let config = TopicsConfig {
         refresh: Duration::from_millis(200),
@@ -38,12 +34,7 @@ fn node_until(stopped: Option<impl Fn() -> bool + Send + 'static>, kafka: &Setti
     let condition = readiness.condition("kafka", "waiting for metadata");
     let client = kafka.directory().expect("the settings are right");
     let mut registry = Registry::default();
-    let topics = match stopped {
-        Some(stopped) => {
-            Topics::start_until(stopped, &lifecycle, client, epochs, config, condition, &mut registry)
-        }
-        None => Topics::start(&lifecycle, client, epochs, config, condition, &mut registry),
-    };
+    let topics = Topics::start(&lifecycle, until, client, epochs, config, condition, &mut registry);
     Node { lifecycle, readiness, topics: topics.expect("a client and a thread") }
 }
 
@@ -156,12 +147,11 @@ async fn a_node_is_ready_again_when_kafka_is_back_and_knows_its_topics_meanwhile
 async fn a_part_that_serves_on_while_the_process_drains_is_answered_until_it_stops() {
     let broker = broker();
     broker.create_topic(&name("quotes"), 3).expect("a new topic");
-    let stopped = Arc::new(AtomicBool::new(false));
-    let until = Arc::clone(&stopped);
-    let node = node_until(Some(move || until.load(Ordering::SeqCst)), &broker.settings(), broker.epochs());
+    let node = node_until(Phase::Closing, &broker.settings(), broker.epochs());
+    let session = node.lifecycle.hold();
     node.lifecycle.drain();
     assert!(node.topics.ask(&name("quotes")).await.is_ok(), "it drains, and is not at its end");
-    stopped.store(true, Ordering::SeqCst);
+    drop(session);
     node.ends().await;
 }
 

@@ -23,6 +23,7 @@ use tailcast_proto::{Offset, TopicName, delivery::encode_header};
 use tailcast_record_headers::record_headers;
 use tailcast_services::{
     kafka::Context,
+    lifecycle::Lifecycle,
     topics::{LookupError, Topics},
 };
 
@@ -70,15 +71,15 @@ impl Reader {
         Ok(Self { consumer, catch_up, topics, at: None, known: HashSet::new() })
     }
 
-    /// Reads until `stopped`.
-    pub(super) fn run(mut self, stopped: impl Fn() -> bool) -> Result<(), Infallible> {
-        while !stopped() {
-            self.catch_up.wait_for_rate(&stopped);
-            let Some(job) = self.catch_up.next_job(Self::IDLE) else {
+    /// Reads until the process closes.
+    pub(super) fn run(mut self, lifecycle: &Lifecycle) -> Result<(), Infallible> {
+        while !lifecycle.is_closing() {
+            self.catch_up.wait_for_rate(lifecycle);
+            let Some(job) = self.catch_up.next_job(Self::IDLE, lifecycle) else {
                 self.stand_down();
                 continue;
             };
-            match self.read(&job, &stopped) {
+            match self.read(&job, lifecycle) {
                 Ok(Outcome::Page(page)) => self.confirm(&job, Ok(page)),
                 Ok(Outcome::Failed(error)) => self.confirm(&job, Err(error)),
                 Ok(Outcome::Abandoned) => self.catch_up.abandon(&job),
@@ -118,7 +119,7 @@ impl Reader {
         }
     }
 
-    fn read(&mut self, job: &Job, stopped: &impl Fn() -> bool) -> Result<Outcome, KafkaError> {
+    fn read(&mut self, job: &Job, lifecycle: &Lifecycle) -> Result<Outcome, KafkaError> {
         self.stand_at(&job.partition, job.from)?;
         let mut reading = Reading::new(job.from, job.until, job.partition.tail());
         let mut headers = BytesMut::new();
@@ -126,7 +127,10 @@ impl Reader {
         loop {
             match self.consumer.poll(Self::POLL) {
                 // A partition that does not answer goes to the end of the line: others wait too.
-                None if stopped() || !self.catch_up.is_wanted(job) || Instant::now() >= give_up_at => {
+                None if lifecycle.is_closing()
+                    || !self.catch_up.is_wanted(job)
+                    || Instant::now() >= give_up_at =>
+                {
                     self.at = None;
                     return Ok(Outcome::Abandoned);
                 }

@@ -1,6 +1,6 @@
 //! The queue with its threads, and sessions that stand for real ones: what is appended for them is a number.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use tailcast_services::lifecycle::Ending;
 
@@ -14,7 +14,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 struct Running {
     fan_out: Arc<FanOut>,
     lifecycle: Lifecycle,
-    is_stopped: Arc<AtomicBool>,
 }
 
 /// A session with a few cursors.
@@ -46,13 +45,11 @@ impl Running {
 
     fn idle(threads: usize, pause_max: Duration) -> Self {
         let fan_out = FanOut::for_threads_alone(&config::FanOut { threads, pause_max });
-        Self { fan_out, lifecycle: Lifecycle::new(), is_stopped: Arc::default() }
+        Self { fan_out, lifecycle: Lifecycle::new() }
     }
 
     fn start(&self) {
-        let is_stopped = Arc::clone(&self.is_stopped);
-        let started = self.fan_out.start(&self.lifecycle, move || is_stopped.load(SeqCst));
-        started.expect("the system has threads");
+        self.fan_out.start(&self.lifecycle).expect("the system has threads");
     }
 
     /// Has everybody left alone as long as may be, for longer than a test runs.
@@ -80,7 +77,6 @@ impl Running {
 
     async fn stop(&self) {
         self.lifecycle.drain();
-        self.is_stopped.store(true, SeqCst);
         assert!(matches!(self.lifecycle.finish(PATIENCE).await, Ending::Clean));
         assert_eq!(self.fan_out.queue.lock().awake, 0);
     }
