@@ -1,4 +1,9 @@
 //! What the admin listener answers. Plain code: no sockets, no tasks.
+//!
+//! The routes are a table. A path that is in no row is 404, with the list of paths; a path whose rows have another method
+//! is 405, with `Allow`. `HEAD` is answered as `GET`; hyper leaves the body out.
+
+mod table;
 
 use std::sync::Arc;
 
@@ -11,11 +16,26 @@ use prometheus_client::registry::Registry;
 use crate::lifecycle::Lifecycle;
 use crate::metrics::{Exposition, encode};
 use crate::readiness::{Readiness, State};
+use table::{Found, Route};
 
 const PLAIN: &str = "text/plain; charset=utf-8";
-const INDEX: &str = "/livez    answers as long as the process runs\n\
-                     /readyz   200 when it should get traffic, else 503; reasons as text or JSON (Accept)\n\
-                     /metrics  OpenMetrics or Prometheus text (Accept)\n";
+/// Every route. A new endpoint is a row here and a method of [`Routes`].
+const TABLE: &[Route] = &[
+    Route { method: Method::GET, path: "/", help: "this list", answer: Routes::index },
+    Route { method: Method::GET, path: "/livez", help: "200 while the process runs", answer: Routes::livez },
+    Route {
+        method: Method::GET,
+        path: "/readyz",
+        help: "200 when the process should get traffic, else 503; reasons as text or JSON (Accept)",
+        answer: Routes::readyz,
+    },
+    Route {
+        method: Method::GET,
+        path: "/metrics",
+        help: "metrics as OpenMetrics or Prometheus text (Accept)",
+        answer: Routes::metrics,
+    },
+];
 
 /// Everything an answer is made of.
 pub(super) struct Routes {
@@ -30,19 +50,26 @@ impl Routes {
     }
 
     pub(super) fn answer(&self, method: &Method, path: &str, headers: &HeaderMap) -> Response<Full<Bytes>> {
-        if method != Method::GET && method != Method::HEAD {
-            let mut response = reply(StatusCode::METHOD_NOT_ALLOWED, PLAIN, "only GET and HEAD\n");
-            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-            return response;
-        }
         let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        match path {
-            "/" => reply(StatusCode::OK, PLAIN, INDEX),
-            "/livez" => reply(StatusCode::OK, PLAIN, "live\n"),
-            "/readyz" => self.readyz(accept),
-            "/metrics" => self.metrics(accept),
-            _ => reply(StatusCode::NOT_FOUND, PLAIN, INDEX),
+        match table::find(TABLE, method, path) {
+            Found::Route(route) => (route.answer)(self, accept),
+            Found::NoPath => reply(StatusCode::NOT_FOUND, PLAIN, table::list(TABLE)),
+            Found::OtherMethods(allow) => {
+                let text = format!("method not allowed (allowed: {allow})\n");
+                let mut response = reply(StatusCode::METHOD_NOT_ALLOWED, PLAIN, text);
+                // Names of methods are valid in a header.
+                response.headers_mut().extend(HeaderValue::try_from(allow).ok().map(|allow| (ALLOW, allow)));
+                response
+            }
         }
+    }
+
+    fn index(&self, _accept: &str) -> Response<Full<Bytes>> {
+        reply(StatusCode::OK, PLAIN, table::list(TABLE))
+    }
+
+    fn livez(&self, _accept: &str) -> Response<Full<Bytes>> {
+        reply(StatusCode::OK, PLAIN, "live\n")
     }
 
     fn readyz(&self, accept: &str) -> Response<Full<Bytes>> {
@@ -62,7 +89,7 @@ impl Routes {
         let exposition = Exposition::of_accept(accept);
         match encode(&self.registry, exposition) {
             Ok(text) => reply(StatusCode::OK, exposition.content_type(), text),
-            Err(_) => reply(StatusCode::INTERNAL_SERVER_ERROR, PLAIN, "a metric could not be written\n"),
+            Err(_) => reply(StatusCode::INTERNAL_SERVER_ERROR, PLAIN, "a metric could not be encoded\n"),
         }
     }
 }
