@@ -1,13 +1,20 @@
-//! What the process says while it runs: to stderr, as lines for people or as JSON for machines.
+//! The log of the process: to stderr, as lines for people or as JSON for machines.
 //!
-//! stdout is for data. What librdkafka says passes through here too, but only at the rate that
-//! [`crate::kafka::Context`] lets through, because an unreachable broker would otherwise fill the log.
+//! The subscriber is a registry with layers. The filter belongs to the log's layer and not to the registry, so that another
+//! layer, such as an exporter of traces, chooses its own spans and events.
+//!
+//! stdout is for data. librdkafka's log passes through here too, at the rate that [`crate::kafka::Context`] allows, because
+//! an unreachable broker would otherwise fill the log.
 
 use std::io::IsTerminal;
 
 use serde::Deserialize;
-use tracing_subscriber::EnvFilter;
+use tracing::Subscriber;
 use tracing_subscriber::fmt::time::SystemTime;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer, fmt};
 
 /// Section `[log]`.
 #[derive(Clone, Debug, Deserialize)]
@@ -25,9 +32,9 @@ pub struct Config {
 pub enum Format {
     /// `pretty` when stderr is a terminal, else `json`.
     Auto,
-    /// For people: one line each, in colour on a terminal.
+    /// For people: one line per event, in colour on a terminal.
     Pretty,
-    /// For machines: one JSON object a line.
+    /// For machines: one JSON object per line.
     Json,
 }
 
@@ -35,17 +42,15 @@ pub enum Format {
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     /// The filter is not in `tracing`'s syntax.
-    #[error(
-        "log.filter: {filter:?} is no filter ({source}); right would be `info` or `info,tailcast_push=debug`"
-    )]
+    #[error("log.filter: invalid filter {filter:?}: {source} (examples: `info`, `info,tailcast_push=debug`)")]
     Filter {
         /// The text found.
         filter: String,
-        /// What the parser says.
+        /// The parser's error.
         source: tracing_subscriber::filter::ParseError,
     },
     /// A subscriber was installed before: a second `init` in one process.
-    #[error("logging has begun already")]
+    #[error("a log subscriber is already installed")]
     Begun,
 }
 
@@ -71,18 +76,27 @@ impl Config {
 pub fn init(config: &Config) -> Result<(), LogError> {
     let filter = config.parsed_filter()?;
     let terminal = std::io::stderr().is_terminal();
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let begun = if config.format.is_json(terminal) {
-        lines.json().flatten_event(true).with_timer(SystemTime).try_init()
-    } else {
-        lines.with_ansi(terminal).with_timer(SystemTime).try_init()
-    };
+    let lines = config.format.layer(terminal).with_filter(filter);
+    let begun = tracing_subscriber::registry().with(lines).try_init();
     begun.map_err(|_| LogError::Begun)?;
     std::panic::set_hook(Box::new(log_panic));
     Ok(())
 }
 
 impl Format {
+    /// The layer that writes lines to stderr.
+    fn layer<S>(self, terminal: bool) -> Box<dyn Layer<S> + Send + Sync>
+    where
+        S: Subscriber + for<'a> LookupSpan<'a>,
+    {
+        let lines = fmt::layer().with_writer(std::io::stderr).with_timer(SystemTime);
+        if self.is_json(terminal) {
+            lines.json().flatten_event(true).boxed()
+        } else {
+            lines.with_ansi(terminal).boxed()
+        }
+    }
+
     fn is_json(self, terminal: bool) -> bool {
         match self {
             Self::Auto => !terminal,
