@@ -3,8 +3,9 @@
 //! It has a port of its own, so that it is never exposed with the service, and it answers until the last task has ended:
 //! a process that drains says so.
 //!
-//! Bounds: [`CONNECTIONS_MAX`] connections, one request each, [`EXCHANGE_MAX`] from the first byte to the last. More
-//! connections wait in the kernel's queue.
+//! Bounds: [`CONNECTIONS_MAX`] connections, one request each, [`EXCHANGE_MAX`] from the first byte to the last. At the bound
+//! the oldest connection that has sent nothing makes room, so that silent clients do not fail a probe; if there is none,
+//! more connections wait in the kernel's queue.
 
 mod routes;
 
@@ -17,23 +18,21 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus_client::registry::Registry;
 use serde::Deserialize;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::lifecycle::Lifecycle;
+use crate::listener::{self, AcceptMetrics, Accepted, AtBound, Limits, Listener};
 use crate::readiness::Readiness;
 use routes::Routes;
 
 /// Connections served at once: probes and two scrapers need four.
 pub const CONNECTIONS_MAX: usize = 32;
-/// How long a client may take to send its request's head.
+/// Maximum time to the first byte of a request, and from there to the end of its head.
 const HEADERS_MAX: Duration = Duration::from_secs(5);
 /// How long one exchange may take, a slow reader included.
 pub const EXCHANGE_MAX: Duration = Duration::from_secs(10);
-/// Pause after a failed `accept`, so that a process without free descriptors does not spin.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Section `[admin]`.
 #[derive(Clone, Debug, Deserialize)]
@@ -49,7 +48,7 @@ pub struct Config {
 pub struct BindError {
     /// The address that was asked for.
     pub listen: SocketAddr,
-    /// What the operating system says.
+    /// The operating system's error.
     pub source: std::io::Error,
 }
 
@@ -65,14 +64,15 @@ impl Admin {
     ///
     /// # Errors
     /// When the address is in use, not ours, or needs a privilege.
+    #[expect(clippy::unused_async, reason = "a socket needs tokio's runtime, and an async function has one")]
     pub async fn bind(config: &Config) -> Result<Self, BindError> {
         let failed = |source| BindError { listen: config.listen, source };
-        let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
+        let listener = listener::bind(config.listen).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         Ok(Self { listener, address })
     }
 
-    /// The address in use; tells the port when the configured one was 0.
+    /// The address in use; with the port that the system chose when port 0 was configured.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
     }
@@ -84,32 +84,29 @@ impl Admin {
     }
 }
 
-async fn accept(listener: TcpListener, routes: Arc<Routes>, ended: CancellationToken) {
+async fn accept(socket: TcpListener, routes: Arc<Routes>, ended: CancellationToken) {
     let connections = TaskTracker::new();
-    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let serve = async {
-        loop {
-            let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
-            match listener.accept().await {
-                Ok((stream, _)) => {
-                    connections.spawn(exchange(stream, Arc::clone(&routes), permit));
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "an admin connection could not be accepted");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
+    let limits = Limits { places_max: CONNECTIONS_MAX, at_bound: AtBound::Evict };
+    let mut listener = Listener::new("admin", socket, limits, AcceptMetrics::default());
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => {
+                connections.spawn(exchange(accepted, Arc::clone(&routes)));
             }
+            () = ended.cancelled() => break,
         }
-    };
-    tokio::select! {
-        () = serve => {}
-        () = ended.cancelled() => {}
     }
+    drop(listener);
     connections.close();
     connections.wait().await;
 }
 
-async fn exchange(stream: TcpStream, routes: Arc<Routes>, _permit: OwnedSemaphorePermit) {
+async fn exchange(accepted: Accepted, routes: Arc<Routes>) {
+    let Accepted { stream, mut place, .. } = accepted;
+    if let Err(error) = place.first_byte(&stream, HEADERS_MAX).await {
+        tracing::debug!(%error, "an admin connection was closed");
+        return;
+    }
     let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
         let response = routes.answer(request.method(), request.uri().path(), request.headers());
         std::future::ready(Ok::<_, std::convert::Infallible>(response))
@@ -122,7 +119,7 @@ async fn exchange(stream: TcpStream, routes: Arc<Routes>, _permit: OwnedSemaphor
     match tokio::time::timeout(EXCHANGE_MAX, connection).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::debug!(%error, "an admin connection failed"),
-        Err(_) => tracing::debug!("an admin connection was too slow"),
+        Err(_) => tracing::debug!("an admin connection timed out"),
     }
 }
 

@@ -13,6 +13,8 @@ pub mod lifecycle;
 
 pub mod readiness;
 
+pub mod listener;
+
 pub mod log;
 
 pub mod metrics;

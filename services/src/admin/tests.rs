@@ -104,7 +104,10 @@ async fn connections_over_the_limit_wait_for_their_turn() {
     let process = start().await;
     let mut idle = Vec::new();
     for _ in 0..CONNECTIONS_MAX {
-        idle.push(TcpStream::connect(process.address).await.expect("it listens"));
+        let mut stream = TcpStream::connect(process.address).await.expect("it listens");
+        // One that had sent nothing would make room.
+        stream.write_all(b"GET /livez").await.expect("it reads");
+        idle.push(stream);
     }
     let mut asking = std::pin::pin!(process.ask("GET /livez HTTP/1.1"));
     assert!(
@@ -113,6 +116,19 @@ async fn connections_over_the_limit_wait_for_their_turn() {
     );
     idle.pop();
     let answer = tokio::time::timeout(Duration::from_secs(20), asking).await.expect("its turn comes");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+#[tokio::test]
+async fn clients_that_send_nothing_do_not_fail_a_probe() {
+    let process = start().await;
+    let mut silent = Vec::new();
+    for _ in 0..CONNECTIONS_MAX {
+        silent.push(TcpStream::connect(process.address).await.expect("it listens"));
+    }
+    // It waited until one of them was cut off, 10 s later.
+    let probe = tokio::time::timeout(Duration::from_secs(2), process.ask("GET /livez HTTP/1.1"));
+    let answer = probe.await.expect("a probe gets through");
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }
 
