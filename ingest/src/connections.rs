@@ -1,7 +1,7 @@
 //! The connections that publishers open: accepted up to a bound, counted, and never a reason to stop accepting.
 //!
-//! A connection over the bound is closed at once, so that its caller tries another node instead of waiting here. An error
-//! of `accept` itself (no file descriptors left) is said and waited out; tonic would try again without a pause.
+//! A connection over the bound is closed at once, so that its caller tries another node instead of waiting here. Errors of
+//! `accept` itself (no file descriptors left) are the listener's to survive.
 
 mod preface;
 
@@ -14,18 +14,15 @@ use std::{
 };
 
 use futures_util::stream;
+use tailcast_services::listener::{Accepted, AtBound, Limits, Listener, Place};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
 };
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
 use self::preface::Preface;
 use crate::metrics::Metrics;
-
-/// How long an error of `accept` is waited out. File descriptors come back when connections end.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Which connections are served.
 #[derive(Debug, Clone, Copy)]
@@ -43,48 +40,35 @@ pub(crate) struct Connection {
     /// Until it has arrived.
     preface: Option<Preface>,
     metrics: Arc<Metrics>,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 struct Listening {
-    listener: TcpListener,
-    places: Arc<Semaphore>,
+    listener: Listener,
     preface_deadline: Duration,
     metrics: Arc<Metrics>,
 }
 
 /// Accepts connections for as long as the stream is polled; dropping it closes the listener.
 pub(crate) fn accept(
-    listener: TcpListener,
+    socket: TcpListener,
     Admission { connections_max, preface_deadline }: Admission,
     metrics: Arc<Metrics>,
 ) -> impl stream::Stream<Item = io::Result<Connection>> {
-    let places = Arc::new(Semaphore::new(connections_max));
-    let listening = Listening { listener, places, preface_deadline, metrics };
-    stream::unfold(listening, |listening| async { Some((Ok(listening.next().await), listening)) })
+    let limits = Limits { places_max: connections_max, at_bound: AtBound::Refuse };
+    let listener = Listener::new("ingest", socket, limits, metrics.accept.clone());
+    let listening = Listening { listener, preface_deadline, metrics };
+    stream::unfold(listening, |mut listening| async { Some((Ok(listening.next().await), listening)) })
 }
 
 impl Listening {
-    async fn next(&self) -> Connection {
-        loop {
-            let socket = match self.listener.accept().await {
-                Ok((socket, _)) => socket,
-                Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                    continue;
-                }
-            };
-            let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
-                self.metrics.connections_refused.inc();
-                continue;
-            };
-            // Answers are small and waited for. A socket that refuses the option is about to fail anyway.
-            let _refused = socket.set_nodelay(true);
-            self.metrics.connections.inc();
-            let preface = Some(Preface::within(self.preface_deadline));
-            return Connection { socket, preface, metrics: Arc::clone(&self.metrics), _place: place };
-        }
+    async fn next(&mut self) -> Connection {
+        let Accepted { stream: socket, place, .. } = self.listener.accept().await;
+        // Answers are small and waited for. A socket that refuses the option is about to fail anyway.
+        let _refused = socket.set_nodelay(true);
+        self.metrics.connections.inc();
+        let preface = Some(Preface::within(self.preface_deadline));
+        Connection { socket, preface, metrics: Arc::clone(&self.metrics), _place: place }
     }
 }
 
@@ -177,7 +161,7 @@ mod tests {
                 _ = &mut next => panic!("a connection over the bound was served"),
                 end = second.read(&mut byte) => end,
             };
-            assert_eq!(metrics.connections_refused.get(), 1);
+            assert_eq!(metrics.accept.refused.get(), 1);
             drop(held);
             let _third = TcpStream::connect(address).await.expect("it listens");
             (end, next.await)

@@ -15,6 +15,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 use tailcast_proto::TopicName;
+use tailcast_services::listener::AcceptMetrics;
 
 use crate::outcome::Outcome;
 
@@ -36,8 +37,8 @@ pub(crate) struct Metrics {
     pub(crate) throttles: Counter,
     /// How many connections are open.
     pub(crate) connections: Gauge,
-    /// How many connections were closed at once because the bound was reached.
-    pub(crate) connections_refused: Counter,
+    /// Connections that were not accepted.
+    pub(crate) accept: AcceptMetrics,
     /// What waits for Kafka.
     pub(crate) in_flight: InFlight,
     topics: RwLock<HashMap<TopicName, Arc<TopicMetrics>>>,
@@ -126,8 +127,13 @@ impl Metrics {
         registry.register("connections", "Connections that are open", all.connections.clone());
         registry.register(
             "connections_refused",
-            "Connections closed at once because as many as allowed were open",
-            all.connections_refused.clone(),
+            "Connections closed because the connection limit was reached",
+            all.accept.refused.clone(),
+        );
+        registry.register(
+            "accept_errors",
+            "Failed attempts to accept a connection, such as without a free file descriptor",
+            all.accept.failed.clone(),
         );
         Arc::new(all)
     }
@@ -213,7 +219,7 @@ impl Default for Metrics {
             streams: Gauge::default(),
             throttles: Counter::default(),
             connections: Gauge::default(),
-            connections_refused: Counter::default(),
+            accept: AcceptMetrics::default(),
             in_flight: InFlight::default(),
             topics: RwLock::default(),
         }

@@ -11,6 +11,7 @@ use tailcast_proto::ingest::v1::ingest_service_server::IngestServiceServer;
 use tailcast_services::{
     kafka::{PropertyError, Settings},
     lifecycle::{Lifecycle, Phase},
+    listener,
     readiness::Readiness,
     topics::{Epochs, StartError, Topics},
 };
@@ -91,8 +92,7 @@ impl Ingest {
         config.check()?;
         let registry = registry.sub_registry_with_prefix("tailcast_ingest");
         let metrics = Metrics::register(registry);
-        let listener = TcpListener::bind(config.listen)
-            .await
+        let listener = listener::bind(config.listen)
             .map_err(|source| BindError::Listen { address: config.listen, source })?;
         let (producer, in_use) = Producer::start(lifecycle, kafka.producer()?, config.in_flight_max())?;
         let condition = readiness.condition("ingest.kafka", "waiting for Kafka");

@@ -1,7 +1,8 @@
 //! The listener, and a connection's way from its first byte to its session.
 //!
 //! A connection is bounded twice: by the number of handshakes under way while it is HTTP, by the number of sessions once
-//! it is a WebSocket. At the first bound the listener accepts no more; at the second, and while the node's memory is used up,
+//! it is a WebSocket. At the first bound the oldest handshake that has sent nothing makes room, and if there is none, the
+//! listener accepts no more; at the second, and while the node's memory is used up,
 //! an upgrade is answered 503.
 
 mod kernel_queue;
@@ -27,7 +28,10 @@ use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tailcast_proto::delivery::Format;
-use tailcast_services::lifecycle::Hold;
+use tailcast_services::{
+    lifecycle::Hold,
+    listener::{AcceptMetrics, Accepted, AtBound, Limits, Listener},
+};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream, tcp::OwnedWriteHalf},
@@ -49,7 +53,6 @@ use crate::{
 pub(crate) struct Server {
     shared: Arc<Shared>,
     pages: Option<Arc<dyn Pages>>,
-    handshakes: Arc<Semaphore>,
     sessions: Arc<Semaphore>,
     next_session: Arc<AtomicU64>,
     refused_origins: Arc<RefusedOrigins>,
@@ -65,16 +68,12 @@ const LAST_ANSWER: Duration = Duration::from_secs(1);
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// How long the client may take for its half of the closing handshake.
 const LINGER: Duration = Duration::from_secs(2);
-/// How long the listener waits when the process has no file descriptor left.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 impl Server {
     pub(crate) fn new(shared: Arc<Shared>, pages: Option<Arc<dyn Pages>>) -> Self {
         let limits = &shared.config.sessions;
-        let permits = |count: usize| Arc::new(Semaphore::new(count.min(Semaphore::MAX_PERMITS)));
         Self {
-            handshakes: permits(limits.handshakes_max),
-            sessions: permits(limits.count_max),
+            sessions: Arc::new(Semaphore::new(limits.count_max.min(Semaphore::MAX_PERMITS))),
             next_session: Arc::new(AtomicU64::new(1)),
             refused_origins: Arc::default(),
             shared,
@@ -83,58 +82,63 @@ impl Server {
     }
 
     /// Accepts until the process drains.
-    pub(crate) async fn run(self, listener: TcpListener) -> Result<(), Infallible> {
+    pub(crate) async fn run(self, socket: TcpListener) -> Result<(), Infallible> {
+        let refused = |reason| self.shared.metrics.refused.get_or_create(&[("reason", reason)]).clone();
+        let metrics = AcceptMetrics {
+            failed: refused("accept"),
+            evicted: refused("silent"),
+            ..AcceptMetrics::default()
+        };
+        let places_max = self.shared.config.sessions.handshakes_max;
+        let limits = Limits { places_max, at_bound: AtBound::Evict };
+        let mut listener = Listener::new("push", socket, limits, metrics);
         loop {
             let accepted = tokio::select! {
                 biased;
                 () = self.shared.lifecycle.draining() => return Ok(()),
-                accepted = self.accept(&listener) => accepted,
+                accepted = listener.accept() => accepted,
             };
-            match accepted {
-                Ok((stream, handshake)) => {
-                    let server = self.clone();
-                    self.shared.lifecycle.spawn("connection", server.serve_http(stream, handshake));
+            match kernel_queue::shorten(&accepted.stream, &self.shared.config.sessions) {
+                Ok(()) => {
+                    self.shared.lifecycle.spawn("connection", self.clone().serve_http(accepted));
                 }
-                Err(error) => {
-                    // Out of file descriptors, most likely: those who are here stay, those who come wait.
-                    tracing::warn!(%error, "a connection was not accepted");
-                    self.shared.metrics.refused.get_or_create(&[("reason", "accept")]).inc();
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
+                // The client has gone, or is about to.
+                Err(error) => tracing::debug!(%error, "the options of a connection could not be set"),
             }
         }
     }
 
-    /// Waits for room and then for a connection. Cancel safe.
-    async fn accept(&self, listener: &TcpListener) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
-        let handshake =
-            Arc::clone(&self.handshakes).acquire_owned().await.expect("the semaphore is never closed");
-        let (stream, _) = listener.accept().await?;
-        kernel_queue::shorten(&stream, &self.shared.config.sessions)?;
-        Ok((stream, handshake))
-    }
-
-    async fn serve_http(self, stream: TcpStream, handshake: OwnedSemaphorePermit) {
+    async fn serve_http(self, accepted: Accepted) {
         let lifecycle = self.shared.lifecycle.clone();
-        let service = service_fn(|request| self.answer(request));
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HTTP_DEADLINE)
-            .max_buf_size(HEAD_BYTES_MAX)
-            .serve_connection(TokioIo::new(stream), service)
-            .with_upgrades();
+        let Accepted { stream, mut place, .. } = accepted;
+        let connection = async {
+            if let Err(error) = place.first_byte(&stream, HTTP_DEADLINE).await {
+                tracing::debug!(%error, "a connection was closed before its upgrade");
+                return;
+            }
+            let service = service_fn(|request| self.answer(request));
+            let served = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HTTP_DEADLINE)
+                .max_buf_size(HEAD_BYTES_MAX)
+                .serve_connection(TokioIo::new(stream), service)
+                .with_upgrades()
+                .await;
+            if let Err(error) = served {
+                tracing::debug!(%error, "a connection failed before its upgrade");
+            }
+        };
         let mut connection = pin!(connection);
-        let served = tokio::select! {
-            served = tokio::time::timeout(HTTP_DEADLINE, connection.as_mut()) => served,
+        let in_time = tokio::select! {
+            in_time = tokio::time::timeout(HTTP_DEADLINE, connection.as_mut()) => in_time,
             () = lifecycle.draining() => {
                 // Not hyper's graceful shutdown, which ends a connection whose request is on its way and was not read yet.
                 tokio::time::timeout(LAST_ANSWER, connection).await
             }
         };
-        if let Ok(Err(error)) = served {
-            tracing::debug!(%error, "a connection failed before its upgrade");
+        if in_time.is_err() {
+            tracing::debug!("a connection timed out before its upgrade");
         }
-        drop(handshake);
     }
 
     async fn answer(&self, mut request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {

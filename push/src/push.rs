@@ -7,10 +7,11 @@ use rdkafka::{consumer::BaseConsumer, error::KafkaError};
 use tailcast_services::{
     kafka::{Context, PropertyError, Settings},
     lifecycle::{Lifecycle, Phase},
+    listener,
     readiness::Readiness,
     topics::{self, Epochs, Topics},
 };
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::TcpListener;
 
 use crate::{
     config::{Config, ConfigError},
@@ -69,10 +70,6 @@ pub enum BindError {
     Thread(#[from] io::Error),
 }
 
-/// How many connections may wait in the kernel to be accepted. Linux takes no more than `net.core.somaxconn`, 4,096 by
-/// default.
-const BACKLOG: u32 = 4_096;
-
 impl Push {
     /// Opens the listener and starts to follow Kafka. Does not wait for Kafka: the `kafka` condition does.
     ///
@@ -90,7 +87,7 @@ impl Push {
     ) -> Result<Self, BindError> {
         config.check()?;
         let listen = config.listen;
-        let listener = listen_on(listen).map_err(|source| BindError::Listen { listen, source })?;
+        let listener = listener::bind(listen).map_err(|source| BindError::Listen { listen, source })?;
         let local_addr = listener.local_addr()?;
 
         let metrics = SessionMetrics::register(registry);
@@ -210,15 +207,6 @@ impl std::fmt::Debug for Push {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Push").field("local_addr", &self.local_addr).finish_non_exhaustive()
     }
-}
-
-/// Listens as `TcpListener::bind` does, with room for the connections of a storm: at the usual 128 a fleet that comes back at
-/// once waits for the SYNs that the kernel dropped to be sent again, a second and more.
-fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
 }
 
 fn hostname() -> String {

@@ -1,5 +1,7 @@
 //! P8: overload is refused early, and what was accepted stays fast.
 
+use std::time::Duration;
+
 use futures_util::future::join_all;
 use prost::Message as _;
 use tailcast_proto::push::v1::{ClientMessage, Connect, client_message::Command};
@@ -11,6 +13,8 @@ use tailcast_tests::publisher::message;
 use tailcast_tests::raw_socket::{Opcode, RawSocket, upgrade_request, whole};
 use tailcast_tests::socket::Wire;
 use tailcast_tests::start::live;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpStream;
 use tonic_types::StatusExt as _;
 
 tailcast_tests::scenarios! {
@@ -19,6 +23,8 @@ tailcast_tests::scenarios! {
         at_the_bound_of_sessions_an_upgrade_is_refused_with_when_to_retry
     }
     in_process {
+        // What a listener does before the first byte does not depend on the Kafka.
+        at_the_bound_of_handshakes_the_oldest_silent_connection_makes_room
         // What memory is worth does not depend on the Kafka, and this takes a lot of it.
         above_the_bound_of_memory_nobody_is_taken_in_and_those_who_are_here_are_served
     }
@@ -65,6 +71,29 @@ async fn at_the_bound_of_sessions_an_upgrade_is_refused_with_when_to_retry(broke
     let upgrade =
         async || RawSocket::ask(cluster.push[0].address(), &upgrade_request("tailcast.v1.proto")).await.0;
     eventually("a place is free again", upgrade, |answer| answer.status == 101).await;
+}
+
+async fn at_the_bound_of_handshakes_the_oldest_silent_connection_makes_room(broker: Broker) {
+    // Silent connections at the bound kept everybody out until the first of them was cut off, 10 s later.
+    const HANDSHAKES_MAX: usize = 8;
+    let cluster = Cluster::on(&broker).set("push.sessions.handshakes_max", HANDSHAKES_MAX).start().await;
+    let node = &cluster.push[0];
+    let mut silent = Vec::new();
+    for _ in 0..HANDSHAKES_MAX {
+        silent.push(TcpStream::connect(node.address()).await.expect("it listens"));
+    }
+
+    let request = upgrade_request("tailcast.v1.proto");
+    let asked = tokio::time::timeout(Duration::from_secs(5), RawSocket::ask(node.address(), &request));
+    let (answer, _) = asked.await.expect("an honest client gets through");
+
+    assert_eq!(answer.status, 101, "{answer:?}");
+    assert!(node.metric_with("tailcast_push_refused_total", "reason=\"silent\"") >= 1.0);
+    let end = silent[0].read(&mut [0]).await;
+    assert!(matches!(end, Ok(0)), "the oldest is closed: {end:?}");
+    let newest = &silent[HANDSHAKES_MAX - 1];
+    let still = newest.try_read(&mut [0]).expect_err("the newest is not closed");
+    assert_eq!(still.kind(), std::io::ErrorKind::WouldBlock);
 }
 
 async fn above_the_bound_of_memory_nobody_is_taken_in_and_those_who_are_here_are_served(broker: Broker) {
