@@ -71,7 +71,7 @@ struct Arriving {
 enum GateError {
     #[error("{0}")]
     Timeout(#[from] TimeoutError),
-    #[error("as many requests are arriving as this node reads at a time; try again")]
+    #[error("too many requests in progress; try again")]
     Busy,
     #[error("the deadline passed before the request had arrived; nothing was published")]
     Late,
