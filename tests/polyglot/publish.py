@@ -1,44 +1,43 @@
-"""Publishes one message with Python's grpcio: publish.py HOST:PORT TOPIC KEY VALUE
-
-Prints `topic/partition/offset` when Kafka has it. Its stubs were generated from the contract by grpcio-tools.
-"""
+"""Publishes one message with Python's grpcio: publish.py HOST:PORT TOPIC KEY VALUE"""
 
 import sys
 
 import grpc
+from google.rpc import error_details_pb2 as details_pb2
+from grpc_status import rpc_status
 from tailcast.ingest.v1 import ingest_pb2, ingest_pb2_grpc
 
 
-def main(address, topic, key, value):
+def publish(address, topic, key, value):
+    message = ingest_pb2.Message(topic=topic, key=key.encode(), value=value.encode(), content_type="text/plain")
     with grpc.insecure_channel(address) as channel:
         ingest = ingest_pb2_grpc.IngestServiceStub(channel)
-        message = ingest_pb2.Message(topic=topic, key=key.encode(), value=value.encode(), content_type="text/plain")
         response = ingest.Publish(ingest_pb2.PublishRequest(messages=[message]), timeout=20)
-        [outcome] = response.outcomes
-        result = outcome.WhichOneof("result")
-        if result != "acknowledged":
+    # OK does not mean that every message of a batch was published: check each outcome.
+    for outcome in response.outcomes:
+        if outcome.WhichOneof("result") != "acknowledged":
             sys.exit(f"not acknowledged: {outcome}")
         at = outcome.acknowledged
         print(f"{at.topic}/{at.partition}/{at.offset}")
 
 
-def refused(address):
-    """A batch that is not valid is refused with what was wrong, in a form that Python reads without our help."""
-    with grpc.insecure_channel(address) as channel:
-        ingest = ingest_pb2_grpc.IngestServiceStub(channel)
-        try:
-            ingest.Publish(ingest_pb2.PublishRequest(), timeout=20)
-        except grpc.RpcError as error:
-            print(error.code().name)
-            return
-    sys.exit("an empty batch was taken")
+def explain(error):
+    """The code of an error, its reason, whether the messages were refused or are unknown, and the wrong fields."""
+    words = [error.code().name]
+    status = rpc_status.from_call(error)
+    for detail in status.details if status else ():
+        info, request, retry = details_pb2.ErrorInfo(), details_pb2.BadRequest(), details_pb2.RetryInfo()
+        if detail.Unpack(info):
+            words += [info.reason, info.metadata["outcome"]]
+        elif detail.Unpack(request):
+            words += [violation.field for violation in request.field_violations]
+        elif detail.Unpack(retry):
+            words.append(f"retry after {retry.retry_delay.ToTimedelta().total_seconds()} s")
+    return " ".join(words)
 
 
 if __name__ == "__main__":
-    match sys.argv[1:]:
-        case [address, "--refused"]:
-            refused(address)
-        case [address, topic, key, value]:
-            main(address, topic, key, value)
-        case _:
-            sys.exit(__doc__)
+    try:
+        publish(*sys.argv[1:])
+    except grpc.RpcError as error:
+        sys.exit(explain(error))
