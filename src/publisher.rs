@@ -23,6 +23,9 @@ use tonic_types::{ErrorDetails, StatusExt};
 const KEEPALIVE: Keepalive =
     Keepalive { interval: Duration::from_secs(15), timeout: Duration::from_secs(10) };
 
+/// The reason in the error details of calls to a server that does not speak gRPC.
+pub(crate) const NOT_GRPC: &str = "NOT_GRPC";
+
 /// How long a server may take to show which protocol it speaks.
 const PROBE_WITHIN: Duration = Duration::from_secs(2);
 
@@ -121,24 +124,33 @@ impl Publisher {
         let why = format!("{address} does not speak gRPC; ingest listens on port 9090 by default");
         // Nothing was read as a request, so nothing was published.
         let outcome = HashMap::from([("outcome".to_owned(), "refused".to_owned())]);
-        let details = ErrorDetails::with_error_info("NOT_GRPC", "tailcast", outcome);
+        let details = ErrorDetails::with_error_info(NOT_GRPC, "tailcast", outcome);
         Status::with_error_details(Code::InvalidArgument, why, details)
     }
 }
 
-/// Returns whether a server answers the beginning of an HTTP/2 connection with something else than HTTP/2. It does not
-/// when it cannot be reached, or says nothing.
+/// Returns whether a server speaks something else than HTTP/2. Not of one that cannot be reached, or says nothing: it may be
+/// an ingest that has just ended.
 async fn speaks_another_protocol(address: &str) -> bool {
+    // The client's preface: RFC 9113, section 3.4. A server's first frame is SETTINGS, of type 4.
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    if let Some([_, _, _, kind, _]) = first_bytes(address, preface).await {
+        return kind != 4;
+    }
+    // Many servers of HTTP/1 close a connection with that preface without an answer.
+    first_bytes(address, b"GET / HTTP/1.1\r\nhost: tailcast\r\n\r\n").await.as_ref() == Some(b"HTTP/")
+}
+
+/// Returns the beginning of what a server answers.
+async fn first_bytes(address: &str, request: &[u8]) -> Option<[u8; 5]> {
     let answer = async {
         let mut socket = TcpStream::connect(address).await?;
-        // The client's preface: RFC 9113, section 3.4.
-        socket.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await?;
-        let mut head = [0; 4];
+        socket.write_all(request).await?;
+        let mut head = [0; 5];
         socket.read_exact(&mut head).await?;
         io::Result::Ok(head)
     };
-    // A server's first frame is SETTINGS, of type 4.
-    matches!(timeout(PROBE_WITHIN, answer).await, Ok(Ok([_, _, _, kind])) if kind != 4)
+    timeout(PROBE_WITHIN, answer).await.ok()?.ok()
 }
 
 fn endpoint(address: &str, timeout: Duration, keepalive: Keepalive) -> Result<Endpoint, ConnectError> {
@@ -182,20 +194,23 @@ mod tests {
         // It was "transport error", with the exit code of an internal error.
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let address = listener.local_addr().expect("it has an address").to_string();
-        // Twice: the publisher's connection and the one that looks what is there. Each is closed at once, as by hyper.
+        // As hyper does: what is no HTTP/1 is not answered.
         let web = async {
-            for _ in 0..2 {
+            loop {
                 let (mut socket, _) = listener.accept().await.expect("the publisher connects");
-                let answer = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n";
-                socket.write_all(answer).await.expect("it is taken");
-                drop(socket.read(&mut [0; 1_024]).await);
+                let mut head = [0; 3];
+                socket.read_exact(&mut head).await.expect("the publisher writes");
+                if head == *b"GET" {
+                    socket.write_all(b"HTTP/1.1 404 Not Found\r\n\r\n").await.expect("it is taken");
+                    return socket;
+                }
             }
         };
         let publish = async {
             let publisher = Publisher::connect(&address, Duration::from_secs(5)).await.expect("it listens");
             publisher.publish(PublishRequest::default()).await
         };
-        let (answer, ()) = tokio::join!(publish, web);
+        let (answer, _socket) = tokio::join!(publish, web);
         let failed = answer.expect_err("nobody publishes");
         assert!(failed.message().contains("does not speak gRPC"), "{failed:?}");
         assert_eq!(failed.code(), Code::InvalidArgument);

@@ -6,6 +6,8 @@ use tailcast_proto::ingest::v1::{Outcome, Reason, outcome};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
+use crate::publisher::NOT_GRPC;
+
 use crate::command::{
     exit::{Exit, Failure},
     output::{Output, Reader, say},
@@ -125,6 +127,9 @@ impl fmt::Display for Fate {
 
 /// Says why the call with the only message failed, and what became of the message.
 pub(super) fn failed_publish(status: &Status) -> Failure {
+    if let Some(why) = not_grpc(status) {
+        return Failure::say(Exit::Usage, why);
+    }
     let fate = Fate::of(status);
     let sent = fate == Fate::Unknown;
     Failure::say(exit(status, sent), format_args!("{}; the message {fate}", answer(status)))
@@ -132,7 +137,16 @@ pub(super) fn failed_publish(status: &Status) -> Failure {
 
 /// Says why a stream failed; `sent`: after messages had been sent, of which something else tells.
 pub(super) fn failed_stream(status: &Status, sent: bool) -> Failure {
-    Failure::say(exit(status, sent), answer(status))
+    match not_grpc(status) {
+        Some(why) => Failure::say(Exit::Usage, why),
+        None => Failure::say(exit(status, sent), answer(status)),
+    }
+}
+
+/// Says what listens where ingest was expected, if that is why a call failed. Then ingest has not answered.
+fn not_grpc(status: &Status) -> Option<&str> {
+    let is_other = status.get_details_error_info().is_some_and(|info| info.reason == NOT_GRPC);
+    is_other.then(|| status.message())
 }
 
 /// Names the code and ingest's message, which names field and reason already. Whether to publish again follows from what
@@ -224,6 +238,10 @@ mod tests {
             said,
             "ingest answered ResourceExhausted: too many requests; the message may or may not appear"
         );
+        let details = ErrorDetails::with_error_info(NOT_GRPC, "tailcast", HashMap::new());
+        let other = Status::with_error_details(Code::InvalidArgument, "a does not speak gRPC", details);
+        assert_eq!(failed_publish(&other).to_string(), "a does not speak gRPC");
+        assert_eq!(failed_stream(&other, false).exit(), Exit::Usage);
         let details = ErrorDetails::with_error_info("UNKNOWN_TOPIC", "tailcast", HashMap::new());
         let missing = Status::with_error_details(Code::NotFound, "the topic t does not exist", details);
         assert!(failed_stream(&missing, false).to_string().ends_with(CREATE_TOPIC));
