@@ -136,9 +136,17 @@ mod tests {
         check("tailcast pub chat lobby hello --header a=b", "ok");
         check("tailcast pub chat lobby", "ok");
         check("tailcast pub quotes --key-separator =", "ok");
+        check("tailcast pub temps berlin -5", "ok");
+        check("tailcast pub temps berlin -- -x", "ok");
+        check("tailcast pub logs --no-key", "ok");
+        check("tailcast pub logs --no-key value", "ok");
+        check("tailcast pub invoices 4711 --file invoice.json", "ok");
+        check("tailcast pub invoices 4711 --file -", "ok");
         check("tailcast pub chat lobby --tombstone", "ok");
         check("tailcast sub quotes/* --from 5m --count 10 --json", "ok");
         check("tailcast sub quotes/AAPL --from ASNFZ4mrze_-3LqYdlQyEA/4@0:123", "ok");
+        check("tailcast sub quotes/AAPL --from latest --timestamps --raw", "ok");
+        check("tailcast sub quotes/AAPL --json --parse --url ws://a --url ws://b", "ok");
         check("tailcast config show --config tailcast.toml", "ok");
         check("tailcast config default", "ok");
         check("tailcast version", "ok");
@@ -149,10 +157,16 @@ mod tests {
     fn what_is_wrong_is_refused_with_what_would_be_right() {
         check("tailcast sub quotes", "a channel is topic/key");
         check("tailcast sub", "<CHANNEL>");
-        check("tailcast sub quotes/a --count 0", "--count");
+        check("tailcast sub quotes/a --count 0", "a whole number, 1 or more");
+        check("tailcast sub quotes/a --count -1", "a whole number, 1 or more");
+        check("tailcast sub quotes/a --conflated --max-rate -1", "--max-rate");
+        check("tailcast sub quotes/a --from 02:20", "is ambiguous");
+        check("tailcast sub quotes/a --parse", "--json");
         check("tailcast sub quotes/a --from yesterday", "a start is `live`");
         check("tailcast pub chat", "<KEY>");
         check("tailcast pub __internal a b", "__internal");
+        check("tailcast pub chat lobby -x", "to pass '-x' as a value, use '-- -x'");
+        check("tailcast pub chat lobby hello --file a", "cannot be used with");
         check("tailcast pub chat lobby hello --tombstone", "cannot be used with");
         check("tailcast pub chat lobby hello --header a", "a header is NAME=VALUE");
         check("tailcast push --set push.listen", "is written KEY=VALUE");

@@ -4,23 +4,39 @@
 //! What happens besides records is said on standard error, and at the end where every subscription was, as the command
 //! that goes on from there.
 
+mod connect;
+
+mod json;
+
 mod line;
+
+mod reasons;
 
 mod resume;
 
 mod start;
 
-use std::{collections::HashMap, num::NonZeroU64, sync::Arc, time::SystemTime};
-
-use tailcast_client::{
-    Client, ConnectError, Delivery, Ended, Event, MaxRate, Mode, Options, Refused, Subscribed,
+use std::{
+    collections::{HashMap, HashSet},
+    io::{self, IsTerminal},
+    num::NonZeroU64,
+    sync::Arc,
+    time::SystemTime,
 };
+
+use tailcast_client::{Client, Delivery, Ended, Event, MaxRate, Mode, Refused, Subscription};
 use tailcast_proto::{
     Channel,
-    push::v1::{ErrorCode, Outcome, SkipReason, UnsubscribeReason},
+    push::v1::{ErrorCode, SkipReason},
 };
 
-use self::{line::Record, resume::Resume, start::StartOf};
+use self::{
+    connect::connect,
+    line::{Controls, Form, Record},
+    reasons::{because, is_of_another_log, skipped_because, started},
+    resume::Resume,
+    start::StartOf,
+};
 use super::{
     exit::{Exit, Failure, OrExit},
     output::{Output, Reader, say},
@@ -35,7 +51,8 @@ Examples:
 
 /// Prints the records of channels as they come.
 ///
-/// One line per record: channel, partition, offset and value, with tabs between. The channel is the record's own, so that
+/// One line per record: channel, partition, offset and value, with tabs between. On a terminal, control characters of a
+/// value are printed as escapes. The channel is the record's own, so that
 /// its key is seen under a subscription to many. Ends at --count, at Ctrl-C, or when nobody reads the output any more.
 #[derive(Debug, clap::Args)]
 #[command(after_help = format!("{EXAMPLES}\n\n{}", super::exit::HELP))]
@@ -43,32 +60,47 @@ pub(super) struct Subscribe {
     /// What to subscribe to: topic/key, topic/prefix* or topic/*.
     #[arg(required = true, value_name = "CHANNEL")]
     channels: Vec<Channel>,
-    /// Print records as JSON, one object per line.
+    /// Print records as JSON with their headers, one object per line.
     #[arg(long)]
     json: bool,
+    /// With --json, print values that are JSON as JSON and not as strings.
+    #[arg(long, requires = "json")]
+    parse: bool,
+    /// Begin each line of text with the time of the record.
+    #[arg(long, conflicts_with = "json")]
+    timestamps: bool,
+    /// Print values of text lines as they are, with control characters and line breaks.
+    #[arg(long, conflicts_with = "json")]
+    raw: bool,
     /// End after this many records.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count, allow_negative_numbers = true)]
     count: Option<NonZeroU64>,
     /// Print the latest record of each key where the output is behind, instead of every record.
     #[arg(long)]
     conflated: bool,
     /// Print at most this many records per key and second, always the latest.
-    #[arg(long, value_name = "N", requires = "conflated")]
+    #[arg(long, value_name = "N", requires = "conflated", value_parser = max_rate, allow_negative_numbers = true)]
     max_rate: Option<MaxRate>,
-    /// Where to start: live, earliest, snapshot (the latest record of each key, then live), a position, a time (RFC 3339),
+    /// Where to start: live (or latest), earliest, snapshot (the latest record of each key, then live), a position, a time (RFC 3339),
     /// or how long ago (5m). CHANNEL=START for one channel; may be repeated.
     #[arg(long = "from", value_name = "START")]
     starts: Vec<StartOf>,
-    /// A push node.
-    #[arg(long, env = "TAILCAST_URL", default_value = "ws://127.0.0.1:8080/v1/connect")]
-    url: String,
+    /// A push node; may be repeated. Any of them can continue where another one stopped.
+    #[arg(
+        long = "url",
+        value_name = "URL",
+        env = "TAILCAST_URL",
+        value_delimiter = ',',
+        default_value = "ws://127.0.0.1:8080/v1/connect"
+    )]
+    urls: Vec<String>,
 }
 
 /// The subscriptions of one run.
 struct Run {
     client: Client,
     output: Output,
-    json: bool,
+    form: Form,
     /// How many records are still wanted.
     wanted: Option<u64>,
     /// How many subscriptions there are.
@@ -76,6 +108,8 @@ struct Run {
     refused: bool,
     /// The refusal of each channel that was told.
     told: HashMap<Option<Arc<Channel>>, ErrorCode>,
+    /// The channels whose positions are of a log that is gone.
+    gone: HashSet<Arc<Channel>>,
 }
 
 /// Whether a run goes on.
@@ -90,27 +124,42 @@ impl Subscribe {
         let subscriptions = start::subscriptions(&self.channels, &self.starts, SystemTime::now());
         let subscriptions = subscriptions.or_exit(Exit::Usage)?;
         let mode = if self.conflated { Mode::Conflated { max_rate: self.max_rate } } else { Mode::Lossless };
-        let options = Options { client_name: "tailcast-sub".to_owned(), ..Options::default() };
-        let client = Client::connect(&self.url, options).await.map_err(unconnected)?;
+        let client = connect(&self.urls).await?;
         let active = subscriptions.len();
         for subscription in subscriptions {
-            client.subscribe(subscription.mode(mode)).await.or_exit(Exit::Internal)?;
+            let subscription = Subscription { headers: self.json, ..subscription.mode(mode) };
+            client.subscribe(subscription).await.or_exit(Exit::Internal)?;
         }
         let wanted = self.count.map(NonZeroU64::get);
         let output = Output::standard();
-        let mut run =
-            Run { client, output, json: self.json, wanted, active, refused: false, told: HashMap::new() };
+        let (told, gone) = (HashMap::new(), HashSet::new());
+        let mut run = Run { client, output, form: self.form(), wanted, active, refused: false, told, gone };
         let ended = run.until_end().await;
-        let resume = Resume::new(&self.channels, &self.url, mode, |channel| run.client.position(channel));
+        let resume = Resume::new(&self.channels, &self.urls, mode, |channel| {
+            run.client.position(channel).filter(|_| !run.gone.contains(channel))
+        });
         run.client.close().await;
         // Where a reader was who left early is not known here.
         if let Some(resume) = resume
             && !matches!(ended, Ok(Reader::Gone))
         {
-            say(format_args!("to go on: {resume}"));
+            say(format_args!("to continue: {resume}"));
         }
         let _reader = ended?;
         Ok(if run.refused { Exit::Refused } else { Exit::Done })
+    }
+
+    /// How records are printed.
+    fn form(&self) -> Form {
+        if self.json {
+            return Form::Json { parse: self.parse };
+        }
+        let controls = match (self.raw, io::stdout().is_terminal()) {
+            (true, _) => Controls::Raw,
+            (false, true) => Controls::Escaped,
+            (false, false) => Controls::LineBreaksEscaped,
+        };
+        Form::Text { timestamps: self.timestamps, controls }
     }
 }
 
@@ -173,6 +222,9 @@ impl Run {
             Event::Error(error) => return Ok(self.refused(error)),
             Event::Unsubscribed(gone) => {
                 say(format_args!("{}: the subscription has ended: {}", gone.channel, because(gone.reason)));
+                if is_of_another_log(gone.reason) {
+                    self.gone.insert(gone.channel);
+                }
                 return Ok(self.lost_one());
             }
             Event::Ended(Ended::Asked) => return Ok(Next::End),
@@ -184,8 +236,7 @@ impl Run {
 
     fn print(&mut self, delivery: &Delivery) -> Result<Next, Failure> {
         let record = Record::from(delivery);
-        let line = if self.json { record.json() } else { record.text() };
-        if self.output.line(line.as_bytes())? == Reader::Gone {
+        if self.output.line(record.line(self.form).as_bytes())? == Reader::Gone {
             return Ok(Next::End);
         }
         self.wanted = self.wanted.map(|wanted| wanted - 1);
@@ -211,40 +262,12 @@ impl Run {
     }
 }
 
-fn unconnected(error: ConnectError) -> Failure {
-    let exit = match &error {
-        ConnectError::Endpoint(_) => Exit::Usage,
-        error if error.is_temporary() => Exit::Unavailable,
-        _ => Exit::Refused,
-    };
-    Failure::new(exit, error)
+/// Parses how many records are wanted.
+fn count(text: &str) -> Result<NonZeroU64, &'static str> {
+    text.parse().map_err(|_| "the number of records is a whole number, 1 or more")
 }
 
-fn started(Subscribed { channel, position, outcome, .. }: &Subscribed) -> String {
-    if *outcome == Outcome::Lost {
-        return format!("{channel}: older records are gone from Kafka; it goes on at {position}");
-    }
-    let outcome = outcome.as_str_name().trim_start_matches("OUTCOME_").to_lowercase();
-    format!("{channel}: {}", outcome.replace('_', " "))
-}
-
-fn because(reason: UnsubscribeReason) -> &'static str {
-    match reason {
-        UnsubscribeReason::TopicDeleted => "the topic was deleted",
-        UnsubscribeReason::TopicRecreated => "the topic was deleted and created again",
-        UnsubscribeReason::LogTruncated => "Kafka's log was cut back behind the position",
-        UnsubscribeReason::PartitionsAdded => "the topic has more partitions",
-        UnsubscribeReason::Forbidden => "reading the channel is no longer permitted",
-        UnsubscribeReason::Closing => "the node closes the session",
-        UnsubscribeReason::Requested | UnsubscribeReason::Unspecified => "the node did not say why",
-    }
-}
-
-fn skipped_because(reason: SkipReason) -> &'static str {
-    match reason {
-        SkipReason::Retention => "Kafka has deleted them",
-        SkipReason::Conflated => "newer records of their keys follow",
-        SkipReason::Truncated => "Kafka's log was cut back",
-        SkipReason::Unspecified => "the node did not say why",
-    }
+/// Parses how often a key may be printed.
+fn max_rate(text: &str) -> Result<MaxRate, String> {
+    text.parse().map_err(|error| format!("{error}"))
 }

@@ -2,14 +2,17 @@
 //!
 //! Text: `channel<TAB>partition<TAB>offset<TAB>value`. The channel is the record's own (`quotes/AAPL`, also under a
 //! subscription to `quotes/*`), so that its key is seen. A line stays a line: line breaks in a value are written `\n` and
-//! `\r`, a value that is not UTF-8 as `base64:…`, and a tombstone has no fourth column. Where that is not exact enough
-//! there is JSON.
+//! `\r`, a value that is not UTF-8 as `base64:…`, and a tombstone has no fourth column. Terminals obey control
+//! characters, so there all of them are escaped. Where that is not exact enough there is JSON.
+
+use std::time::{Duration, UNIX_EPOCH};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
-use serde::Serialize;
-use tailcast_client::Delivery;
+use tailcast_client::{Delivery, Header};
 use tailcast_proto::{Channel, Key, Keys, Offset, PartitionId};
+
+use super::json;
 
 /// A record that came over a subscription.
 #[derive(Debug, Clone)]
@@ -26,36 +29,51 @@ pub(super) struct Record<'a> {
     pub(super) key: Option<&'a Bytes>,
     /// Its value. `None`: a tombstone.
     pub(super) value: Option<&'a Bytes>,
+    /// Its headers.
+    pub(super) headers: &'a [Header],
 }
 
-/// A record as JSON. What is not UTF-8 is base64, under another name.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Json<'a> {
-    channel: String,
-    topic: &'a str,
-    partition: u32,
-    offset: i64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    timestamp_ms: Option<i64>,
-    #[serde(flatten)]
-    key: Option<KeyForm<'a>>,
-    #[serde(flatten)]
-    value: ValueForm<'a>,
+/// How records are written.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Form {
+    /// As columns.
+    Text {
+        /// With the time first.
+        timestamps: bool,
+        /// How control characters are written.
+        controls: Controls,
+    },
+    /// As JSON objects.
+    Json {
+        /// With values as JSON where they are JSON.
+        parse: bool,
+    },
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-enum KeyForm<'a> {
-    Key(&'a str),
-    KeyBase64(String),
+/// How control characters of a value are written.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Controls {
+    /// As they are.
+    Raw,
+    /// Line breaks as escapes, so that a record stays a line.
+    LineBreaksEscaped,
+    /// All as escapes, because a terminal obeys them.
+    Escaped,
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-enum ValueForm<'a> {
-    Value(Option<&'a str>),
-    ValueBase64(String),
+impl Controls {
+    fn write(self, text: &str) -> String {
+        let is_escaped = |c: char| match self {
+            Self::Raw => false,
+            Self::LineBreaksEscaped => c == '\n' || c == '\r',
+            Self::Escaped => c.is_control() && c != '\t',
+        };
+        let mut written = String::with_capacity(text.len());
+        for c in text.chars() {
+            if is_escaped(c) { written.extend(c.escape_default()) } else { written.push(c) }
+        }
+        written
+    }
 }
 
 impl<'a> From<&'a Delivery> for Record<'a> {
@@ -67,53 +85,45 @@ impl<'a> From<&'a Delivery> for Record<'a> {
             timestamp_ms: delivery.timestamp_ms,
             key: delivery.key.as_ref(),
             value: delivery.value.as_ref(),
+            headers: &delivery.headers,
         }
     }
 }
 
 impl Record<'_> {
-    /// Writes the record as text, without the end of the line.
-    pub(super) fn text(&self) -> String {
-        let mut line = format!("{}\t{}\t{}", self.own_channel(), self.partition, self.offset);
+    /// Writes the record, without the end of the line.
+    pub(super) fn line(&self, form: Form) -> String {
+        match form {
+            Form::Json { parse } => json::write(self, parse),
+            Form::Text { timestamps, controls } => self.text(timestamps, controls),
+        }
+    }
+
+    fn text(&self, timestamps: bool, controls: Controls) -> String {
+        let time = if timestamps { self.time() + "\t" } else { String::new() };
+        // A name on a terminal is data as well.
+        let channel = controls.write(&self.own_channel().to_string());
+        let mut line = format!("{time}{channel}\t{}\t{}", self.partition, self.offset);
         if let Some(value) = self.value {
             line.push('\t');
             match std::str::from_utf8(value) {
-                Ok(text) => line.push_str(&text.replace('\n', "\\n").replace('\r', "\\r")),
+                Ok(text) => line.push_str(&controls.write(text)),
                 Err(_) => line.push_str(&format!("base64:{}", BASE64_STANDARD.encode(value))),
             }
         }
         line
     }
 
-    /// Writes the record as one line of JSON.
-    pub(super) fn json(&self) -> String {
-        let channel = self.own_channel();
-        let key = match &channel.keys {
-            Keys::Exact(key) => Some(match std::str::from_utf8(key.as_bytes()) {
-                Ok(text) => KeyForm::Key(text),
-                Err(_) => KeyForm::KeyBase64(BASE64_STANDARD.encode(key.as_bytes())),
-            }),
-            Keys::Prefix(_) | Keys::All => None,
-        };
-        let value = match self.value.map(|value| std::str::from_utf8(value).map_err(|_| value)) {
-            None => ValueForm::Value(None),
-            Some(Ok(text)) => ValueForm::Value(Some(text)),
-            Some(Err(value)) => ValueForm::ValueBase64(BASE64_STANDARD.encode(value)),
-        };
-        let json = Json {
-            channel: channel.to_string(),
-            topic: channel.topic.as_str(),
-            partition: self.partition.get(),
-            offset: self.offset.get(),
-            timestamp_ms: self.timestamp_ms,
-            key,
-            value,
-        };
-        serde_json::to_string(&json).expect("strings and numbers always serialize")
+    /// When it happened, in UTC; `-` where Kafka does not know.
+    fn time(&self) -> String {
+        let since = self.timestamp_ms.and_then(|ms| u64::try_from(ms).ok()).map(Duration::from_millis);
+        // The last year that can be written is 9999.
+        let time = since.filter(|since| since.as_secs() < 253_402_300_800).map(|since| UNIX_EPOCH + since);
+        time.map_or_else(|| "-".to_owned(), |time| humantime::format_rfc3339_millis(time).to_string())
     }
 
     /// The channel of just this record's key; the subscription's where the record has none.
-    fn own_channel(&self) -> Channel {
+    pub(super) fn own_channel(&self) -> Channel {
         let exact = self.key.and_then(|key| Key::new(key.clone()).ok()).map(Keys::Exact);
         let keys = exact.unwrap_or_else(|| self.channel.keys.clone());
         Channel { topic: self.channel.topic.clone(), keys }
@@ -135,9 +145,11 @@ mod tests {
             timestamp_ms: Some(5),
             key: key.as_ref(),
             value: value.as_ref(),
+            headers: &[],
         };
-        assert_eq!(record.text(), text);
-        assert_eq!(record.json(), json);
+        let columns = Form::Text { timestamps: false, controls: Controls::LineBreaksEscaped };
+        assert_eq!(record.line(columns), text);
+        assert_eq!(record.line(Form::Json { parse: false }), json);
     }
 
     #[test]
@@ -190,6 +202,31 @@ mod tests {
             Some(b"\xff\n"),
             "t/k\t3\t42\tbase64:/wo=",
             &format!(r#"{json}"valueBase64":"/wo="}}"#),
+        );
+    }
+
+    #[test]
+    fn a_terminal_gets_no_control_characters() {
+        let value = Bytes::from_static("\u{1b}[2J\u{9b}31m\ta\nb é".as_bytes());
+        let channel = "t/k".parse().expect("a channel");
+        let record = Record {
+            channel: &channel,
+            partition: PartitionId::new(0),
+            offset: Offset::new(1).expect("it is not negative"),
+            timestamp_ms: Some(1_500),
+            key: None,
+            value: Some(&value),
+            headers: &[],
+        };
+        let line = |timestamps, controls| record.line(Form::Text { timestamps, controls });
+        assert_eq!(line(false, Controls::Escaped), "t/k\t0\t1\t\\u{1b}[2J\\u{9b}31m\ta\\nb é");
+        assert_eq!(line(false, Controls::LineBreaksEscaped), "t/k\t0\t1\t\u{1b}[2J\u{9b}31m\ta\\nb é");
+        assert_eq!(line(false, Controls::Raw), "t/k\t0\t1\t\u{1b}[2J\u{9b}31m\ta\nb é");
+        assert!(line(true, Controls::Raw).starts_with("1970-01-01T00:00:01.500Z\tt/k\t"));
+        assert!(
+            Record { timestamp_ms: None, ..record }
+                .line(Form::Text { timestamps: true, controls: Controls::Raw })
+                .starts_with("-\tt/k")
         );
     }
 }

@@ -12,7 +12,7 @@ const DEFAULT_URL: &str = "ws://127.0.0.1:8080/v1/connect";
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Resume {
     at: Vec<(Channel, Option<Position>)>,
-    url: String,
+    urls: Vec<String>,
     mode: Mode,
 }
 
@@ -20,14 +20,14 @@ impl Resume {
     /// Asks where each channel is. `None`: no subscription has started, so there is nothing to go on with.
     pub(super) fn new<'a>(
         channels: &[Channel],
-        url: &str,
+        urls: &[String],
         mode: Mode,
         position: impl Fn(&Channel) -> Option<&'a Position>,
     ) -> Option<Self> {
         let at = |channel: &Channel| (channel.clone(), position(channel).cloned());
         let at: Vec<_> = channels.iter().map(at).collect();
         let started = at.iter().any(|(_, position)| position.is_some());
-        started.then(|| Self { at, url: url.to_owned(), mode })
+        started.then(|| Self { at, urls: urls.to_vec(), mode })
     }
 }
 
@@ -53,8 +53,8 @@ impl fmt::Display for Resume {
                 write!(f, " --max-rate {}", max_rate.get())?;
             }
         }
-        if self.url != DEFAULT_URL {
-            write!(f, " --url {}", quoted(&self.url))?;
+        if self.urls != [DEFAULT_URL] {
+            self.urls.iter().try_for_each(|url| write!(f, " --url {}", quoted(url)))?;
         }
         Ok(())
     }
@@ -84,11 +84,12 @@ mod tests {
                 (channel.parse().expect("the test names a channel"), position)
             })
             .collect();
+        let urls: Vec<String> = url.split(' ').map(str::to_owned).collect();
         let names: Vec<Channel> = parsed.iter().map(|(channel, _)| channel.clone()).collect();
         let position = |channel: &Channel| {
             parsed.iter().find(|(each, _)| each == channel).and_then(|(_, position)| position.as_ref())
         };
-        let found = Resume::new(&names, url, mode, position).map(|resume| resume.to_string());
+        let found = Resume::new(&names, &urls, mode, position).map(|resume| resume.to_string());
         assert_eq!(found.as_deref().unwrap_or_default(), expected);
     }
 
@@ -101,6 +102,13 @@ mod tests {
             "ws://127.0.0.1:8180",
             "tailcast sub 'quotes/*' chat/lobby --from 'quotes/*=0:5' --from chat/lobby=0:2 --url ws://127.0.0.1:8180",
         );
+    }
+
+    #[test]
+    fn every_node_is_named_again() {
+        let urls = "ws://127.0.0.1:8180 ws://127.0.0.1:8280";
+        let expected = "tailcast sub t/k --from 0:5 --url ws://127.0.0.1:8180 --url ws://127.0.0.1:8280";
+        check(&[("t/k", Some("0:5"))], urls, expected);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Where a subscription starts, as a person writes it.
 
+mod time;
+
 use std::{
     collections::{HashMap, HashSet},
     str::FromStr,
@@ -8,6 +10,8 @@ use std::{
 
 use tailcast_client::Subscription;
 use tailcast_proto::{Channel, Position};
+
+use self::time::{is_time_of_day, parse_time};
 
 /// Where a subscription starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,12 +44,23 @@ pub(super) struct StartOf {
 pub(super) enum StartError {
     /// It is none of the forms.
     #[error(
-        "{found:?} is not a start; a start is `live`, `earliest`, `snapshot`, a position (0:123 or EPOCH/4@0:123,3:77), \
-         a time (2026-11-21T08:00:00Z), or how long ago (5m)"
+        "{found:?} is not a start; a start is `live` (or `latest`), `earliest`, `snapshot`, a position (0:123 or \
+         EPOCH/4@0:123,3:77), a time (2026-11-21T08:00:00Z or …+01:00), or how long ago (5m)"
     )]
     Form {
         /// What was found.
         found: String,
+    },
+    /// It may be a position or a time of day.
+    #[error(
+        "{found:?} is ambiguous: a time has its date (2026-11-21T{found}:00Z), and a position of partition {partition} is \
+         written @{found}"
+    )]
+    Ambiguous {
+        /// What was found.
+        found: String,
+        /// Its first number.
+        partition: String,
     },
     /// What comes before the `=` is not a channel.
     #[error("in CHANNEL=START: {0}")]
@@ -130,20 +145,24 @@ impl FromStr for Start {
 
     fn from_str(text: &str) -> Result<Self, StartError> {
         match text {
-            "live" => return Ok(Self::Live),
+            "live" | "latest" => return Ok(Self::Live),
             "earliest" => return Ok(Self::Earliest),
             "snapshot" => return Ok(Self::Snapshot),
             _ => {}
         }
         // A time has colons too, so it is tried first; no position is a time.
-        if let Ok(time) = humantime::parse_rfc3339_weak(text) {
+        if let Some(time) = parse_time(text) {
             return Ok(Self::At(time));
         }
         if let Ok(ago) = humantime::parse_duration(text) {
             return Ok(Self::Ago(ago));
         }
+        if is_time_of_day(text) {
+            return Err(StartError::Ambiguous { found: text.to_owned(), partition: text[..2].to_owned() });
+        }
+        let position = text.strip_prefix('@').unwrap_or(text);
         let form = |_| StartError::Form { found: text.chars().take(80).collect() };
-        text.parse().map(Self::Position).map_err(form)
+        position.parse().map(Self::Position).map_err(form)
     }
 }
 
@@ -191,6 +210,29 @@ mod tests {
         check("2026-11-21 08:00:00", "at 2026-11-21T08:00:00Z");
         check("5m", "5m ago");
         check("1h 30m", "1h 30m ago");
+        check("latest", "Live");
+    }
+
+    #[test]
+    fn a_time_may_have_an_offset() {
+        check("2026-11-29T02:23:00+01:00", "at 2026-11-29T01:23:00Z");
+        check("2026-11-29T02:23:00-05:30", "at 2026-11-29T07:53:00Z");
+        check("2026-11-29 02:23:00.5+00:00", "at 2026-11-29T02:23:00.5");
+        check("2026-11-29T02:23:00+24:00", "is not a start");
+        check("2026-11-29T02:23:00+1:00", "is not a start");
+        check("2026-11-29T02:23:00+é1:00", "is not a start");
+        check("quotes/*=2026-11-29T02:23:00+01:00", "quotes/*: at 2026-11-29T01:23:00Z");
+    }
+
+    #[test]
+    fn a_time_of_day_is_not_taken_for_a_position() {
+        // 02:20 was offset 20 of partition 2.
+        check("02:20", "\"02:20\" is ambiguous");
+        check("12:30", "a position of partition 12 is written @12:30");
+        check("@12:30", "position 12:30");
+        check("12:75", "position 12:75");
+        check("2:20", "position 2:20");
+        check("0:05", "position 0:5");
     }
 
     #[test]

@@ -1,0 +1,82 @@
+//! Connects to one of several push nodes, or says why none can be used.
+
+use tailcast_client::{Client, ConnectError, Endpoint, OpenError, Options};
+
+use crate::command::{
+    exit::{Exit, Failure},
+    output::say,
+};
+
+/// Connects to the first node that answers; the others are asked after a drop.
+pub(super) async fn connect(urls: &[String]) -> Result<Client, Failure> {
+    let parse = |url: &String| url.parse::<Endpoint>().map_err(|error| unconnected(error.into()));
+    let endpoints: Vec<Endpoint> = urls.iter().map(parse).collect::<Result<_, _>>()?;
+    let mut left = urls.len();
+    for (index, url) in urls.iter().enumerate() {
+        left -= 1;
+        let mut other_endpoints = endpoints.clone();
+        other_endpoints.rotate_left(index);
+        other_endpoints.remove(0);
+        let options =
+            Options { client_name: "tailcast-sub".to_owned(), other_endpoints, ..Options::default() };
+        match Client::connect(url, options).await {
+            Ok(client) => return Ok(client),
+            Err(error) if left == 0 => return Err(unconnected(error)),
+            Err(error) => say(format_args!("{}; trying the next --url", unconnected(error))),
+        }
+    }
+    Err(Failure::say(Exit::Usage, "--url is empty; a URL is ws://HOST:PORT/v1/connect"))
+}
+
+/// Why there is no session, with the exit code, and what a push node is where something else answers.
+fn unconnected(error: ConnectError) -> Failure {
+    let exit = match &error {
+        ConnectError::Endpoint(_) => Exit::Usage,
+        error if error.is_temporary() => Exit::Unavailable,
+        _ => Exit::Refused,
+    };
+    let answer = match &error {
+        ConnectError::Open(OpenError::Handshake { endpoint, .. }) => {
+            format!("{endpoint} does not speak WebSocket")
+        }
+        // What a node answers for reasons of its own is another status, with a text that says them.
+        ConnectError::Open(OpenError::Refused { endpoint, status, .. })
+            if [200, 400, 404, 405].contains(&status.as_u16()) =>
+        {
+            format!("{endpoint} answered {status}")
+        }
+        _ => return Failure::new(exit, error),
+    };
+    Failure::say(
+        exit,
+        format_args!("{answer}; a push node is at ws://HOST:PORT/v1/connect, on port 8080 by default"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_is_no_push_node_is_answered_with_what_one_is() {
+        let answered = |status: http::StatusCode| {
+            let (endpoint, body) = ("ws://a:1/x".to_owned(), "why\nhow".to_owned());
+            let refused = OpenError::Refused { endpoint, status, retry_after: None, body };
+            unconnected(refused.into()).to_string()
+        };
+        let not_found = answered(http::StatusCode::NOT_FOUND);
+        assert!(not_found.starts_with("ws://a:1/x answered 404 Not Found; a push node is at"), "{not_found}");
+        let full = answered(http::StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(full, "ws://a:1/x answered 503 Service Unavailable why\nhow");
+    }
+
+    #[tokio::test]
+    async fn every_url_is_tried_before_the_command_fails() {
+        let closed = ["ws://127.0.0.1:1", "ws://127.0.0.1:2"].map(str::to_owned);
+        let failed = connect(&closed).await.expect_err("nobody listens on these ports");
+        assert_eq!(failed.exit(), Exit::Unavailable);
+        assert!(failed.to_string().contains("127.0.0.1:2"), "{failed}");
+        let wrong = ["ws://127.0.0.1:1", "http://127.0.0.1:2"].map(str::to_owned);
+        assert_eq!(connect(&wrong).await.expect_err("not a WebSocket URL").exit(), Exit::Usage);
+    }
+}

@@ -1,0 +1,63 @@
+//! What the node reports about a subscription, in words.
+
+use tailcast_client::Subscribed;
+use tailcast_proto::push::v1::{Outcome, SkipReason, UnsubscribeReason};
+
+/// Whether the positions before the subscription ended mean nothing after it.
+pub(super) fn is_of_another_log(reason: UnsubscribeReason) -> bool {
+    match reason {
+        UnsubscribeReason::TopicDeleted
+        | UnsubscribeReason::TopicRecreated
+        | UnsubscribeReason::LogTruncated => true,
+        UnsubscribeReason::PartitionsAdded
+        | UnsubscribeReason::Forbidden
+        | UnsubscribeReason::Closing
+        | UnsubscribeReason::Requested
+        | UnsubscribeReason::Unspecified => false,
+    }
+}
+
+/// How a subscription has started.
+pub(super) fn started(Subscribed { channel, position, outcome, .. }: &Subscribed) -> String {
+    if *outcome == Outcome::Lost {
+        return format!("{channel}: older records are gone from Kafka; it goes on at {position}");
+    }
+    let outcome = outcome.as_str_name().trim_start_matches("OUTCOME_").to_lowercase();
+    format!("{channel}: {}", outcome.replace('_', " "))
+}
+
+/// Why a subscription has ended.
+pub(super) fn because(reason: UnsubscribeReason) -> &'static str {
+    match reason {
+        UnsubscribeReason::TopicDeleted => "the topic was deleted",
+        UnsubscribeReason::TopicRecreated => "the topic was deleted and created again",
+        UnsubscribeReason::LogTruncated => "Kafka's log was cut back behind the position",
+        UnsubscribeReason::PartitionsAdded => "the topic has more partitions",
+        UnsubscribeReason::Forbidden => "reading the channel is no longer permitted",
+        UnsubscribeReason::Closing => "the node closes the session",
+        UnsubscribeReason::Requested | UnsubscribeReason::Unspecified => "the node did not say why",
+    }
+}
+
+/// Why records were skipped.
+pub(super) fn skipped_because(reason: SkipReason) -> &'static str {
+    match reason {
+        SkipReason::Retention => "Kafka has deleted them",
+        SkipReason::Conflated => "newer records of their keys follow",
+        SkipReason::Truncated => "Kafka's log was cut back",
+        SkipReason::Unspecified => "the node did not say why",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_of_a_log_that_is_gone_is_not_offered() {
+        // "to go on" named the position of the deleted topic, at which no subscription can start.
+        assert!(is_of_another_log(UnsubscribeReason::TopicRecreated));
+        assert!(is_of_another_log(UnsubscribeReason::TopicDeleted));
+        assert!(!is_of_another_log(UnsubscribeReason::Closing));
+    }
+}
