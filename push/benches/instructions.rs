@@ -1,6 +1,6 @@
 //! How many instructions the way of a record takes, counted by valgrind: the same on a busy machine as on a quiet one.
 //!
-//! `bench/instructions` runs this and holds the counts against those that are committed. What is prepared before a count
+//! `loadgen/bench/instructions` runs this and holds the counts against those that are committed. What is prepared before a count
 //! (`setup`) and looked at after it (`teardown`) is not in it, and neither are the kernel's instructions.
 
 #![expect(missing_docs, reason = "what gungraun's macros write has none")]

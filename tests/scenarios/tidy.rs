@@ -17,14 +17,13 @@ const DOCUMENTS: [&str; 5] =
 
 /// Which folders each package may depend on, beside those inside its own. `ingest` and `push` meet in Kafka and never know
 /// of each other.
-const ARROWS: [(&str, &[&str]); 7] = [
+const ARROWS: [(&str, &[&str]); 6] = [
     ("proto", &[]),
     ("services", &["proto"]),
     ("ingest", &["proto", "services"]),
     ("push", &["proto", "services"]),
     ("clients/rust", &["proto"]),
-    ("loadgen", &["clients/rust", "proto"]),
-    ("bench", &["proto", "services", "push"]),
+    ("loadgen", &["clients/rust", "proto", "services", "push"]),
 ];
 
 tailcast_tests::scenarios! {
@@ -194,7 +193,7 @@ fn read(path: &str) -> String {
 fn sources() -> Vec<PathBuf> {
     let mut sources = Vec::new();
     let mut directories: Vec<_> =
-        ["proto", "services", "ingest", "push", "clients", "loadgen", "bench", "tests", "src"]
+        ["proto", "services", "ingest", "push", "clients", "loadgen", "tests", "src"]
             .map(|of| root().join(of))
             .into();
     while let Some(directory) = directories.pop() {
@@ -226,8 +225,7 @@ fn code_spans(text: &str) -> impl Iterator<Item = &str> {
 /// A code span that is a path of this repository: it begins with one of its folders.
 fn as_path(span: &str) -> Option<&str> {
     let (folder, _) = span.split_once('/')?;
-    let folders =
-        [".ci", "bench", "clients", "ingest", "k8s", "loadgen", "proto", "push", "services", "src", "tests"];
+    let folders = [".ci", "clients", "ingest", "k8s", "loadgen", "proto", "push", "services", "src", "tests"];
     let is_path = folders.contains(&folder) && !span.contains(['*', '{', ' ', '<']);
     is_path.then_some(span)
 }

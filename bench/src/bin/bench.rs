@@ -1,7 +1,0 @@
-//! `bench`: Tailcast's benchmarks, each compared within one run.
-
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
-    tailcast_bench::conduct::main()
-}

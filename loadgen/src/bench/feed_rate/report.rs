@@ -1,0 +1,166 @@
+//! What was measured, for people and as JSON.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::{
+    cli::{Backlog, Cli, Watch},
+    read::Cost,
+    rounds::Round,
+};
+use crate::bench::figures::{count, figure, median, quotient, ratio};
+
+/// The results of a run.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    #[serde(flatten)]
+    backlog: Backlog,
+    watches: Vec<WatchFigures>,
+}
+
+/// How fast the feed is with one kind of channels.
+#[derive(Debug, Serialize)]
+struct WatchFigures {
+    watch: Watch,
+    rounds: Vec<RoundFigures>,
+    /// Of the rounds.
+    ratio_median: Option<f64>,
+    /// What the median has to reach.
+    bound: f64,
+}
+
+/// One measurement of each.
+#[derive(Debug, Serialize)]
+struct RoundFigures {
+    feed: Figures,
+    bare: Figures,
+    /// Records per second of the feed divided by those of the bare consumer.
+    ratio: Option<f64>,
+}
+
+/// What reading cost.
+#[derive(Debug, Clone, Copy, Serialize)]
+struct Figures {
+    records_per_second: Option<f64>,
+    cpu_us_per_record: Option<f64>,
+}
+
+impl Report {
+    /// Works out the figures.
+    pub(super) fn new(cli: &Cli, rounds: &[(Watch, Vec<Round>)]) -> Self {
+        let watches = rounds.iter().map(|(watch, rounds)| WatchFigures::new(*watch, rounds, cli.bound));
+        Self { backlog: cli.backlog, watches: watches.collect() }
+    }
+
+    /// Returns whether all bounds were kept.
+    pub(super) fn is_kept(&self) -> bool {
+        self.watches.iter().all(WatchFigures::is_kept)
+    }
+}
+
+impl WatchFigures {
+    fn new(watch: Watch, rounds: &[Round], bound: f64) -> Self {
+        let rounds: Vec<_> = rounds.iter().map(RoundFigures::new).collect();
+        let ratio_median = median(rounds.iter().map(|round| round.ratio));
+        Self { watch, rounds, ratio_median, bound }
+    }
+
+    fn is_kept(&self) -> bool {
+        self.ratio_median.is_some_and(|median| median >= self.bound)
+    }
+}
+
+impl RoundFigures {
+    fn new(round: &Round) -> Self {
+        let (feed, bare) = (Figures::new(&round.feed), Figures::new(&round.bare));
+        Self { feed, bare, ratio: quotient(feed.records_per_second, bare.records_per_second) }
+    }
+}
+
+impl Figures {
+    fn new(cost: &Cost) -> Self {
+        let records = count(cost.records);
+        Self {
+            records_per_second: ratio(records, cost.took.as_secs_f64()),
+            cpu_us_per_record: ratio(cost.cpu.as_secs_f64() * 1e6, records),
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Backlog { records, payload, keys } = self.backlog;
+        writeln!(f, "{records} records of {payload} bytes, {keys} keys; per second")?;
+        self.watches.iter().try_for_each(|watch| write!(f, "{watch}"))
+    }
+}
+
+impl fmt::Display for WatchFigures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "watched: {}", self.watch.name())?;
+        for RoundFigures { feed, bare, ratio } in &self.rounds {
+            writeln!(f, "  feed {feed}   bare consumer {bare}   ratio {}", figure(*ratio, 3))?;
+        }
+        let mark = if self.is_kept() { '✓' } else { '✗' };
+        writeln!(f, "  {mark} median {}, and has to be {}", figure(self.ratio_median, 3), self.bound)
+    }
+}
+
+impl fmt::Display for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (rate, us) = (figure(self.records_per_second, 0), figure(self.cpu_us_per_record, 2));
+        write!(f, "{rate:>8} (CPU {us:>5} µs each)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::bench::schema;
+
+    fn cost(took_ms: u64) -> Cost {
+        Cost { records: 2_000_000, took: Duration::from_millis(took_ms), cpu: Duration::from_secs(4) }
+    }
+
+    fn report(feed_ms: &[u64]) -> Report {
+        let cli = Cli::try_parse_from(["feed-rate", "--kafka", "k:1"]).expect("it is all that is needed");
+        let round = |ms: &u64| Round { feed: cost(*ms), bare: cost(2_000) };
+        let rounds: Vec<_> = feed_ms.iter().map(round).collect();
+        Report::new(
+            &cli,
+            &[(Watch::Nothing, vec![Round { feed: cost(2_000), bare: cost(2_000) }]), (Watch::Keys, rounds)],
+        )
+    }
+
+    #[test]
+    fn a_report_is_as_its_schema_says() {
+        for report in [report(&[8_000, 4_000]), report(&[0])] {
+            let json = serde_json::to_value(&report).expect("figures are JSON");
+            assert_eq!(schema::violations("/$defs/feed_rate", &json), Vec::<String>::new());
+        }
+    }
+
+    #[test]
+    fn the_median_of_each_is_held_against_the_bound() {
+        let kept = report(&[8_000, 4_000, 2_000]);
+        assert!(kept.is_kept());
+        let text = kept.to_string();
+        assert!(
+            text.contains(
+                "feed   250000 (CPU  2.00 µs each)   bare consumer  1000000 (CPU  2.00 µs each)   ratio 0.250"
+            ),
+            "{text}"
+        );
+        assert!(text.ends_with("✓ median 0.500, and has to be 0.5\n"), "{text}");
+        let missed = report(&[8_000, 4_001, 2_000]);
+        assert!(!missed.is_kept());
+        assert!(missed.to_string().ends_with("✗ median 0.500, and has to be 0.5\n"), "{missed}");
+        let json = serde_json::to_value(&missed).expect("figures are JSON");
+        assert!(json["watches"][1]["watch"] == "keys" && json["payload"] == 512, "{json}");
+    }
+}

@@ -1,0 +1,86 @@
+//! The sockets that are sent to: set up as a push node does, the other ends held by the receiving process.
+
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr, TcpStream},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use socket2::{Domain, Socket, Type};
+
+use crate::bench::companion::Companion;
+
+/// `push.sessions.send_buffer_bytes` in `src/default.toml`.
+const SEND_BUFFER_BYTES: usize = 65_536;
+
+/// How many connections wait to be accepted: more than are opened at a time.
+const BACKLOG: i32 = 1_024;
+
+/// How long the receiving process may take for its next connection.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Open connections to the receiving process.
+#[derive(Debug)]
+pub(crate) struct Sockets {
+    pub(crate) streams: Vec<TcpStream>,
+    receiver: Companion,
+}
+
+impl Sockets {
+    /// Starts the receiving process, and waits for its connections.
+    ///
+    /// # Errors
+    ///
+    /// When this process may not have so many, or the other does not open them.
+    pub(crate) fn open(connections: u32) -> Result<Self> {
+        let listener = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        listener.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
+        listener.listen(BACKLOG)?;
+        // Also bounds accepting.
+        listener.set_read_timeout(Some(PATIENCE))?;
+        let address = listener.local_addr()?.as_socket().context("an IPv4 socket has an address")?;
+        let receiver = Companion::start(
+            "receive",
+            &[("--address", address.to_string()), ("--connections", connections.to_string())],
+        )?;
+        let streams = (0..connections)
+            .map(|opened| {
+                accept(&listener)
+                    .with_context(|| format!("{opened} of {connections} connections were opened"))
+            })
+            .collect::<Result<_>>()?;
+        Ok(Self { streams, receiver })
+    }
+
+    /// Closes the connections. Everything that the kernel took has to have come.
+    ///
+    /// # Errors
+    ///
+    /// When it has not.
+    pub(crate) fn close(self, sent_bytes: u64) -> Result<()> {
+        drop(self.streams);
+        let received = self.receiver.finish()?;
+        ensure!(received == sent_bytes, "{sent_bytes} bytes were sent, and {received} received");
+        Ok(())
+    }
+}
+
+fn accept(listener: &Socket) -> io::Result<TcpStream> {
+    let (socket, _) = listener.accept()?;
+    socket.set_nonblocking(true)?;
+    socket.set_tcp_nodelay(true)?;
+    socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
+    Ok(socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_send_buffer_is_that_of_a_node() {
+        let defaults = include_str!("../../../../src/default.toml");
+        assert!(defaults.contains(&format!("\nsend_buffer_bytes = {SEND_BUFFER_BYTES}\n")));
+    }
+}

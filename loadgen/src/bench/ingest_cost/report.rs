@@ -1,0 +1,202 @@
+//! What was measured, for people and as JSON.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::{
+    cli::Cli,
+    events::Events,
+    rounds::{Cost, Round},
+    way::Way,
+};
+use crate::bench::figures::{count, figure, median, quotient, ratio};
+
+/// The results of a run.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    #[serde(flatten)]
+    shape: Events,
+    ways: Vec<WayFigures>,
+}
+
+/// What one way costs.
+#[derive(Debug, Serialize)]
+struct WayFigures {
+    way: Way,
+    events_per_request: u64,
+    in_flight_max: u64,
+    rounds: Vec<RoundFigures>,
+    /// Of the rounds.
+    ratio_median: Option<f64>,
+    /// What the median has to reach; `null`: it is said, and not judged.
+    bound: Option<f64>,
+}
+
+/// One measurement of each.
+#[derive(Debug, Serialize)]
+struct RoundFigures {
+    ingest: Figures,
+    bare: Figures,
+    /// Events per CPU-second of ingest divided by those of the bare producer; `null`: too few events to tell.
+    ratio: Option<f64>,
+}
+
+/// What publishing cost.
+#[derive(Debug, Clone, Copy, Serialize)]
+struct Figures {
+    events: u64,
+    events_per_second: Option<f64>,
+    cpu_seconds: f64,
+    cpu_us_per_event: Option<f64>,
+    events_per_cpu_second: Option<f64>,
+}
+
+impl Report {
+    /// Works out the figures.
+    pub(super) fn new(cli: &Cli, rounds: &[(Way, Vec<Round>)]) -> Self {
+        let ways = rounds.iter().map(|(way, rounds)| {
+            let bound = (*way == Way::Stream).then_some(cli.bound);
+            WayFigures::new(*way, rounds, bound)
+        });
+        Self { shape: cli.shape, ways: ways.collect() }
+    }
+
+    /// Returns whether all bounds were kept.
+    pub(super) fn is_kept(&self) -> bool {
+        self.ways.iter().all(|way| way.is_kept() != Some(false))
+    }
+}
+
+impl WayFigures {
+    fn new(way: Way, rounds: &[Round], bound: Option<f64>) -> Self {
+        let rounds: Vec<_> = rounds.iter().map(RoundFigures::new).collect();
+        let ratio_median = median(rounds.iter().map(|round| round.ratio));
+        Self {
+            way,
+            events_per_request: way.per_request(),
+            in_flight_max: way.in_flight(),
+            rounds,
+            ratio_median,
+            bound,
+        }
+    }
+
+    /// Returns whether the bound was kept, where there is one. What was not measured keeps none.
+    fn is_kept(&self) -> Option<bool> {
+        let bound = self.bound?;
+        Some(self.ratio_median.is_some_and(|median| median >= bound))
+    }
+}
+
+impl RoundFigures {
+    fn new(round: &Round) -> Self {
+        let (ingest, bare) = (Figures::new(&round.ingest), Figures::new(&round.bare));
+        let ratio = quotient(ingest.events_per_cpu_second, bare.events_per_cpu_second);
+        Self { ingest, bare, ratio }
+    }
+}
+
+impl Figures {
+    fn new(cost: &Cost) -> Self {
+        let (events, cpu) = (count(cost.events), cost.cpu.as_secs_f64());
+        Self {
+            events: cost.events,
+            events_per_second: ratio(events, cost.took.as_secs_f64()),
+            cpu_seconds: cpu,
+            cpu_us_per_event: ratio(cpu * 1e6, events),
+            events_per_cpu_second: ratio(events, cpu),
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Events { payload, keys } = self.shape;
+        writeln!(f, "events of {payload} bytes, {keys} keys; per CPU-second")?;
+        self.ways.iter().try_for_each(|way| write!(f, "{way}"))
+    }
+}
+
+impl fmt::Display for WayFigures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { way, events_per_request, in_flight_max, .. } = self;
+        writeln!(f, "{way}: {events_per_request} in a request, at most {in_flight_max} in flight")?;
+        for RoundFigures { ingest, bare, ratio } in &self.rounds {
+            writeln!(f, "  ingest {ingest}   bare producer {bare}   ratio {}", figure(*ratio, 3))?;
+        }
+        let mark = match self.is_kept() {
+            None => "",
+            Some(true) => "✓ ",
+            Some(false) => "✗ ",
+        };
+        write!(f, "  {mark}median {}", figure(self.ratio_median, 3))?;
+        match self.bound {
+            Some(bound) => writeln!(f, ", and has to be {bound}"),
+            None => writeln!(f),
+        }
+    }
+}
+
+impl fmt::Display for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (per_cpu, us) = (figure(self.events_per_cpu_second, 0), figure(self.cpu_us_per_event, 2));
+        write!(f, "{per_cpu:>7} ({us:>5} µs each, {}/s)", figure(self.events_per_second, 0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::bench::schema;
+
+    fn cost(events: u64, cpu_ms: u64) -> Cost {
+        Cost { events, took: Duration::from_secs(2), cpu: Duration::from_millis(cpu_ms) }
+    }
+
+    fn report(ingest_ms: &[u64]) -> Report {
+        let cli = Cli::try_parse_from(["ingest-cost", "--kafka", "k:1"]).expect("it is all that is needed");
+        let round = |ms: &u64| Round { ingest: cost(1_000_000, *ms), bare: cost(1_000_000, 1_000) };
+        let rounds: Vec<_> = ingest_ms.iter().map(round).collect();
+        Report::new(&cli, &[(Way::Unary, rounds.clone()), (Way::Stream, rounds)])
+    }
+
+    #[test]
+    fn the_median_of_the_stream_is_held_against_the_bound_and_the_rest_is_said() {
+        let kept = report(&[2_500, 2_000, 1_000]);
+        assert!(kept.is_kept());
+        let text = kept.to_string();
+        assert!(
+            text.contains("ingest  400000 ( 2.50 µs each, 500000/s)   bare producer 1000000 ( 1.00 µs each"),
+            "{text}"
+        );
+        assert!(text.contains("ratio 0.400"), "{text}");
+        assert!(
+            text.contains("  median 0.500\n") && text.contains("✓ median 0.500, and has to be 0.5"),
+            "{text}"
+        );
+        let missed = report(&[2_500, 2_001, 1_000]);
+        assert!(!missed.is_kept());
+        assert!(missed.to_string().contains("✗ median 0.500, and has to be 0.5"), "{missed}");
+    }
+
+    #[test]
+    fn a_report_is_as_its_schema_says() {
+        for report in [report(&[2_500, 1_000]), report(&[0])] {
+            let json = serde_json::to_value(&report).expect("figures are JSON");
+            assert_eq!(schema::violations("/$defs/ingest_cost", &json), Vec::<String>::new());
+        }
+    }
+
+    #[test]
+    fn a_round_too_short_to_measure_keeps_no_bound() {
+        let nothing = report(&[0]);
+        assert!(!nothing.is_kept());
+        let json = serde_json::to_value(&nothing).expect("figures are JSON");
+        assert!(json["ways"][0]["ratio_median"].is_null() && json["payload"] == 200, "{json}");
+    }
+}

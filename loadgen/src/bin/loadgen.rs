@@ -1,0 +1,10 @@
+//! `loadgen`: load for Tailcast, verified.
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+fn main() -> ExitCode {
+    loadgen::load::main()
+}

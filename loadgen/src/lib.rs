@@ -1,0 +1,88 @@
+//! Verified load on Tailcast, and the benchmarks that are made of it.
+//!
+//! Two commands: `loadgen` publishes, receives and verifies; `bench` compares a node with what it cannot do without.
+//! `BENCHMARKS.md` has the method.
+
+pub mod load;
+
+pub mod bench;
+
+mod invocation;
+
+mod cli;
+
+mod scenario;
+
+mod preflight;
+
+mod interrupts;
+
+mod run;
+
+mod plan;
+
+mod layout;
+
+mod slow;
+
+mod storm;
+
+mod clock;
+
+mod payload;
+
+mod publish;
+
+mod ledger;
+
+mod fleet;
+
+mod worker;
+
+mod crew;
+
+mod reader;
+
+mod link;
+
+mod account;
+
+mod verify;
+
+mod conflation;
+
+mod traffic;
+
+mod interval;
+
+mod lag;
+
+mod bare_consumer;
+
+mod tally;
+
+mod course;
+
+mod servers;
+
+mod server_process;
+
+mod node_metrics;
+
+mod verdict;
+
+mod saturation;
+
+mod figures;
+
+mod threshold;
+
+mod progress;
+
+mod report;
+
+mod results;
+
+mod hgrm;
+
+mod html;

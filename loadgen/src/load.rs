@@ -1,0 +1,42 @@
+//! `loadgen`: load, verified: order, loss, repetition, latency.
+//!
+//! Knows the contract and the Rust client, and neither service: what it says about them is what a user would see.
+
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
+
+use crate::{invocation::Invocation, preflight, report::Verdict, run};
+
+/// What the process ends with when it was asked for what cannot be, as for a wrong command line.
+const NOTHING_BEGUN: u8 = 2;
+
+/// Does what the command line says.
+#[must_use]
+pub fn main() -> ExitCode {
+    let invocation = Invocation::read();
+    let baseline = match preflight::check(&invocation.cli) {
+        Ok(baseline) => baseline,
+        Err(error) => {
+            complain(&error);
+            return NOTHING_BEGUN.into();
+        }
+    };
+    let outcome = run::run(&invocation, baseline).and_then(|results| match results {
+        Some(results) => results.tell(&invocation.cli.output).map(|()| results.report.verdict),
+        None => Ok(Verdict::Clean),
+    });
+    match outcome {
+        Ok(verdict) => verdict.exit_code().into(),
+        Err(error) => {
+            complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn complain(error: &anyhow::Error) {
+    // Nobody is left to tell when standard error is gone.
+    let _ = writeln!(io::stderr(), "loadgen: {error:#}");
+}
