@@ -18,8 +18,6 @@ mod shape;
 
 mod schedule;
 
-mod process;
-
 mod companion;
 
 mod topic;
@@ -27,6 +25,6 @@ mod topic;
 mod figures;
 
 #[cfg(test)]
-mod schema;
+const SCHEMA: &str = include_str!("../bench/schema.json");
 
 mod telling;

@@ -15,8 +15,8 @@ use crate::{
     cli::Cli,
     interval::{Count, Interval},
     lag::Lag,
+    process,
     reader::{Reader, Shared},
-    server_process,
 };
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -89,7 +89,7 @@ impl Crew {
         // The only place that sets it.
         let _ = self.shared.signals.start.set(start);
         self.shared.signals.started.cancel();
-        self.cpu = server_process::cpu("self").unwrap_or_default();
+        self.cpu = process::own_cpu().unwrap_or_default();
         self.lag.take();
     }
 
@@ -103,7 +103,7 @@ impl Crew {
         let to_ns = next_cut(self.cut_ns, self.marks_ns);
         self.shared.signals.started.cancelled().await;
         sleep_until(self.shared.moment(Duration::from_nanos(to_ns))).await;
-        let (count, cpu) = (self.shared.traffic.count(), server_process::cpu("self").unwrap_or(self.cpu));
+        let (count, cpu) = (self.shared.traffic.count(), process::own_cpu().unwrap_or(self.cpu));
         let used = cpu.saturating_sub(self.cpu);
         let interval = Interval {
             from_ns: self.cut_ns,

@@ -65,7 +65,7 @@ mod course;
 
 mod servers;
 
-mod server_process;
+mod process;
 
 mod node_metrics;
 
@@ -86,3 +86,6 @@ mod results;
 mod hgrm;
 
 mod html;
+
+#[cfg(test)]
+mod schema;

@@ -3,15 +3,15 @@
 //! Looked at before anything is connected or published. Found out later, a wrong process id or address would leave a figure out of
 //! the results of an hour.
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use tokio::runtime;
 
 use crate::{
     cli::Cli,
     node_metrics::{self, MetricsUrl},
-    publish,
+    process, publish,
     report::Report,
-    results, server_process,
+    results,
 };
 
 /// How many files a process needs beside its connections.
@@ -40,25 +40,15 @@ pub(crate) fn check(cli: &Cli) -> Result<Option<Report>> {
 /// Looks at what is measured and compared with.
 fn check_measured(cli: &Cli) -> Result<Option<Report>> {
     let needed = u64::from(cli.readers.connections.div_ceil(cli.readers.processes.into())) + FILES;
-    check_files(needed, server_process::files_max())?;
+    process::check_open_files(needed).context("--connections, without more --processes")?;
     for pid in &cli.places.server_pids {
-        server_process::memory(&pid.to_string()).with_context(|| format!("--server-pid {pid}"))?;
+        process::open(*pid).with_context(|| format!("--server-pid {pid}"))?;
     }
     if !cli.places.server_metrics.is_empty() {
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(pages(&cli.places.server_metrics)).context("--server-metrics")?;
     }
     cli.output.baseline.as_deref().map(|path| results::read(path).context("--baseline")).transpose()
-}
-
-/// `allowed` is `None` where there is no limit.
-fn check_files(needed: u64, allowed: Option<u64>) -> Result<()> {
-    let Some(allowed) = allowed else { return Ok(()) };
-    ensure!(
-        allowed >= needed,
-        "{needed} open files are needed and {allowed} allowed: ulimit -n {needed}, or more --processes"
-    );
-    Ok(())
 }
 
 async fn pages(nodes: &[MetricsUrl]) -> Result<()> {
@@ -106,15 +96,6 @@ mod tests {
             &format!("--server-metrics: the metrics at http://{address}"),
         );
         refuse("--connections 1 --baseline no/such.json", "--baseline: no/such.json cannot be read");
-    }
-
-    // It was left to the machine's own limit, and failed where that is high or none.
-    #[test]
-    fn connections_need_as_many_open_files() {
-        let error = check_files(200_100, Some(200_099)).expect_err("one is missing").to_string();
-        assert!(error.contains("200100 open files are needed and 200099 allowed"), "{error}");
-        check_files(200_100, Some(200_100)).expect("it is just enough");
-        check_files(200_100, None).expect("there is no limit");
     }
 
     #[test]

@@ -8,15 +8,16 @@ use std::{
 };
 
 use anyhow::Result;
+use procfs::process::Process;
 
-use crate::server_process;
+use crate::process;
 
 /// The processes whose cost is measured.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Servers {
-    pids: Vec<String>,
-    /// Those that could not be measured any more.
-    gone: BTreeSet<String>,
+    processes: Vec<Process>,
+    /// Ids of processes that have ended.
+    gone: BTreeSet<i32>,
 }
 
 /// Memory of all of them, in bytes, at moments of the run. `None`: there are none, or one is gone.
@@ -57,40 +58,37 @@ impl Servers {
     ///
     /// When one is not.
     pub(crate) fn new(pids: &[u32]) -> Result<Self> {
-        let pids: Vec<_> = pids.iter().map(ToString::to_string).collect();
-        for pid in &pids {
-            server_process::memory(pid)?;
-        }
-        Ok(Self { pids, gone: BTreeSet::new() })
+        let processes = pids.iter().map(|pid| process::open(*pid)).collect::<Result<_>>()?;
+        Ok(Self { processes, gone: BTreeSet::new() })
     }
 
     /// Returns the memory of all in bytes.
     pub(crate) fn memory(&mut self) -> Option<u64> {
-        self.sum(server_process::memory)
+        self.sum(process::memory)
     }
 
     /// Returns the CPU time of all so far.
     pub(crate) fn mark(&mut self) -> CpuMark {
-        let cpu = self.sum(server_process::cpu);
-        CpuMark { at: Instant::now(), cpu, own: server_process::cpu("self").unwrap_or_default() }
+        let cpu = self.sum(process::cpu);
+        CpuMark { at: Instant::now(), cpu, own: process::own_cpu().unwrap_or_default() }
     }
 
     /// Returns those that ended during the run.
-    pub(crate) fn gone(&self) -> impl Iterator<Item = &str> {
-        self.gone.iter().map(String::as_str)
+    pub(crate) fn gone(&self) -> impl Iterator<Item = i32> {
+        self.gone.iter().copied()
     }
 
-    fn sum<T: std::iter::Sum>(&mut self, measure: impl Fn(&str) -> Result<T>) -> Option<T> {
-        let mut all = Vec::with_capacity(self.pids.len());
-        for pid in &self.pids {
-            match measure(pid) {
+    fn sum<T: std::iter::Sum>(&mut self, measure: impl Fn(&Process) -> Result<T>) -> Option<T> {
+        let mut all = Vec::with_capacity(self.processes.len());
+        for process in &self.processes {
+            match measure(process) {
                 Ok(one) => all.push(one),
                 Err(_) => {
-                    self.gone.insert(pid.clone());
+                    self.gone.insert(process.pid);
                 }
             }
         }
-        (!self.pids.is_empty() && all.len() == self.pids.len()).then(|| all.into_iter().sum())
+        (!self.processes.is_empty() && all.len() == self.processes.len()).then(|| all.into_iter().sum())
     }
 }
 
@@ -115,17 +113,19 @@ impl CpuMark {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use super::*;
 
     #[test]
     fn a_process_that_is_gone_is_named_and_leaves_no_half_sum() {
-        let this = std::process::id();
-        let mut servers = Servers::new(&[this]).expect("it runs");
+        let mut child = Command::new("sleep").arg("60").spawn().expect("there is sleep");
+        let mut servers = Servers::new(&[std::process::id(), child.id()]).expect("they run");
         assert!(servers.memory().is_some_and(|bytes| bytes > 0));
-        // Above the largest process id.
-        servers.pids.push("4194305".into());
+        child.kill().and_then(|()| child.wait()).expect("it can be ended");
         assert_eq!(servers.memory(), None);
-        assert_eq!(servers.gone().collect::<Vec<_>>(), ["4194305"]);
+        let gone: Vec<_> = servers.gone().map(i32::cast_unsigned).collect();
+        assert_eq!(gone, [child.id()]);
         assert!(Servers::new(&[4_194_305]).is_err());
     }
 

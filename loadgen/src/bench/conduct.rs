@@ -49,10 +49,12 @@ use self::{
     results::Results,
     stage::Stage,
 };
-use crate::bench::{
+use crate::{
+    bench::{
+        program::{self, Program},
+        shape::Preset,
+    },
     process,
-    program::{self, Program},
-    shape::Preset,
 };
 
 /// What a node, loadgen or the floor has open besides connections.
@@ -68,7 +70,8 @@ impl Program for Cli {
     fn check(&self) -> Result<(), String> {
         let loads = self.loads()?;
         let connections = loads.iter().map(|load| load.connections).max().unwrap_or_default();
-        process::check_files(connections, FILES_OTHERWISE)?;
+        let needed = u64::from(connections) + FILES_OTHERWISE;
+        process::check_open_files(needed).map_err(|error| error.to_string())?;
         Stage::new(self).and_then(|stage| stage.check_settings()).map_err(|error| format!("{error:#}"))
     }
 

@@ -25,10 +25,12 @@ use anyhow::Result;
 
 use self::cli::{Cli, Role};
 pub(crate) use self::report::Report;
-use crate::bench::{
+use crate::{
+    bench::{
+        program::{self, Program},
+        telling,
+    },
     process,
-    program::{self, Program},
-    telling,
 };
 
 /// What each of the two processes has open besides connections.
@@ -43,7 +45,8 @@ impl Program for Cli {
     fn check(&self) -> Result<(), String> {
         self.check_values()?;
         if self.role.is_none() {
-            process::check_files(self.shape().connections, FILES_OTHERWISE)
+            let needed = u64::from(self.shape().connections) + FILES_OTHERWISE;
+            process::check_open_files(needed).map_err(|error| error.to_string())
         } else {
             Ok(())
         }

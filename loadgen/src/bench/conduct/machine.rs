@@ -2,6 +2,7 @@
 
 use std::{env, fmt, fs, process::Command, thread};
 
+use procfs::{CpuInfo, Current as _, Meminfo};
 use serde::Serialize;
 
 /// The machine, and what was built.
@@ -18,13 +19,13 @@ pub(crate) struct Machine {
 impl Machine {
     /// Looks at this one.
     pub(crate) fn this() -> Self {
-        let read = |path| fs::read_to_string(path).unwrap_or_default();
-        let kernel = read("/proc/sys/kernel/osrelease").trim().to_owned();
+        let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").ok();
+        let model = CpuInfo::current().ok().and_then(|cpus| cpus.model_name(0).map(ToOwned::to_owned));
         Self {
             cpus: thread::available_parallelism().map_or(1, Into::into),
-            model: value(&read("/proc/cpuinfo"), "model name").map(ToOwned::to_owned),
-            kernel: (!kernel.is_empty()).then_some(kernel),
-            memory_bytes: value(&read("/proc/meminfo"), "MemTotal").and_then(kibibytes),
+            model,
+            kernel: kernel.map(|release| release.trim().to_owned()),
+            memory_bytes: Meminfo::current().ok().map(|memory| memory.mem_total),
             commit: commit(),
         }
     }
@@ -45,16 +46,6 @@ impl fmt::Display for Machine {
     }
 }
 
-/// Finds `name : value`.
-fn value<'a>(text: &'a str, name: &str) -> Option<&'a str> {
-    let lines = text.lines().filter_map(|line| line.split_once(':'));
-    lines.map(|(key, value)| (key.trim(), value.trim())).find(|(key, _)| *key == name).map(|(_, value)| value)
-}
-
-fn kibibytes(text: &str) -> Option<u64> {
-    text.split_whitespace().next()?.parse::<u64>().ok().map(|kibibytes| kibibytes * 1_024)
-}
-
 /// Asks git; there is none when the sources came another way.
 fn commit() -> Option<String> {
     let here = env::current_exe().ok()?;
@@ -62,17 +53,4 @@ fn commit() -> Option<String> {
     git.arg("-C").arg(here.parent()?).args(["describe", "--always", "--dirty", "--exclude", "*"]);
     let output = git.output().ok().filter(|output| output.status.success())?;
     Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_linux_tells_is_found_by_its_name() {
-        let text = "processor\t: 0\nmodel name\t: Some CPU @ 2 GHz\nMemTotal:  2048 kB\n";
-        assert_eq!(value(text, "model name"), Some("Some CPU @ 2 GHz"));
-        assert_eq!(value(text, "MemTotal").and_then(kibibytes), Some(2 << 20));
-        assert_eq!(value(text, "model"), None);
-    }
 }

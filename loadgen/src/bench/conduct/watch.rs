@@ -3,12 +3,13 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use procfs::process::Process;
 use serde::Serialize;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::node::Node;
-use crate::bench::{
-    figures::{count, ratio},
+use crate::{
+    bench::figures::{count, ratio},
     process,
 };
 
@@ -47,14 +48,14 @@ impl Watch {
         node: &Node,
         work: impl Future<Output = Result<T>>,
     ) -> Result<T> {
-        let (start, pid) = (Instant::now(), node.pid()?.to_string());
+        let (start, process) = (Instant::now(), process::open(node.pid()?)?);
         let mut looks = interval(EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut work = Box::pin(work);
         loop {
             tokio::select! {
                 outcome = &mut work => return outcome,
-                _ = looks.tick() => self.seen.extend(look(node, &pid, start).await),
+                _ = looks.tick() => self.seen.extend(look(node, &process, start).await),
             }
         }
     }
@@ -78,11 +79,11 @@ impl Watch {
 }
 
 /// Looks once. A node that does not answer has not been seen.
-async fn look(node: &Node, pid: &str, start: Instant) -> Option<Seen> {
+async fn look(node: &Node, process: &Process, start: Instant) -> Option<Seen> {
     let metrics = node.metrics().await.ok()?;
     Some(Seen {
         at: start.elapsed(),
-        cpu: process::cpu_of(pid).ok()?,
+        cpu: process::cpu(process).ok()?,
         subscriptions: metrics.value("tailcast_push_subscriptions")?,
         windows_bytes: metrics.value("tailcast_push_windows_bytes")?,
     })

@@ -15,7 +15,7 @@ use tailcast_proto::{Offset, TopicName};
 use tailcast_push::benchmarks::{Reading, tail_config};
 
 use super::{backlog, cli::Read};
-use crate::bench::process;
+use crate::process;
 
 /// How long Kafka may take to answer, or to deliver the next record.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -52,9 +52,9 @@ pub(super) fn run(read: &Read) -> Result<()> {
 }
 
 fn measured(read: &Read, everything: impl FnOnce() -> Result<()>) -> Result<Cost> {
-    let (start, before) = (Instant::now(), process::cpu()?);
+    let (start, before) = (Instant::now(), process::own_cpu()?);
     everything()?;
-    let (took, cpu) = (start.elapsed(), process::cpu()?.saturating_sub(before));
+    let (took, cpu) = (start.elapsed(), process::own_cpu()?.saturating_sub(before));
     Ok(Cost { records: read.backlog.records, took, cpu })
 }
 

@@ -121,7 +121,7 @@ mod tests {
     use clap::Parser as _;
 
     use super::*;
-    use crate::bench::schema;
+    use crate::{bench::SCHEMA, schema};
 
     fn cost(took_ms: u64) -> Cost {
         Cost { records: 2_000_000, took: Duration::from_millis(took_ms), cpu: Duration::from_secs(4) }
@@ -141,7 +141,7 @@ mod tests {
     fn a_report_is_as_its_schema_says() {
         for report in [report(&[8_000, 4_000]), report(&[0])] {
             let json = serde_json::to_value(&report).expect("figures are JSON");
-            assert_eq!(schema::violations("/$defs/feed_rate", &json), Vec::<String>::new());
+            assert_eq!(schema::violations(SCHEMA, "/$defs/feed_rate", &json), Vec::<String>::new());
         }
     }
 

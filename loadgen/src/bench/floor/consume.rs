@@ -17,7 +17,10 @@ use rdkafka::{
 use tailcast_services::kafka::Settings;
 
 use super::cli::Time;
-use crate::bench::{companion::Companion, process, schedule::Schedule, shape::Shape, topic::Topic};
+use crate::{
+    bench::{companion::Companion, schedule::Schedule, shape::Shape, topic::Topic},
+    process,
+};
 
 /// How long Kafka may take to answer, or to deliver the next record.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -58,10 +61,10 @@ pub(crate) fn measure(shape: &Shape, time: Time, kafka: &str, topic: Option<&str
         ],
     )?;
     read(&consumer, schedule.before())?;
-    let (start, before) = (Instant::now(), process::cpu()?);
+    let (start, before) = (Instant::now(), process::own_cpu()?);
     let records = schedule.events() - schedule.before();
     read(&consumer, records)?;
-    let (took, cpu) = (start.elapsed(), process::cpu()?.saturating_sub(before));
+    let (took, cpu) = (start.elapsed(), process::own_cpu()?.saturating_sub(before));
     let published = producer.finish()?;
     ensure!(published == schedule.events(), "only {published} records were published");
     topic.leave()?;

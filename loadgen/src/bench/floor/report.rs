@@ -145,7 +145,7 @@ mod tests {
     use hdrhistogram::Histogram;
 
     use super::*;
-    use crate::bench::schema;
+    use crate::{bench::SCHEMA, schema};
 
     fn report(deliveries: u64, consumed: Option<&Consumed>) -> Report {
         let arguments =
@@ -186,7 +186,7 @@ mod tests {
             Consumed { records: 1_000, took: Duration::from_secs(10), cpu: Duration::from_millis(40) };
         for report in [report(2_000, Some(&consumed)), report(0, None)] {
             let json = serde_json::to_value(&report).expect("figures are JSON");
-            assert_eq!(schema::violations("/$defs/floor", &json), Vec::<String>::new());
+            assert_eq!(schema::violations(SCHEMA, "/$defs/floor", &json), Vec::<String>::new());
         }
     }
 

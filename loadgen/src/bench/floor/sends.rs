@@ -14,10 +14,12 @@ use anyhow::{Context as _, Result};
 use hdrhistogram::Histogram;
 
 use super::{cli::Time, frame::frame, sockets::Sockets};
-use crate::bench::{
+use crate::{
+    bench::{
+        schedule::{Schedule, Step},
+        shape::Shape,
+    },
     process,
-    schedule::{Schedule, Step},
-    shape::Shape,
 };
 
 /// The latest that is told apart.
@@ -71,7 +73,7 @@ pub(crate) fn measure(shape: &Shape, time: Time) -> Result<Sends> {
         late_us: lateness()?,
     };
     let mark = run.run(&sockets.streams)?;
-    let (took, cpu) = (mark.at.elapsed(), process::cpu()?.saturating_sub(mark.cpu));
+    let (took, cpu) = (mark.at.elapsed(), process::own_cpu()?.saturating_sub(mark.cpu));
     sockets.close(run.sent_bytes)?;
     let Run { deliveries, not_taken, late_us, .. } = run;
     Ok(Sends { deliveries, not_taken, took, cpu, late_us })
@@ -90,7 +92,7 @@ impl Run {
         loop {
             let elapsed = start.elapsed();
             if mark.is_none() && self.schedule.measures(elapsed) {
-                mark = Some(Mark { at: Instant::now(), cpu: process::cpu()? });
+                mark = Some(Mark { at: Instant::now(), cpu: process::own_cpu()? });
                 self.forget();
             }
             match self.schedule.step(events, elapsed) {

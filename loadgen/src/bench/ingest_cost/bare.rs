@@ -13,7 +13,7 @@ use rdkafka::{
 use tailcast_services::kafka::Settings;
 
 use super::{events::Written, rounds::Cost};
-use crate::bench::process;
+use crate::process;
 
 /// How long Kafka may take to answer.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -59,9 +59,9 @@ pub(super) fn measure(
 ) -> Result<Cost> {
     let producer = producer(kafka)?;
     publish(&producer, topic, events, 1, in_flight)?;
-    let (start, before) = (Instant::now(), process::cpu()?);
+    let (start, before) = (Instant::now(), process::own_cpu()?);
     publish(&producer, topic, events, count, in_flight)?;
-    let (took, cpu) = (start.elapsed(), process::cpu()?.saturating_sub(before));
+    let (took, cpu) = (start.elapsed(), process::own_cpu()?.saturating_sub(before));
     Ok(Cost { events: count, took, cpu })
 }
 

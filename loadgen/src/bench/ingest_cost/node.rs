@@ -11,9 +11,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
+use procfs::process::Process;
 
 use super::cli::Cli;
-use crate::bench::process;
+use crate::process;
 
 /// How long it may take until it is ready.
 const READY_WITHIN: Duration = Duration::from_secs(30);
@@ -28,7 +29,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 pub(super) struct Node {
     /// HOST:PORT of its gRPC.
     pub(super) address: String,
-    pid: u32,
+    process: Process,
     /// Ended with this.
     child: Option<Child>,
 }
@@ -36,7 +37,7 @@ pub(super) struct Node {
 /// Says whether there is a node to measure: the program, or the process that runs already.
 pub(super) fn check(cli: &Cli) -> Result<()> {
     match cli.ingest_pid {
-        Some(pid) => process::cpu_of(&pid.to_string()).map(|_| ()).context("--ingest-pid"),
+        Some(pid) => process::open(pid).map(|_| ()).context("--ingest-pid"),
         None => program(cli).map(|_| ()),
     }
 }
@@ -49,7 +50,7 @@ impl Node {
     /// When there is no such program, or it does not become ready.
     pub(super) fn take_or_start(cli: &Cli) -> Result<Self> {
         if let Some((address, pid)) = cli.ingest.clone().zip(cli.ingest_pid) {
-            return Ok(Self { address, pid, child: None });
+            return Ok(Self { address, process: process::open(pid)?, child: None });
         }
         let program = program(cli)?;
         let (listen, admin) = (free_port()?, free_port()?);
@@ -61,14 +62,15 @@ impl Node {
             .stdout(Stdio::null())
             .spawn()
             .with_context(|| format!("{} cannot be started", program.display()))?;
-        let mut node = Self { address: listen.to_string(), pid: child.id(), child: Some(child) };
+        let process = process::open(child.id())?;
+        let mut node = Self { address: listen.to_string(), process, child: Some(child) };
         node.await_ready(admin)?;
         Ok(node)
     }
 
     /// Returns the CPU time that it has used.
     pub(super) fn cpu(&self) -> Result<Duration> {
-        process::cpu_of(&self.pid.to_string())
+        process::cpu(&self.process)
     }
 
     fn await_ready(&mut self, admin: SocketAddr) -> Result<()> {
