@@ -1,6 +1,7 @@
 //! The documents say what is true, and the sources keep to their rules.
 
 mod imports;
+mod limits;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -12,6 +13,7 @@ use tailcast_tests::cluster::Cluster;
 use tailcast_tests::configuration::Configuration;
 use tailcast_tests::start::live;
 
+/// Documents outside of `docs`.
 const DOCUMENTS: [&str; 5] =
     ["README.md", "ARCHITECTURE.md", "BENCHMARKS.md", "CONTRIBUTING.md", "proto/PROTOCOL.md"];
 
@@ -37,9 +39,9 @@ tailcast_tests::scenarios! {
 #[test]
 fn every_path_that_a_document_names_exists() {
     let mut missing = Vec::new();
-    for document in DOCUMENTS {
-        let text = read(document);
-        let beside = root().join(document);
+    for document in documents() {
+        let text = read(&document);
+        let beside = root().join(&document);
         let beside = beside.parent().expect("a document is in a directory");
         for path in code_spans(&text).filter_map(as_path) {
             if !root().join(path).exists() {
@@ -58,8 +60,8 @@ fn every_path_that_a_document_names_exists() {
 #[test]
 fn every_scenario_that_a_document_names_exists() {
     let mut missing = Vec::new();
-    for document in DOCUMENTS {
-        let text = read(document);
+    for document in documents() {
+        let text = read(&document);
         for (module, name) in code_spans(&text).filter_map(|span| span.split_once("::")) {
             let file = root().join(format!("tests/scenarios/{module}.rs"));
             let Ok(scenarios) = fs::read_to_string(file) else { continue };
@@ -81,7 +83,7 @@ async fn every_metric_is_documented(broker: Broker) {
     subscriber.expect(["value"]).await;
     subscriber.leave().await;
 
-    let documented = read("ARCHITECTURE.md");
+    let documented = read("docs/metrics.md");
     let nodes = cluster.ingest.iter().chain(&cluster.push);
     let metrics: BTreeSet<_> = nodes
         .flat_map(|node| node.metrics().lines().filter_map(as_metric).collect::<Vec<_>>())
@@ -90,7 +92,7 @@ async fn every_metric_is_documented(broker: Broker) {
     assert!(metrics.len() > 10, "only {metrics:?}");
     let undocumented: Vec<_> =
         metrics.iter().filter(|name| !documented.contains(&format!("`{name}"))).collect();
-    assert!(undocumented.is_empty(), "ARCHITECTURE.md does not name {undocumented:#?}");
+    assert!(undocumented.is_empty(), "docs/metrics.md does not name {undocumented:#?}");
 }
 
 #[test]
@@ -189,25 +191,45 @@ fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
+/// The paths of all documents.
+fn documents() -> Vec<String> {
+    let mut documents: Vec<_> = DOCUMENTS.map(str::to_owned).into();
+    let under_docs = files_under(root().join("docs"), "md");
+    assert!(under_docs.len() > 2, "docs has only {under_docs:?}");
+    documents.extend(
+        under_docs
+            .iter()
+            .map(|path| path.strip_prefix(root()).expect("it is in the workspace").display().to_string()),
+    );
+    documents
+}
+
 /// Every Rust file of the workspace.
 fn sources() -> Vec<PathBuf> {
-    let mut sources = Vec::new();
-    let mut directories: Vec<_> =
-        ["proto", "services", "ingest", "push", "clients", "loadgen", "tests", "src"]
-            .map(|of| root().join(of))
-            .into();
+    let sources: Vec<_> =
+        ["proto", "services", "ingest", "push", "clients", "loadgen", "bench", "tests", "src"]
+            .into_iter()
+            .flat_map(|folder| files_under(root().join(folder), "rs"))
+            .collect();
+    assert!(sources.len() > 50, "only {} sources were found", sources.len());
+    sources
+}
+
+/// All files with this extension in a directory and those below it.
+fn files_under(directory: PathBuf, extension: &str) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let mut directories = vec![directory];
     while let Some(directory) = directories.pop() {
         for entry in fs::read_dir(&directory).expect("it is a directory") {
             let path = entry.expect("a directory can be read").path();
             if path.is_dir() {
                 directories.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                sources.push(path);
+            } else if path.extension().is_some_and(|of| of == extension) {
+                files.push(path);
             }
         }
     }
-    assert!(sources.len() > 50, "only {} sources were found", sources.len());
-    sources
+    files
 }
 
 /// What stands in backticks on one line, outside of fenced blocks.
@@ -225,7 +247,10 @@ fn code_spans(text: &str) -> impl Iterator<Item = &str> {
 /// A code span that is a path of this repository: it begins with one of its folders.
 fn as_path(span: &str) -> Option<&str> {
     let (folder, _) = span.split_once('/')?;
-    let folders = [".ci", "clients", "ingest", "k8s", "loadgen", "proto", "push", "services", "src", "tests"];
+    let folders = [
+        ".ci", "bench", "clients", "docs", "ingest", "k8s", "loadgen", "proto", "push", "services", "src",
+        "tests",
+    ];
     let is_path = folders.contains(&folder) && !span.contains(['*', '{', ' ', '<']);
     is_path.then_some(span)
 }
