@@ -73,6 +73,13 @@ fn every_scenario_that_a_document_names_exists() {
     assert!(missing.is_empty(), "documents name what does not exist:\n{}", missing.join("\n"));
 }
 
+/// It is read from beginning to end by whoever starts to work here; details have pages of their own in `docs`.
+#[test]
+fn the_architecture_has_20_kb_at_most() {
+    let bytes = read("ARCHITECTURE.md").len();
+    assert!(bytes <= 20_000, "ARCHITECTURE.md has {bytes} bytes");
+}
+
 async fn every_metric_is_documented(broker: Broker) {
     let cluster = Cluster::on(&broker).start().await;
     let quotes = broker.create_topic("quotes", 1).await;

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use super::{root, sources};
+use super::{read, root, sources};
 
 /// Source folders of the crates.
 const CRATES: [&str; 5] = ["proto/src", "services/src", "ingest/src", "push/src", "clients/rust/src"];
@@ -52,6 +52,14 @@ fn rooms_of_push_import_from_below_only() {
     assert!(upward.is_empty(), "imports point up:\n{}", upward.join("\n"));
     let rooms: BTreeSet<_> = imports.iter().filter_map(|(from, _)| floor(from)).collect();
     assert!(rooms.len() >= ROOMS.len() - 2, "imports were found in rooms {rooms:?} only");
+}
+
+#[test]
+fn the_architecture_lists_the_rooms_of_push_in_their_order() {
+    let text = read("ARCHITECTURE.md");
+    let rows = text.lines().filter_map(|line| line.strip_prefix("| `push/src/")?.split_once(".rs` |"));
+    let listed: Vec<_> = rows.map(|(room, _)| room).collect();
+    assert_eq!(listed, ROOMS);
 }
 
 #[test]
