@@ -213,11 +213,10 @@ fn documents() -> Vec<String> {
 
 /// Every Rust file of the workspace.
 fn sources() -> Vec<PathBuf> {
-    let sources: Vec<_> =
-        ["proto", "services", "ingest", "push", "clients", "loadgen", "bench", "tests", "src"]
-            .into_iter()
-            .flat_map(|folder| files_under(root().join(folder), "rs"))
-            .collect();
+    let sources: Vec<_> = ["proto", "services", "ingest", "push", "clients", "loadgen", "tests", "src"]
+        .into_iter()
+        .flat_map(|folder| files_under(root().join(folder), "rs"))
+        .collect();
     assert!(sources.len() > 50, "only {} sources were found", sources.len());
     sources
 }
@@ -254,10 +253,8 @@ fn code_spans(text: &str) -> impl Iterator<Item = &str> {
 /// A code span that is a path of this repository: it begins with one of its folders.
 fn as_path(span: &str) -> Option<&str> {
     let (folder, _) = span.split_once('/')?;
-    let folders = [
-        ".ci", "bench", "clients", "docs", "ingest", "k8s", "loadgen", "proto", "push", "services", "src",
-        "tests",
-    ];
+    let folders =
+        [".ci", "clients", "docs", "ingest", "k8s", "loadgen", "proto", "push", "services", "src", "tests"];
     let is_path = folders.contains(&folder) && !span.contains(['*', '{', ' ', '<']);
     is_path.then_some(span)
 }

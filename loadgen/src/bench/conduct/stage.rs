@@ -46,7 +46,7 @@ impl Stage {
             let program = here.with_file_name(name);
             ensure!(
                 program.is_file(),
-                "{} is not there: cargo build --release --locked -p tailcast -p loadgen",
+                "{} is not there: cargo build --profile dist --locked -p tailcast -p loadgen",
                 program.display()
             );
             Ok(program)
