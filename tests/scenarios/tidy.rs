@@ -73,6 +73,24 @@ fn every_scenario_that_a_document_names_exists() {
     assert!(missing.is_empty(), "documents name what does not exist:\n{}", missing.join("\n"));
 }
 
+#[test]
+fn every_document_is_linked_from_its_index() {
+    for (folder, index) in [("docs/decisions/", "docs/decisions/README.md"), ("", "README.md")] {
+        let text = read(index);
+        let links: BTreeSet<_> = links(&text).collect();
+        let documents = documents();
+        let missing: Vec<_> = documents
+            .iter()
+            .filter(|document| *document != index)
+            .filter_map(|document| document.strip_prefix(folder))
+            // A decision is linked from its own index.
+            .filter(|document| !document.starts_with("docs/decisions/0"))
+            .filter(|document| !links.contains(*document))
+            .collect();
+        assert!(missing.is_empty(), "{index} does not link {missing:?}");
+    }
+}
+
 /// It is read from beginning to end by whoever starts to work here; details have pages of their own in `docs`.
 #[test]
 fn the_architecture_has_20_kb_at_most() {
