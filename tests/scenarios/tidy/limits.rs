@@ -81,7 +81,7 @@ fn value(documented: &str) -> String {
     let (number, unit) = split(&written);
     match unit.trim_end_matches("/s") {
         "B" => number.to_owned(),
-        "MiB" => number.parse::<u64>().map_or(written.clone(), |number| (number << 20).to_string()),
+        "MiB" => number.parse::<u64>().map_or(written, |number| (number << 20).to_string()),
         _ => written,
     }
 }
