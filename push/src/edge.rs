@@ -8,16 +8,19 @@
 mod kernel_queue;
 mod pages;
 mod refused_origins;
+mod transport;
 mod upgrade;
 
 use std::{
     convert::Infallible,
+    future::poll_fn,
     io,
-    pin::pin,
+    pin::{Pin, pin},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    task::{Poll, ready},
     time::Duration,
 };
 
@@ -33,19 +36,20 @@ use tailcast_services::{
     listener::{AcceptMetrics, Accepted, AtBound, Limits, Listener},
 };
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream, tcp::OwnedWriteHalf},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, ReadBuf},
+    net::TcpListener,
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 
 pub use self::pages::Pages;
 use self::{
     refused_origins::RefusedOrigins,
+    transport::Transport,
     upgrade::{Refusal, negotiate},
 };
 use crate::{
     metrics::Counted,
-    session::{CloseReason, Session, Shared, websocket},
+    session::{CloseReason, Session, Shared, Writer, websocket},
 };
 
 /// The listener and what its connections share.
@@ -112,20 +116,9 @@ impl Server {
         let lifecycle = self.shared.lifecycle.clone();
         let Accepted { stream, mut place, .. } = accepted;
         let connection = async {
-            if let Err(error) = place.first_byte(&stream, HTTP_DEADLINE).await {
-                tracing::debug!(%error, "a connection was closed before its upgrade");
-                return;
-            }
-            let service = service_fn(|request| self.answer(request));
-            let served = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HTTP_DEADLINE)
-                .max_buf_size(HEAD_BYTES_MAX)
-                .serve_connection(TokioIo::new(stream), service)
-                .with_upgrades()
-                .await;
-            if let Err(error) = served {
-                tracing::debug!(%error, "a connection failed before its upgrade");
+            match place.first_byte(&stream, HTTP_DEADLINE).await {
+                Ok(()) => self.serve_stream(stream).await,
+                Err(error) => tracing::debug!(%error, "a connection was closed before its upgrade"),
             }
         };
         let mut connection = pin!(connection);
@@ -141,7 +134,25 @@ impl Server {
         }
     }
 
-    async fn answer(&self, mut request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    /// Answers HTTP requests on a stream until it ends or is upgraded.
+    async fn serve_stream<T: Transport>(&self, stream: T) {
+        let service = service_fn(|request| self.answer::<T>(request));
+        let served = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HTTP_DEADLINE)
+            .max_buf_size(HEAD_BYTES_MAX)
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades()
+            .await;
+        if let Err(error) = served {
+            tracing::debug!(%error, "a connection failed before its upgrade");
+        }
+    }
+
+    async fn answer<T: Transport>(
+        &self,
+        mut request: Request<Incoming>,
+    ) -> Result<Response<Full<Bytes>>, Infallible> {
         if request.uri().path() != PATH {
             return Ok(match &self.pages {
                 Some(pages) => pages.answer(request).await,
@@ -174,7 +185,7 @@ impl Server {
         // From here on, however it ends, what feeds sessions goes on.
         let hold = self.shared.lifecycle.hold();
         let counted = Counted::new(&self.shared.metrics.sessions);
-        let session = self.clone().serve_session(id, format, upgraded, (session, counted, hold));
+        let session = self.clone().serve_session::<T>(id, format, upgraded, (session, counted, hold));
         // Boxed: a task has its future twice, as it was given and where it is polled.
         self.shared.lifecycle.spawn("session", Box::pin(session));
 
@@ -186,7 +197,7 @@ impl Server {
         Ok(response)
     }
 
-    async fn serve_session(
+    async fn serve_session<T: Transport>(
         self,
         id: u64,
         format: Option<Format>,
@@ -195,27 +206,29 @@ impl Server {
     ) {
         let Ok(upgraded) = upgraded.await else { return };
         let upgraded = upgraded.into_inner().into_inner();
-        let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else {
+        let Ok(parts) = upgraded.downcast::<TokioIo<T>>() else {
             tracing::error!("a connection was upgraded that this server did not accept");
             return;
         };
         // Copied: even an empty slice would hold hyper's whole read buffer for the life of the session.
         let prefix = io::Cursor::new(Bytes::copy_from_slice(&parts.read_buf));
         drop(parts.read_buf);
-        let (reader, writer) = parts.io.into_inner().into_split();
+        let stream = parts.io.into_inner();
+        tracing::debug!(session = id, peer = ?stream.peer().ok(), "opened");
+        let (reader, writer) = stream.split();
         let reader = prefix.chain(reader);
 
         let metrics = &self.shared.metrics;
-        let (reason, writer) = match format {
+        let (reason, reader) = match format {
             Some(format) => {
                 let session = Session::new(Arc::clone(&self.shared), id, format, writer);
                 Box::new(session).run(reader).await
             }
-            None => refuse_subprotocol(writer).await,
+            None => refuse_subprotocol(reader, writer).await,
         };
         // Who has not taken the close frame sends nothing that could overtake it.
-        if let Some(writer) = writer {
-            linger(&writer).await;
+        if let Some(reader) = reader {
+            linger(reader).await;
         }
         metrics.closes.get_or_create(&[("code", reason.label())]).inc();
         tracing::debug!(session = id, ?reason, "closed");
@@ -229,31 +242,33 @@ impl Server {
 }
 
 /// Closes a WebSocket whose client offered no subprotocol of ours. RFC 6455 has no way to say why in the handshake.
-async fn refuse_subprotocol(mut writer: OwnedWriteHalf) -> (CloseReason, Option<OwnedWriteHalf>) {
+async fn refuse_subprotocol<R>(reader: R, mut writer: impl Writer) -> (CloseReason, Option<R>) {
     let reason = CloseReason::Subprotocol;
     let frame = websocket::close(reason.code(), &reason.text());
+    let write = async {
+        writer.write_all(&frame).await?;
+        writer.shutdown().await
+    };
     // A client that does not take these few bytes has gone.
-    let written = tokio::time::timeout(LINGER, writer.write_all(&frame)).await;
-    drop(writer.shutdown().await);
-    (reason, matches!(written, Ok(Ok(()))).then_some(writer))
+    let written = tokio::time::timeout(LINGER, write).await;
+    (reason, matches!(written, Ok(Ok(()))).then_some(reader))
 }
 
 /// Reads to the client's end, and forgets what it reads. Closing a socket with something unread resets the connection, and
 /// the reset can overtake the close frame.
-async fn linger(writer: &OwnedWriteHalf) {
-    let stream = writer.as_ref();
-    let to_the_end = async {
-        while stream.readable().await.is_ok() {
+async fn linger(mut reader: impl AsyncRead + Unpin) {
+    let to_the_end = poll_fn(|context| {
+        loop {
             // In here, because what lives while it waits is in the future of every session.
-            let mut ignored = [0; 512];
-            match stream.try_read(&mut ignored) {
-                Ok(0) => return,
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => return,
+            let mut space = [0; 512];
+            let mut ignored = ReadBuf::new(&mut space);
+            if ready!(Pin::new(&mut reader).poll_read(context, &mut ignored)).is_err()
+                || ignored.filled().is_empty()
+            {
+                return Poll::Ready(());
             }
         }
-    };
+    });
     drop(tokio::time::timeout(LINGER, to_the_end).await);
 }
 
@@ -266,18 +281,4 @@ fn text(status: StatusCode, text: impl Into<String>) -> Response<Full<Bytes>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Returns the size of what a call would give.
-    fn size_given<A, B, C, D, E, F>(_: impl FnOnce(A, B, C, D, E) -> F) -> usize {
-        size_of::<F>()
-    }
-
-    #[test]
-    fn the_future_of_a_session_is_small() {
-        // It was 2,440 bytes, with two copies of the session and a buffer that only the end of it needs.
-        let size = size_given(Server::serve_session);
-        assert!(size <= 1024, "{size} bytes");
-    }
-}
+mod tests;

@@ -153,7 +153,7 @@ impl Push {
     }
 
     /// What its sessions share, for sessions that no listener accepts.
-    #[cfg(feature = "benchmarks")]
+    #[cfg(any(test, feature = "benchmarks"))]
     pub(crate) fn shared(self) -> Arc<Shared> {
         self.shared
     }

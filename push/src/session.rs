@@ -24,6 +24,7 @@ mod start;
 mod subscriptions;
 mod waiting;
 pub(crate) mod websocket;
+mod writer;
 
 #[cfg(feature = "benchmarks")]
 pub(crate) mod by_hand;
@@ -42,13 +43,14 @@ use futures_util::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use parking_lot::Mutex;
 use tailcast_proto::{Channel, delivery::Format, push::v1};
 use tailcast_services::lifecycle::Lifecycle;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::AsyncRead;
 
 pub(crate) use self::{
     close::CloseReason,
     liveness::{Clock, Timing},
     start::Starter,
     waiting::WaitingBudget,
+    writer::Writer,
 };
 use self::{
     command::{Refusal, Request},
@@ -86,8 +88,7 @@ pub(crate) struct Session<W> {
     shared: Arc<Shared>,
     id: u64,
     format: Format,
-    /// `None` once it was given back.
-    writer: Option<W>,
+    writer: W,
     outbox: Outbox,
     liveness: Liveness,
     doorbell: Arc<Doorbell>,
@@ -121,7 +122,7 @@ enum Event {
     News,
 }
 
-impl<W: AsyncWrite + Unpin + Send + 'static> Session<W> {
+impl<W: Writer> Session<W> {
     pub(crate) fn new(shared: Arc<Shared>, id: u64, format: Format, writer: W) -> Self {
         let sessions = &shared.config.sessions;
         let liveness = Liveness::new(Timing::from(sessions), Instant::now(), fastrand::f64());
@@ -130,7 +131,7 @@ impl<W: AsyncWrite + Unpin + Send + 'static> Session<W> {
             outbox: Outbox::new(sessions, shared.waiting.waiting()),
             id,
             format,
-            writer: Some(writer),
+            writer,
             alarm: liveness.next(),
             liveness,
             subscriptions: Subscriptions::new(Arc::clone(&doorbell)),
@@ -147,11 +148,11 @@ impl<W: AsyncWrite + Unpin + Send + 'static> Session<W> {
         }
     }
 
-    /// Serves the client until one of the two ends it, and sends the close frame. Gives the writer back if the client took
-    /// it: then the connection is still to be read to its end.
+    /// Serves the client until one of the two ends it, and sends the close frame. Returns the reader if the client took the
+    /// frame: then the connection is still to be read to its end.
     ///
     /// Boxed, because a future has what it was given twice: as an argument, and where it uses it.
-    pub(crate) async fn run(self: Box<Self>, reader: impl AsyncRead + Unpin) -> (CloseReason, Option<W>) {
+    pub(crate) async fn run<R: AsyncRead + Unpin>(self: Box<Self>, reader: R) -> (CloseReason, Option<R>) {
         let (shared, doorbell) = (Arc::clone(&self.shared), Arc::clone(&self.doorbell));
         let mut reader = InboundReader::new(reader, shared.config.sessions.message_bytes_max);
         let session = Arc::new(Mutex::new(*self));
@@ -159,8 +160,7 @@ impl<W: AsyncWrite + Unpin + Send + 'static> Session<W> {
         doorbell.lead_to(attended);
         let reason = Self::serve(&session, &shared, &doorbell, &mut reader).await;
         let is_told = Self::close(&session, &reason).await;
-        let writer = session.lock().writer.take();
-        (reason, writer.filter(|_| is_told))
+        (reason, is_told.then(|| reader.into_stream()))
     }
 
     async fn serve(
@@ -212,8 +212,7 @@ impl<W: AsyncWrite + Unpin + Send + 'static> Session<W> {
     }
 
     fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<Result<(), WriteError>> {
-        let Some(writer) = &mut self.writer else { return Poll::Ready(Ok(())) };
-        self.outbox.poll_flush(context, writer)
+        self.outbox.poll_flush(context, &mut self.writer)
     }
 
     fn apply(&mut self, event: Event) -> Result<(), CloseReason> {

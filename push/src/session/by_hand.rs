@@ -23,7 +23,7 @@ use tokio::{
 };
 
 use super::{
-    Session, Shared,
+    Session, Shared, Writer,
     start::Started,
     subscriptions::{Batch, Subscriptions},
 };
@@ -207,6 +207,12 @@ impl AsyncWrite for Drain {
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
+    }
+}
+
+impl Writer for Drain {
+    fn buffered(&self) -> usize {
+        0
     }
 }
 

@@ -6,10 +6,9 @@ use tailcast_proto::{
     delivery::Format,
     push::v1::{self, ErrorCode, UnsubscribeReason, client_message::Command},
 };
-use tokio::io::AsyncWrite;
 
 use super::{
-    CloseReason, Session,
+    CloseReason, Session, Writer,
     command::{self, Refusal, Request, Target},
     inbound::Inbound,
     reply,
@@ -17,7 +16,7 @@ use super::{
 };
 use crate::record::chunk::Encoding;
 
-impl<W: AsyncWrite + Unpin + Send + 'static> Session<W> {
+impl<W: Writer> Session<W> {
     pub(super) fn take_message(&mut self, message: Inbound) -> Result<(), CloseReason> {
         self.liveness.heard();
         let bytes = match (message, self.format) {

@@ -10,10 +10,9 @@ use std::{
 
 use parking_lot::Mutex;
 use tailcast_proto::push::v1;
-use tokio::io::AsyncWrite;
 
 use super::{
-    CloseReason, Session,
+    CloseReason, Session, Writer,
     liveness::Due,
     reply,
     websocket::{self, OpCode},
@@ -23,7 +22,7 @@ use crate::clock::wall_clock_ms;
 /// How long the socket may take for what waits, the positions and the close frame.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
 
-impl<W: AsyncWrite + Unpin + Send + 'static> Session<W> {
+impl<W: Writer> Session<W> {
     pub(super) fn tick(&mut self) -> Result<(), CloseReason> {
         let now = Instant::now();
         self.subscriptions.wake_due(now);
@@ -147,6 +146,6 @@ impl<W: AsyncWrite + Unpin + Send + 'static> Session<W> {
     }
 
     fn poll_shutdown(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.writer.as_mut().map_or(Poll::Ready(Ok(())), |writer| Pin::new(writer).poll_shutdown(context))
+        Pin::new(&mut self.writer).poll_shutdown(context)
     }
 }

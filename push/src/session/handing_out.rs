@@ -9,12 +9,11 @@ use std::{
 
 use parking_lot::Mutex;
 use tailcast_proto::delivery::Format;
-use tokio::io::AsyncWrite;
 
-use super::{Session, subscriptions::Batch};
+use super::{Session, Writer, subscriptions::Batch};
 use crate::{clock::wall_clock_ms, cursor::Turn, wake::doorbell::Attend};
 
-impl<W: AsyncWrite + Unpin + Send + 'static> Session<W> {
+impl<W: Writer> Session<W> {
     /// Hands out what is new without the task, and returns whether that was all there is to do.
     fn attend(&mut self) -> bool {
         if self.is_closing {
@@ -93,7 +92,7 @@ impl<W: AsyncWrite + Unpin + Send + 'static> Session<W> {
     }
 }
 
-impl<W: AsyncWrite + Unpin + Send + 'static> Attend for Mutex<Session<W>> {
+impl<W: Writer> Attend for Mutex<Session<W>> {
     fn attend(&self) -> bool {
         // Its task is at work, and sees to it afterwards.
         self.try_lock().is_some_and(|mut session| {

@@ -71,6 +71,11 @@ impl<S: AsyncRead + Unpin> InboundReader<S> {
         Self { stream, bytes_max, ahead: BytesMut::new(), begun: None }
     }
 
+    /// Gives back what it reads from. What was read ahead is lost.
+    pub(crate) fn into_stream(self) -> S {
+        self.stream
+    }
+
     /// Reads the next message or control frame. Cancel safe: what was read stays.
     pub(crate) async fn next(&mut self) -> Result<Inbound, Violation> {
         loop {

@@ -16,9 +16,9 @@ use std::{
 };
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use tokio::io::AsyncWrite;
 
 use super::{
+    Writer,
     waiting::{NoRoom, Waiting},
     websocket::{self, OpCode},
 };
@@ -46,6 +46,10 @@ pub(crate) struct Outbox {
     was_blocked: bool,
     /// The socket took something after it had taken nothing.
     has_progressed: bool,
+    /// Something was written that the writer may still hold.
+    is_unflushed: bool,
+    /// How much the writer holds, in bytes, after the last try.
+    buffered: usize,
     waiting: Waiting,
 }
 
@@ -86,6 +90,8 @@ impl Outbox {
             is_blocked: false,
             was_blocked: false,
             has_progressed: false,
+            is_unflushed: false,
+            buffered: 0,
             waiting,
         }
     }
@@ -126,14 +132,15 @@ impl Outbox {
         }
     }
 
-    /// Whether there is nothing to write.
+    /// Whether there is nothing to write or to flush.
     pub(crate) fn is_empty(&self) -> bool {
-        self.wire.is_empty() && self.control.is_empty() && self.pong.is_none()
+        self.wire.is_empty() && self.control.is_empty() && self.pong.is_none() && !self.is_unflushed
     }
 
-    /// Whether nothing has begun, so that a message may be gathered once the replies are written.
+    /// Whether nothing has begun, so that a message may be gathered once the replies are written. What the writer still
+    /// holds of the last message has begun: gathering beside it would take from the client what is newest later.
     pub(crate) fn wants_message(&self) -> bool {
-        self.wire.is_empty() && self.control.is_empty()
+        self.wire.is_empty() && self.control.is_empty() && !self.is_unflushed
     }
 
     /// Whether the client had no room for all of the last message at once: it is behind.
@@ -160,7 +167,7 @@ impl Outbox {
     /// Returns what waits for a socket that takes nothing, in bytes; 0 while it takes something.
     fn waiting_bytes(&self) -> usize {
         let pong = self.pong.as_ref().map_or(0, Bytes::len);
-        if self.is_blocked { self.wire_bytes + self.control_bytes + pong } else { 0 }
+        if self.is_blocked { self.wire_bytes + self.control_bytes + pong + self.buffered } else { 0 }
     }
 
     /// Whether there is room for the replies to more commands.
@@ -187,10 +194,11 @@ impl Outbox {
     pub(crate) fn poll_flush(
         &mut self,
         context: &mut Context<'_>,
-        writer: &mut (impl AsyncWrite + Unpin),
+        writer: &mut impl Writer,
     ) -> Poll<Result<(), WriteError>> {
         let before = std::mem::take(&mut self.has_progressed);
         let polled = self.poll_write(context, writer);
+        self.buffered = writer.buffered();
         let has_moved = self.has_progressed;
         self.has_progressed |= before;
         // Here and not in the session's loop, which is not woken by a socket that takes nothing.
@@ -200,11 +208,7 @@ impl Outbox {
         polled.map_err(WriteError::Lost)
     }
 
-    fn poll_write(
-        &mut self,
-        context: &mut Context<'_>,
-        writer: &mut (impl AsyncWrite + Unpin),
-    ) -> Poll<io::Result<()>> {
+    fn poll_write(&mut self, context: &mut Context<'_>, writer: &mut impl Writer) -> Poll<io::Result<()>> {
         loop {
             if self.wire.is_empty() {
                 self.wire.append(&mut self.control);
@@ -214,29 +218,39 @@ impl Outbox {
                 self.is_shared = false;
             }
             if self.wire.is_empty() {
-                // Under TLS the last record may still be in a buffer.
-                return Pin::new(&mut *writer).poll_flush(context);
+                let polled = Pin::new(&mut *writer).poll_flush(context);
+                self.is_unflushed = polled.is_pending();
+                self.note_blocked(polled.is_pending());
+                return polled;
             }
             let polled = self.poll_write_wire(context, writer);
-            // A socket that takes all at once tells nothing of the client: the kernel does.
-            self.has_progressed |= self.is_blocked && polled.is_ready();
-            self.is_blocked = polled.is_pending();
-            if self.is_blocked && !self.was_blocked {
+            if self.note_blocked(polled.is_pending()) {
                 self.own_what_waits();
             }
-            self.was_blocked |= self.is_blocked;
             let written = ready!(polled)?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
+            self.is_unflushed = true;
             self.advance(written);
         }
+    }
+
+    /// Notes whether the socket took anything at this try. Returns whether it is the first time for this message that it
+    /// took nothing.
+    fn note_blocked(&mut self, is_blocked: bool) -> bool {
+        // A socket that takes all at once tells nothing of the client: the kernel does.
+        self.has_progressed |= self.is_blocked && !is_blocked;
+        self.is_blocked = is_blocked;
+        let is_first = is_blocked && !self.was_blocked;
+        self.was_blocked |= is_blocked;
+        is_first
     }
 
     fn poll_write_wire(
         &self,
         context: &mut Context<'_>,
-        writer: &mut (impl AsyncWrite + Unpin),
+        writer: &mut impl Writer,
     ) -> Poll<io::Result<usize>> {
         if let (1, Some(whole)) = (self.wire.len(), self.wire.front()) {
             return Pin::new(writer).poll_write(context, whole);

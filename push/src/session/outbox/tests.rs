@@ -5,6 +5,8 @@ use std::{num::NonZeroUsize, task::Waker};
 use prometheus_client::metrics::gauge::Gauge;
 use proptest::prelude::{ProptestConfig, proptest};
 
+use tokio::io::AsyncWrite;
+
 use super::*;
 use crate::{config::tests::defaults, session::waiting::WaitingBudget};
 
@@ -64,6 +66,49 @@ impl AsyncWrite for Whole {
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
+    }
+}
+
+impl Writer for Narrow {
+    fn buffered(&self) -> usize {
+        0
+    }
+}
+
+impl Writer for Whole {
+    fn buffered(&self) -> usize {
+        0
+    }
+}
+
+/// Takes everything at once and holds it until the socket behind it takes it, as TLS does.
+struct Holding {
+    held: usize,
+    is_stuck: bool,
+}
+
+impl AsyncWrite for Holding {
+    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.held += bytes.len();
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.is_stuck {
+            return Poll::Pending;
+        }
+        self.held = 0;
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_flush(context)
+    }
+}
+
+impl Writer for Holding {
+    fn buffered(&self) -> usize {
+        self.held
     }
 }
 
@@ -226,4 +271,25 @@ proptest! {
         while !flush_a_little(&mut outbox, &mut writer) {}
         assert_eq!(writer.taken, websocket::frame(OpCode::Text, whole.as_bytes()));
     }
+}
+
+#[test]
+fn what_the_writer_holds_waits_for_the_client_until_it_is_flushed() {
+    // The outbox called itself empty once the writer had everything, and a pending flush was not polled again.
+    let used = Gauge::default();
+    let mut outbox = outbox_within(&WaitingBudget::new(used.clone(), usize::MAX), 100);
+    let mut writer = Holding { held: 0, is_stuck: true };
+    let mut context = Context::from_waker(Waker::noop());
+    outbox.push_message(OpCode::Binary, 4, vec![Bytes::from_static(b"data")]);
+    assert!(outbox.poll_flush(&mut context, &mut writer).is_pending());
+    assert!(!outbox.is_empty(), "the flush is to be polled again");
+    assert!(!outbox.wants_message(), "the next message would wait in the writer, where nothing is conflated");
+    assert!(outbox.was_blocked(), "the client is behind");
+    assert_eq!(used.get(), 6, "what the writer holds counts");
+
+    writer.is_stuck = false;
+    assert!(outbox.poll_flush(&mut context, &mut writer).is_ready());
+    assert!(outbox.is_empty() && outbox.wants_message());
+    assert!(outbox.take_progress(), "the client lives");
+    assert_eq!(used.get(), 0);
 }
