@@ -170,7 +170,7 @@ impl Push {
         let budget = Budget::new(config.windows.bytes_max);
         let tail = Tail::new(&kafka.tail()?)?;
         let questions: BaseConsumer<Context> =
-            kafka.directory()?.create_with_context(Context::new("offsets"))?;
+            kafka.directory()?.create_with_context(Context::on_demand("offsets"))?;
         let offsets = KafkaOffsets::new(questions, lifecycle.clone());
         let fan_out = FanOut::new(&config.fan_out, registry);
         fan_out.start(lifecycle)?;

@@ -7,6 +7,7 @@
 //! Invariant: a secret is never printed, nor what may be one. `Debug`, errors and [`Settings::shown`] say [`REDACTED`] in
 //! its place.
 
+mod broker_failure;
 mod context;
 mod line_limit;
 mod names;
@@ -21,6 +22,7 @@ use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 use serde::Deserialize;
 
+pub use broker_failure::BrokerFailure;
 pub use context::{ClientLog, Context};
 pub use property::{Property, Role, Standing, properties};
 pub use secrets::{REDACTED, is_secret_at};
@@ -39,16 +41,16 @@ pub struct Settings {
 #[derive(Debug, thiserror::Error)]
 pub enum PropertyError {
     /// There is nobody to ask.
-    #[error("kafka.brokers is empty; right would be [\"HOST:PORT\"]")]
+    #[error("kafka.brokers is empty (expected: [\"HOST:PORT\"])")]
     NoBrokers,
     /// An element of `kafka.brokers` is not an address.
-    #[error("kafka.brokers: {broker:?} is no HOST:PORT")]
+    #[error("kafka.brokers: {broker:?}: expected HOST:PORT")]
     Broker {
         /// The element found.
         broker: String,
     },
     /// A promise depends on this property.
-    #[error("kafka.properties: {name:?} belongs to Tailcast: {reason}")]
+    #[error("kafka.properties: {name:?} cannot be set: {reason}")]
     Owned {
         /// The property, as it was written.
         name: String,
@@ -56,7 +58,7 @@ pub enum PropertyError {
         reason: &'static str,
     },
     /// The same property under two of its names, or an alias beside it.
-    #[error("kafka.properties: {name:?} is another name of {canonical:?}, which is set too; keep one")]
+    #[error("kafka.properties: {name:?} is an alias of {canonical:?}, which is also set; remove one of them")]
     Twice {
         /// The property, as it was written.
         name: String,
@@ -74,7 +76,7 @@ pub enum PropertyError {
         reason: String,
     },
     /// Each property is right, and together they are not.
-    #[error("kafka.properties: librdkafka makes no client of them for the {role}: {source}")]
+    #[error("kafka.properties: librdkafka cannot create the {role} client: {source}")]
     Together {
         /// What the client would be for.
         role: Role,

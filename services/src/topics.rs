@@ -106,7 +106,7 @@ pub enum LookupError {
         topic: TopicName,
     },
     /// It is not known whether the topic exists.
-    #[error("topic {topic} cannot be looked up now: {reason}")]
+    #[error("topic {topic} cannot be looked up: {reason}")]
     Unavailable {
         /// The name.
         topic: TopicName,
@@ -122,10 +122,10 @@ pub enum Obstacle {
     #[error("Kafka does not answer ({0})")]
     Kafka(RDKafkaErrorCode),
     /// Kafka refuses to tell about this topic, usually for want of the `Describe` permission.
-    #[error("Kafka refuses to describe it ({0})")]
+    #[error("Kafka refused to describe it ({0})")]
     Refused(RDKafkaErrorCode),
     /// Too many other topics wait for their first answer.
-    #[error("too many lookups are waiting")]
+    #[error("too many pending lookups")]
     Busy,
     /// The process drains: topics that are not known yet are no longer asked for.
     #[error("this node is draining")]
@@ -136,10 +136,10 @@ pub enum Obstacle {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// librdkafka refused the configuration.
-    #[error("the client that asks for topics cannot be created: {0}")]
+    #[error("cannot create the Kafka client for topic metadata: {0}")]
     Client(#[from] KafkaError),
     /// The operating system refused the thread.
-    #[error("the thread that asks for topics cannot be started: {0}")]
+    #[error("cannot start the thread for topic metadata: {0}")]
     Thread(#[from] std::io::Error),
 }
 
@@ -242,9 +242,9 @@ impl Topics {
 
 impl Shared {
     fn register(&self, registry: &mut Registry) {
-        registry.register("topics_known", "Topics that Kafka is asked about regularly", self.known.clone());
-        registry.register("topics_requests", "Requests to Kafka about topics", self.rounds.clone());
-        let help = "Requests to Kafka about topics that were not answered";
+        registry.register("topics_known", "Topics whose metadata is refreshed", self.known.clone());
+        registry.register("topics_requests", "Metadata requests to Kafka", self.rounds.clone());
+        let help = "Metadata requests to Kafka that failed";
         registry.register("topics_requests_failed", help, self.rounds_failed.clone());
     }
 }

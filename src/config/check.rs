@@ -120,7 +120,7 @@ mod tests {
         check("push.catch_up.bytes_per_second_max", "1", "push.catch_up.bytes_per_second_max is 1");
         check("ingest.arrival_deadline", "0s", "ingest.arrival_deadline is 0");
         check("ingest.preface_deadline", "0s", "ingest.preface_deadline is 0");
-        check("kafka.properties.acks", "1", "\"acks\" belongs to Tailcast");
+        check("kafka.properties.acks", "1", "\"acks\" cannot be set");
         check("kafka.properties.no.such", "1", "\"no.such\"");
         check("kafka.brokers", "", "kafka.brokers");
         // These two were found by the start of a service, the second with the exit code of an internal error.

@@ -1,7 +1,11 @@
-//! What librdkafka says to the process: log lines, at a bounded rate, and statistics.
+//! librdkafka's callbacks into the process: log lines, at a bounded rate, and statistics.
+//!
+//! A process has several clients, each with connections of its own, so a broker that dies is reported by each of them, as a
+//! log line and as an error. One line for each broker and period goes to the log, whichever client is first. A client that
+//! is polled only on demand gets its lines late and without a time: those are logged at debug.
 
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Instant;
 
 use rdkafka::ClientContext;
@@ -11,15 +15,30 @@ use rdkafka::error::KafkaError;
 use rdkafka::statistics::Statistics;
 use rdkafka::types::RDKafkaErrorCode;
 
+use super::broker_failure::BrokerFailure;
 use super::line_limit::LineLimit;
 
-/// Passes librdkafka's lines on to the log, at the rate that a person can read. For contexts of one's own, such as a
+/// Passes librdkafka's lines on to the log, at a rate that a person can read. For contexts of one's own, such as a
 /// producer's with its delivery reports.
 #[derive(Debug)]
 pub struct ClientLog {
     client: &'static str,
+    polled: Polled,
     limit: Mutex<LineLimit>,
+    last_failure: Mutex<Option<BrokerFailure>>,
 }
+
+/// How often a client is polled, and so how soon it gets librdkafka's lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Polled {
+    /// All the time.
+    Always,
+    /// When there is something to ask; its broker failures may be old.
+    OnDemand,
+}
+
+/// Failures of brokers, of all clients of the process.
+static BROKERS: LazyLock<Mutex<LineLimit>> = LazyLock::new(|| Mutex::new(LineLimit::new(1)));
 
 /// The context of a client that needs nothing but its log and its statistics.
 pub struct Context {
@@ -28,54 +47,98 @@ pub struct Context {
 }
 
 impl ClientLog {
-    /// For the client that the log calls `client`, such as `tail`.
+    /// For the client that the log calls `client`, such as `tail`, and that is polled all the time.
     pub fn new(client: &'static str) -> Self {
-        Self { client, limit: Mutex::default() }
+        Self { client, polled: Polled::Always, limit: Mutex::default(), last_failure: Mutex::default() }
     }
 
     /// For `ClientContext::log`.
     pub fn line(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        let Some(held_back) = self.admit(facility) else { return };
+        if let Some(failure) = BrokerFailure::parse(facility, message) {
+            return self.broker_failed(failure);
+        }
+        let Some(suppressed) = admit(&self.limit, facility) else { return };
         let client = self.client;
         match level {
             RDKafkaLogLevel::Emerg
             | RDKafkaLogLevel::Alert
             | RDKafkaLogLevel::Critical
             | RDKafkaLogLevel::Error => {
-                tracing::error!(target: "librdkafka", client, facility, held_back, "{message}");
+                tracing::error!(target: "librdkafka", client, facility, suppressed, "{message}");
             }
             RDKafkaLogLevel::Warning => {
-                tracing::warn!(target: "librdkafka", client, facility, held_back, "{message}");
+                tracing::warn!(target: "librdkafka", client, facility, suppressed, "{message}");
             }
             RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
-                tracing::info!(target: "librdkafka", client, facility, held_back, "{message}");
+                tracing::info!(target: "librdkafka", client, facility, suppressed, "{message}");
             }
             RDKafkaLogLevel::Debug => {
-                tracing::debug!(target: "librdkafka", client, facility, held_back, "{message}");
+                tracing::debug!(target: "librdkafka", client, facility, suppressed, "{message}");
             }
         }
     }
 
-    /// For `ClientContext::error`. These are conditions of the client as a whole; librdkafka goes on trying.
+    /// For `ClientContext::error`. These are conditions of the client as a whole; librdkafka retries.
     pub fn error(&self, error: &KafkaError, reason: &str) {
-        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
-            // Not an error: a reader that asked to be told has reached the end.
-            return;
+        let client = self.client;
+        match error.rdkafka_error_code() {
+            // Not an error: a reader that asked for this event has reached the end.
+            Some(RDKafkaErrorCode::PartitionEOF) => {}
+            // The line of each broker has been logged, with its address.
+            Some(
+                code @ (RDKafkaErrorCode::BrokerTransportFailure
+                | RDKafkaErrorCode::AllBrokersDown
+                | RDKafkaErrorCode::Resolve
+                | RDKafkaErrorCode::OperationTimedOut),
+            ) => tracing::debug!(target: "librdkafka", client, ?code, "{reason}"),
+            Some(code) => self.line(RDKafkaLogLevel::Warning, &format!("{code:?}"), reason),
+            None => self.line(RDKafkaLogLevel::Warning, "UNKNOWN", reason),
         }
-        let facility =
-            error.rdkafka_error_code().map_or_else(|| "ERROR".to_owned(), |code| format!("{code:?}"));
-        self.line(RDKafkaLogLevel::Warning, &facility, reason);
     }
 
-    fn admit(&self, facility: &str) -> Option<u64> {
-        self.limit.lock().unwrap_or_else(PoisonError::into_inner).admit(facility, Instant::now())
+    /// The latest failed connection of this client.
+    pub fn last_failure(&self) -> Option<BrokerFailure> {
+        self.last_failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn broker_failed(&self, failure: BrokerFailure) {
+        let (client, broker, error) = (self.client, &failure.address, &failure.error);
+        match self.polled {
+            Polled::OnDemand => {
+                tracing::debug!(target: "librdkafka", client, broker, error, "broker connection failed");
+            }
+            Polled::Always => {
+                if let Some(suppressed) = admit(&BROKERS, broker) {
+                    tracing::warn!(
+                        target: "librdkafka", client, broker, error, suppressed,
+                        "broker connection failed, retrying"
+                    );
+                }
+            }
+        }
+        *self.last_failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure);
     }
 }
 
+/// Whether a line may be written, and if so, how many were suppressed before it.
+fn admit(limit: &Mutex<LineLimit>, cause: &str) -> Option<u64> {
+    limit.lock().unwrap_or_else(PoisonError::into_inner).admit(cause, Instant::now())
+}
+
 impl Context {
-    /// For the client that the log calls `client`.
+    /// For the client that the log calls `client`, and that is polled all the time.
     pub fn new(client: &'static str) -> Self {
         Self { log: ClientLog::new(client), statistics: None }
+    }
+
+    /// For a client that is polled only when there is something to ask.
+    pub fn on_demand(client: &'static str) -> Self {
+        Self { log: ClientLog { polled: Polled::OnDemand, ..ClientLog::new(client) }, statistics: None }
+    }
+
+    /// The latest failed connection of this client.
+    pub fn last_failure(&self) -> Option<BrokerFailure> {
+        self.log.last_failure()
     }
 
     /// Hands the statistics that librdkafka gathers every `statistics.interval.ms` to `receive`, on the thread that polls

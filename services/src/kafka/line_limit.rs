@@ -1,48 +1,60 @@
-//! How often librdkafka may say the same kind of thing.
+//! Limits how often lines with the same cause are logged.
 //!
-//! An unreachable broker is worth a line, not three a second. Lines are told apart by librdkafka's facility (`FAIL`,
-//! `CONFWARN`, …), of which there are a few dozen. Plain code: time is an argument.
+//! An unreachable broker is worth a line, not three a second. The cause is the broker, or librdkafka's facility
+//! (`CONFWARN`, `SESSTMOUT`, …), of which there are a few dozen. Plain code: time is an argument.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-/// Lines of one facility let through in each period.
+/// Lines of one facility in each period.
 const LINES: u32 = 3;
 /// The period.
 const PERIOD: Duration = Duration::from_secs(30);
-/// Facilities told apart; more share one count.
-const FACILITIES_MAX: usize = 64;
+/// Causes with a count of their own; more share one count.
+const CAUSES_MAX: usize = 64;
 
-/// Counts lines by facility.
-#[derive(Debug, Default)]
+/// Counts lines by cause.
+#[derive(Debug)]
 pub(super) struct LineLimit {
-    facilities: HashMap<String, Window>,
+    lines_max: u32,
+    causes: HashMap<String, Window>,
 }
 
 #[derive(Debug)]
 struct Window {
     began: Instant,
     lines: u32,
-    held_back: u64,
+    suppressed: u64,
 }
 
 impl LineLimit {
-    /// Whether a line of this facility may be written, and if so, how many were held back before it.
-    pub(super) fn admit(&mut self, facility: &str, now: Instant) -> Option<u64> {
-        let full = self.facilities.len() >= FACILITIES_MAX && !self.facilities.contains_key(facility);
-        let facility = if full { "others" } else { facility };
-        let fresh = || Window { began: now, lines: 0, held_back: 0 };
-        let window = self.facilities.entry(facility.to_owned()).or_insert_with(fresh);
+    /// Allows so many lines of one cause in each period.
+    pub(super) fn new(lines_max: u32) -> Self {
+        Self { lines_max, causes: HashMap::new() }
+    }
+
+    /// Whether a line with this cause may be written, and if so, how many were suppressed before it.
+    pub(super) fn admit(&mut self, cause: &str, now: Instant) -> Option<u64> {
+        let full = self.causes.len() >= CAUSES_MAX && !self.causes.contains_key(cause);
+        let cause = if full { "others" } else { cause };
+        let fresh = || Window { began: now, lines: 0, suppressed: 0 };
+        let window = self.causes.entry(cause.to_owned()).or_insert_with(fresh);
         if now.saturating_duration_since(window.began) >= PERIOD {
             window.began = now;
             window.lines = 0;
         }
-        if window.lines == LINES {
-            window.held_back += 1;
+        if window.lines == self.lines_max {
+            window.suppressed += 1;
             return None;
         }
         window.lines += 1;
-        Some(std::mem::take(&mut window.held_back))
+        Some(std::mem::take(&mut window.suppressed))
+    }
+}
+
+impl Default for LineLimit {
+    fn default() -> Self {
+        Self::new(LINES)
     }
 }
 
@@ -51,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_facility_that_repeats_itself_is_held_back_and_counted() {
+    fn a_cause_that_repeats_itself_is_suppressed_and_counted() {
         let (mut limit, begin) = (LineLimit::default(), Instant::now());
         let admitted = (0..100).filter(|_| limit.admit("FAIL", begin).is_some()).count();
         assert_eq!(admitted, 3);
@@ -62,11 +74,20 @@ mod tests {
     }
 
     #[test]
-    fn the_number_of_facilities_remembered_is_bounded() {
+    fn a_limit_of_one_line_is_one_line_for_each_cause_and_period() {
+        let (mut limit, begin) = (LineLimit::new(1), Instant::now());
+        assert_eq!(limit.admit("127.0.0.1:9092", begin), Some(0));
+        assert_eq!(limit.admit("127.0.0.1:9092", begin), None);
+        assert_eq!(limit.admit("127.0.0.1:9093", begin), Some(0));
+        assert_eq!(limit.admit("127.0.0.1:9092", begin + PERIOD), Some(1));
+    }
+
+    #[test]
+    fn the_number_of_causes_is_bounded() {
         let (mut limit, now) = (LineLimit::default(), Instant::now());
-        for n in 0..10 * FACILITIES_MAX {
+        for n in 0..10 * CAUSES_MAX {
             limit.admit(&format!("F{n}"), now);
         }
-        assert!(limit.facilities.len() <= FACILITIES_MAX + 1);
+        assert!(limit.causes.len() <= CAUSES_MAX + 1);
     }
 }

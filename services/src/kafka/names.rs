@@ -1,4 +1,4 @@
-//! What the name of a librdkafka property tells: which other name it has, and whether producers or consumers have it
+//! Facts about the names of librdkafka's properties: which other name it has, and whether producers or consumers have it
 //! (librdkafka complains about each property that its kind of client does not have).
 
 /// Alias and the name that librdkafka prefers.

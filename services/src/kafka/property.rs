@@ -106,7 +106,7 @@ const fn refused(name: &'static str, reason: &'static str) -> Property {
 const PROPERTIES: &[Property] = &[
     // Every client.
     refused("bootstrap.servers", "the brokers are given in kafka.brokers"),
-    refused("log.queue", "librdkafka's log lines pass through Tailcast's log"),
+    refused("log.queue", "librdkafka's log is written to Tailcast's log"),
     refused("enabled_events", "the client library chooses the events it polls for"),
     owned_as("allow.auto.create.topics", "false", ALL,
         "a mistyped name must not create a topic, nor a publish one that was deleted"),
@@ -121,7 +121,7 @@ const PROPERTIES: &[Property] = &[
         "a broker that is back is used within 2 s; the default waits up to 10"),
     preset("topic.metadata.refresh.interval.ms", "10000", ALL,
         "new partitions and moved leaders are known within 10 s; the default is 5 minutes"),
-    preset("log.connection.close", "false", ALL, "brokers close idle connections: that is no news"),
+    preset("log.connection.close", "false", ALL, "brokers close idle connections, which is normal"),
     preset("enable.metrics.push", "false", ALL, "Tailcast has metrics of its own; brokers need not collect librdkafka's"),
 
     // What writes.
@@ -135,11 +135,11 @@ const PROPERTIES: &[Property] = &[
     preset("linger.ms", "1", PRODUCER,
         "records within 1 ms share a request: at 5,000/s that halves the brokers' work of 0, for 1 ms of 1.2 to a consumer"),
     preset("message.timeout.ms", "30000", PRODUCER,
-        "a record is tried for 30 s, then its outcome is told; the default is 5 minutes"),
+        "a record is tried for 30 s, then its outcome is reported; the default is 5 minutes"),
     preset("topic.metadata.propagation.max.ms", "5000", PRODUCER,
         "a topic that was deleted a moment ago fails its records after 5 s instead of 30"),
     preset("message.max.bytes", "1000000", PRODUCER,
-        "the largest record; brokers allow 1,048,588 bytes for a batch unless told otherwise"),
+        "the largest record; brokers allow 1,048,588 bytes for a batch by default"),
     refused("queue.buffering.max.messages",
         "ingest keeps it above ingest.in_flight_messages_max, which is the bound to set, because ingest can answer at it"),
     refused("queue.buffering.max.kbytes",
@@ -151,7 +151,7 @@ const PROPERTIES: &[Property] = &[
     owned_as("enable.auto.commit", "false", CONSUMERS, "positions belong to clients, not to a group"),
     owned_as("enable.auto.offset.store", "false", CONSUMERS, "positions belong to clients, not to a group"),
     owned_as("auto.offset.reset", "error", CONSUMERS,
-        "a position that Kafka no longer has is told to the client, never moved in silence (P5)"),
+        "a position that Kafka no longer has is reported to the client, never moved silently (P5)"),
     refused("group.instance.id", "no group is joined"),
     refused("group.protocol", "no group is joined"),
     refused("partition.assignment.strategy", "no group is joined: partitions are assigned by interest"),
@@ -165,8 +165,8 @@ const PROPERTIES: &[Property] = &[
         "when the local queue was full, fetching goes on 10 ms after there is room; the default is a second"),
     preset("check.crcs", "true", READING, "a record that was damaged on its way is not delivered"),
     preset("isolation.level", "read_committed", READING, "records of aborted transactions are not delivered"),
-    preset("queued.max.messages.kbytes", "32768", TAIL, "bounds what is fetched and not yet in a window: 32 MiB"),
+    preset("queued.max.messages.kbytes", "32768", TAIL, "bounds fetched records that are not in a window yet: 32 MiB"),
     preset("queued.min.messages", "10000", TAIL, "prefetch per partition; bounded in bytes by the line above"),
-    preset("queued.max.messages.kbytes", "4096", READER, "a page is short, and what is fetched beyond it is thrown away"),
-    preset("queued.min.messages", "1000", READER, "a page is short, and what is fetched beyond it is thrown away"),
+    preset("queued.max.messages.kbytes", "4096", READER, "a page is short, and records beyond it are dropped"),
+    preset("queued.min.messages", "1000", READER, "a page is short, and records beyond it are dropped"),
 ];

@@ -1,4 +1,4 @@
-//! Which properties have a value that may be shown, and what librdkafka says about those that may not.
+//! Redacts values of properties that may be secrets, also in librdkafka's messages.
 //!
 //! Invariant: only what is known to be harmless is shown. A name that nobody here knows may be a secret's, mistyped, or one
 //! that only Java's clients have, such as `sasl.jaas.config`.

@@ -55,12 +55,12 @@ fn properties_of_the_other_kind_of_client_are_left_out() {
 fn an_owned_property_is_refused_with_its_reason() {
     refused(
         &[("request.required.acks", "1")],
-        "kafka.properties: \"request.required.acks\" belongs to Tailcast: an acknowledged publish survives the loss \
+        "kafka.properties: \"request.required.acks\" cannot be set: an acknowledged publish survives the loss \
          of any one broker (P1)",
     );
     refused(
         &[("bootstrap.servers", "b:9092")],
-        "kafka.properties: \"bootstrap.servers\" belongs to Tailcast: the brokers are given in kafka.brokers",
+        "kafka.properties: \"bootstrap.servers\" cannot be set: the brokers are given in kafka.brokers",
     );
     for property in properties().iter().filter(|property| property.standing == Standing::Owned) {
         let error = settings(&[(property.name, "1")]).directory().expect_err(property.name);
@@ -111,7 +111,7 @@ fn properties_that_do_not_fit_together_are_found_without_a_broker() {
 fn two_names_of_one_property_cannot_both_be_set() {
     refused(
         &[("linger.ms", "1"), ("queue.buffering.max.ms", "2")],
-        "kafka.properties: \"queue.buffering.max.ms\" is another name of \"linger.ms\", which is set too; keep one",
+        "kafka.properties: \"queue.buffering.max.ms\" is an alias of \"linger.ms\", which is also set; remove one of them",
     );
 }
 
@@ -120,7 +120,7 @@ fn brokers_have_to_be_addresses() {
     let mut settings = settings(&[]);
     settings.brokers = vec!["kafka-1:9092".into(), "kafka-2".into()];
     let error = settings.tail().expect_err("there is no port");
-    assert_eq!(error.to_string(), "kafka.brokers: \"kafka-2\" is no HOST:PORT");
+    assert_eq!(error.to_string(), "kafka.brokers: \"kafka-2\": expected HOST:PORT");
     settings.brokers.clear();
     let error = settings.tail().expect_err("there is nobody");
     assert!(error.to_string().starts_with("kafka.brokers is empty"), "{error}");

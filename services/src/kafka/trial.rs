@@ -1,6 +1,6 @@
-//! Clients that are made and thrown away: which properties fit together, librdkafka's constructor alone can say.
+//! Clients that are created and dropped: only librdkafka's constructor knows which properties fit together.
 //!
-//! They know no broker, so that looking at a configuration opens no socket, and they say nothing to the log.
+//! They know no broker, so that checking a configuration opens no socket, and they log nothing.
 
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, ConsumerContext};
@@ -11,7 +11,7 @@ use rdkafka::{ClientConfig, ClientContext};
 
 use super::{PropertyError, Role, Settings};
 
-/// What a client on trial says goes nowhere.
+/// Drops the log lines of such a client.
 struct Silence;
 
 impl Settings {

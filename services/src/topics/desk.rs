@@ -1,4 +1,4 @@
-//! Where lookups wait for the thread that asks Kafka.
+//! The queue of lookups for the thread that asks Kafka.
 //!
 //! Those for one topic wait together, and all that wait when the thread comes round go out as one request. Bounded in
 //! topics, because their names come from clients; a waiting caller is a task that somebody else bounds.
@@ -12,10 +12,10 @@ use tokio::sync::oneshot;
 
 use super::{LookupError, Obstacle, Topic};
 
-/// Topics that may wait for their answer at once.
+/// Maximum number of topics with pending lookups.
 const WAITING_MAX: usize = 4096;
 
-/// What one caller waits for.
+/// The answer to one caller.
 pub(super) type Answer = Result<Topic, LookupError>;
 
 /// Callers by topic, taken by the thread all at once.
@@ -46,14 +46,14 @@ impl Desk {
         }
         let (answer, answered) = oneshot::channel();
         let callers = state.waiting.entry(topic.clone()).or_default();
-        // Those who gave up leave their place, so that a silent Kafka gathers no dead callers.
+        // Callers that gave up are removed, so that they do not add up while Kafka is silent.
         callers.retain(|caller| !caller.is_closed());
         callers.push(answer);
         self.arrived.notify_one();
         Ok(answered)
     }
 
-    /// Takes all who wait; waits for somebody at most this long.
+    /// Takes all pending callers; waits at most this long for the first.
     pub(super) fn take(&self, at_most: Duration) -> Waiting {
         let state = self.lock();
         let (mut state, _) = self
@@ -63,7 +63,7 @@ impl Desk {
         std::mem::take(&mut state.waiting)
     }
 
-    /// Answers nobody any more: those who wait are told so, and those who come.
+    /// Closes the queue: pending and later callers get [`Obstacle::Draining`].
     pub(super) fn close(&self) {
         let mut state = self.lock();
         state.closed = true;

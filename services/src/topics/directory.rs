@@ -5,9 +5,9 @@
 
 use std::collections::HashSet;
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::types::RDKafkaErrorCode;
 use tailcast_proto::{Epoch, TopicName};
 use tailcast_topic_id::Answer as Described;
@@ -15,7 +15,7 @@ use tailcast_topic_id::Answer as Described;
 use super::cache::{Effect, Question};
 use super::desk::{Answer, Waiting};
 use super::{Epochs, LookupError, Obstacle, Shared, Topic, TopicsConfig};
-use crate::kafka::Context;
+use crate::kafka::{BrokerFailure, Context};
 use crate::readiness::Condition;
 
 /// Maximum wait for callers between two looks at librdkafka's log, which only a poll of the client writes.
@@ -36,9 +36,18 @@ pub(super) struct Directory {
     shared: Arc<Shared>,
     refresh_at: Instant,
     answered_at: Option<Instant>,
+    silence: Option<Silence>,
 }
 
-/// What Kafka says of one topic.
+/// Kafka's silence, from the first question that it did not answer.
+struct Silence {
+    since: SystemTime,
+    /// What is reported. It stays until more is known, so that it is not logged again with each question.
+    reason: String,
+    has_address: bool,
+}
+
+/// Kafka's answer about one topic.
 enum Said {
     Exists(Topic),
     Absent,
@@ -54,7 +63,7 @@ impl Directory {
         shared: Arc<Shared>,
     ) -> Self {
         let refresh_at = Instant::now();
-        Self { client, epochs, config, condition, shared, refresh_at, answered_at: None }
+        Self { client, epochs, config, condition, shared, refresh_at, answered_at: None, silence: None }
     }
 
     /// Asks Kafka until `is_over`.
@@ -90,6 +99,7 @@ impl Directory {
                     tell(waiting.remove(&name), &answer);
                 }
                 self.answered_at = Some(question.answered_at);
+                self.silence = None;
                 self.condition.ready();
             }
             Err(code) => {
@@ -180,7 +190,7 @@ impl Directory {
             // The refresh asks about every known topic, and so about this one.
             Effect::Doubtful { ask_at } => self.refresh_at = self.refresh_at.min(ask_at),
             Effect::Changed(change) => {
-                tracing::info!(?change, "a topic has changed");
+                tracing::info!(?change, "topic changed");
                 // Nobody may be listening.
                 let _receivers = self.shared.changes.send(change);
             }
@@ -188,8 +198,14 @@ impl Directory {
         answer
     }
 
-    fn say_silent(&self, code: RDKafkaErrorCode) {
-        let reason = format!("Kafka does not answer ({code})");
+    fn say_silent(&mut self, code: RDKafkaErrorCode) {
+        let since = self.silence.as_ref().map_or_else(SystemTime::now, |silence| silence.since);
+        let failure = self.client.context().last_failure();
+        if self.silence.as_ref().is_none_or(|silence| !silence.has_address && failure.is_some()) {
+            let reason = silent(since, failure.as_ref(), code);
+            self.silence = Some(Silence { since, reason, has_address: failure.is_some() });
+        }
+        let reason = self.silence.as_ref().map(|silence| silence.reason.clone()).unwrap_or_default();
         let patience = self.config.refresh.saturating_mul(SILENT_REFRESHES_MAX);
         match self.answered_at {
             Some(answered) if answered.elapsed() < patience => self.condition.degraded(reason),
@@ -198,9 +214,20 @@ impl Directory {
     }
 }
 
+/// Reports that Kafka does not answer: since when, and the broker and error if they are known.
+fn silent(since: SystemTime, failure: Option<&BrokerFailure>, code: RDKafkaErrorCode) -> String {
+    let since = humantime::format_rfc3339_seconds(since);
+    match failure {
+        Some(BrokerFailure { address, error }) => {
+            format!("Kafka has not answered since {since}: {address}: {error} ({code})")
+        }
+        None => format!("Kafka has not answered since {since} ({code})"),
+    }
+}
+
 fn tell(callers: Option<Vec<tokio::sync::oneshot::Sender<Answer>>>, answer: &Answer) {
     for caller in callers.into_iter().flatten() {
-        // Those who gave up hear nothing.
+        // A caller that gave up has dropped its end.
         let _gone = caller.send(answer.clone());
     }
 }

@@ -67,7 +67,7 @@ impl Reader {
     const TIMEOUT: Duration = Duration::from_secs(5);
 
     pub(super) fn new(config: &ClientConfig, catch_up: CatchUp, topics: Topics) -> Result<Self, KafkaError> {
-        let consumer = config.create_with_context(Context::new("catch-up"))?;
+        let consumer = config.create_with_context(Context::on_demand("catch-up"))?;
         Ok(Self { consumer, catch_up, topics, at: None, known: HashSet::new() })
     }
 
