@@ -16,20 +16,24 @@ use crate::{budget::Cost, trace::TraceContext, validation::Limits};
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// Where gRPC is served.
+    #[serde(deserialize_with = "tailcast_services::config::address")]
     pub listen: SocketAddr,
     /// Whether an address that other machines reach may be served without authentication.
     pub insecure: bool,
     /// Whether gRPC reflection is served, for tools that have no `.proto` files.
     pub reflection: bool,
     /// How many bytes of messages may wait for Kafka's answer, over all callers.
+    #[serde(deserialize_with = "tailcast_services::config::bytes")]
     pub in_flight_bytes_max: usize,
     /// How many messages may wait for Kafka's answer, over all callers.
     pub in_flight_messages_max: usize,
     /// The largest message, in bytes: key, value and headers together.
+    #[serde(deserialize_with = "tailcast_services::config::bytes")]
     pub message_bytes_max: usize,
     /// How many headers a message may have.
     pub message_headers_max: usize,
     /// The largest request, in bytes.
+    #[serde(deserialize_with = "tailcast_services::config::bytes")]
     pub request_bytes_max: usize,
     /// How long a unary call without a deadline of its own waits.
     #[serde(with = "humantime_serde")]
@@ -90,15 +94,21 @@ pub enum ConfigError {
 }
 
 impl Config {
-    /// Checks what one key alone cannot tell.
+    /// Rejects values that are valid each, but with which no caller could be served.
     ///
     /// # Errors
     ///
-    /// When an open address lacks `insecure`, or when a bound is so small that a valid request could never be served.
+    /// The first of [`mistakes`](Self::mistakes).
     pub fn check(&self) -> Result<(), ConfigError> {
-        if !self.listen.ip().is_loopback() && !self.insecure {
-            return Err(ConfigError::Open { listen: self.listen });
-        }
+        self.mistakes().into_iter().next().map_or(Ok(()), Err)
+    }
+
+    /// Returns every mistake beyond the types of the values: an open address without `insecure`, and bounds so small that a
+    /// valid request could never be served.
+    #[must_use]
+    pub fn mistakes(&self) -> Vec<ConfigError> {
+        let is_open = !self.listen.ip().is_loopback() && !self.insecure;
+        let open = is_open.then_some(ConfigError::Open { listen: self.listen });
         let batch = Limits::BATCH_MAX;
         // What a request of the largest size costs at most: its call's trace goes into each of its records.
         let beside = batch * (Cost::PER_MESSAGE_BYTES + TraceContext::BYTES_MAX);
@@ -146,10 +156,10 @@ impl Config {
                 "with 0 ms no connection could begin",
             ),
         ];
-        let short = bounds.into_iter().find(|&(_, value, least, _)| value < least);
-        short.map_or(Ok(()), |(key, value, least, reason)| {
-            Err(ConfigError::Below { key, value, least, reason })
-        })
+        let narrow = bounds.into_iter().filter(|&(_, value, least, _)| value < least);
+        let narrow =
+            narrow.map(|(key, value, least, reason)| ConfigError::Below { key, value, least, reason });
+        open.into_iter().chain(narrow).collect()
     }
 
     /// What a message may be.

@@ -22,6 +22,7 @@ pub use self::{
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// Where WebSocket clients connect.
+    #[serde(deserialize_with = "tailcast_services::config::address")]
     pub listen: SocketAddr,
     /// Whether an address other than loopback may be listened on without authentication.
     pub insecure: bool,
@@ -33,6 +34,7 @@ pub struct Config {
     pub node: String,
     /// How much memory the process may have and still take sessions in, in bytes. Above it upgrades are answered 503, and clients
     /// between upgrade and `Connect` are closed with 4529. 0: 85 % of its cgroup's limit or of the machine's memory.
+    #[serde(deserialize_with = "tailcast_services::config::bytes")]
     pub memory_bytes_max: u64,
     /// Section `[push.sessions]`.
     pub sessions: Sessions,
@@ -102,15 +104,22 @@ const PAGE_BYTES: usize = 256 * 1024;
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 impl Config {
-    /// Checks what the types of the values do not say.
+    /// Rejects values that are valid each, but with which no client could be served.
     ///
     /// # Errors
     ///
-    /// When an open address lacks `insecure`, when a value is 0 with which no client could be served, or when a bound leaves
-    /// no room for what it bounds.
+    /// The first of [`mistakes`](Self::mistakes).
     pub fn check(&self) -> Result<(), ConfigError> {
+        self.mistakes().into_iter().next().map_or(Ok(()), Err)
+    }
+
+    /// Returns every mistake beyond the types of the values: an open address without `insecure`, values that must not be 0,
+    /// and bounds that leave no room for what they bound.
+    #[must_use]
+    pub fn mistakes(&self) -> Vec<ConfigError> {
+        let mut mistakes = Vec::new();
         if !self.listen.ip().is_loopback() && !self.insecure {
-            return Err(ConfigError::Open { listen: self.listen });
+            mistakes.push(ConfigError::Open { listen: self.listen });
         }
         let sessions = &self.sessions;
         let zero = [
@@ -132,19 +141,19 @@ impl Config {
             ("catch_up.readers", self.catch_up.readers == 0),
             ("last_values.bytes_max", self.last_values.bytes_max == 0),
         ];
-        if let Some((key, _)) = zero.into_iter().find(|(_, is_zero)| *is_zero) {
-            return Err(ConfigError::Zero { key });
-        }
+        let zero = zero.into_iter().filter(|(_, is_zero)| *is_zero);
+        mistakes.extend(zero.map(|(key, _)| ConfigError::Zero { key }));
         let value = self.fan_out.pause_max;
         if value > PAUSE_MAX {
             let reason = "so long a client hears nothing under load";
-            return Err(ConfigError::Above { key: "fan_out.pause_max", value, most: PAUSE_MAX, reason });
+            mistakes.push(ConfigError::Above { key: "fan_out.pause_max", value, most: PAUSE_MAX, reason });
         }
-        self.check_bounds()
+        mistakes.extend(self.narrow_bounds());
+        mistakes
     }
 
-    /// Checks that bounds leave room for what they bound.
-    fn check_bounds(&self) -> Result<(), ConfigError> {
+    /// Returns the bounds that leave no room for what they bound. A bound of 0 is reported as such.
+    fn narrow_bounds(&self) -> impl Iterator<Item = ConfigError> {
         let (sessions, rate) = (&self.sessions, self.catch_up.bytes_per_second_max);
         let bounds = [
             (
@@ -166,10 +175,18 @@ impl Config {
                 "below a page a second nobody catches up; 0 is no bound",
             ),
         ];
-        let short = bounds.into_iter().find(|(_, value, least, _)| value < least);
-        short.map_or(Ok(()), |(key, value, least, reason)| {
-            Err(ConfigError::Below { key, value, least, reason })
-        })
+        let narrow = bounds.into_iter().filter(|(_, value, least, _)| *value > 0 && value < least);
+        narrow.map(|(key, value, least, reason)| ConfigError::Below { key, value, least, reason })
+    }
+
+    /// Returns the node's name: `node`, or the host's name.
+    #[must_use]
+    pub fn node_name(&self) -> String {
+        if !self.node.is_empty() {
+            return self.node.clone();
+        }
+        std::fs::read_to_string("/proc/sys/kernel/hostname")
+            .map_or_else(|_| "push".to_owned(), |name| name.trim().to_owned())
     }
 
     /// Keeps the last values of a topic, unless it is configured whether to.
@@ -198,20 +215,26 @@ pub struct Sessions {
     /// The most partitions that the subscriptions of one session may span together.
     pub cursors_max: usize,
     /// The largest message that a client may send, in bytes. Above it the session is closed with 1009.
+    #[serde(deserialize_with = "tailcast_services::config::bytes")]
     pub message_bytes_max: usize,
     /// At this size a WebSocket message to a client is full, in bytes. A single larger record is sent alone.
+    #[serde(deserialize_with = "tailcast_services::config::bytes")]
     pub batch_bytes_max: usize,
     /// The most bytes of replies that wait for a client that does not read. At the bound nothing more is read from it.
+    #[serde(deserialize_with = "tailcast_services::config::bytes")]
     pub replies_bytes_max: usize,
     /// How far a lossless subscription may be behind its partition, in offsets, once it was live. Beyond, its session is closed
     /// with 4508. 0: as far as Kafka goes back.
     pub lag_records_max: u64,
     /// What may wait for sockets that take nothing, of all sessions together, in bytes. Beyond, messages get small, and those
     /// sessions are closed with 4508 whose sockets have taken nothing for longest, if that is long.
+    #[serde(deserialize_with = "tailcast_services::config::bytes")]
     pub waiting_bytes_max: usize,
     /// The kernel's send buffer of a connection, in bytes.
+    #[serde(deserialize_with = "tailcast_services::config::bytes")]
     pub send_buffer_bytes: usize,
     /// What the kernel may hold of a connection and not have sent yet, in bytes. At the bound it takes no more.
+    #[serde(deserialize_with = "tailcast_services::config::bytes")]
     pub unsent_bytes_max: usize,
     /// From the upgrade to `Connect`. Then the session is closed with 4408.
     #[serde(with = "humantime_serde")]
@@ -248,6 +271,7 @@ pub struct FanOut {
 pub struct Windows {
     /// What all windows and channel logs may hold together, in bytes. At the bound the largest window sheds its oldest
     /// records.
+    #[serde(deserialize_with = "tailcast_services::config::bytes")]
     pub bytes_max: usize,
     /// How long a partition is tailed after its last subscription left.
     #[serde(with = "humantime_serde")]
@@ -261,9 +285,11 @@ pub struct CatchUp {
     /// How many partitions are read at the same time, a thread each.
     pub readers: usize,
     /// How fast pages are read, by all readers together, in bytes of records per second. 0: as fast as Kafka gives them.
+    #[serde(deserialize_with = "tailcast_services::config::bytes")]
     pub bytes_per_second_max: u64,
     /// What pages may hold while they wait to be taken, in bytes. At the bound the oldest are dropped, and read again if
     /// somebody still wants them.
+    #[serde(deserialize_with = "tailcast_services::config::bytes")]
     pub pages_bytes_max: usize,
 }
 
@@ -273,6 +299,7 @@ pub struct CatchUp {
 pub struct LastValues {
     /// What those of all topics may take together, in bytes: keys, values, headers, and 256 for each. The topic that takes
     /// more loses them until the process starts again, and snapshots of it are refused.
+    #[serde(deserialize_with = "tailcast_services::config::bytes")]
     pub bytes_max: usize,
 }
 

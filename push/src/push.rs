@@ -109,7 +109,7 @@ impl Push {
             CatchUp::start(&config.catch_up, &kafka.reader()?, catch_up_metrics, &topics, lifecycle)?;
         keepers::start(&last_values, &hub, &topics, &catch_up, lifecycle, readiness, registry);
 
-        let node = if config.node.is_empty() { hostname() } else { config.node.clone() };
+        let node = config.node_name();
         let without_times = matches!(epochs, Epochs::InProcess(_)).then(|| catch_up.clone());
         let starter = Starter { hub, topics, without_times };
         let lifecycle = lifecycle.clone();
@@ -207,9 +207,4 @@ impl std::fmt::Debug for Push {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Push").field("local_addr", &self.local_addr).finish_non_exhaustive()
     }
-}
-
-fn hostname() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname")
-        .map_or_else(|_| "push".to_owned(), |name| name.trim().to_owned())
 }

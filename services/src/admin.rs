@@ -39,6 +39,7 @@ pub const EXCHANGE_MAX: Duration = Duration::from_secs(10);
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// Where to listen.
+    #[serde(deserialize_with = "crate::config::address")]
     pub listen: SocketAddr,
 }
 

@@ -5,24 +5,30 @@
 //! is empty in the defaults, such as `[kafka.properties]`, takes any names; these may hold dots, in every layer:
 //! `linger.ms = 2`, `TAILCAST__KAFKA__PROPERTIES__LINGER_MS=2`, `--set kafka.properties.linger.ms=2`.
 //!
-//! Invariant: an error names the key and where its value came from, and says what would be right. A value that
-//! may be a secret is not repeated.
+//! Invariant: an error names the key, where its value came from, and what is expected, and every mistake is reported, not
+//! only the first. A value that may be a secret is not repeated.
 
 mod explain;
 mod file;
 mod layer;
+mod mistakes;
 mod suggest;
 mod text;
+mod values;
+mod variables;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use figment::Figment;
 use serde::de::DeserializeOwned;
 
 use layer::Layer;
 
-/// What environment variables that belong to Tailcast begin with. It ends in two underscores because Kubernetes injects
+pub use mistakes::Mistakes;
+pub use values::{address, bytes};
+pub use variables::{Misspelt, misspelt_variables};
+
+/// The prefix of Tailcast's environment variables. It ends in two underscores because Kubernetes injects
 /// variables such as `TAILCAST_PORT` for a service of that name.
 pub const PREFIX: &str = "TAILCAST__";
 
@@ -67,27 +73,27 @@ pub enum ConfigError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the operating system says.
+        /// The operating system's error.
         source: std::io::Error,
     },
     /// The file is not TOML.
-    #[error("{origin}: not TOML: {problem}")]
+    #[error("{origin}: invalid TOML: {problem}")]
     Syntax {
         /// Which file, which line.
         origin: Origin,
-        /// What the parser says.
+        /// The parser's error.
         problem: String,
     },
-    /// A flag names a key that cannot be one.
-    #[error("{flag}: {key:?} is no key; a key is like push.listen")]
+    /// A flag names something that cannot be a key.
+    #[error("{flag}: invalid key {key:?} (example: push.listen)")]
     Key {
         /// The flag.
         flag: &'static str,
         /// The text found.
         key: String,
     },
-    /// Nothing has a key of this name.
-    #[error("{origin}: there is no {key}{hint}")]
+    /// No part has a key of this name.
+    #[error("{origin}: unknown key {key}{hint}")]
     Unknown {
         /// The key.
         key: String,
@@ -103,7 +109,7 @@ pub enum ConfigError {
         key: String,
         /// Who set it.
         origin: Origin,
-        /// What is wrong and what would be right.
+        /// The problem and the expected form.
         problem: String,
     },
     /// The defaults lack a key, which is a mistake in this program.
@@ -126,26 +132,23 @@ pub enum Hint {
 /// Lays file, environment and flags over the defaults. Variables that do not begin with [`PREFIX`] are left alone.
 ///
 /// # Errors
-/// See [`ConfigError`]; the first problem found.
+/// See [`Mistakes`]; all that were found.
 pub fn load<T: DeserializeOwned>(
     defaults: &'static str,
     file: Option<&Path>,
     environment: impl IntoIterator<Item = (String, String)>,
     flags: &[FlagValue],
-) -> Result<T, ConfigError> {
-    let layers = layers(defaults, file, environment, flags)?;
-    let mut figment = Figment::new();
-    for (index, layer) in layers.iter().enumerate() {
-        figment = figment.merge(layer.provider(index));
-    }
-    figment.extract().map_err(|error| explain::explain(error, &figment, &layers))
+) -> Result<T, Mistakes> {
+    let mut mistakes = Vec::new();
+    let layers = layers(defaults, file, environment, flags, |mistake| mistakes.push(mistake))?;
+    mistakes::extract(layers, mistakes)
 }
 
-/// Returns what sets `key`, such as `kafka.brokers`; [`Source::Defaults`] when nothing is laid over its default, even the
+/// Returns the source that sets `key`, such as `kafka.brokers`; [`Source::Defaults`] when nothing is laid over its default, even the
 /// same value.
 ///
 /// # Errors
-/// See [`ConfigError`]: when a layer cannot be read. Whether its values are valid is for [`load`] to say.
+/// See [`ConfigError`]: when a layer cannot be read. [`load`] checks whether its values are valid.
 pub fn source_of(
     key: &str,
     defaults: &'static str,
@@ -154,17 +157,18 @@ pub fn source_of(
     flags: &[FlagValue],
 ) -> Result<Source, ConfigError> {
     let path: Vec<String> = key.split('.').map(str::to_owned).collect();
-    let layers = layers(defaults, file, environment, flags)?;
+    let layers = layers(defaults, file, environment, flags, drop)?;
     let sets = layers.iter().rev().find(|layer| text::value_at(&layer.values, &path).is_some());
     Ok(sets.map_or(Source::Defaults, |layer| layer.source.clone()))
 }
 
-/// The defaults, and what is laid over them, in order.
+/// The defaults, and what is laid over them, in order. A variable or flag that sets nothing is a mistake and is left out.
 fn layers(
     defaults: &'static str,
     file: Option<&Path>,
     environment: impl IntoIterator<Item = (String, String)>,
     flags: &[FlagValue],
+    mut mistake: impl FnMut(ConfigError),
 ) -> Result<Vec<Layer>, ConfigError> {
     let base = Layer::of_text(Source::Defaults, defaults)?;
     let mut over = Vec::new();
@@ -173,15 +177,21 @@ fn layers(
             .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
         over.push(Layer::of_text(Source::File(path.to_owned()), &text)?);
     }
-    // Sorted, so that of several mistakes the same one is always told first.
+    // Sorted, so that mistakes are always reported in the same order.
     let mut variables: Vec<_> =
         environment.into_iter().filter(|(name, _)| name.starts_with(PREFIX)).collect();
     variables.sort_unstable();
     for (name, value) in &variables {
-        over.push(Layer::of_variable(&base, name, value)?);
+        match Layer::of_variable(&base, name, value) {
+            Ok(layer) => over.push(layer),
+            Err(error) => mistake(error),
+        }
     }
     for flag in flags {
-        over.push(Layer::of_flag(&base, flag)?);
+        match Layer::of_flag(&base, flag) {
+            Ok(layer) => over.push(layer),
+            Err(error) => mistake(error),
+        }
     }
     for layer in &mut over {
         layer.flatten_free_sections_of(&base);
@@ -209,7 +219,7 @@ impl fmt::Display for Hint {
         match self {
             Self::Meant(name) => write!(f, "; did you mean `{name}`?"),
             Self::OneOf([]) => Ok(()),
-            Self::OneOf(names) => write!(f, "; there are {}", names.join(", ")),
+            Self::OneOf(names) => write!(f, "; known keys: {}", names.join(", ")),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! `tailcast config`: the configuration, without starting anything.
 
 use clap::Subcommand;
+use tailcast_services::config::Misspelt;
 
 use super::{
     exit::{Exit, Failure, OrExit},
@@ -18,7 +19,7 @@ pub(super) struct Config {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Says whether the configuration is valid; exit code 64 if not.
+    /// Checks the configuration and lists every mistake; exit code 64 if there is one.
     Check(Overrides<NoFlags>),
     /// Prints what results from defaults, file, environment and --set; what may be a secret is redacted.
     Show(Overrides<NoFlags>),
@@ -31,8 +32,15 @@ impl Config {
     pub(super) fn run(self) -> Result<Exit, Failure> {
         match self.action {
             Action::Check(overrides) => {
-                let config = overrides.layers().load().or_exit(Exit::Usage)?;
-                config.check_ingest().and_then(|()| config.check_push()).or_exit(Exit::Usage)?;
+                let layers = overrides.layers();
+                for Misspelt { found, meant } in layers.misspelt_variables() {
+                    output::say(format_args!("warning: {found} is ignored; did you mean {meant}?"));
+                }
+                let mistakes = layers.load().or_exit(Exit::Usage)?.mistakes();
+                if !mistakes.is_empty() {
+                    let lines: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+                    return Err(Failure::say(Exit::Usage, lines.join("\n")));
+                }
                 output::say("the configuration is valid");
             }
             Action::Show(overrides) => {

@@ -1,4 +1,4 @@
-//! What is checked before any socket is opened, beyond the type of each value.
+//! Rejects invalid combinations of values, before any socket is opened.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use tailcast_services::{
 
 use super::Config;
 
-/// What a process may need to end besides what its parts are given: to tell the last outcomes, and to close.
+/// Time that a process needs to end beside the drain of its parts: to send the last outcomes, and to close.
 const DRAIN_MARGIN: Duration = Duration::from_secs(2);
 
 /// Why a configuration cannot be used, although each of its values is valid.
@@ -31,20 +31,20 @@ pub enum CheckError {
     Push(#[from] push::config::ConfigError),
     /// The process would be cut off, with exit code 70, before one of its parts has drained.
     #[error(
-        "drain.within is {within} and {key} is {value}: drain.within has to be at least {least}, or what has not ended by \
-         then is cut off",
+        "drain.within is {within} and {key} is {value}: drain.within has to be at least {least}, otherwise work in progress \
+         is cut off",
         within = humantime::format_duration(*within),
         value = humantime::format_duration(*value),
         least = humantime::format_duration(*least),
     )]
     Drain {
-        /// What a part may take.
+        /// The key of a part's drain time.
         key: &'static str,
         /// Its value.
         value: Duration,
-        /// What the process may take.
+        /// The drain time of the process.
         within: Duration,
-        /// The least that it has to be allowed.
+        /// The minimum of that.
         least: Duration,
     },
 }
@@ -54,28 +54,49 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// See [`CheckError`].
+    /// The first of its mistakes.
     pub fn check_ingest(&self) -> Result<(), CheckError> {
-        self.log.check()?;
-        self.ingest.check()?;
-        self.check_drain("ingest.drain_within", self.ingest.drain_within, self.ingest.drain_within)?;
-        self.kafka.check(&[Role::Producer, Role::Directory])?;
-        Ok(())
+        let kafka = self.kafka.check(&[Role::Producer, Role::Directory]);
+        self.log_mistakes()
+            .chain(self.ingest_mistakes())
+            .map(Err)
+            .chain([kafka.map_err(Into::into)])
+            .collect()
     }
 
     /// Checks what `tailcast push` needs.
     ///
     /// # Errors
     ///
-    /// See [`CheckError`].
+    /// The first of its mistakes.
     pub fn check_push(&self) -> Result<(), CheckError> {
-        self.log.check()?;
-        self.push.check()?;
+        let kafka = self.kafka.check(&[Role::Tail, Role::Reader, Role::Directory]);
+        self.log_mistakes().chain(self.push_mistakes()).map(Err).chain([kafka.map_err(Into::into)]).collect()
+    }
+
+    /// Returns every mistake, of all parts.
+    #[must_use]
+    pub fn mistakes(&self) -> Vec<CheckError> {
+        let roles = [Role::Producer, Role::Tail, Role::Reader, Role::Directory];
+        let kafka = self.kafka.check(&roles).err().map(CheckError::from);
+        self.log_mistakes().chain(self.ingest_mistakes()).chain(self.push_mistakes()).chain(kafka).collect()
+    }
+
+    fn log_mistakes(&self) -> impl Iterator<Item = CheckError> {
+        self.log.check().err().map(CheckError::from).into_iter()
+    }
+
+    fn ingest_mistakes(&self) -> impl Iterator<Item = CheckError> {
+        let within = self.ingest.drain_within;
+        let drain = self.check_drain("ingest.drain_within", within, within).err();
+        self.ingest.mistakes().into_iter().map(CheckError::from).chain(drain)
+    }
+
+    fn push_mistakes(&self) -> impl Iterator<Item = CheckError> {
         let spread = self.push.drain.spread;
-        // A client that has not left a tenth of the spread after it was told to is closed.
-        self.check_drain("push.drain.spread", spread, spread.saturating_add(spread / 10))?;
-        self.kafka.check(&[Role::Tail, Role::Reader, Role::Directory])?;
-        Ok(())
+        // A client that has not left a tenth of the spread after its turn is closed.
+        let drain = self.check_drain("push.drain.spread", spread, spread.saturating_add(spread / 10)).err();
+        self.push.mistakes().into_iter().map(CheckError::from).chain(drain)
     }
 
     /// Checks that a part which takes `takes` because of `key` has drained when the process has to end.
@@ -126,6 +147,33 @@ mod tests {
         // These two were found by the start of a service, the second with the exit code of an internal error.
         check("log.filter", "tailcast=loud", "log.filter");
         check("kafka.properties.security.protocol", "sasl_ssl", "kafka.properties");
+    }
+
+    #[test]
+    fn every_mistake_is_returned() {
+        let mut config = defaults();
+        config.push.listen.set_ip([0, 0, 0, 0].into());
+        config.push.sessions.count_max = 0;
+        config.push.sessions.waiting_bytes_max = 100;
+        config.ingest.streams_max = 0;
+        config.log.filter = "tailcast=loud".to_owned();
+        config.drain.within = Duration::from_secs(1);
+        config.kafka.brokers.clear();
+        let mistakes: Vec<String> = config.mistakes().iter().map(ToString::to_string).collect();
+        let parts = [
+            "log.filter",
+            "ingest.streams_max is 0",
+            "ingest.drain_within is 15s",
+            "push.insecure = true",
+            "push.sessions.count_max is 0",
+            "push.sessions.waiting_bytes_max is 100",
+            "push.drain.spread is 10s",
+            "kafka.brokers",
+        ];
+        assert_eq!(mistakes.len(), parts.len(), "{mistakes:#?}");
+        for (mistake, part) in mistakes.iter().zip(parts) {
+            assert!(mistake.contains(part), "expected {part:?}, found {mistake:?}");
+        }
     }
 
     #[test]

@@ -4,18 +4,18 @@ use std::{env, path::PathBuf};
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tailcast_services::config::{self, FlagValue, PREFIX, Source};
+use tailcast_services::config::{self, FlagValue, Misspelt, Source};
 
 use super::{Config, DEFAULTS};
 
-pub use tailcast_services::config::ConfigError as LoadError;
+pub use tailcast_services::config::Mistakes as LoadError;
 
 /// What is laid over the defaults. Nothing, by default.
 #[derive(Debug, Clone, Default)]
 pub struct Layers {
     /// A TOML file.
     pub file: Option<PathBuf>,
-    /// Environment variables, `TAILCAST__…`.
+    /// Environment variables. Those named `TAILCAST__…` set keys.
     pub environment: Vec<(String, String)>,
     /// Flags, the later over the earlier.
     pub flags: Vec<FlagValue>,
@@ -27,17 +27,24 @@ impl Layers {
     pub fn of_environment() -> Self {
         let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
             // A value that is not UTF-8 is left as it looks, so that the error can show it.
-            let name = name.into_string().ok().filter(|name| name.starts_with(PREFIX))?;
+            let name = name.into_string().ok().filter(|name| name.to_uppercase().starts_with("TAILCAST_"))?;
             Some((name, value.to_string_lossy().into_owned()))
         };
         Self { environment: env::vars_os().filter_map(text).collect(), ..Self::default() }
+    }
+
+    /// Returns the environment variables that are ignored although they probably set a key.
+    pub(crate) fn misspelt_variables(&self) -> Vec<Misspelt> {
+        let names = self.environment.iter().map(|(name, _)| name.clone());
+        config::misspelt_variables(DEFAULTS, names).expect("a test parses the defaults")
     }
 
     /// Lays everything over the defaults.
     ///
     /// # Errors
     ///
-    /// When a key is unknown or its value is not valid; the error names the key and where its value came from.
+    /// When a key is unknown or its value is not valid; the error has a line for each mistake, with the key and where its
+    /// value came from.
     pub fn load(&self) -> Result<Config, LoadError> {
         self.load_as()
     }

@@ -67,7 +67,7 @@ fn truth<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
 
 #[cfg(test)]
 mod tests {
-    use tailcast_services::config::{self, ConfigError, FlagValue};
+    use tailcast_services::config::{self, FlagValue, Mistakes};
 
     use super::*;
     use crate::Config;
@@ -99,7 +99,7 @@ mod tests {
         }
     }
 
-    fn load(by: By<'_>) -> Result<Config, ConfigError> {
+    fn load(by: By<'_>) -> Result<Config, Mistakes> {
         let mut toml = include_str!("../../../src/default.toml").to_owned();
         let (mut variables, mut flags) = (Vec::new(), Vec::new());
         match by {

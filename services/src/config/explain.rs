@@ -1,4 +1,4 @@
-//! Says in our words what figment and serde found: the key, who set it, what is wrong, and what would be right.
+//! Turns an error of figment or serde into ours: the key, its origin, the problem, and the expected form.
 
 use figment::Figment;
 use figment::error::{Error, Kind};
@@ -41,7 +41,7 @@ fn problem(kind: &Kind, path: &[String], figment: &Figment, layers: &[Layer]) ->
         Kind::UnknownVariant(_, names) => format!("expected one of {}", names.join(", ")),
         Kind::InvalidLength(length, expected) => format!("expected {expected}, and not {length}"),
         Kind::ISizeOutOfRange(_) | Kind::USizeOutOfRange(_) => "the number is out of range".to_owned(),
-        // What a type's own parser says.
+        // The message of a type's own parser.
         Kind::Message(message) => message.clone(),
         other => other.to_string(),
     };

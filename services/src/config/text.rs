@@ -1,8 +1,10 @@
-//! Text from the environment or from a flag, made into the type that the default of the same key has.
+//! Converts text from the environment or a flag to the type of the key's default.
 
 use figment::value::{Dict, Value};
 
-/// Makes a value of text. The error says what would be right.
+use super::values;
+
+/// Converts text. The error names the expected form.
 pub(super) fn typed(defaults: &Dict, path: &[String], text: &str) -> Result<Value, String> {
     if free_section(defaults, path).is_some() {
         return Ok(text.into());
@@ -11,17 +13,17 @@ pub(super) fn typed(defaults: &Dict, path: &[String], text: &str) -> Result<Valu
         Some(Value::Bool(..)) => match text {
             "true" => Ok(true.into()),
             "false" => Ok(false.into()),
-            _ => Err(format!("{text:?} is neither true nor false")),
+            _ => Err(format!("{text:?}: expected true or false")),
         },
         Some(Value::Num(_, number)) => {
             let integer = number.to_i128().is_some() || number.to_u128().is_some();
-            let value = if integer { text.parse().map(|n: i64| n.into()).ok() } else { float(text) };
+            let value = if integer { whole(text) } else { float(text) };
             let kind = if integer { "an integer" } else { "a number" };
-            value.ok_or_else(|| format!("{text:?} is not {kind}"))
+            value.ok_or_else(|| format!("{text:?}: expected {kind}"))
         }
         Some(Value::Array(..)) => Ok(list(text).into()),
-        Some(Value::Dict(..)) => Err("is a section; set one of its keys".to_owned()),
-        // Text, or a key that may exist without a default. Whether it does is for the configuration's type to say.
+        Some(Value::Dict(..)) => Err("a section cannot have a value; set one of its keys".to_owned()),
+        // Text, or a key that may exist without a default. Whether it does is decided by the configuration's type.
         Some(_) | None => Ok(text.into()),
     }
 }
@@ -75,6 +77,12 @@ pub(super) fn value_at<'a>(values: &'a Dict, path: &[String]) -> Option<&'a Valu
         values = values.get(name)?.as_dict()?;
     }
     values.get(last)
+}
+
+/// An integer, or a size with its unit: the key's type decides whether units are allowed.
+fn whole(text: &str) -> Option<Value> {
+    let integer = text.parse().map(|number: i64| number.into()).ok();
+    integer.or_else(|| values::size(text).map(|_| text.into()))
 }
 
 fn float(text: &str) -> Option<Value> {
