@@ -1,15 +1,20 @@
-//! What every service process does around its parts: log, be probed, run until it is told to end, drain, say how it ended.
+//! The frame of every service process: log, serve probes, run until a signal, drain, report how it ended.
 //!
 //! Every error on the way to serving gets its exit code here: what is wrong with the configuration is found before a socket
 //! is opened, and an address that is taken is answered with the flag that chooses another.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tailcast_ingest::{self as ingest, Ingest, ProducerError};
 use tailcast_push::{self as push, Push};
 use tailcast_services::{
     admin::Admin,
-    lifecycle::Lifecycle,
+    config::Misspelt,
+    lifecycle::{Lifecycle, Tasks},
     log,
     metrics::Metrics,
     readiness::Readiness,
@@ -18,7 +23,7 @@ use tailcast_services::{
 
 use crate::{
     command::exit::{Exit, Failure, OrExit},
-    config::Config,
+    config::{Config, Layers},
 };
 
 /// A process that serves. Its parts are bound and started between [`Process::begin`] and [`Process::run`].
@@ -29,6 +34,10 @@ pub(crate) struct Process {
     metrics: Metrics,
     admin: Admin,
     within: Duration,
+    node: String,
+    brokers: String,
+    ingest: Option<SocketAddr>,
+    push: Option<SocketAddr>,
 }
 
 /// What to do when an address is taken.
@@ -44,6 +53,9 @@ impl Process {
     /// Begins to log, and opens the admin listener.
     pub(crate) async fn begin(config: &Config, remedies: Remedies) -> Result<Self, Failure> {
         log::init(&config.log).or_exit(Exit::Usage)?;
+        for Misspelt { found, meant } in Layers::of_environment().misspelt_variables() {
+            tracing::warn!(variable = found, "ignored; did you mean {meant}?");
+        }
         let admin = Admin::bind(&config.admin).await.map_err(|error| unavailable(error, remedies.admin))?;
         Ok(Self {
             lifecycle: Lifecycle::new(),
@@ -51,6 +63,10 @@ impl Process {
             metrics: Metrics::new(),
             admin,
             within: config.drain.within,
+            node: config.push.node_name(),
+            brokers: String::new(),
+            ingest: None,
+            push: None,
         })
     }
 
@@ -64,7 +80,10 @@ impl Process {
         let (own, kafka) = (config.ingest.clone(), config.kafka.clone());
         let registry = &mut self.metrics.registry;
         let bound = Ingest::bind(own, kafka, epochs, &self.lifecycle, &self.readiness, registry).await;
-        bound.map_err(|error| of_ingest(error, remedies))
+        let bound = bound.map_err(|error| of_ingest(error, remedies))?;
+        self.brokers = config.kafka.brokers.join(",");
+        self.ingest = Some(bound.local_addr().or_exit(Exit::Internal)?);
+        Ok(bound)
     }
 
     /// Binds the way out.
@@ -77,7 +96,10 @@ impl Process {
         let (own, kafka) = (config.push.clone(), config.kafka.clone());
         let registry = &mut self.metrics.registry;
         let bound = Push::bind(own, kafka, epochs, &self.lifecycle, &self.readiness, registry).await;
-        bound.map_err(|error| of_push(error, remedies))
+        let bound = bound.map_err(|error| of_push(error, remedies))?;
+        self.brokers = config.kafka.brokers.join(",");
+        self.push = Some(bound.local_addr());
+        Ok(bound)
     }
 
     /// Returns what tasks are started on.
@@ -92,16 +114,25 @@ impl Process {
 
     /// Serves until a signal comes or a part fails, then drains.
     pub(crate) async fn run(self) -> Result<Exit, Failure> {
-        let Self { lifecycle, readiness, metrics, admin, within } = self;
-        tracing::info!(address = %admin.local_addr(), "admin listens");
+        let Self { lifecycle, readiness, metrics, admin, within, node, brokers, ingest, push } = self;
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            node,
+            brokers,
+            ingest = ingest.map(tracing::field::display),
+            push = push.map(tracing::field::display),
+            admin = %admin.local_addr(),
+            "started"
+        );
         admin.serve(&lifecycle, readiness.clone(), Arc::new(metrics.registry));
         lifecycle.until_signal().await;
         readiness.drain();
+        let (running, began) = (lifecycle.running(), Instant::now());
         let ending = lifecycle.finish(within).await;
         if !ending.is_clean() {
             return Err(Failure::say(Exit::Internal, ending));
         }
-        tracing::info!("drained");
+        tracing::info!(ended = %Tasks(&running), took = ?began.elapsed(), "drained");
         Ok(Exit::Done)
     }
 }

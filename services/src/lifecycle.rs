@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-pub use ending::{Cause, Ending, Late};
+pub use ending::{Cause, Ending, Running, Tasks};
 pub(crate) use panics::panic_message;
 use panics::{catch_panic, caught};
 use roster::Roster;
@@ -153,8 +153,8 @@ impl Lifecycle {
         }
     }
 
-    /// Starts a task that ends last: it is told by the token, once everything else has ended or is late. For what has to
-    /// answer while the process drains.
+    /// Starts a task that ends last: the token is cancelled once everything else has ended or the deadline has passed. For
+    /// what has to answer while the process drains.
     pub fn accompany<F>(&self, start: impl FnOnce(CancellationToken) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -211,8 +211,13 @@ impl Lifecycle {
         });
     }
 
-    /// Drains, waits for everything that was started, at most `within`, and tells how it ended. A second signal from the
-    /// person at the terminal ends the wait early.
+    /// Returns the running tasks and threads, by name.
+    pub fn running(&self) -> Vec<Running> {
+        self.inner.roster.present()
+    }
+
+    /// Drains, waits at most `within` for everything that was started, and returns how it ended. A second signal ends the
+    /// wait early.
     pub async fn finish(&self, within: Duration) -> Ending {
         self.drain();
         self.inner.tracked.close();
@@ -235,13 +240,13 @@ impl Lifecycle {
         match Signals::install() {
             Ok(mut signals) => {
                 tokio::select! {
-                    signal = signals.next() => tracing::info!(signal, "draining; once more to exit at once"),
+                    signal = signals.next() => tracing::info!(signal, "draining; repeat the signal to exit at once"),
                     () = self.draining() => {}
                 }
                 *lock(&self.inner.signals) = Some(signals);
             }
             Err(error) => {
-                tracing::error!(%error, "signals cannot be received: this process ends only by being killed");
+                tracing::error!(%error, "cannot receive signals: this process has to be killed");
                 self.draining().await;
             }
         }
@@ -266,7 +271,7 @@ impl Lifecycle {
             Ok(Err(error)) => Cause::Error(Box::new(error)),
             Err(message) => Cause::Panicked(message),
         };
-        tracing::error!(task, %cause, "a task that the process cannot do without has ended");
+        tracing::error!(task, %cause, "a vital task has ended, draining");
         // What failed first explains what failed after it.
         lock(&self.inner.failure).get_or_insert((task, cause));
         self.drain();

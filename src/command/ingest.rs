@@ -28,8 +28,6 @@ impl Ingest {
         config.check_ingest().or_exit(Exit::Usage)?;
         let mut process = Process::begin(&config, REMEDIES).await?;
         let ingest = process.ingest(&config, Epochs::Kafka, REMEDIES).await?;
-        let address = ingest.local_addr().or_exit(Exit::Internal)?;
-        tracing::info!(%address, "ingest listens");
         ingest.serve(process.lifecycle());
         process.run().await
     }

@@ -28,7 +28,6 @@ impl Push {
         config.check_push().or_exit(Exit::Usage)?;
         let mut process = Process::begin(&config, REMEDIES).await?;
         let push = process.push(&config, Epochs::Kafka, REMEDIES).await?;
-        tracing::info!(address = %push.local_addr(), "push listens");
         push.serve();
         process.run().await
     }

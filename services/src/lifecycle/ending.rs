@@ -1,4 +1,4 @@
-//! How a process ended, in the words that its last log line and its exit code are made of.
+//! How a process ended: what its last log line and its exit code are made of.
 
 use std::error::Error;
 use std::fmt;
@@ -17,8 +17,8 @@ pub enum Ending {
     },
     /// The deadline passed (or a second signal came) while tasks were still running.
     Deadline {
-        /// Who was late.
-        left: Vec<Late>,
+        /// The tasks that were still running.
+        left: Vec<Running>,
     },
 }
 
@@ -33,13 +33,28 @@ pub enum Cause {
     Panicked(String),
 }
 
-/// A task that was still running when the deadline passed.
+/// Tasks that were running at a moment, of one name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Late {
+pub struct Running {
     /// The name it was started under.
     pub task: &'static str,
-    /// How many of that name were left.
+    /// The number of tasks of that name.
     pub count: usize,
+}
+
+/// Tasks by name, for the log: `1 × feed, 3 × session`.
+#[derive(Clone, Copy, Debug)]
+pub struct Tasks<'a>(pub &'a [Running]);
+
+impl fmt::Display for Tasks<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut separator = "";
+        for Running { task, count } in self.0 {
+            write!(f, "{separator}{count} × {task}")?;
+            separator = ", ";
+        }
+        Ok(())
+    }
 }
 
 impl Ending {
@@ -54,15 +69,7 @@ impl fmt::Display for Ending {
         match self {
             Self::Clean => f.write_str("everything has ended"),
             Self::Failed { task, cause } => write!(f, "task `{task}` {cause}"),
-            Self::Deadline { left } => {
-                f.write_str("still running at the deadline:")?;
-                let mut separator = " ";
-                for Late { task, count } in left {
-                    write!(f, "{separator}{count} × {task}")?;
-                    separator = ", ";
-                }
-                Ok(())
-            }
+            Self::Deadline { left } => write!(f, "still running at the deadline: {}", Tasks(left)),
         }
     }
 }

@@ -1,9 +1,9 @@
-//! Who is running, by name: what the message at the deadline is made of.
+//! The running tasks, by name: for the message at the deadline.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::ending::Late;
+use super::ending::Running;
 
 /// Counts the running tasks of each name.
 #[derive(Clone, Debug, Default)]
@@ -24,8 +24,8 @@ impl Roster {
         Present { roster: self.clone(), task }
     }
 
-    pub(super) fn present(&self) -> Vec<Late> {
-        self.counts().iter().map(|(&task, &count)| Late { task, count }).collect()
+    pub(super) fn present(&self) -> Vec<Running> {
+        self.counts().iter().map(|(&task, &count)| Running { task, count }).collect()
     }
 
     fn counts(&self) -> std::sync::MutexGuard<'_, BTreeMap<&'static str, usize>> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::{Cause, Ending, Late, Lifecycle, Phase};
+use super::{Cause, Ending, Lifecycle, Phase, Running};
 
 const GRACE: Duration = Duration::from_secs(25);
 
@@ -96,7 +96,7 @@ async fn the_deadline_names_the_tasks_that_are_left() {
     let ending = lifecycle.finish(GRACE).await;
     assert_eq!(ending.to_string(), "still running at the deadline: 1 × feed, 3 × session");
     let Ending::Deadline { left } = ending else { panic!("{ending}") };
-    assert_eq!(left[1], Late { task: "session", count: 3 });
+    assert_eq!(left[1], Running { task: "session", count: 3 });
 }
 
 #[tokio::test(start_paused = true)]
