@@ -36,17 +36,17 @@ pub struct InProcess {
     epoch: Epoch,
 }
 
-/// Why the in-process broker did not do what it was asked for.
+/// Why a request to the in-process broker failed.
 #[derive(Debug, thiserror::Error)]
 pub enum InProcessError {
     /// The thread could not be started.
-    #[error("the in-process broker has no thread: {0}")]
+    #[error("cannot start the thread of the in-process broker: {0}")]
     Thread(#[from] std::io::Error),
     /// librdkafka refused.
-    #[error("the in-process broker refused: {0}")]
+    #[error("the in-process broker refused the request: {0}")]
     Kafka(#[from] KafkaError),
     /// The thread has died.
-    #[error("the in-process broker has died")]
+    #[error("the thread of the in-process broker has ended")]
     Died,
 }
 

@@ -1,8 +1,8 @@
-//! What every Tailcast service is made of.
+//! The common ground of every Tailcast service.
 //!
 //! A service parses its [`config`], starts its [`log`] and [`metrics`], opens the [`admin`] listener, and runs its parts
-//! under one [`lifecycle`]; [`memory`] says what the process has of it; each part says through [`readiness`] what it
-//! waits for. [`kafka`] holds every librdkafka property that is set, [`topics`] knows which topics exist,
+//! under one [`lifecycle`]. [`memory`] measures the process; each part reports through [`readiness`] why it cannot work.
+//! [`listener`] accepts connections. [`kafka`] holds every librdkafka property that is set, [`topics`] knows which topics exist,
 //! [`principal`] names the identity of a client, and [`in_process`] is a broker for tests and `tailcast dev`.
 //!
 //! What is deliberately absent: nothing here knows of gRPC, WebSockets or sessions.

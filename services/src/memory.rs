@@ -39,12 +39,12 @@ fn kibibytes(text: &str, name: &str) -> Option<u64> {
     kibibytes.checked_mul(1024)
 }
 
-/// A cgroup's limit. Without one, version 2 says `max`; version 1 says a number that is larger than any machine's memory.
+/// A cgroup's limit. Without one, the file has `max` in version 2, and in version 1 a number that is larger than any machine's memory.
 fn limit_in(text: &str) -> Option<u64> {
     text.trim().parse().ok()
 }
 
-/// The files that say the limits of a process' cgroup and of all above it. In a container the path may be the host's, and only
+/// The files with the limits of a process' cgroup and of all above it. In a container the path may be the host's, and only
 /// the last of the files is there.
 fn limit_files(cgroups: &str) -> Vec<PathBuf> {
     let mut files = Vec::new();

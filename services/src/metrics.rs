@@ -32,7 +32,7 @@ impl Metrics {
         registry.register_collector(Box::new(process::Process));
         let build = Family::<[(&str, &str); 1], Gauge>::default();
         build.get_or_create(&[("version", env!("CARGO_PKG_VERSION"))]).set(1);
-        registry.register("tailcast_build_info", "The version that runs here; always 1", build);
+        registry.register("tailcast_build_info", "Version of the running process; always 1", build);
         Self { registry }
     }
 }

@@ -1,6 +1,6 @@
-//! Whether this process should be sent traffic, and if not, what it waits for.
+//! Whether this process should get traffic, and if not, why.
 //!
-//! Each part that has something to wait for holds a [`Condition`] and says what is the matter; readiness is the sum. A
+//! Each part with a precondition holds a [`Condition`] and reports its status; the process is ready if each part is. A
 //! process is live as long as it answers at all, so there is no liveness here.
 //!
 //! Invariant: after [`Readiness::drain`] a process never becomes ready again.
@@ -11,32 +11,32 @@ use std::sync::Arc;
 use serde::Serialize;
 use tokio::sync::watch;
 
-/// A cheap handle to what the parts of the process say.
+/// A cheap handle to the status of all parts.
 #[derive(Clone, Debug)]
 pub struct Readiness {
     state: Arc<watch::Sender<State>>,
 }
 
-/// What the parts of the process say, all together.
+/// The status of all parts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct State {
     draining: bool,
     conditions: Vec<(&'static str, Status)>,
 }
 
-/// What one part says.
+/// The status of one part.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "status", content = "reason")]
 pub enum Status {
     /// It can do its work.
     Ready,
-    /// It does its work, but something is wrong that a person should know. Counts as ready.
+    /// It works, with a problem that an operator should know. Counts as ready.
     Degraded(String),
     /// It cannot do its work, for this reason.
     NotReady(String),
 }
 
-/// What one part of the process has to say about itself.
+/// A part's handle to its own status.
 #[derive(Debug)]
 pub struct Condition {
     state: Arc<watch::Sender<State>>,
@@ -49,7 +49,7 @@ impl Readiness {
         Self { state: Arc::new(watch::Sender::new(State::default())) }
     }
 
-    /// Adds a part that is not ready yet, for this reason. Dropping the condition leaves what it said last.
+    /// Adds a part that is not ready yet, for this reason. Dropping the condition keeps its last status.
     pub fn condition(&self, name: &'static str, waiting_for: impl Into<String>) -> Condition {
         let mut index = 0;
         self.state.send_modify(|state| {
@@ -64,12 +64,12 @@ impl Readiness {
         self.state.send_if_modified(|state| !std::mem::replace(&mut state.draining, true));
     }
 
-    /// What the parts say at this moment.
+    /// The current status of all parts.
     pub fn state(&self) -> State {
         self.state.borrow().clone()
     }
 
-    /// Follows what the parts say, for a health service that streams it.
+    /// Follows the status, for a health service that streams it.
     pub fn watch(&self) -> watch::Receiver<State> {
         self.state.subscribe()
     }
@@ -87,7 +87,7 @@ impl Condition {
         self.set(Status::Ready);
     }
 
-    /// This part does its work, with something to worry about.
+    /// This part works, with a problem.
     pub fn degraded(&self, reason: impl Into<String>) {
         self.set(Status::Degraded(reason.into()));
     }
@@ -125,7 +125,7 @@ impl State {
         self.draining
     }
 
-    /// The parts and what they say, in the order in which they were added.
+    /// The parts and their status, in the order in which they were added.
     pub fn conditions(&self) -> impl Iterator<Item = (&'static str, &Status)> {
         self.conditions.iter().map(|(name, status)| (*name, status))
     }

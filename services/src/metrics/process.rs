@@ -24,7 +24,7 @@ const TICKS_PER_SECOND: f64 = 100.0;
 impl Collector for Process {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
         if let Some(bytes) = memory::resident_bytes().and_then(|bytes| i64::try_from(bytes).ok()) {
-            let help = "Memory of this process that is in RAM";
+            let help = "Resident memory of the process";
             gauge(&mut encoder, "process_resident_memory_bytes", help, bytes)?;
         }
         if let Some(count) =
@@ -39,7 +39,7 @@ impl Collector for Process {
         let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
         if let Some(seconds) = cpu_seconds(&stat) {
             let metric = ConstCounter::new(seconds);
-            let help = "Processor time, user and system";
+            let help = "User and system CPU time";
             metric.encode(encoder.encode_descriptor(
                 "process_cpu_seconds",
                 help,
