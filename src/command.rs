@@ -1,4 +1,4 @@
-//! The command line: one subcommand per file, and what they share.
+//! The command line, with one subcommand per file.
 //!
 //! stdout is data and stderr is talk, in every subcommand. A command ends with one of the exit codes of `exit::Exit`.
 
@@ -61,7 +61,7 @@ pub fn run(command_line: impl IntoIterator<Item = OsString>) -> ExitCode {
     let command = match Tailcast::try_parse_from(command_line) {
         Ok(Tailcast { command }) => command,
         Err(error) => {
-            // Help that was asked for is data and goes to stdout; what is wrong goes to stderr.
+            // Requested help is data and goes to stdout; errors go to stderr.
             let _nobody_reads = error.print();
             return if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() };
         }

@@ -23,24 +23,24 @@ pub(crate) use self::{
     shown::Shown,
 };
 
-/// Every key with its default and what it means.
+/// Every key with its default and its meaning.
 pub const DEFAULTS: &str = include_str!("default.toml");
 
 /// The configuration of every part. A process reads only what its parts need, from the same file.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// What is logged, and how.
+    /// Filter and format of the log.
     pub log: log::Config,
     /// The listener for probes and metrics.
     pub admin: admin::Config,
     /// How long the process may take to end.
     pub drain: lifecycle::Config,
-    /// Where Kafka is, and what librdkafka is told.
+    /// Kafka's brokers, and properties of librdkafka.
     pub kafka: kafka::Settings,
-    /// The way in.
+    /// The ingest service.
     pub ingest: tailcast_ingest::Config,
-    /// The way out.
+    /// The push service.
     pub push: tailcast_push::Config,
 }
 

@@ -1,7 +1,7 @@
-//! What `tailcast dev` is: both services in one process, a broker, a market that moves, and a page to look at it.
+//! `tailcast dev`: both services in one process, a broker, a simulated market, and a page that shows it.
 //!
 //! The services are the same as in production, and they meet in Kafka here too: the market and the page's chat publish over
-//! gRPC, the page subscribes over a WebSocket. What differs is said in [`configure`].
+//! gRPC, the page subscribes over a WebSocket. [`configure`] lists the differences.
 
 mod market;
 
@@ -42,23 +42,23 @@ const CHAT: &str = "chat";
 /// The key of the chat's only room.
 const LOBBY: &str = "lobby";
 
-/// How many partitions the topics get: more than one where there are many keys, so that what is shown is the general case.
+/// How many partitions the topics get: more than one where there are many keys, so that the demonstration is the general case.
 const PARTITIONS: [(&str, u16); 2] = [(QUOTES, 4), (CHAT, 1)];
 
 /// How long ingest may take to answer the market and the page.
 const PUBLISH_WITHIN: Duration = Duration::from_secs(5);
 
-/// How long clients of a development server are given to leave: nobody waits for a page to reconnect elsewhere.
+/// Time for clients to leave: there is no other node to which they could reconnect.
 const DRAIN_SPREAD: Duration = Duration::from_millis(200);
 
 /// What to do when a port is in use.
 const REMEDY: &str = "--port-offset 100 moves all three ports";
 const REMEDIES: Remedies = Remedies { admin: REMEDY, service: REMEDY };
 
-/// What is chosen on the command line.
+/// The options of the command line.
 #[derive(Debug, Clone)]
 pub(crate) struct Options {
-    /// What is added to the three ports.
+    /// Added to each of the three ports.
     pub(crate) port_offset: u16,
     /// Which Kafka is used.
     pub(crate) kafka: Kafka,
@@ -82,7 +82,7 @@ pub(crate) struct Dev {
     process: Process,
     addresses: Addresses,
     brokers: String,
-    /// The broker in this process, which lives as long as this. `None`: somebody else runs one.
+    /// The broker in this process, which lives as long as this. `None`: an external Kafka is used.
     in_process: Option<InProcess>,
 }
 
@@ -127,7 +127,7 @@ impl Dev {
         Ok(Self { process, addresses, brokers, in_process })
     }
 
-    /// Says where everything is and what to type next; `command` is how this command was called.
+    /// Returns the banner with all addresses and the next commands to try; `command` is the name this command was called by.
     pub(crate) fn welcome(&self, command: &str) -> String {
         let in_process = self.in_process.is_some();
         Welcome { command, addresses: self.addresses, kafka: &self.brokers, in_process }.to_string()
@@ -141,7 +141,7 @@ impl Dev {
     }
 }
 
-/// Returns the topics of the demonstration and those that were asked for, each once.
+/// Returns the topics of the demonstration and the requested ones, each once.
 fn topics(asked: &[Topic]) -> Result<Vec<Topic>, Failure> {
     let own = PARTITIONS.map(|(name, partitions)| Topic {
         name: TopicName::parse(name).expect("the names of the topics are valid"),
@@ -172,14 +172,14 @@ fn start_broker(kafka: &mut kafka::Settings, topics: &[Topic]) -> Result<InProce
     }
     let settings = broker.settings();
     kafka.brokers = settings.brokers;
-    // What a person has set stays.
+    // Explicitly configured properties stay.
     for (name, value) in settings.properties {
         kafka.properties.entry(name).or_insert(value);
     }
     Ok(broker)
 }
 
-/// What differs from the services in production: ports that move together, reflection, a quick end, the last values of the
+/// Applies the differences to production: ports that move together, reflection, a quick end, the last values of the
 /// market, and a quieter log.
 fn configure(mut config: Config, options: &Options) -> Result<Config, Failure> {
     let listeners = [&mut config.ingest.listen, &mut config.push.listen, &mut config.admin.listen];
@@ -188,7 +188,10 @@ fn configure(mut config: Config, options: &Options) -> Result<Config, Failure> {
             let port = listen.port();
             Failure::say(
                 Exit::Usage,
-                format_args!("--port-offset: {port} + {} is no port", options.port_offset),
+                format_args!(
+                    "--port-offset: {port} + {} exceeds the largest port, 65535",
+                    options.port_offset
+                ),
             )
         })?;
         listen.set_port(port);
@@ -203,7 +206,7 @@ fn configure(mut config: Config, options: &Options) -> Result<Config, Failure> {
         config.push.keep_last_values(topic.name.clone());
     }
     if config.log.filter == defaults().log.filter {
-        // The addresses are said in the welcome; connections that come and go would push it off the screen.
+        // The banner has the addresses; a log line per connection would push it off the screen.
         config.log.filter = "warn".to_owned();
     }
     Ok(config)
@@ -251,7 +254,10 @@ mod tests {
     #[test]
     fn a_port_beyond_the_last_is_refused() {
         let refused = configure(defaults(), &options(60_000)).expect_err("there are 65,535 ports");
-        assert!(refused.to_string().starts_with("--port-offset: 9090 + 60000 is no port"), "{refused}");
+        assert!(
+            refused.to_string().starts_with("--port-offset: 9090 + 60000 exceeds the largest port, 65535"),
+            "{refused}"
+        );
         assert_eq!(refused.exit(), Exit::Usage);
     }
 

@@ -1,4 +1,4 @@
-//! The command `tailcast`. What it does is in the library; here is only what a process has one of.
+//! The command `tailcast`. Everything but the allocator is in the library.
 
 use std::{env, process::ExitCode};
 

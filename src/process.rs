@@ -1,6 +1,6 @@
 //! The frame of every service process: log, serve probes, run until a signal, drain, report how it ended.
 //!
-//! Every error on the way to serving gets its exit code here: what is wrong with the configuration is found before a socket
+//! Every error on the way to serving gets its exit code here: errors of the configuration are found before a socket
 //! is opened, and an address that is taken is answered with the flag that chooses another.
 
 use std::{
@@ -40,7 +40,7 @@ pub(crate) struct Process {
     push: Option<SocketAddr>,
 }
 
-/// What to do when an address is taken.
+/// The advice for an address that is in use.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Remedies {
     /// The admin listener's.
@@ -102,7 +102,7 @@ impl Process {
         Ok(bound)
     }
 
-    /// Returns what tasks are started on.
+    /// Returns the lifecycle, which starts tasks.
     pub(crate) fn lifecycle(&self) -> &Lifecycle {
         &self.lifecycle
     }
@@ -163,7 +163,7 @@ fn of_push(error: push::BindError, remedies: Remedies) -> Failure {
     }
 }
 
-/// An address cannot be listened on; `remedy` says what can be done.
+/// Reports an address that cannot be listened on, with advice.
 fn unavailable(error: impl Into<anyhow::Error>, remedy: &str) -> Failure {
     let cause = Failure::new(Exit::Unavailable, error);
     Failure::say(Exit::Unavailable, format_args!("{cause}; {remedy}"))

@@ -52,10 +52,10 @@ pub(crate) enum ConnectError {
     /// The address is not one.
     #[error("{address:?} is not the address of ingest; an address is HOST:PORT")]
     Address {
-        /// What was given.
+        /// The given text.
         address: String,
     },
-    /// Nobody answers there.
+    /// No server answers.
     #[error("cannot reach ingest at {address}; is it running, or does --ingest name another one?")]
     Unreachable {
         /// Where.
@@ -114,7 +114,7 @@ impl Publisher {
         }
     }
 
-    /// Replaces what the transport says of a server that does not speak HTTP/2: "transport error" or "canceled".
+    /// Replaces the transport's error for a server that does not speak HTTP/2 ("transport error", "canceled").
     async fn explain(&self, status: Status) -> Status {
         let by_ingest = status.get_details_error_info().is_some();
         if by_ingest || !speaks_another_protocol(&self.address).await {
@@ -129,8 +129,8 @@ impl Publisher {
     }
 }
 
-/// Returns whether a server speaks something else than HTTP/2. Not of one that cannot be reached, or says nothing: it may be
-/// an ingest that has just ended.
+/// Returns whether a server speaks another protocol than HTTP/2. A server that is unreachable or silent does not count: it
+/// may be an ingest that has just ended.
 async fn speaks_another_protocol(address: &str) -> bool {
     // The client's preface: RFC 9113, section 3.4. A server's first frame is SETTINGS, of type 4.
     let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
@@ -141,7 +141,7 @@ async fn speaks_another_protocol(address: &str) -> bool {
     first_bytes(address, b"GET / HTTP/1.1\r\nhost: tailcast\r\n\r\n").await.as_ref() == Some(b"HTTP/")
 }
 
-/// Returns the beginning of what a server answers.
+/// Returns the first bytes of a server's answer.
 async fn first_bytes(address: &str, request: &[u8]) -> Option<[u8; 5]> {
     let answer = async {
         let mut socket = TcpStream::connect(address).await?;
@@ -194,7 +194,7 @@ mod tests {
         // It was "transport error", with the exit code of an internal error.
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let address = listener.local_addr().expect("it has an address").to_string();
-        // As hyper does: what is no HTTP/1 is not answered.
+        // As hyper does: only HTTP/1 is answered.
         let web = async {
             loop {
                 let (mut socket, _) = listener.accept().await.expect("the publisher connects");
@@ -218,7 +218,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_stream_to_an_ingest_that_has_vanished_fails() {
-        // It waited for ever: the connection was open and nobody asked whether anybody was there.
+        // It waited for ever: the connection was open, and without keepalive the loss was not noticed.
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let address = listener.local_addr().expect("it has an address").to_string();
         let silent = async {

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::config::{DEFAULTS, NoFlags, Overrides, Shown};
 
-/// Checks the configuration, shows what results, or prints the defaults.
+/// Checks the configuration, prints the effective one, or prints the defaults.
 #[derive(Debug, clap::Args)]
 #[command(after_help = super::exit::HELP)]
 pub(super) struct Config {
@@ -21,14 +21,14 @@ pub(super) struct Config {
 enum Action {
     /// Checks the configuration and lists every mistake; exit code 64 if there is one.
     Check(Overrides<NoFlags>),
-    /// Prints what results from defaults, file, environment and --set; what may be a secret is redacted.
+    /// Prints the effective configuration of defaults, file, environment and --set, with secrets redacted.
     Show(Overrides<NoFlags>),
-    /// Prints every key with its default and what it means.
+    /// Prints every key with its default and its meaning.
     Default,
 }
 
 impl Config {
-    /// Does what is asked for.
+    /// Runs the subcommand.
     pub(super) fn run(self) -> Result<Exit, Failure> {
         match self.action {
             Action::Check(overrides) => {
@@ -45,7 +45,7 @@ impl Config {
             }
             Action::Show(overrides) => {
                 let layers = overrides.layers();
-                // What is shown has every key with a value of its type; whether they can be used, `check` says.
+                // Every key has a value of its type here; only `check` rejects invalid combinations.
                 layers.load().or_exit(Exit::Usage)?;
                 output::print(Shown::new(&layers).or_exit(Exit::Usage)?)?;
             }

@@ -32,7 +32,7 @@ pub(super) struct Dev {
     /// chat are created where they do not exist.
     #[arg(long, value_name = "HOST:PORT,…")]
     kafka: Option<String>,
-    /// Create this topic too, with 1 partition unless told otherwise; may be repeated. With last-values, subscriptions can
+    /// Create this topic too, with 1 partition by default; may be repeated. With last-values, subscriptions can
     /// start with the latest record of each key. With --kafka a topic that exists is left as it is.
     #[arg(long = "topic", value_name = "NAME[:PARTITIONS][,last-values]")]
     topics: Vec<dev::Topic>,
@@ -64,14 +64,14 @@ impl Dev {
     }
 }
 
-/// Lays `--kafka` over what is configured.
+/// Lays `--kafka` over the configuration.
 fn layers(mut layers: Layers, brokers: Option<String>) -> Layers {
     let flag = |value| FlagValue { flag: "--kafka", key: BROKERS.to_owned(), value };
     layers.flags.extend(brokers.map(flag));
     layers
 }
 
-/// Returns which Kafka is used: the one that somebody names, wherever.
+/// Returns which Kafka is used: a configured one, from whichever layer, before the in-process one.
 fn kafka(layers: &Layers) -> Result<Kafka, LoadError> {
     Ok(if layers.set(BROKERS)? { Kafka::Configured } else { Kafka::InProcess })
 }
@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn a_kafka_that_is_named_anywhere_is_used() {
-        // What the configuration named was overwritten in silence by the broker in this process.
+        // The in-process broker silently replaced the configured one.
         check(Some("a:9092,b:9092"), None, Some(&["a:9092", "b:9092"]));
         check(Some("127.0.0.1:9092"), None, Some(&["127.0.0.1:9092"]));
         check(None, Some("c:9092"), Some(&["c:9092"]));

@@ -5,7 +5,7 @@
 
 use std::{fmt, process::ExitCode};
 
-/// What the exit codes mean, for `--help`.
+/// The meaning of the exit codes, for `--help`.
 pub(crate) const HELP: &str = "\
 Exit codes:
   0   done; of a service: drained cleanly
@@ -20,7 +20,7 @@ Exit codes:
 pub(crate) enum Exit {
     /// Done.
     Done = 0,
-    /// The server refused a part of what was asked for.
+    /// The server refused a part of the request.
     Refused = 1,
     /// The command line or the configuration is wrong.
     Usage = 64,
@@ -30,7 +30,7 @@ pub(crate) enum Exit {
     Internal = 70,
 }
 
-/// Why a command failed, with the exit code that says so.
+/// Why a command failed, with its exit code.
 #[derive(Debug)]
 pub(crate) struct Failure {
     exit: Exit,
@@ -61,7 +61,7 @@ impl Failure {
 }
 
 impl fmt::Display for Failure {
-    /// The whole chain of causes on one line, a cause left out when the error above it has said it already.
+    /// The whole chain of causes on one line, without causes that the error above them contains already.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut said = self.cause.to_string();
         f.write_str(&said)?;

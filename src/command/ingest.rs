@@ -8,7 +8,7 @@ use crate::{
     process::{Process, Remedies},
 };
 
-/// Serves the way in: takes events over gRPC and acknowledges what Kafka acknowledged.
+/// Serves ingest: takes events over gRPC, writes them to Kafka, and acknowledges them after Kafka has.
 ///
 /// The configuration is laid over the defaults from a file, from environment variables and from flags, in this order.
 #[derive(Debug, clap::Args)]

@@ -20,7 +20,7 @@ pub(crate) struct Output<W: Write = StdoutLock<'static>> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub(crate) enum Reader {
-    /// Somebody does.
+    /// The reader is there.
     There,
     /// The pipe is closed: end quietly.
     Gone,
@@ -63,7 +63,7 @@ pub(crate) fn print(text: impl fmt::Display) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Says something to the person at the terminal. A closed standard error is nobody to talk to.
+/// Writes a line to standard error. A closed standard error is not a failure.
 pub(crate) fn say(line: impl fmt::Display) {
     let _ = writeln!(io::stderr().lock(), "{line}");
 }

@@ -1,4 +1,4 @@
-//! `tailcast pub`: publishes events through ingest, and prints where each of them is.
+//! `tailcast pub`: publishes events through ingest, and prints their positions.
 
 mod lines;
 
@@ -34,7 +34,7 @@ Examples:
 
 /// Publishes one event, or one per line of standard input.
 ///
-/// Prints topic/partition/offset for every message that Kafka has acknowledged, in order. What was not acknowledged is
+/// Prints topic/partition/offset for every message that Kafka has acknowledged, in order. Other messages are
 /// named on standard error, and the exit code is 1.
 #[derive(Debug, clap::Args)]
 #[command(after_help = format!("{EXAMPLES}\n\n{}", super::exit::HELP))]
@@ -63,7 +63,7 @@ pub(super) struct Publish {
     /// A header of every message; may be repeated.
     #[arg(long = "header", value_name = "NAME=VALUE", value_parser = header)]
     headers: Vec<Header>,
-    /// What the values are, for example application/json.
+    /// Content type of the values, for example application/json.
     #[arg(long, value_name = "TYPE", default_value = "", hide_default_value = true)]
     content_type: String,
     /// Where ingest listens.
@@ -75,7 +75,7 @@ pub(super) struct Publish {
 }
 
 impl Publish {
-    /// Publishes, and prints what became of it.
+    /// Publishes, and prints the outcomes.
     pub(super) async fn run(mut self) -> Result<Exit, Failure> {
         self.place_value_without_key()?;
         let value = match &self.file {

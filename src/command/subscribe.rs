@@ -1,8 +1,8 @@
 //! `tailcast sub`: prints the records of channels as they come.
 //!
-//! The client resumes by itself after a drop, and goes over to another connection before it leaves a node that drains.
-//! What happens besides records is said on standard error, and at the end where every subscription was, as the command
-//! that goes on from there.
+//! The client resumes by itself after a drop, and moves to another connection before it leaves a node that drains.
+//! Everything but records goes to standard error. The last line there is the command that continues from the last
+//! positions.
 
 mod connect;
 
@@ -53,11 +53,11 @@ Examples:
 ///
 /// One line per record: channel, partition, offset and value, with tabs between. On a terminal, control characters of a
 /// value are printed as escapes. The channel is the record's own, so that
-/// its key is seen under a subscription to many. Ends at --count, at Ctrl-C, or when nobody reads the output any more.
+/// its key is seen under a subscription to many. Ends at --count, at Ctrl-C, or when the reader of the output has gone.
 #[derive(Debug, clap::Args)]
 #[command(after_help = format!("{EXAMPLES}\n\n{}", super::exit::HELP))]
 pub(super) struct Subscribe {
-    /// What to subscribe to: topic/key, topic/prefix* or topic/*.
+    /// Channels to subscribe to: topic/key, topic/prefix* or topic/*.
     #[arg(required = true, value_name = "CHANNEL")]
     channels: Vec<Channel>,
     /// Print records as JSON with their headers, one object per line.
@@ -106,13 +106,13 @@ struct Run {
     /// How many subscriptions there are.
     active: usize,
     refused: bool,
-    /// The refusal of each channel that was told.
+    /// The last reported refusal of each channel.
     told: HashMap<Option<Arc<Channel>>, ErrorCode>,
     /// The channels whose positions are of a log that is gone.
     gone: HashSet<Arc<Channel>>,
 }
 
-/// Whether a run goes on.
+/// Whether a run continues.
 enum Next {
     Go,
     End,
@@ -139,7 +139,7 @@ impl Subscribe {
             run.client.position(channel).filter(|_| !run.gone.contains(channel))
         });
         run.client.close().await;
-        // Where a reader was who left early is not known here.
+        // The position of a reader that left early is not known here.
         if let Some(resume) = resume
             && !matches!(ended, Ok(Reader::Gone))
         {
@@ -175,7 +175,7 @@ impl Run {
                 biased;
                 () = &mut interrupted => return self.output.flush(),
                 event = self.client.next() => event,
-                // Nothing is waiting, so what is written is shown.
+                // No event is pending, so the buffer is flushed.
                 () = std::future::ready(()), if unflushed => {
                     if self.output.flush()? == Reader::Gone {
                         return Ok(Reader::Gone);
@@ -199,7 +199,7 @@ impl Run {
                 self.told.remove(&Some(Arc::clone(&subscribed.channel)));
                 say(started(&subscribed));
             }
-            // Who asked for conflation is not told each time.
+            // Conflation was requested, so skips are not reported each time.
             Event::Skipped(skipped) if skipped.reason == SkipReason::Conflated => {}
             Event::Skipped(skipped) => say(format_args!(
                 "{}: partition {}: offsets {} to {} were skipped: {}",
@@ -213,11 +213,11 @@ impl Run {
                 say(format_args!("{}: live after {} latest values", end.channel, end.values));
             }
             Event::Reconnecting(gone) => {
-                say(format_args!("{}; connecting again in {} ms", gone.cause, gone.after.as_millis()));
+                say(format_args!("{}; reconnecting in {} ms", gone.cause, gone.after.as_millis()));
             }
-            Event::Reconnected(again) => say(format_args!("connected again, to {}", again.node)),
+            Event::Reconnected(again) => say(format_args!("reconnected to {}", again.node)),
             Event::Moved(moved) => {
-                say(format_args!("the node asked to be left; gone over to {}", moved.node));
+                say(format_args!("the node is draining; moved to {}", moved.node));
             }
             Event::Error(error) => return Ok(self.refused(error)),
             Event::Unsubscribed(gone) => {
@@ -243,12 +243,12 @@ impl Run {
         Ok(if self.wanted == Some(0) { Next::End } else { Next::Go })
     }
 
-    /// The client asks again for what time may mend: that is told once, and not with every attempt.
+    /// Reports a refusal. The client retries temporary ones, which are reported once and not at every attempt.
     fn refused(&mut self, error: Refused) -> Next {
         let goes_on = error.retry_after.is_some();
         let line = error.to_string();
         if self.told.insert(error.channel, error.code) != Some(error.code) {
-            let then = if goes_on { "; asking again until it succeeds" } else { "" };
+            let then = if goes_on { "; retrying until it succeeds" } else { "" };
             say(format_args!("{line}{then}"));
         }
         if goes_on { Next::Go } else { self.lost_one() }

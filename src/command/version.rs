@@ -1,4 +1,4 @@
-//! `tailcast version`: what this is.
+//! `tailcast version`: the version and its build.
 
 use std::env::consts::{ARCH, OS};
 
@@ -7,7 +7,7 @@ use super::{
     output,
 };
 
-/// Prints the version, and what it was built for and with.
+/// Prints the version, the target and the compiler.
 #[derive(Debug, clap::Args)]
 pub(super) struct Version {}
 

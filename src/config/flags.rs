@@ -54,12 +54,19 @@ const fn flag(flag: &'static str, key: &'static str, value: &'static str, help: 
     Flag { flag, key, value, help }
 }
 
-const KAFKA: Flag = flag("--kafka", "kafka.brokers", "HOST:PORT,…", "The first Kafka brokers to ask");
-const ADMIN: Flag = flag("--admin-listen", "admin.listen", "ADDRESS", "Where probes and metrics are served");
-const LOG_FILTER: Flag = flag("--log-filter", "log.filter", "FILTER", "Which lines are logged");
-const LOG_FORMAT: Flag = flag("--log-format", "log.format", "FORMAT", "Their form: auto, pretty or json");
+const KAFKA: Flag = flag("--kafka", "kafka.brokers", "HOST:PORT,…", "Kafka brokers to bootstrap from");
+const ADMIN: Flag =
+    flag("--admin-listen", "admin.listen", "ADDRESS", "Address of the listener for probes and metrics");
+const LOG_FILTER: Flag = flag(
+    "--log-filter",
+    "log.filter",
+    "FILTER",
+    "Filter of the log, for example info or tailcast_push=debug",
+);
+const LOG_FORMAT: Flag =
+    flag("--log-format", "log.format", "FORMAT", "Format of the log: auto, pretty or json");
 const DRAIN: Flag =
-    flag("--drain-within", "drain.within", "DURATION", "How long ending may take after SIGTERM");
+    flag("--drain-within", "drain.within", "DURATION", "Time limit for draining after SIGTERM");
 
 impl Flags for NoFlags {
     const FLAGS: &'static [Flag] = &[];
@@ -67,7 +74,7 @@ impl Flags for NoFlags {
 
 impl Flags for IngestFlags {
     const FLAGS: &'static [Flag] = &[
-        flag("--listen", "ingest.listen", "ADDRESS", "Where gRPC is served"),
+        flag("--listen", "ingest.listen", "ADDRESS", "Address of the gRPC listener"),
         KAFKA,
         ADMIN,
         flag(
@@ -81,16 +88,16 @@ impl Flags for IngestFlags {
             "--in-flight-bytes-max",
             "ingest.in_flight_bytes_max",
             "BYTES",
-            "Bytes that may wait for Kafka's answer",
+            "Maximum bytes that await Kafka's acknowledgement",
         ),
         flag(
             "--in-flight-messages-max",
             "ingest.in_flight_messages_max",
             "N",
-            "Messages that may wait for Kafka's answer",
+            "Maximum number of messages that await Kafka's acknowledgement",
         ),
-        flag("--message-bytes-max", "ingest.message_bytes_max", "BYTES", "The largest message"),
-        flag("--connections-max", "ingest.connections_max", "N", "Connections at a time"),
+        flag("--message-bytes-max", "ingest.message_bytes_max", "BYTES", "Maximum size of a message"),
+        flag("--connections-max", "ingest.connections_max", "N", "Maximum number of connections"),
         DRAIN,
         LOG_FILTER,
         LOG_FORMAT,
@@ -99,7 +106,7 @@ impl Flags for IngestFlags {
 
 impl Flags for PushFlags {
     const FLAGS: &'static [Flag] = &[
-        flag("--listen", "push.listen", "ADDRESS", "Where WebSockets are served"),
+        flag("--listen", "push.listen", "ADDRESS", "Address of the WebSocket listener"),
         KAFKA,
         ADMIN,
         flag(
@@ -112,22 +119,22 @@ impl Flags for PushFlags {
             "--origins",
             "push.origins",
             "ORIGIN,…",
-            "Whose pages may connect, beside this address's own; * for all",
+            "Origins whose pages may connect, besides this address's own; * for all",
         ),
-        flag("--node", "push.node", "NAME", "The node's name, as clients see it; empty: the host's"),
-        flag("--sessions-max", "push.sessions.count_max", "N", "Sessions at a time"),
-        flag("--subscriptions-max", "push.sessions.subscriptions_max", "N", "Subscriptions of one session"),
+        flag("--node", "push.node", "NAME", "Name of the node, as clients see it; empty: the host's name"),
+        flag("--sessions-max", "push.sessions.count_max", "N", "Maximum number of sessions"),
         flag(
-            "--window-bytes-max",
-            "push.windows.bytes_max",
-            "BYTES",
-            "What recent records may hold in memory",
+            "--subscriptions-max",
+            "push.sessions.subscriptions_max",
+            "N",
+            "Maximum number of subscriptions of a session",
         ),
+        flag("--window-bytes-max", "push.windows.bytes_max", "BYTES", "Maximum memory for recent records"),
         flag(
             "--drain-spread",
             "push.drain.spread",
             "DURATION",
-            "Over how long reconnects are spread when draining",
+            "Time over which reconnects are spread when draining",
         ),
         DRAIN,
         LOG_FILTER,
@@ -150,7 +157,7 @@ impl<F: Flags> Args for Overrides<F> {
             .value_name("FILE")
             .value_parser(value_parser!(PathBuf))
             .value_hint(ValueHint::FilePath)
-            .help("A TOML file with what differs from the defaults (see `tailcast config default`)");
+            .help("A TOML file with changes to the defaults (see `tailcast config default`)");
         let set = Arg::new("set")
             .long("set")
             .value_name("KEY=VALUE")
@@ -227,7 +234,7 @@ pub(crate) fn variable(key: &str) -> String {
 fn assignment(text: &str) -> Result<(String, String), &'static str> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err("what is set is written KEY=VALUE, for example push.listen=127.0.0.1:8081"),
+        _ => Err("a setting is written KEY=VALUE, for example push.listen=127.0.0.1:8081"),
     }
 }
 

@@ -73,7 +73,7 @@ impl fmt::Display for Shown {
         f.write_str(&text)?;
         writeln!(
             f,
-            "\n# What librdkafka is told besides. A preset may be changed in [kafka.properties]; what is owned may not."
+            "\n# Other librdkafka properties. A preset can be changed in [kafka.properties]; an owned property cannot."
         )?;
         kafka::properties()
             .iter()

@@ -1,4 +1,4 @@
-//! The page of `tailcast dev`, and the one thing that it may ask of its origin: to publish what somebody says in the chat.
+//! The page of `tailcast dev`, and its only request to the server: to publish a chat message.
 //!
 //! Push asks for an answer to every request that is no WebSocket upgrade. The page itself is one file in the binary.
 //!
@@ -27,7 +27,7 @@ use crate::publisher::Publisher;
 /// The page.
 const PAGE: &str = include_str!("page.html");
 
-/// What the page may do: run what is in it, and talk to where it came from.
+/// The page may run its own scripts and connect to its own origin.
 const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; connect-src 'self'; \
      base-uri 'none'; form-action 'none'; frame-ancestors 'none'",

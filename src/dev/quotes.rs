@@ -1,4 +1,4 @@
-//! Publishes what the simulated market does, through ingest like any other backend.
+//! Publishes the trades of the simulated market, through ingest like any other backend.
 //!
 //! One batch is under way at a time: while Kafka is slow the market waits, and trades are not made up afterwards.
 
@@ -27,7 +27,7 @@ pub(super) struct Quotes {
     rng: Rng,
     /// Trades per second and symbol.
     rate: f64,
-    /// Whether the last batch failed: an outage is told once.
+    /// Whether the last batch failed: an outage is logged once.
     failing: bool,
 }
 

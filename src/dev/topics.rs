@@ -1,4 +1,4 @@
-//! Creates the topics of `tailcast dev` in a Kafka that somebody else runs, where they do not exist.
+//! Creates the topics of `tailcast dev` in an external Kafka, where they do not exist.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ const WITHIN: Duration = Duration::from_secs(10);
 /// How long a created topic keeps its records: it is a demonstration, in a Kafka that others may use.
 const RETENTION_MS: &str = "3600000";
 
-/// Kafka's way to say: as many as the brokers are configured to.
+/// Kafka's notation for the brokers' default.
 const REPLICATION: TopicReplication<'static> = TopicReplication::Fixed(-1);
 
 /// Why the topics are not there.
@@ -28,7 +28,7 @@ pub(super) enum TopicsError {
     #[error(transparent)]
     Settings(#[from] PropertyError),
     /// Kafka cannot be asked.
-    #[error("Kafka at {brokers} does not answer")]
+    #[error("no answer from Kafka at {brokers}")]
     Unreachable {
         /// Where.
         brokers: String,
@@ -36,7 +36,7 @@ pub(super) enum TopicsError {
         source: KafkaError,
     },
     /// Kafka refuses to create a topic.
-    #[error("Kafka does not create the topic {topic}: {code}")]
+    #[error("Kafka refused to create the topic {topic}: {code}")]
     Refused {
         /// Which.
         topic: String,

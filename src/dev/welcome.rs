@@ -1,10 +1,10 @@
-//! What `tailcast dev` says when it has started: where everything is, and what to type next.
+//! The banner of `tailcast dev`: all addresses, and the next commands to try.
 
 use std::fmt;
 
 use super::Addresses;
 
-/// The words of welcome.
+/// The banner.
 #[derive(Debug)]
 pub(super) struct Welcome<'a> {
     /// How this command was called, to be copied.

@@ -1,7 +1,7 @@
 //! How long to wait before the next attempt.
 //!
 //! Full jitter: any time between nothing and a bound that doubles, so that the clients of a node that died do not come back
-//! together. What a server asks for goes before that, within reason. The random number is an argument.
+//! together. A wait that the server asks for takes precedence, within a limit. The random number is an argument.
 
 use std::time::Duration;
 

@@ -36,7 +36,7 @@ pub enum SubscribeError {
     /// There is one to this channel.
     #[error(transparent)]
     AlreadySubscribed(#[from] AlreadySubscribed),
-    /// The client has ended; its last event says why.
+    /// The client has ended; its last event has the reason.
     #[error("the client has ended")]
     Ended,
 }
@@ -48,8 +48,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// When this first attempt fails, also for a reason that time may mend: an application that starts is told at once that
-    /// nobody is there.
+    /// When this first attempt fails, also for a reason that time may mend: an application learns at its start that
+    /// no node answers.
     pub async fn connect(url: &str, options: Options) -> Result<Self, ConnectError> {
         let endpoint: Endpoint = url.parse()?;
         let mut resume = Resume::new();
@@ -69,7 +69,7 @@ impl Client {
 
     /// Begins a subscription, and returns once the client has taken it over: from then on it is kept through reconnects.
     ///
-    /// What the node says to it comes as [`Event::Subscribed`] or [`Event::Error`]. Not cancel safe: the subscription may
+    /// The node's answer comes as [`Event::Subscribed`] or [`Event::Error`]. Not cancel safe: the subscription may
     /// begin all the same.
     ///
     /// # Errors
@@ -82,7 +82,7 @@ impl Client {
         Ok(answered.await.map_err(|_| SubscribeError::Ended)??)
     }
 
-    /// Ends the subscription to a channel, if there is one. [`Event::Unsubscribed`] says when it has ended.
+    /// Ends the subscription to a channel, if there is one. [`Event::Unsubscribed`] reports the end.
     ///
     /// Cancel safe. Does nothing when the client has ended.
     pub async fn unsubscribe(&self, channel: &Channel) {
@@ -100,7 +100,7 @@ impl Client {
     }
 
     /// Returns where the subscription to a channel is by the events that [`Client::next`] has returned. Kept somewhere and given
-    /// as [`Start::Position`](crate::Start::Position) another day, it goes on exactly there.
+    /// as [`Start::Position`](crate::Start::Position) another day, the subscription continues exactly there.
     #[must_use]
     pub fn position(&self, channel: &Channel) -> Option<&Position> {
         self.positions.of(channel)

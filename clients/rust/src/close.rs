@@ -1,4 +1,4 @@
-//! What the end of a WebSocket asks of a client.
+//! What a client does after its WebSocket was closed.
 //!
 //! 44xx: reconnecting would meet the same refusal, but for 4408, which says that something took too long. 45xx, and the
 //! codes of a restart or a broken network: resume elsewhere.
@@ -24,7 +24,7 @@ pub enum Verdict {
 }
 
 impl Close {
-    /// Returns what this close code asks for.
+    /// Returns the right reaction to this close code.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         match self.code {

@@ -58,19 +58,19 @@ pub enum ReceiveError {
     /// The connection broke without a word: code 1006 in RFC 6455's terms.
     #[error("the connection broke: {0}")]
     Lost(#[source] io::Error),
-    /// What came is not a message of the subprotocol, or breaks RFC 6455.
-    #[error("the node sent what is no message: {0}")]
+    /// The received bytes are not a message of the subprotocol, or violate RFC 6455.
+    #[error("the node sent an invalid message: {0}")]
     Malformed(String),
 }
 
 /// Why a message was not sent.
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
-    /// The connection is closed or broken. [`Connection::receive`] says how.
+    /// The connection is closed or broken. [`Connection::receive`] returns the reason.
     #[error("the connection is closed: {0}")]
     Closed(#[source] Box<tungstenite::Error>),
     /// The node took nothing for too long.
-    #[error("the node took nothing for {} s", .0.as_secs())]
+    #[error("the node read nothing for {} s", .0.as_secs())]
     Stuck(Duration),
 }
 
@@ -105,7 +105,7 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// When the node closed the connection, it broke, or what came is no message.
+    /// When the node closed the connection, it broke, or the message is invalid.
     pub async fn receive(&mut self) -> Result<Received, ReceiveError> {
         let payload = self.receive_raw().await?;
         let bytes = payload.len();

@@ -1,4 +1,4 @@
-//! When a client that was asked to leave does what.
+//! The schedule of a client that leaves a draining node.
 //!
 //! It waits as the node asked, opens its next connection while it goes on reading the one in use, tries again with back-off
 //! where that fails, and leaves by the node's deadline whether or not it has another one by then.
@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 
 use tailcast_proto::push::v1::Goaway;
 
-/// When a client that was asked to leave does what. Time is an argument; waits come from [`Backoff`](crate::Backoff).
+/// The schedule of a client that leaves a draining node. Time is an argument; waits come from [`Backoff`](crate::Backoff).
 #[derive(Debug, Clone)]
 pub struct Departure {
     detail: String,
-    /// `None`: the node did not say; it is left when there is another one.
+    /// `None`: the node gave no deadline; the client leaves once another connection is ready.
     deadline: Option<Instant>,
     stage: Stage,
 }
@@ -26,7 +26,7 @@ enum Stage {
     Attempting,
 }
 
-/// What is to be done.
+/// The next action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Duty {
     /// Open the next connection.
@@ -43,12 +43,12 @@ impl Departure {
         Self { detail: goaway.detail.clone(), deadline: deadline(goaway, now), stage }
     }
 
-    /// Takes that the node says it again. The deadline is another one; the wait was drawn and stays.
+    /// Applies a repeated `Goaway`: the deadline is replaced, and the wait, which was drawn already, stays.
     pub fn told_again(&mut self, goaway: &Goaway, now: Instant) {
         self.deadline = deadline(goaway, now);
     }
 
-    /// Returns what is to be done by `now`. An attempt that is begun is told by [`Departure::attempting`].
+    /// Returns the action that is due at `now`. [`Departure::attempting`] records an attempt.
     #[must_use]
     pub fn duty(&self, now: Instant) -> Option<Duty> {
         if self.deadline.is_some_and(|deadline| now >= deadline) {

@@ -16,7 +16,7 @@ pub struct Endpoint {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EndpointError {
     /// It is no URL, or has no host.
-    #[error("{0:?} is not a WebSocket URL; one is ws://HOST:PORT/v1/connect")]
+    #[error("{0:?} is not a WebSocket URL; expected ws://HOST:PORT/v1/connect")]
     Form(String),
     /// It asks for TLS.
     #[error("{0:?} asks for TLS, which this client does not speak yet; use ws://")]
@@ -97,9 +97,9 @@ mod tests {
 
     #[test]
     fn what_is_not_an_endpoint_is_refused_with_the_reason() {
-        check("127.0.0.1:8080", "one is ws://HOST:PORT/v1/connect");
-        check("http://127.0.0.1:8080", "one is ws://HOST:PORT/v1/connect");
+        check("127.0.0.1:8080", "expected ws://HOST:PORT/v1/connect");
+        check("http://127.0.0.1:8080", "expected ws://HOST:PORT/v1/connect");
         check("wss://push.example", "use ws://");
-        check("", "one is ws://HOST:PORT/v1/connect");
+        check("", "expected ws://HOST:PORT/v1/connect");
     }
 }

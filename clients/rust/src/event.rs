@@ -1,4 +1,4 @@
-//! What happens to a client, in order, as its application sees it.
+//! The events of a client, in order.
 //!
 //! Frames of the wire name a channel by a number that holds on one connection; events name the channel itself.
 
@@ -29,12 +29,12 @@ pub enum Event {
     Reconnecting(Reconnecting),
     /// A connection is open again. `Subscribed` of each subscription follows.
     Reconnected(Reconnected),
-    /// The node asked to be left, and the client has gone over to another connection without an interruption. `Subscribed` of
+    /// The node is draining, and the client has moved to another connection without an interruption. `Subscribed` of
     /// each subscription follows.
     Moved(Moved),
     /// The node is alive; how far it and the subscriptions are.
     Heartbeat(Heartbeat),
-    /// A command failed. The connection and the other subscriptions go on.
+    /// A command failed. The connection and the other subscriptions continue.
     Error(Refused),
     /// The client has ended and will not reconnect. The last event.
     Ended(Ended),
@@ -47,9 +47,9 @@ pub struct Subscribed {
     pub channel: Arc<Channel>,
     /// Where it starts.
     pub position: Position,
-    /// How it got there. `Lost`: not where it was asked to start, and `lost` says what is gone.
+    /// How it got there. `Lost`: not at the requested start; `lost` has the missing ranges.
     pub outcome: Outcome,
-    /// What Kafka no longer has.
+    /// The ranges that Kafka no longer has.
     pub lost: Vec<LostRange>,
     /// The mode in force.
     pub mode: DeliveryMode,
@@ -111,7 +111,7 @@ pub struct Skipped {
 pub struct SnapshotEnd {
     /// The channel.
     pub channel: Arc<Channel>,
-    /// Where the subscription goes on, live.
+    /// Where the subscription continues, live.
     pub position: Position,
     /// How many values there were.
     pub values: u64,
@@ -154,7 +154,7 @@ pub enum Cause {
     /// The node asked to reconnect elsewhere, and its deadline came before that succeeded.
     #[error("the node asked to reconnect elsewhere: {0}")]
     Goaway(String),
-    /// What the node sent contradicts the protocol; resuming from the position heals it.
+    /// A message of the node violates the protocol; the client resumes from its positions.
     #[error("the node broke the protocol: {0}")]
     Fault(Fault),
 }
@@ -205,7 +205,7 @@ pub struct Progress {
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("{}{detail}", .channel.as_ref().map(|channel| format!("{channel}: ")).unwrap_or_default())]
 pub struct Refused {
-    /// The channel that it was about. `None`: the node did not say.
+    /// The channel that it was about. `None`: the node named none.
     pub channel: Option<Arc<Channel>>,
     /// Why, for programs.
     pub code: ErrorCode,
@@ -223,7 +223,7 @@ pub enum Ended {
     /// The application closed it.
     #[error("the client was closed")]
     Asked,
-    /// The node closed the connection with a code that says: change something first.
+    /// The node closed the connection with a code for which reconnecting is of no use.
     #[error("the node closed the connection: {0}")]
     Closed(Close),
     /// The node does not let this client connect.

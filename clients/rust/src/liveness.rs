@@ -1,6 +1,6 @@
 //! Whether a node is still there.
 //!
-//! A node says something at least once per heartbeat interval. TCP alone may take a quarter of an hour to notice that the other
+//! A node sends a message at least once per heartbeat interval. TCP alone may take a quarter of an hour to notice that the other
 //! machine is gone.
 
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ impl Liveness {
         Self { interval, heard: now }
     }
 
-    /// Takes that the node said something, or that the client did not listen until now.
+    /// Records a message of the node, or that the client did not read until now.
     pub fn heard(&mut self, now: Instant) {
         self.heard = now;
     }

@@ -11,7 +11,7 @@ use crate::{Backoff, ConnectionOptions, Endpoint};
 pub struct Options {
     /// How its connections are opened.
     pub connection: ConnectionOptions,
-    /// What the client calls itself in the node's logs. At most 128 bytes.
+    /// The client's name in the node's logs. At most 128 bytes.
     pub client_name: String,
     /// Its version there. At most 128 bytes.
     pub client_version: String,

@@ -1,4 +1,4 @@
-//! The positions of what an application has been told.
+//! The positions after the events that an application has taken.
 //!
 //! The task of a client is ahead of its application by what waits in the queue between them. A position that is kept for the
 //! next start must not be: so the application's side follows the events it takes.

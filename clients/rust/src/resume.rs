@@ -42,7 +42,7 @@ pub struct Resume {
 
 /// The client has a subscription to this channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the client has a subscription to this channel already; unsubscribe first, and wait for its end")]
+#[error("the client is already subscribed to this channel; unsubscribe first and wait for the end")]
 pub struct AlreadySubscribed;
 
 impl Resume {

@@ -1,4 +1,4 @@
-//! What an application asks for: a channel, where to start, and what to do when it is behind.
+//! A request for a subscription: the channel, the start, and the mode when it is behind.
 
 use std::str::FromStr;
 
@@ -36,7 +36,7 @@ pub struct MaxRate(f64);
 
 /// Why a number is not a rate that a subscription can have.
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
-#[error("{0} is not a rate; one is from 0.1 to 1000 per second")]
+#[error("{0} is not a rate; a rate is from 0.1 to 1000 per second")]
 pub struct MaxRateError(f64);
 
 /// Where a subscription starts.
@@ -86,7 +86,7 @@ impl Subscription {
         self.mode(Mode::Conflated { max_rate: Some(max_rate) })
     }
 
-    /// Asks for the latest record of each key first, then for what is appended.
+    /// Asks for the latest record of each key first, then for new records.
     #[must_use]
     pub fn with_snapshot(self) -> Self {
         self.from(Start::Snapshot)

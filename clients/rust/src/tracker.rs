@@ -32,7 +32,7 @@ enum Stage {
 
 /// A delivery that must not be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("offset {offset} of partition {partition} came when {next} was next: repeated or out of order")]
+#[error("offset {offset} of partition {partition} is repeated or out of order; expected {next}")]
 pub struct OrderError {
     /// The partition.
     pub partition: PartitionId,

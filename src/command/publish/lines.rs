@@ -3,7 +3,7 @@
 //! A thread of its own reads, because a read of a terminal or a pipe cannot be cancelled. It waits when `LINES_MAX` lines
 //! or `AHEAD_BYTES_MAX` bytes have not been taken yet.
 //!
-//! Invariant: what is handed out together fits one request, and no line is handed out that fits none.
+//! Invariant: each returned batch fits one request, and a line that fits no request is never returned.
 
 mod parser;
 
@@ -19,7 +19,7 @@ use tokio::{
 use self::parser::Parser;
 pub(super) use self::parser::{LineError, MESSAGE_BYTES_MAX};
 
-/// How many lines are read ahead of what is published: two full requests.
+/// Maximum number of lines read ahead: two full requests.
 const LINES_MAX: usize = 1_000;
 
 /// How many bytes of them: eight full requests, or two of the largest lines.
@@ -105,7 +105,7 @@ impl Line {
     }
 }
 
-/// What a line takes of a request.
+/// The encoded size of a line's message.
 fn bytes_of(message: &Result<Message, LineError>) -> usize {
     message.as_ref().map_or(0, Message::encoded_len)
 }

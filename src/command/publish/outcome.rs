@@ -1,4 +1,4 @@
-//! What became of messages, as text and as an exit code.
+//! The outcomes of messages, as text and as an exit code.
 
 use std::{fmt, io::Write};
 
@@ -16,7 +16,7 @@ use crate::command::{
 /// How a topic is made in the broker of `tailcast dev`, which Kafka's own tools cannot do. Ingest creates none.
 const CREATE_TOPIC: &str = "the broker of `tailcast dev` gets topics by its option --topic NAME";
 
-/// What is known of messages that have no outcome of their own because their call failed.
+/// The fate of messages that have no outcome of their own because their call failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fate {
     /// They are not in Kafka and will not appear there.
@@ -65,7 +65,7 @@ impl Tally {
         offset: i64,
         output: &mut Output<impl Write>,
     ) -> Result<(), Failure> {
-        // Without a reader the messages are still published: only where they are is not told any more.
+        // Without a reader the messages are still published: only their positions are not printed any more.
         if !self.reader_gone {
             let written = output.line(format!("{topic}/{partition}/{offset}").as_bytes())?;
             self.reader_gone = written == Reader::Gone;
@@ -73,13 +73,13 @@ impl Tally {
         Ok(())
     }
 
-    /// Counts and tells that nobody knows whether a message will appear.
+    /// Counts and reports a message that may or may not appear.
     fn unknown(&mut self, who: &str, why: &str) {
         self.unknown += 1;
         say(format_args!("{who} {}: {why}", Fate::Unknown));
     }
 
-    /// Counts and tells that messages have no outcome because their call failed.
+    /// Counts and reports messages without an outcome because their call failed.
     pub(super) fn left(&mut self, who: &str, fate: Fate, why: &str) {
         match fate {
             Fate::Refused => {
@@ -106,7 +106,7 @@ impl Tally {
 }
 
 impl Fate {
-    /// Reads what ingest says of a call's messages. What it does not say, or somebody else does, is not known.
+    /// Reads the fate of a call's messages from ingest's error details. Without these, or from another server, it is unknown.
     pub(super) fn of(status: &Status) -> Self {
         let info = status.get_details_error_info().filter(|info| info.domain == "tailcast");
         match info.as_ref().and_then(|info| info.metadata.get("outcome")).map(String::as_str) {
@@ -125,7 +125,7 @@ impl fmt::Display for Fate {
     }
 }
 
-/// Says why the call with the only message failed, and what became of the message.
+/// Reports why the call with the only message failed, and the fate of the message.
 pub(super) fn failed_publish(status: &Status) -> Failure {
     if let Some(why) = not_grpc(status) {
         return Failure::say(Exit::Usage, why);
@@ -135,7 +135,7 @@ pub(super) fn failed_publish(status: &Status) -> Failure {
     Failure::say(exit(status, sent), format_args!("{}; the message {fate}", answer(status)))
 }
 
-/// Says why a stream failed; `sent`: after messages had been sent, of which something else tells.
+/// Reports why a stream failed. `sent`: messages had been sent, and their fates are reported elsewhere.
 pub(super) fn failed_stream(status: &Status, sent: bool) -> Failure {
     match not_grpc(status) {
         Some(why) => Failure::say(Exit::Usage, why),
@@ -143,14 +143,14 @@ pub(super) fn failed_stream(status: &Status, sent: bool) -> Failure {
     }
 }
 
-/// Says what listens where ingest was expected, if that is why a call failed. Then ingest has not answered.
+/// Returns the message of a call that failed because the server does not speak gRPC. Ingest has not answered then.
 fn not_grpc(status: &Status) -> Option<&str> {
     let is_other = status.get_details_error_info().is_some_and(|info| info.reason == NOT_GRPC);
     is_other.then(|| status.message())
 }
 
-/// Names the code and ingest's message, which names field and reason already. Whether to publish again follows from what
-/// became of the messages, which is said after it: ingest's own advice would contradict that.
+/// Names the code and ingest's message, which names field and reason already. The fate of the
+/// messages follows and decides whether to publish again, so ingest's own advice is left out.
 fn answer(status: &Status) -> String {
     let mut message = status.message();
     for advice in ["; nothing was published, try again", "; try again"] {
@@ -163,7 +163,7 @@ fn answer(status: &Status) -> String {
 
 fn exit(status: &Status, sent: bool) -> Exit {
     match status.code() {
-        // That nothing was started, as this code says, must be true.
+        // This code promises that nothing was started.
         Code::InvalidArgument if !sent => Exit::Usage,
         Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted | Code::Cancelled => {
             Exit::Unavailable

@@ -39,7 +39,7 @@ const UNSETTLED_MAX: u64 = 5_000;
 /// How long outcomes are waited for after an interruption.
 const OUTCOMES_WITHIN: Duration = Duration::from_secs(2);
 
-/// What happened.
+/// Something that happened.
 enum Event {
     Answer(Result<Option<PublishStreamResponse>, Status>),
     Lines(Vec<Result<Message, LineError>>),
@@ -48,7 +48,7 @@ enum Event {
     Late,
 }
 
-/// Publishes all lines to `topic`, and prints what became of each.
+/// Publishes all lines to `topic`, and prints the outcome of each.
 pub(super) async fn publish(
     publisher: &Publisher,
     topic: &str,
@@ -69,7 +69,7 @@ pub(super) async fn publish(
     loop {
         let not_before = ledger.not_before();
         let event = tokio::select! {
-            // An interruption before all, so that a flood cannot delay it. Then outcomes, so that they are printed as they come and what is unsettled goes down.
+            // The interruption first, so that a flood cannot delay it. Then outcomes, so that unsettled lines become fewer.
             biased;
             () = &mut interrupted, if deadline.is_none() => Event::Interrupted,
             () = until(deadline) => Event::Late,

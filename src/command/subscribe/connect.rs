@@ -1,4 +1,4 @@
-//! Connects to one of several push nodes, or says why none can be used.
+//! Connects to one of several push nodes.
 
 use tailcast_client::{Client, ConnectError, Endpoint, OpenError, Options};
 
@@ -28,7 +28,7 @@ pub(super) async fn connect(urls: &[String]) -> Result<Client, Failure> {
     Err(Failure::say(Exit::Usage, "--url is empty; a URL is ws://HOST:PORT/v1/connect"))
 }
 
-/// Why there is no session, with the exit code, and what a push node is where something else answers.
+/// Returns the failure with its exit code. Where another server answers, it names the URL of a push node.
 fn unconnected(error: ConnectError) -> Failure {
     let exit = match &error {
         ConnectError::Endpoint(_) => Exit::Usage,
@@ -39,7 +39,7 @@ fn unconnected(error: ConnectError) -> Failure {
         ConnectError::Open(OpenError::Handshake { endpoint, .. }) => {
             format!("{endpoint} does not speak WebSocket")
         }
-        // What a node answers for reasons of its own is another status, with a text that says them.
+        // A push node refuses with other statuses, and with a body that gives the reason.
         ConnectError::Open(OpenError::Refused { endpoint, status, .. })
             if [200, 400, 404, 405].contains(&status.as_u16()) =>
         {

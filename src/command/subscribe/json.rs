@@ -1,6 +1,6 @@
 //! A record as one line of JSON.
 //!
-//! Text is a string, and what is not UTF-8 is base64 under another name (`keyBase64`, `valueBase64`). On request a value
+//! Text is a string, and bytes that are not UTF-8 are base64 under another name (`keyBase64`, `valueBase64`). On request a value
 //! that is JSON is written as it is, digit by digit, only without the space between its parts.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -11,7 +11,7 @@ use tailcast_proto::Keys;
 
 use super::line::Record;
 
-/// A record as JSON. What is not UTF-8 is base64, under another name.
+/// A record as JSON. Bytes that are not UTF-8 are base64, under another name.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Json<'a> {

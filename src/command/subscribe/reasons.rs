@@ -1,4 +1,4 @@
-//! What the node reports about a subscription, in words.
+//! Messages about the start and the end of subscriptions.
 
 use tailcast_client::Subscribed;
 use tailcast_proto::push::v1::{Outcome, SkipReason, UnsubscribeReason};
@@ -20,7 +20,7 @@ pub(super) fn is_of_another_log(reason: UnsubscribeReason) -> bool {
 /// How a subscription has started.
 pub(super) fn started(Subscribed { channel, position, outcome, .. }: &Subscribed) -> String {
     if *outcome == Outcome::Lost {
-        return format!("{channel}: older records are gone from Kafka; it goes on at {position}");
+        return format!("{channel}: older records are no longer in Kafka; continuing at {position}");
     }
     let outcome = outcome.as_str_name().trim_start_matches("OUTCOME_").to_lowercase();
     format!("{channel}: {}", outcome.replace('_', " "))
@@ -31,11 +31,11 @@ pub(super) fn because(reason: UnsubscribeReason) -> &'static str {
     match reason {
         UnsubscribeReason::TopicDeleted => "the topic was deleted",
         UnsubscribeReason::TopicRecreated => "the topic was deleted and created again",
-        UnsubscribeReason::LogTruncated => "Kafka's log was cut back behind the position",
+        UnsubscribeReason::LogTruncated => "Kafka's log was truncated before the position",
         UnsubscribeReason::PartitionsAdded => "the topic has more partitions",
         UnsubscribeReason::Forbidden => "reading the channel is no longer permitted",
         UnsubscribeReason::Closing => "the node closes the session",
-        UnsubscribeReason::Requested | UnsubscribeReason::Unspecified => "the node did not say why",
+        UnsubscribeReason::Requested | UnsubscribeReason::Unspecified => "the node gave no reason",
     }
 }
 
@@ -44,8 +44,8 @@ pub(super) fn skipped_because(reason: SkipReason) -> &'static str {
     match reason {
         SkipReason::Retention => "Kafka has deleted them",
         SkipReason::Conflated => "newer records of their keys follow",
-        SkipReason::Truncated => "Kafka's log was cut back",
-        SkipReason::Unspecified => "the node did not say why",
+        SkipReason::Truncated => "Kafka's log was truncated",
+        SkipReason::Unspecified => "the node gave no reason",
     }
 }
 

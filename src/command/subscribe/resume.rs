@@ -1,4 +1,4 @@
-//! The command that goes on where this one ended.
+//! The command that continues where this one ended.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use tailcast_proto::{Channel, Position};
 /// The URL that is asked when none is given.
 const DEFAULT_URL: &str = "ws://127.0.0.1:8080/v1/connect";
 
-/// The command that goes on where this one ended.
+/// The command that continues where this one ended.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Resume {
     at: Vec<(Channel, Option<Position>)>,
@@ -17,7 +17,7 @@ pub(super) struct Resume {
 }
 
 impl Resume {
-    /// Asks where each channel is. `None`: no subscription has started, so there is nothing to go on with.
+    /// Asks where each channel is. `None`: no subscription has started, so there is nothing to continue.
     pub(super) fn new<'a>(
         channels: &[Channel],
         urls: &[String],

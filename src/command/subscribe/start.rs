@@ -62,7 +62,7 @@ pub(super) enum StartError {
         /// Its first number.
         partition: String,
     },
-    /// What comes before the `=` is not a channel.
+    /// The text before the `=` is not a channel.
     #[error("in CHANNEL=START: {0}")]
     Channel(#[from] tailcast_proto::ChannelError),
 }
@@ -118,7 +118,7 @@ pub(super) fn subscriptions(
 }
 
 impl Start {
-    /// Returns what to ask the client for; `now` is what "ago" counts from.
+    /// Returns the client's form of the start; "ago" counts from `now`.
     fn resolve(&self, now: SystemTime) -> tailcast_client::Start {
         match self {
             Self::Live => tailcast_client::Start::Live,
@@ -134,7 +134,7 @@ impl Start {
     }
 }
 
-/// Returns a time in milliseconds since the Unix epoch; 0 for what was before.
+/// Returns a time in milliseconds since the Unix epoch; 0 for earlier times.
 fn timestamp_ms(time: SystemTime) -> i64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)

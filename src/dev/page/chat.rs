@@ -1,4 +1,4 @@
-//! What somebody says in the chat: from the body of a request to a record with the key `lobby`.
+//! A chat message: from the body of a request to a record with the key `lobby`.
 
 use std::time::Duration;
 
@@ -25,13 +25,13 @@ const BODY_WITHIN: Duration = Duration::from_secs(5);
 const NAME_MAX: usize = 32;
 const TEXT_MAX: usize = 500;
 
-/// What somebody says, as it is sent and as it is published.
+/// A chat message, as the page sends it and as it is published.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Said {
-    /// Who.
+    /// The author's name.
     name: String,
-    /// What.
+    /// The text.
     text: String,
 }
 
@@ -51,7 +51,7 @@ pub(super) enum ChatError {
     #[error("the body is not {{\"name\": …, \"text\": …}}: {0}")]
     Form(#[from] serde_json::Error),
     /// A field is empty or too long.
-    #[error("{field} has {found} characters; it may have 1 to {most}")]
+    #[error("{field} has {found} characters; the limits are 1 and {most}")]
     Length {
         /// Which.
         field: &'static str,
@@ -73,7 +73,7 @@ pub(super) enum PublishError {
     NotAcknowledged(String),
 }
 
-/// Reads what somebody says.
+/// Reads a chat message from a request.
 pub(super) async fn read(request: Request<Incoming>) -> Result<Said, ChatError> {
     let json = request.headers().get(CONTENT_TYPE).is_some_and(|found| found == "application/json");
     if !json {
@@ -116,7 +116,7 @@ impl Said {
 }
 
 impl ChatError {
-    /// Returns the status that says whose fault it is.
+    /// Returns the HTTP status of the error.
     pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::ContentType => StatusCode::UNSUPPORTED_MEDIA_TYPE,

@@ -1,4 +1,4 @@
-//! Who may publish to the chat: the page itself and nobody else's.
+//! Only the page itself may publish to the chat, and no page of another origin.
 //!
 //! Every page in the same browser can send requests to loopback, so `Origin` has to be ours. A page of another name that
 //! resolves to loopback (DNS rebinding) has an origin that matches its `Host`, so `Host` has to be a name of loopback.

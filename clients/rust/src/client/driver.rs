@@ -36,7 +36,7 @@ use crate::{
     Reconnecting, Resume, Subscription, Unsubscribed,
 };
 
-/// What an application asks of its client.
+/// A command of the application.
 #[derive(Debug)]
 pub(crate) enum Command {
     /// Begin a subscription.

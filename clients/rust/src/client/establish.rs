@@ -15,7 +15,7 @@ use crate::{
 pub(crate) struct Established {
     pub(crate) connection: Connection,
     pub(crate) connected: Connected,
-    /// What came in the same message as `Connected`.
+    /// The frames that came in the same message as `Connected`.
     pub(crate) early: VecDeque<Frame>,
 }
 
@@ -47,7 +47,7 @@ pub enum ConnectError {
         /// Why.
         source: ReceiveError,
     },
-    /// The node said something else than `Connected`, or nothing in time.
+    /// The node answered with another frame than `Connected`, or not in time.
     #[error("{endpoint} did not answer Connect")]
     NotConnected {
         /// Where.
@@ -87,7 +87,7 @@ async fn connect(
     messages: Vec<ClientMessage>,
 ) -> Result<(Connected, VecDeque<Frame>), ConnectError> {
     for message in &messages {
-        // A node that refuses closes while the rest is still being sent; what it said is more telling than the failed write.
+        // A node that refuses closes while the rest is still being sent; its close reason tells more than the failed write.
         if let Err(error) = connection.send(message).await {
             return Err(connection
                 .receive()

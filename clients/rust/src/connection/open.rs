@@ -68,7 +68,7 @@ pub enum OpenError {
         endpoint: String,
         /// The status.
         status: StatusCode,
-        /// What `Retry-After` says.
+        /// The value of `Retry-After`.
         retry_after: Option<Duration>,
         /// The beginning of the body, for people.
         body: String,
@@ -78,14 +78,14 @@ pub enum OpenError {
     Subprotocol {
         /// Where.
         endpoint: String,
-        /// What was asked for.
+        /// The requested subprotocol.
         subprotocol: &'static str,
     },
     /// The token cannot be a header's value.
     #[error("the token has characters that an HTTP header cannot carry")]
     Token,
-    /// What answers there is no WebSocket server.
-    #[error("{endpoint} is no WebSocket server: {source}")]
+    /// The server does not speak WebSocket.
+    #[error("{endpoint} does not speak WebSocket: {source}")]
     Handshake {
         /// Where.
         endpoint: String,
@@ -156,7 +156,7 @@ impl Connection {
             .map_err(|source| OpenError::Unreachable { endpoint: endpoint.to_string(), source })?;
         let config = WebSocketConfig::default()
             .read_buffer_size(options.read_buffer_bytes)
-            // Each message is written at once; a client says little, and keeps no buffer for it.
+            // Each message is written at once; a client sends little, and keeps no write buffer.
             .write_buffer_size(0)
             .max_message_size(Some(options.message_bytes_max))
             .max_frame_size(Some(options.message_bytes_max));

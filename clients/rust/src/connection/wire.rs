@@ -25,7 +25,7 @@ impl Subprotocol {
         }
     }
 
-    /// Encodes what a client says.
+    /// Encodes a client's message.
     ///
     /// # Panics
     ///
@@ -40,7 +40,7 @@ impl Subprotocol {
         }
     }
 
-    /// Decodes what a node says; the lines of one text message become one message.
+    /// Decodes a node's message; the lines of one text message become one message.
     pub(super) fn decode(self, payload: Payload) -> Result<ServerMessage, String> {
         match (self, payload) {
             (Self::Proto, Payload::Binary(bytes)) => {

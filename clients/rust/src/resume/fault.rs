@@ -1,4 +1,4 @@
-//! What a node must not say.
+//! Violations of the protocol by a node.
 
 use std::sync::Arc;
 
@@ -6,15 +6,15 @@ use tailcast_proto::{Channel, PositionError};
 
 use crate::OrderError;
 
-/// What a node said against the protocol. The client leaves the node and resumes from its positions, which nothing of this
+/// A violation of the protocol by a node. The client leaves the node and resumes from its positions, which nothing of this
 /// has moved.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Fault {
     /// A frame is about a channel that this connection does not have.
-    #[error("alias {0} is of no subscription")]
+    #[error("alias {0} belongs to no subscription")]
     UnknownAlias(u32),
     /// A reply is to a command that was not given, or that was answered.
-    #[error("a reply to command {id}, index {index}, which waits for none")]
+    #[error("unexpected reply to command {id}, index {index}")]
     UnexpectedReply {
         /// The command's id.
         id: u32,
@@ -34,7 +34,7 @@ pub enum Fault {
     Place {
         /// The channel.
         channel: Arc<Channel>,
-        /// The partition, where one was said.
+        /// The partition, where one was given.
         partition: Option<u32>,
         /// The offset.
         offset: i64,

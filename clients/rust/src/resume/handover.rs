@@ -31,7 +31,7 @@ pub enum Unfit {
     #[error(transparent)]
     Fault(#[from] Fault),
     /// It does not go on where the connection in use is.
-    #[error("{0} would not go on there without a gap")]
+    #[error("{0} would not continue there without a gap")]
     Gap(Arc<Channel>),
     /// It ends what the connection in use serves.
     #[error("a subscription would end there")]

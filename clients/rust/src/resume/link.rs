@@ -1,4 +1,4 @@
-//! What belongs to one connection: aliases, commands that wait for an answer, and how far it is with each subscription.
+//! The state of one connection: aliases, commands that wait for an answer, and how far it is with each subscription.
 //!
 //! All of it is forgotten with the connection; the subscriptions are not.
 
@@ -20,7 +20,7 @@ use super::{
 };
 use crate::Tracker;
 
-/// What belongs to one connection.
+/// The state of one connection.
 #[derive(Debug, Default)]
 pub(super) struct Link {
     /// By the subscription's number. Absent: this connection was not asked for it, or is no longer to serve it.
@@ -28,7 +28,7 @@ pub(super) struct Link {
     pub(super) by_alias: HashMap<u32, u64>,
     /// The subscriptions that a command was about, in the order of its indexes. `None`: answered.
     pub(super) asked: HashMap<u32, Vec<Option<u64>>>,
-    /// The subscriptions that the node is to be told about.
+    /// The subscriptions with changes that are not sent yet.
     pub(super) unsaid: Vec<u64>,
     /// When to ask again for which subscriptions.
     pub(super) again: BTreeSet<(Instant, u64)>,
@@ -47,7 +47,7 @@ pub(super) struct Line {
     pub(super) tracker: Tracker,
 }
 
-/// What the node knows of a subscription.
+/// The node's view of a subscription.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
     /// Asked for, and not answered.
@@ -105,7 +105,7 @@ impl Link {
         numbers.into_iter().filter_map(|number| self.say(entries, number)).collect()
     }
 
-    /// Returns what is to be said to the node about a subscription.
+    /// Returns the message to send about a subscription.
     fn say(&mut self, entries: &Entries, number: u64) -> Option<ClientMessage> {
         let entry = entries.get(number)?;
         let command = if entry.leaving {
@@ -160,7 +160,7 @@ impl Link {
         found.ok_or(Fault::UnknownAlias(alias))
     }
 
-    /// Ids count from 1: a reply under id 0 says that it answers none.
+    /// Ids count from 1: a reply with id 0 answers no command.
     fn id(&mut self) -> u32 {
         self.next_id = self.next_id.checked_add(1).unwrap_or(1);
         self.next_id

@@ -1,6 +1,6 @@
 //! Makes a message of a line.
 //!
-//! Invariant: what is no message, or fits no request, is refused with the number of its line.
+//! Invariant: a line that is not a message, or does not fit a request, is refused with its number.
 
 use std::io::{self, BufRead, Read};
 
@@ -9,7 +9,7 @@ use prost::Message as _;
 use tailcast_proto::ingest::v1::Message;
 
 /// The longest message, in bytes: what fits a request of 4 MiB, which ingest takes by default, beside the 19 bytes at most
-/// of the request's own fields. Kafka's default is a quarter of it, so up to here ingest says what is too large.
+/// of the request's own fields. Kafka's default is a quarter of it, so up to here ingest decides which messages are too large.
 pub(in crate::command::publish) const MESSAGE_BYTES_MAX: usize = (4 << 20) - 32;
 
 /// Why a line is no message. Reading stops there.
@@ -20,11 +20,11 @@ pub(in crate::command::publish) enum LineError {
     NoSeparator {
         /// Which line, counted from 1.
         number: u64,
-        /// What was looked for.
+        /// The expected separator.
         separator: String,
     },
     /// There is nothing before the separator.
-    #[error("line {number} has nothing before {separator:?}; a key is 1 byte or more")]
+    #[error("line {number} has an empty key before {separator:?}")]
     NoKey {
         /// Which line, counted from 1.
         number: u64,

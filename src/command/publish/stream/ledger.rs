@@ -27,7 +27,7 @@ pub(super) struct Ledger<'a, W: Write> {
     next: u64,
     /// The first line without an outcome.
     unsettled: u64,
-    /// What waits for room in the stream.
+    /// The request that waits for room in the stream.
     waiting: Option<PublishStreamRequest>,
     /// Whether standard input may have more lines.
     open: bool,
@@ -44,7 +44,7 @@ pub(super) struct Ledger<'a, W: Write> {
 struct Range(u64, u64);
 
 impl<'a, W: Write> Ledger<'a, W> {
-    /// Nothing is read yet. What waits is the request that says what holds for the stream.
+    /// Starts without lines. The first request has no messages and sets the options of the stream.
     pub(super) fn new(topic: &'a str, output: &'a mut Output<W>) -> Self {
         let first = PublishStreamRequest { first_sequence: 1, messages: Vec::new(), want_positions: true };
         Self {
@@ -133,7 +133,8 @@ impl<'a, W: Write> Ledger<'a, W> {
         self.tally.flush(self.output)
     }
 
-    /// Ends the run, which the stream did with `ended`: a line without an outcome may or may not appear, unless that says.
+    /// Ends the run after the stream has ended with `ended`. A line without an outcome may or may not appear, unless `ended`
+    /// has its fate.
     pub(super) fn finish(mut self, ended: Result<(), Status>) -> Result<Exit, Failure> {
         let sent = self.sent();
         let unsettled = self.unsettled();

@@ -1,4 +1,4 @@
-//! What a session does after its node asked to be left: the next connection is made before this one is.
+//! A session whose node drains: the next connection is made before this one is.
 //!
 //! When what is decided by [`Departure`], which frames count by [`Resume`](crate::Resume).
 
@@ -31,7 +31,7 @@ impl Session<'_> {
         self.departure = Some(Departure::new(goaway, wait, now));
     }
 
-    /// Does what is due.
+    /// Takes the action that is due.
     pub(super) fn depart(&mut self) -> Result<(), Leave> {
         let Some(departure) = &mut self.departure else { return Ok(()) };
         match departure.duty(Instant::now().into_std()) {

@@ -29,7 +29,7 @@ pub(super) struct Joined {
     pub(super) liveness: Option<Liveness>,
 }
 
-/// What comes of the connection that is to take over.
+/// The result of opening the next connection.
 pub(super) enum News {
     Opened(Result<Box<Established>, ConnectError>),
     Received(Result<Received, ReceiveError>),
@@ -55,7 +55,7 @@ impl Joined {
         Self { established, liveness }
     }
 
-    /// Takes that the node said something, or that the client did not listen until now.
+    /// Records a message of the node, or that the client did not read until now.
     pub(super) fn heard(&mut self, now: Instant) {
         if let Some(liveness) = &mut self.liveness {
             liveness.heard(now.into_std());
