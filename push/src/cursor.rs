@@ -25,7 +25,7 @@ use crate::{
     log::{channel_log::ChannelLog, page::Page},
     node::hub::Lease,
     partition::Partition,
-    record::chunk::{Encoding, NodeChannel},
+    record::chunk::{Encoding, Newest, NodeChannel},
     wake::doorbell::Ringer,
 };
 
@@ -42,6 +42,8 @@ pub(crate) struct Cursor {
     snapshot_until: Option<Offset>,
     /// Where the partition was when a snapshot began: every record from here on is delivered or said to be lost.
     promised_from: Offset,
+    /// Where the partition was when the subscription started: what is before is resumed, what follows is live.
+    live_from: Offset,
     /// The `next` that the client was last told without a delivery.
     reported: Offset,
 }
@@ -108,10 +110,19 @@ pub(crate) struct Turn {
 #[derive(Debug, Default)]
 pub(crate) struct Gathered {
     pub(crate) deliveries: u64,
-    /// The timestamp of the newest delivery, when it came from the log: what is caught up says nothing about latency.
-    pub(crate) timestamp_ms: Option<i64>,
+    /// When the newest delivery was written; `None` without a delivery, and for last values.
+    pub(crate) age: Option<Age>,
     pub(crate) conflated: Option<Conflated>,
     pub(crate) then: Then,
+}
+
+/// When a record was written, in milliseconds since the Unix epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Age {
+    /// After the subscription started: how long ago is its latency.
+    Live(i64),
+    /// Before the subscription started, which says nothing about latency.
+    Resumed(i64),
 }
 
 /// What a cursor needs after it was gathered from.
@@ -177,6 +188,7 @@ impl Cursor {
             source,
             snapshot_until,
             promised_from: attach_at,
+            live_from: head,
             reported: next,
         }
     }
@@ -215,6 +227,15 @@ impl Cursor {
     /// Returns whether the cursor has passed the end of its snapshot; true once.
     pub(crate) fn take_snapshot_end(&mut self) -> bool {
         self.snapshot_until.take_if(|until| self.next >= *until).is_some()
+    }
+
+    /// Returns when the newest of some deliveries was written.
+    fn age(&self, newest: Option<Newest>) -> Option<Age> {
+        newest.map(
+            |Newest { offset, timestamp_ms }| {
+                if offset < self.live_from { Age::Resumed(timestamp_ms) } else { Age::Live(timestamp_ms) }
+            },
+        )
     }
 
     /// Whether every record is delivered.

@@ -34,6 +34,8 @@ pub(crate) struct SessionMetrics {
     pub(crate) messages: ShardedCounter,
     /// From the record's timestamp to the moment at which it is handed to the kernel, once for each WebSocket message.
     pub(crate) latency: Histogram,
+    /// From the record's timestamp to the same moment, for records from before their subscription started.
+    pub(crate) resumed: Histogram,
     pub(crate) closes: Family<[(&'static str, String); 1], Counter>,
     pub(crate) refused: Family<[(&'static str, &'static str); 1], Counter>,
     pub(crate) command_errors: Family<[(&'static str, &'static str); 1], Counter>,
@@ -82,6 +84,8 @@ impl SessionMetrics {
         let registry = registry.sub_registry_with_prefix("tailcast_push");
         // 1 ms to 16 s: below is the clock's error between hosts, above is catch-up.
         let latency = Histogram::new(exponential_buckets(0.001, 2.0, 15));
+        // 0.1 s to 5 days: what Kafka usually retains.
+        let resumed = Histogram::new(exponential_buckets(0.1, 4.0, 12));
         let all = Self {
             sessions: Gauge::default(),
             subscriptions: Gauge::default(),
@@ -92,6 +96,7 @@ impl SessionMetrics {
             bytes: ShardedCounter::default(),
             messages: ShardedCounter::default(),
             latency,
+            resumed,
             closes: Family::default(),
             refused: Family::default(),
             command_errors: Family::default(),
@@ -118,9 +123,15 @@ impl SessionMetrics {
         registry.register("messages", "WebSocket messages with deliveries", all.messages.clone());
         registry.register_with_unit(
             "delivery_latency",
-            "From a record's timestamp in Kafka to its write to a client, once for each WebSocket message",
+            "Time from a live record's timestamp in Kafka to its write to a client, once per WebSocket message",
             Unit::Seconds,
             all.latency.clone(),
+        );
+        registry.register_with_unit(
+            "resumed_age",
+            "Age of records from before their subscription started when written to a client, once per WebSocket message",
+            Unit::Seconds,
+            all.resumed.clone(),
         );
         registry.register("closes", "Sessions that ended, by WebSocket close code", all.closes.clone());
         registry.register(

@@ -25,6 +25,7 @@ tailcast_tests::scenarios! {
         a_quiet_channel_resumes_from_the_progress_that_heartbeats_tell
         a_heartbeat_that_goes_with_a_delivery_tells_the_progress_of_a_quiet_channel
         a_timestamp_starts_with_the_first_record_at_or_after_it
+        resumed_records_do_not_count_as_latency
     }
     apache_kafka {
         // The in-process broker keeps 5 MB of a partition.
@@ -296,4 +297,34 @@ async fn a_heartbeat_that_goes_with_a_delivery_tells_the_progress_of_a_quiet_cha
     let mut elsewhere = cluster.subscriber(0).await;
     elsewhere.subscribe(&quiet, position(&left_at)).await;
     elsewhere.expect(["at last"]).await;
+}
+
+async fn resumed_records_do_not_count_as_latency(broker: Broker) {
+    // One `--from earliest` added 52 samples above 16 s to the latency of live deliveries.
+    let cluster = Cluster::on(&broker).start().await;
+    let node = &cluster.push[0];
+    let quotes = broker.create_topic("quotes", 1).await;
+    cluster.publisher().publish(&quotes, "AAPL", 1..=3).await;
+    let samples = || {
+        let count = |name: &str| node.metric(&format!("tailcast_push_{name}_seconds_count"));
+        (count("delivery_latency"), count("resumed_age"))
+    };
+
+    // From Kafka, where the node has nothing of it, and then from memory.
+    for resumes in 1..=2 {
+        let mut subscriber = cluster.subscriber(0).await;
+        subscriber.subscribe(&quotes.channel("AAPL"), earliest()).await;
+        subscriber.expect(1..=3).await;
+        let (latency, resumed) = samples();
+        assert_eq!(latency, 0.0, "no record was live");
+        assert!(resumed >= f64::from(resumes), "{resumed} samples of {resumes} resumes");
+        subscriber.leave().await;
+    }
+
+    let mut subscriber = cluster.subscriber(0).await;
+    subscriber.subscribe(&quotes.channel("AAPL"), live()).await;
+    let (_, resumed) = samples();
+    cluster.publisher().publish(&quotes, "AAPL", 4..=4).await;
+    subscriber.expect(4..=4).await;
+    assert_eq!(samples(), (1.0, resumed));
 }

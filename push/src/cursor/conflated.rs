@@ -145,7 +145,7 @@ impl Cursor {
         let conflated = Conflated { first: from, next: self.next, records: read.skipped };
         Some(Gathered {
             deliveries: read.deliveries,
-            timestamp_ms: read.timestamp_ms,
+            age: self.age(read.newest),
             conflated: (read.skipped > 0).then_some(conflated),
             then,
         })
@@ -192,7 +192,7 @@ impl Cursor {
     ) -> (LatestRead, Found) {
         let (mut left, parts) = (budget, out.len());
         let mut read =
-            LatestRead { deliveries: 0, skipped: 0, next: self.next, is_full: false, timestamp_ms: None };
+            LatestRead { deliveries: 0, skipped: 0, next: self.next, is_full: false, newest: None };
         for _ in 0..ROUNDS_MAX {
             let Some(chunks) = self.unread(read.next) else { return (read, Found::Gone) };
             let survey = behind.survey.read();

@@ -14,11 +14,11 @@ impl Cursor {
             // Before the log is read: what is appended in between is in the log, but not counted as seen.
             let head = self.lease.partition.head();
             match self.log.chunks(|chunks| chunks.read(self.next, budget, out)) {
-                Read::Deliveries { deliveries, next, more, timestamp_ms } => {
+                Read::Deliveries { deliveries, next, more, newest } => {
                     // A quiet channel moves on with its partition.
                     self.next = if more { next } else { next.max(head) };
                     let then = if more { Then::More } else { Then::Rest };
-                    return Gathered { deliveries, timestamp_ms, then, conflated: None };
+                    return Gathered { deliveries, age: self.age(newest), then, conflated: None };
                 }
                 Read::Behind if self.next >= self.lease.partition.tail() => {
                     self.lease.partition.extend_back(&self.log, self.next);
@@ -55,7 +55,7 @@ impl Cursor {
         let conflated = Conflated { first: from, next: self.next, records: read.skipped };
         Gathered {
             deliveries: read.deliveries,
-            timestamp_ms: None,
+            age: self.age(read.newest),
             conflated: (read.skipped > 0).then_some(conflated),
             // The log may have the rest, or another page is needed: both are found out at the next call.
             then: Then::More,

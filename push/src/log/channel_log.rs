@@ -18,7 +18,7 @@ use tailcast_proto::Offset;
 
 use crate::{
     log::conflation::{Survey, SurveyKeys},
-    record::chunk::{Chunk, Encoding, NodeChannel},
+    record::chunk::{Chunk, Encoding, Newest, NodeChannel},
     wake::doorbell::{Doorbell, Ringer},
 };
 
@@ -51,8 +51,8 @@ pub(crate) enum Read {
         next: Offset,
         /// Whether the budget ended before the log did.
         more: bool,
-        /// The timestamp of the newest delivery; `None` when there is none.
-        timestamp_ms: Option<i64>,
+        /// The newest delivery; `None` when there is none.
+        newest: Option<Newest>,
     },
     /// The log no longer has, or never had, what is next for this cursor.
     Behind,
@@ -128,7 +128,7 @@ impl Chunks {
                 break;
             }
             budget = budget.saturating_sub(slice.bytes.len());
-            read = (read.0 + slice.deliveries, slice.next, Some(chunk.timestamp_ms));
+            read = (read.0 + slice.deliveries, slice.next, Some(chunk.newest()));
             out.push(slice.bytes);
             // A later chunk may have a delivery that fits where one of this chunk did not: that would be a gap.
             if budget == 0 || slice.next <= chunk.last_offset() {
@@ -136,7 +136,7 @@ impl Chunks {
             }
         }
         let more = self.chunks.back().is_some_and(|last| last.last_offset() >= read.1);
-        Read::Deliveries { deliveries: read.0, next: read.1, more, timestamp_ms: read.2 }
+        Read::Deliveries { deliveries: read.0, next: read.1, more, newest: read.2 }
     }
 }
 

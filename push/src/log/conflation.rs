@@ -17,7 +17,7 @@ use bytes::Bytes;
 use tailcast_proto::Offset;
 
 pub(crate) use self::survey::{Survey, SurveyKeys};
-use crate::record::chunk::Chunk;
+use crate::record::chunk::{Chunk, Newest};
 
 /// Reads the latest records of a log, chunk after chunk.
 #[derive(Debug)]
@@ -39,8 +39,8 @@ pub(crate) struct LatestRead {
     pub(crate) next: Offset,
     /// Whether the budget ended before the latest records did.
     pub(crate) is_full: bool,
-    /// The timestamp of the newest delivery; `None` when there is none.
-    pub(crate) timestamp_ms: Option<i64>,
+    /// The newest delivery; `None` when there is none.
+    pub(crate) newest: Option<Newest>,
 }
 
 impl<'a> LatestReader<'a> {
@@ -51,7 +51,7 @@ impl<'a> LatestReader<'a> {
         budget: usize,
         out: &'a mut Vec<Bytes>,
     ) -> Self {
-        let read = LatestRead { deliveries: 0, skipped: 0, next: from, is_full: false, timestamp_ms: None };
+        let read = LatestRead { deliveries: 0, skipped: 0, next: from, is_full: false, newest: None };
         Self { survey, until, budget, out, read }
     }
 
@@ -100,7 +100,7 @@ impl<'a> LatestReader<'a> {
         self.budget = self.budget.saturating_sub(chunk.bytes_of(run.clone()));
         self.out.push(chunk.slice(run.clone()));
         self.read.deliveries += run.len() as u64;
-        self.read.timestamp_ms = Some(chunk.timestamp_ms);
+        self.read.newest = Some(chunk.newest());
     }
 }
 

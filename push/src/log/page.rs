@@ -7,7 +7,7 @@ use crate::{
     log::conflation::Survey,
     record::{
         batch::{Record, RecordBatch},
-        chunk::{Encoding, NodeChannel},
+        chunk::{Encoding, Newest, NodeChannel},
         key_hash::KeyHash,
     },
 };
@@ -27,6 +27,8 @@ pub(crate) struct PageRead {
     pub(crate) deliveries: u64,
     /// How many records before `next` were left out.
     pub(crate) skipped: u64,
+    /// The newest of them; `None` when there is none.
+    pub(crate) newest: Option<Newest>,
     /// Up to where the cursor has seen the partition.
     pub(crate) next: Offset,
     /// Whether the budget ended before the page did.
@@ -60,7 +62,8 @@ impl Page {
         out: &mut Vec<Bytes>,
     ) -> PageRead {
         let mut encoded = BytesMut::new();
-        let mut read = PageRead { deliveries: 0, skipped: 0, next: self.to.min(until), more: false };
+        let mut read =
+            PageRead { deliveries: 0, skipped: 0, newest: None, next: self.to.min(until), more: false };
         for record in self.of_channel(next, channel).take_while(|record| record.offset < until) {
             if encoded.len() >= budget {
                 read.next = record.offset;
@@ -71,6 +74,7 @@ impl Page {
             if survey.is_none_or(|survey| survey.is_latest(channel.key_hash(&record), record.offset)) {
                 channel.encode(&record, partition, encoding, &mut encoded);
                 read.deliveries += 1;
+                read.newest = Some(Newest { offset: record.offset, timestamp_ms: record.timestamp_ms });
             } else {
                 read.skipped += 1;
             }

@@ -109,7 +109,20 @@ impl NodeChannel {
     }
 }
 
+/// Which record was the newest of several, and when it was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Newest {
+    pub(crate) offset: Offset,
+    /// Its timestamp in Kafka, in milliseconds since the Unix epoch.
+    pub(crate) timestamp_ms: i64,
+}
+
 impl Chunk {
+    /// Returns the newest of its records.
+    pub(crate) fn newest(&self) -> Newest {
+        Newest { offset: self.last_offset(), timestamp_ms: self.timestamp_ms }
+    }
+
     /// What a chunk costs beside its bytes and its index, in bytes: its own fields, and what a shared `Bytes` allocates.
     const OVERHEAD_BYTES: usize = 128;
 

@@ -77,8 +77,12 @@ impl<W: Writer> Session<W> {
         metrics.conflated.inc_by(batch.conflated);
         metrics.messages.inc();
         metrics.bytes.inc_by(batch.bytes as u64);
-        if let Some(timestamp_ms) = batch.timestamp_ms.filter(|timestamp_ms| *timestamp_ms >= 0) {
-            metrics.latency.observe(seconds_since(timestamp_ms));
+        for (written_ms, histogram) in
+            [(batch.live_ms, &metrics.latency), (batch.resumed_ms, &metrics.resumed)]
+        {
+            if let Some(written_ms) = written_ms.filter(|written_ms| *written_ms >= 0) {
+                histogram.observe(seconds_since(written_ms));
+            }
         }
         if self.format == Format::Json {
             trim_last_line_end(&mut batch);

@@ -9,7 +9,7 @@ use tailcast_proto::{
 
 use super::Subscriptions;
 use crate::{
-    cursor::{Conflated, Lost, Then, Turn},
+    cursor::{Age, Conflated, Lost, Then, Turn},
     wake::doorbell::CursorId,
 };
 
@@ -21,8 +21,10 @@ pub(crate) struct Batch {
     pub(crate) deliveries: u64,
     /// How many records were left out for newer ones.
     pub(crate) conflated: u64,
-    /// The timestamp of the newest live delivery, in milliseconds since the Unix epoch.
-    pub(crate) timestamp_ms: Option<i64>,
+    /// When the newest live delivery was written, in milliseconds since the Unix epoch.
+    pub(crate) live_ms: Option<i64>,
+    /// The same of the newest one that was written before its subscription started.
+    pub(crate) resumed_ms: Option<i64>,
 }
 
 /// After so many turns in which cursors looked at much and found nothing to deliver, the session lets others go first.
@@ -83,7 +85,11 @@ impl Subscriptions {
         }
         batch.bytes += batch.parts[first..].iter().map(Bytes::len).sum::<usize>();
         batch.deliveries += gathered.deliveries;
-        batch.timestamp_ms = batch.timestamp_ms.max(gathered.timestamp_ms);
+        match gathered.age {
+            Some(Age::Live(ms)) => batch.live_ms = batch.live_ms.max(Some(ms)),
+            Some(Age::Resumed(ms)) => batch.resumed_ms = batch.resumed_ms.max(Some(ms)),
+            None => {}
+        }
     }
 
     /// Counts the values of a snapshot. Returns its end once the last partition has passed it.
