@@ -36,8 +36,8 @@ pub(crate) struct Node {
 /// A line of the node's log.
 #[derive(Debug, Deserialize)]
 struct Line {
-    message: String,
-    address: Option<SocketAddr>,
+    push: Option<SocketAddr>,
+    admin: Option<SocketAddr>,
 }
 
 /// A metrics page.
@@ -151,16 +151,8 @@ async fn addresses(
     log: &mut Lines<BufReader<ChildStderr>>,
     logged: &mut String,
 ) -> Option<(SocketAddr, SocketAddr)> {
-    let (mut push, mut admin) = (None, None);
     while let Ok(Some(line)) = log.next_line().await {
-        if let Ok(Line { message, address }) = serde_json::from_str(&line) {
-            match message.as_str() {
-                "push listens" => push = address,
-                "admin listens" => admin = address,
-                _ => {}
-            }
-        }
-        if let (Some(push), Some(admin)) = (push, admin) {
+        if let Ok(Line { push: Some(push), admin: Some(admin) }) = serde_json::from_str(&line) {
             return Some((push, admin));
         }
         logged.push_str(&line);
@@ -186,10 +178,14 @@ mod tests {
         assert_eq!(Metrics(page.to_owned()).value("b"), None);
     }
 
+    // The node logged each listener on a line of its own, and then all of them on one: no run of a node began.
     #[test]
-    fn a_line_of_the_log_says_where_a_node_listens() {
-        let line = r#"{"level":"INFO","message":"push listens","address":"127.0.0.1:4","target":"t"}"#;
+    fn the_line_of_the_log_that_a_node_starts_with_has_its_addresses() {
+        let line =
+            r#"{"level":"INFO","message":"started","node":"n","push":"127.0.0.1:4","admin":"127.0.0.1:5"}"#;
         let line: Line = serde_json::from_str(line).expect("it is JSON");
-        assert_eq!((line.message.as_str(), line.address.map(|it| it.port())), ("push listens", Some(4)));
+        assert_eq!((line.push.map(|it| it.port()), line.admin.map(|it| it.port())), (Some(4), Some(5)));
+        let other: Line = serde_json::from_str(r#"{"message":"drained"}"#).expect("it is JSON");
+        assert!(other.push.is_none());
     }
 }
