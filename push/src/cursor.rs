@@ -50,7 +50,7 @@ pub(crate) struct Cursor {
 
 /// What is delivered when a subscription is behind, and how often.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Mode {
+pub(crate) enum DeliveryMode {
     /// Every record.
     Lossless,
     /// The latest record of each key.
@@ -90,7 +90,7 @@ enum Source {
     /// The channel log, if it still has it.
     Log,
     /// Kafka: a page was asked for.
-    Awaited,
+    PendingPage,
     /// A page that was read from Kafka. Weak: pages are kept by the shelf, within its bound, and not by a client that does
     /// not read. One that is gone by then is asked for again.
     Page(Weak<Page>),
@@ -98,7 +98,7 @@ enum Source {
 
 /// What a cursor is asked to hand out.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Turn {
+pub(crate) struct GatherRequest {
     /// How many bytes, but at least one delivery if there is one.
     pub(crate) budget: usize,
     /// Whether the client has not kept up with what it was sent before.
@@ -112,8 +112,8 @@ pub(crate) struct Gathered {
     pub(crate) deliveries: u64,
     /// When the newest delivery was written; `None` without a delivery, and for last values.
     pub(crate) age: Option<Age>,
-    pub(crate) conflated: Option<Conflated>,
-    pub(crate) then: Then,
+    pub(crate) conflated: Option<ConflatedRange>,
+    pub(crate) follow_up: FollowUp,
 }
 
 /// When a record was written, in milliseconds since the Unix epoch.
@@ -127,28 +127,28 @@ pub(crate) enum Age {
 
 /// What a cursor needs after it was gathered from.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Then {
+pub(crate) enum FollowUp {
     /// Nothing: its ringer says when there is more.
     #[default]
-    Rest,
+    Idle,
     /// To be gathered from again: there is more than fitted.
     More,
     /// To be gathered from again at this time.
-    Later(Instant),
+    At(Instant),
     /// A page that has this offset.
     Page(Offset),
 }
 
 /// Offsets that a cursor was asked for and that Kafka no longer has: `first` ≤ offset < `next`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Lost {
+pub(crate) struct LostRange {
     pub(crate) first: Offset,
     pub(crate) next: Offset,
 }
 
 /// Records in `first` ≤ offset < `next` that were left out for newer ones of their keys; the others were handed out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Conflated {
+pub(crate) struct ConflatedRange {
     pub(crate) first: Offset,
     pub(crate) next: Offset,
     pub(crate) records: u64,
@@ -160,7 +160,7 @@ impl Cursor {
         lease: Lease,
         channel: &Arc<NodeChannel>,
         encoding: Encoding,
-        (from, mode): (StartAt, Mode),
+        (from, mode): (StartAt, DeliveryMode),
         ringer: Arc<Ringer>,
     ) -> Self {
         let head = lease.partition.head();
@@ -172,8 +172,8 @@ impl Cursor {
         let attach_at = if snapshot_until.is_some() { head } else { next };
         let log = lease.partition.attach(channel, encoding, attach_at, &ringer);
         let mode = match mode {
-            Mode::Lossless => CursorMode::Lossless,
-            Mode::Conflated { interval } => {
+            DeliveryMode::Lossless => CursorMode::Lossless,
+            DeliveryMode::Conflated { interval } => {
                 // What was missed is not history to be told, however little it is.
                 let is_resuming = snapshot_until.is_none() && next < head;
                 CursorMode::Conflated { pace: interval.map(Pace::new), is_resuming, behind: None }
@@ -207,7 +207,7 @@ impl Cursor {
     }
 
     /// The offset that the page has to have that is asked for.
-    pub(crate) fn wanted(&self) -> Offset {
+    pub(crate) fn page_offset(&self) -> Offset {
         match &self.mode {
             CursorMode::Conflated { behind: Some(behind), .. } => behind.surveying().unwrap_or(self.next),
             CursorMode::Conflated { behind: None, .. } | CursorMode::Lossless => self.next,
@@ -221,7 +221,7 @@ impl Cursor {
 
     /// Whether a page was asked for, or is being read.
     pub(crate) fn is_paging(&self) -> bool {
-        matches!(self.source, Source::Awaited | Source::Page(_))
+        matches!(self.source, Source::PendingPage | Source::Page(_))
     }
 
     /// Returns whether the cursor has passed the end of its snapshot; true once.
@@ -249,17 +249,17 @@ impl Cursor {
     }
 
     /// Hands out what is next, appended to `out`.
-    pub(crate) fn gather(&mut self, turn: Turn, out: &mut Vec<Bytes>) -> Gathered {
+    pub(crate) fn gather(&mut self, request: GatherRequest, out: &mut Vec<Bytes>) -> Gathered {
         match &self.source {
-            Source::Awaited => Gathered::default(),
-            Source::LastValues => self.gather_last_values(turn.budget, out),
+            Source::PendingPage => Gathered::default(),
+            Source::LastValues => self.gather_last_values(request.budget, out),
             Source::Page(page) => match page.upgrade() {
-                Some(page) => self.gather_from_page(&page, turn.budget, out),
+                Some(page) => self.gather_from_page(&page, request.budget, out),
                 None => self.ask(),
             },
             Source::Log => match self.mode {
-                CursorMode::Lossless => self.gather_from_log(turn.budget, out),
-                CursorMode::Conflated { .. } => self.gather_conflated(turn, out),
+                CursorMode::Lossless => self.gather_from_log(request.budget, out),
+                CursorMode::Conflated { .. } => self.gather_conflated(request, out),
             },
         }
     }
@@ -272,18 +272,18 @@ impl Cursor {
     pub(crate) fn take_page(
         &mut self,
         page: Result<&Arc<Page>, PageError>,
-    ) -> Result<Option<Lost>, PageError> {
+    ) -> Result<Option<LostRange>, PageError> {
         self.source = Source::Log;
         match page {
             Ok(page) => self.source = Source::Page(Arc::downgrade(page)),
             Err(PageError::Expired { low }) if low <= self.next => self.forget_before(low),
             Err(PageError::Expired { low }) => {
-                let lost = Lost { first: self.next, next: low };
+                let lost = LostRange { first: self.next, next: low };
                 self.next = low;
                 self.forget_before(low);
                 // Of what was there when a snapshot began nothing was promised but the latest values.
                 self.promised_from = self.promised_from.max(lost.first);
-                let lost = Lost { first: self.promised_from, ..lost };
+                let lost = LostRange { first: self.promised_from, ..lost };
                 return Ok((lost.first < lost.next).then_some(lost));
             }
             Err(gone @ (PageError::Truncated | PageError::Closed | PageError::Recreated)) => {

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use parking_lot::{RwLock, RwLockReadGuard};
 use tailcast_proto::Offset;
 
-use super::{Conflated, Cursor, CursorMode, Gathered, Source, Then, Turn};
+use super::{ConflatedRange, Cursor, CursorMode, FollowUp, GatherRequest, Gathered, Source};
 use crate::{
     log::{
         conflation::{LatestRead, LatestReader, Survey},
@@ -63,51 +63,51 @@ enum Found {
 }
 
 impl Cursor {
-    pub(super) fn gather_conflated(&mut self, turn: Turn, out: &mut Vec<Bytes>) -> Gathered {
+    pub(super) fn gather_conflated(&mut self, request: GatherRequest, out: &mut Vec<Bytes>) -> Gathered {
         let CursorMode::Conflated { pace, is_resuming, .. } = &self.mode else {
-            return self.gather_from_log(turn.budget, out);
+            return self.gather_from_log(request.budget, out);
         };
         // A snapshot ends with what it has of a key, and not with a record beyond its end.
-        let is_plain = self.is_in_snapshot() || (pace.is_none() && !is_resuming && !turn.is_behind);
+        let is_plain = self.is_in_snapshot() || (pace.is_none() && !is_resuming && !request.is_behind);
         if !is_plain {
-            return self.gather_latest(turn, out);
+            return self.gather_latest(request, out);
         }
         let (from, parts) = (self.next, out.len());
-        let gathered = self.gather_from_log(turn.budget, out);
-        match gathered.then {
-            Then::Rest => self.has_caught_up(),
+        let gathered = self.gather_from_log(request.budget, out);
+        match gathered.follow_up {
+            FollowUp::Idle => self.has_caught_up(),
             // What waits does not fit into one message, or is not in the log any more.
-            Then::More | Then::Page(_) if !self.is_in_snapshot() => {
+            FollowUp::More | FollowUp::Page(_) if !self.is_in_snapshot() => {
                 out.truncate(parts);
                 self.next = from;
                 self.source = Source::Log;
-                return self.gather_latest(turn, out);
+                return self.gather_latest(request, out);
             }
-            Then::More | Then::Page(_) | Then::Later(_) => {}
+            FollowUp::More | FollowUp::Page(_) | FollowUp::At(_) => {}
         }
         gathered
     }
 
     /// Hands out the latest record of each key from here on.
-    fn gather_latest(&mut self, turn: Turn, out: &mut Vec<Bytes>) -> Gathered {
+    fn gather_latest(&mut self, request: GatherRequest, out: &mut Vec<Bytes>) -> Gathered {
         // Before the log is read: what is appended in between is left for the next round.
         let head = self.lease.partition.head();
-        let until = match self.round(turn.now, head) {
+        let until = match self.round(request.now, head) {
             Ok(until) => until,
-            Err(due) => return Gathered { then: Then::Later(due), ..Gathered::default() },
+            Err(due) => return Gathered { follow_up: FollowUp::At(due), ..Gathered::default() },
         };
         if self.next >= until {
             // What the round was for is gone from Kafka, or there is nothing.
-            self.reached(false, turn.now);
+            self.reached(false, request.now);
             if self.next < head {
-                return Gathered { then: Then::More, ..Gathered::default() };
+                return Gathered { follow_up: FollowUp::More, ..Gathered::default() };
             }
             self.has_caught_up();
             return Gathered::default();
         }
         let mut behind = self.take_behind();
-        let gathered = self.gather_surveyed(&mut behind, (head, until), turn, out);
-        if gathered.as_ref().is_some_and(|gathered| gathered.then == Then::Rest) {
+        let gathered = self.gather_surveyed(&mut behind, (head, until), request, out);
+        if gathered.as_ref().is_some_and(|gathered| gathered.follow_up == FollowUp::Idle) {
             self.has_caught_up();
         } else {
             self.keep_behind(behind);
@@ -121,33 +121,33 @@ impl Cursor {
         &mut self,
         behind: &mut Behind,
         (head, until): (Offset, Offset),
-        turn: Turn,
+        request: GatherRequest,
         out: &mut Vec<Bytes>,
     ) -> Option<Gathered> {
         match self.survey_log(behind, until) {
             Found::All => {}
-            Found::Part => return Some(Gathered { then: Then::More, ..Gathered::default() }),
+            Found::Part => return Some(Gathered { follow_up: FollowUp::More, ..Gathered::default() }),
             Found::Gone => return None,
         }
         let from = self.next;
-        let (read, found) = self.read_latest(behind, until, turn.budget, out);
+        let (read, found) = self.read_latest(behind, until, request.budget, out);
         self.next = match found {
             Found::All if !read.is_full => read.next.max(until),
             Found::All | Found::Part | Found::Gone => read.next,
         };
-        self.reached(read.deliveries > 0, turn.now);
-        let then = match found {
+        self.reached(read.deliveries > 0, request.now);
+        let follow_up = match found {
             Found::Gone if read.deliveries == 0 && read.skipped == 0 => return None,
             // A round that began earlier ends before the head, and the next one may have to wait.
-            _ if self.next < head => Then::More,
-            _ => Then::Rest,
+            _ if self.next < head => FollowUp::More,
+            _ => FollowUp::Idle,
         };
-        let conflated = Conflated { first: from, next: self.next, records: read.skipped };
+        let conflated = ConflatedRange { first: from, next: self.next, records: read.skipped };
         Some(Gathered {
             deliveries: read.deliveries,
             age: self.age(read.newest),
             conflated: (read.skipped > 0).then_some(conflated),
-            then,
+            follow_up,
         })
     }
 

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{Conflated, Cursor, CursorMode, Gathered, Source, Then};
+use super::{ConflatedRange, Cursor, CursorMode, FollowUp, Gathered, Source};
 use crate::log::{channel_log::Read, page::Page};
 
 impl Cursor {
@@ -17,8 +17,8 @@ impl Cursor {
                 Read::Deliveries { deliveries, next, more, newest } => {
                     // A quiet channel moves on with its partition.
                     self.next = if more { next } else { next.max(head) };
-                    let then = if more { Then::More } else { Then::Rest };
-                    return Gathered { deliveries, age: self.age(newest), then, conflated: None };
+                    let follow_up = if more { FollowUp::More } else { FollowUp::Idle };
+                    return Gathered { deliveries, age: self.age(newest), follow_up, conflated: None };
                 }
                 Read::Behind if self.next >= self.lease.partition.tail() => {
                     self.lease.partition.extend_back(&self.log, self.next);
@@ -29,14 +29,14 @@ impl Cursor {
     }
 
     pub(super) fn ask(&mut self) -> Gathered {
-        self.source = Source::Awaited;
-        Gathered { then: Then::Page(self.wanted()), ..Gathered::default() }
+        self.source = Source::PendingPage;
+        Gathered { follow_up: FollowUp::Page(self.page_offset()), ..Gathered::default() }
     }
 
     pub(super) fn gather_from_page(&mut self, page: &Page, budget: usize, out: &mut Vec<Bytes>) -> Gathered {
         if self.survey(page) {
             self.source = Source::Log;
-            return Gathered { then: Then::More, ..Gathered::default() };
+            return Gathered { follow_up: FollowUp::More, ..Gathered::default() };
         }
         let from = self.next;
         let channel = (&*self.log.channel, self.log.encoding, self.lease.partition.id);
@@ -52,13 +52,13 @@ impl Cursor {
         if !read.more {
             self.source = Source::Log;
         }
-        let conflated = Conflated { first: from, next: self.next, records: read.skipped };
+        let conflated = ConflatedRange { first: from, next: self.next, records: read.skipped };
         Gathered {
             deliveries: read.deliveries,
             age: self.age(read.newest),
             conflated: (read.skipped > 0).then_some(conflated),
             // The log may have the rest, or another page is needed: both are found out at the next call.
-            then: Then::More,
+            follow_up: FollowUp::More,
         }
     }
 
@@ -73,7 +73,7 @@ impl Cursor {
         // Dropped, because they became too large: Kafka has what they were made of.
         let Some(read) = read else {
             self.source = Source::Log;
-            return Gathered { then: Then::More, ..Gathered::default() };
+            return Gathered { follow_up: FollowUp::More, ..Gathered::default() };
         };
         self.next = self.next.max(read.next);
         if !read.more {
@@ -81,6 +81,6 @@ impl Cursor {
             // A key that was updated meanwhile has moved past the end: what is in the log by then is part of the snapshot.
             self.snapshot_until = Some(self.lease.partition.head());
         }
-        Gathered { deliveries: read.deliveries, then: Then::More, ..Gathered::default() }
+        Gathered { deliveries: read.deliveries, follow_up: FollowUp::More, ..Gathered::default() }
     }
 }

@@ -27,7 +27,7 @@ proptest! {
         name in select(vec!["t/a", "t/a*", "t/*"]),
         steps in steps(),
     ) {
-        let mut world = World::new(before, |count| back.index(count), (name, Mode::Lossless));
+        let mut world = World::new(before, |count| back.index(count), (name, DeliveryMode::Lossless));
         steps.into_iter().for_each(|step| world.step(step));
         world.settle();
 
@@ -45,7 +45,7 @@ proptest! {
         steps in steps(),
     ) {
         let interval = interval_ms.map(Duration::from_millis);
-        let mut world = World::new(before, |count| back.index(count), (name, Mode::Conflated { interval }));
+        let mut world = World::new(before, |count| back.index(count), (name, DeliveryMode::Conflated { interval }));
         steps.into_iter().for_each(|step| world.step(step));
         world.settle();
 
@@ -75,7 +75,7 @@ proptest! {
     ) {
         // All that is asked for is in the window: what is caught up is the past, and has no pace.
         let interval = Duration::from_millis(interval_ms);
-        let start = (name, Mode::Conflated { interval: Some(interval) });
+        let start = (name, DeliveryMode::Conflated { interval: Some(interval) });
         let mut world = World::new(Vec::new(), |_| 0, start);
         steps.into_iter().filter(|step| !matches!(step, Step::Evict | Step::Expire(_))).for_each(|step| world.step(step));
         world.settle();
@@ -94,31 +94,31 @@ proptest! {
 fn what_was_left_out_for_a_record_that_retention_took_is_counted_and_the_other_one_lost() {
     // The model above wanted the latest of what was not lost, and failed by chance: record 1 was left out for record 2, and
     // both were gone from the window and from Kafka when 2 was next.
-    let mut world = World::new(Vec::new(), |_| 0, ("t/*", Mode::Conflated { interval: None }));
+    let mut world = World::new(Vec::new(), |_| 0, ("t/*", DeliveryMode::Conflated { interval: None }));
     world.step(Step::Append(vec![(1, "b"), (1, "a"), (1, "a")]));
     world.step(Step::Gather { budget: 1, is_behind: false });
     world.step(Step::Evict);
     world.step(Step::Expire(3));
     world.settle();
     assert_eq!(world.outcome.delivered, [0]);
-    assert_eq!(world.outcome.conflated, [Conflated { first: offset(0), next: offset(2), records: 1 }]);
-    assert_eq!(world.outcome.lost, [Lost { first: offset(2), next: offset(3) }]);
+    assert_eq!(world.outcome.conflated, [ConflatedRange { first: offset(0), next: offset(2), records: 1 }]);
+    assert_eq!(world.outcome.lost, [LostRange { first: offset(2), next: offset(3) }]);
 }
 
 #[test]
 fn a_conflated_subscriber_that_keeps_up_gets_every_record() {
     let partition = partition(0);
-    let mut cursor = cursor(&partition, "t/*", 0, Mode::Conflated { interval: None });
-    let (mut outcome, turn) =
-        (Outcome::default(), Turn { budget: 1_000, is_behind: false, now: Instant::now() });
+    let mut cursor = cursor(&partition, "t/*", 0, DeliveryMode::Conflated { interval: None });
+    let (mut outcome, request) =
+        (Outcome::default(), GatherRequest { budget: 1_000, is_behind: false, now: Instant::now() });
     partition.append(batch(&[(0, "a"), (1, "a"), (2, "b")]));
-    assert_eq!(outcome.gather(&mut cursor, turn), Then::Rest);
+    assert_eq!(outcome.gather(&mut cursor, request), FollowUp::Idle);
     assert_eq!((&*outcome.delivered, &*outcome.conflated), (&[0, 1, 2][..], &[][..]));
 
     partition.append(batch(&[(3, "a"), (4, "b"), (5, "a"), (6, "a")]));
-    outcome.gather(&mut cursor, Turn { is_behind: true, ..turn });
+    outcome.gather(&mut cursor, GatherRequest { is_behind: true, ..request });
     assert_eq!(outcome.delivered, [0, 1, 2, 4, 6]);
-    assert_eq!(outcome.conflated, [Conflated { first: offset(3), next: offset(7), records: 2 }]);
+    assert_eq!(outcome.conflated, [ConflatedRange { first: offset(3), next: offset(7), records: 2 }]);
 }
 
 #[test]
@@ -128,8 +128,9 @@ fn what_leaves_the_log_while_a_conflated_subscriber_catches_up_is_conflated_too(
     let mut kafka =
         Kafka { records: (0..40).map(|at| (at, if at % 2 == 0 { "a" } else { "b" })).collect(), low: 0 };
     let partition = partition(40);
-    let mut cursor = cursor(&partition, "t/*", 0, Mode::Conflated { interval: None });
-    let (mut outcome, turn) = (Outcome::default(), Turn { budget: 1, is_behind: true, now: Instant::now() });
+    let mut cursor = cursor(&partition, "t/*", 0, DeliveryMode::Conflated { interval: None });
+    let (mut outcome, request) =
+        (Outcome::default(), GatherRequest { budget: 1, is_behind: true, now: Instant::now() });
     for round in 0..20 {
         let records: Vec<_> =
             (0..10).map(|at| (40 + round * 10 + at, if at % 2 == 0 { "a" } else { "b" })).collect();
@@ -140,7 +141,7 @@ fn what_leaves_the_log_while_a_conflated_subscriber_catches_up_is_conflated_too(
         let delivered = outcome.delivered.len();
         while outcome.delivered.len() == delivered {
             outcome.answer(&mut cursor, &kafka, 8);
-            outcome.gather(&mut cursor, turn);
+            outcome.gather(&mut cursor, request);
         }
         let at = *outcome.delivered.last().expect("it took one");
         assert!(at >= 40 + round * 10 - 2, "it got {at} when the latest two were {:?}", &records[8..]);
@@ -151,13 +152,13 @@ fn what_leaves_the_log_while_a_conflated_subscriber_catches_up_is_conflated_too(
 fn a_resume_within_the_window_gets_the_latest_too() {
     let partition = partition(0);
     partition.append(batch(&[(0, "a"), (1, "b"), (2, "a")]));
-    let mut cursor = cursor(&partition, "t/*", 0, Mode::Conflated { interval: None });
-    let (mut outcome, turn) =
-        (Outcome::default(), Turn { budget: 1_000, is_behind: false, now: Instant::now() });
-    assert_eq!(outcome.gather(&mut cursor, turn), Then::Rest);
+    let mut cursor = cursor(&partition, "t/*", 0, DeliveryMode::Conflated { interval: None });
+    let (mut outcome, request) =
+        (Outcome::default(), GatherRequest { budget: 1_000, is_behind: false, now: Instant::now() });
+    assert_eq!(outcome.gather(&mut cursor, request), FollowUp::Idle);
     assert_eq!(outcome.delivered, [1, 2]);
     partition.append(batch(&[(3, "a"), (4, "a")]));
-    outcome.gather(&mut cursor, turn);
+    outcome.gather(&mut cursor, request);
     assert_eq!(outcome.delivered, [1, 2, 3, 4], "from then on it keeps up");
 }
 
@@ -166,10 +167,10 @@ fn a_conflated_subscriber_that_resumes_gets_the_latest_of_each_key_and_not_the_h
     let kafka =
         Kafka { records: (0..100).map(|at| (at, if at % 2 == 0 { "a" } else { "b" })).collect(), low: 0 };
     let partition = partition(100);
-    let mut cursor = cursor(&partition, "t/*", 10, Mode::Conflated { interval: None });
-    let (mut outcome, turn) =
-        (Outcome::default(), Turn { budget: 1_000, is_behind: false, now: Instant::now() });
-    while outcome.gather(&mut cursor, turn) != Then::Rest {
+    let mut cursor = cursor(&partition, "t/*", 10, DeliveryMode::Conflated { interval: None });
+    let (mut outcome, request) =
+        (Outcome::default(), GatherRequest { budget: 1_000, is_behind: false, now: Instant::now() });
+    while outcome.gather(&mut cursor, request) != FollowUp::Idle {
         outcome.answer(&mut cursor, &kafka, 8);
     }
     assert_eq!(outcome.delivered, [98, 99]);
@@ -179,13 +180,13 @@ fn a_conflated_subscriber_that_resumes_gets_the_latest_of_each_key_and_not_the_h
 #[test]
 fn a_quiet_channel_moves_on_with_its_partition() {
     let partition = partition(0);
-    let mut cursor = cursor(&partition, "t/quiet", 0, Mode::Lossless);
+    let mut cursor = cursor(&partition, "t/quiet", 0, DeliveryMode::Lossless);
     partition.append(batch(&[(0, "busy"), (1, "busy")]));
     while partition.evict_oldest() {}
     let mut outcome = Outcome::default();
     assert_eq!(
-        outcome.gather(&mut cursor, Turn { budget: 100, is_behind: false, now: Instant::now() }),
-        Then::Rest,
+        outcome.gather(&mut cursor, GatherRequest { budget: 100, is_behind: false, now: Instant::now() }),
+        FollowUp::Idle,
         "it missed nothing, so it needs nothing of Kafka"
     );
     assert_eq!((outcome.delivered, cursor.progress()), (vec![], Some(offset(2))));

@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     benchmarks::{ENCODING, Watched, Watching, channels, defaults},
-    cursor::{Mode, StartAt, Turn},
+    cursor::{DeliveryMode, GatherRequest, StartAt},
     node::hub::Lease,
     partition::Partition,
     push::Push,
@@ -88,7 +88,7 @@ impl Gatherer {
     pub fn gather(&mut self) -> Message {
         let ended = self.subscriptions.take_news();
         assert!(ended.is_empty(), "the topic stays");
-        let turn = Turn { budget: self.budget, is_behind: false, now: Instant::now() };
+        let turn = GatherRequest { budget: self.budget, is_behind: false, now: Instant::now() };
         Message(self.subscriptions.gather(turn))
     }
 }
@@ -225,7 +225,7 @@ impl std::fmt::Debug for Crowd {
 /// Subscribes to channels from the partition's end on.
 fn subscribe(subscriptions: &mut Subscriptions, watched: &Watched, watching: Watching) {
     for channel in channels(&watched.partition.topic, 1, watching) {
-        subscriptions.add(started(&watched.partition, channel), ENCODING, Mode::Lossless);
+        subscriptions.add(started(&watched.partition, channel), ENCODING, DeliveryMode::Lossless);
     }
 }
 

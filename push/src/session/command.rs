@@ -13,7 +13,7 @@ use tailcast_proto::{
     push::v1::{self, ErrorCode, client_message},
 };
 
-use crate::cursor::Mode;
+use crate::cursor::DeliveryMode;
 
 /// A subscription as a client asks for it.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,7 +26,7 @@ pub(crate) struct Request {
     /// The field that named the topic, for errors that come later.
     pub(crate) topic_field: &'static str,
     pub(crate) start: Start,
-    pub(crate) mode: Mode,
+    pub(crate) mode: DeliveryMode,
     /// The partitions that the position names, in the client's order: errors say which of them is wrong.
     pub(crate) named: Vec<PartitionId>,
     /// Whether deliveries carry headers.
@@ -149,19 +149,21 @@ pub(crate) fn parse_subscribe(id: u32, index: u32, subscribe: v1::Subscribe) -> 
 }
 
 /// Parses what is to happen when the subscription is behind, and how often it may be delivered to.
-fn parse_mode(subscribe: &v1::Subscribe) -> Result<Mode, Refusal> {
+fn parse_mode(subscribe: &v1::Subscribe) -> Result<DeliveryMode, Refusal> {
     let mode = v1::DeliveryMode::try_from(subscribe.mode)
         .map_err(|_| Refusal::invalid("mode", format!("{} is not a delivery mode", subscribe.mode)))?;
     let rate = subscribe.max_rate;
     match mode {
-        v1::DeliveryMode::Unspecified | v1::DeliveryMode::Lossless if rate == 0.0 => Ok(Mode::Lossless),
+        v1::DeliveryMode::Unspecified | v1::DeliveryMode::Lossless if rate == 0.0 => {
+            Ok(DeliveryMode::Lossless)
+        }
         v1::DeliveryMode::Unspecified | v1::DeliveryMode::Lossless => {
             let detail = "a rate limit leaves records out: it goes with mode CONFLATED only";
             Err(Refusal::invalid("max_rate", detail))
         }
-        v1::DeliveryMode::Conflated if rate == 0.0 => Ok(Mode::Conflated { interval: None }),
+        v1::DeliveryMode::Conflated if rate == 0.0 => Ok(DeliveryMode::Conflated { interval: None }),
         v1::DeliveryMode::Conflated if MAX_RATES.contains(&rate) => {
-            Ok(Mode::Conflated { interval: Some(Duration::from_secs_f64(1.0 / rate)) })
+            Ok(DeliveryMode::Conflated { interval: Some(Duration::from_secs_f64(1.0 / rate)) })
         }
         v1::DeliveryMode::Conflated => {
             let (least, most) = MAX_RATES.into_inner();

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use tailcast_proto::delivery::Format;
 
 use super::{Session, Writer, subscriptions::Batch};
-use crate::{clock::wall_clock_ms, cursor::Turn, wake::doorbell::Attend};
+use crate::{clock::wall_clock_ms, cursor::GatherRequest, wake::doorbell::Attend};
 
 impl<W: Writer> Session<W> {
     /// Hands out what is new without the task, and returns whether that was all there is to do.
@@ -66,7 +66,7 @@ impl<W: Writer> Session<W> {
     /// Makes one message of what the cursors have not handed out.
     pub(super) fn gather(&mut self, now: Instant) {
         let budget = self.outbox.message_budget();
-        let turn = Turn { budget, is_behind: self.outbox.was_blocked(), now };
+        let turn = GatherRequest { budget, is_behind: self.outbox.was_blocked(), now };
         let mut batch = self.subscriptions.gather(turn);
         if batch.bytes == 0 {
             self.outbox.has_caught_up();

@@ -10,7 +10,7 @@ use tailcast_proto::{
 };
 
 use super::command::{Refusal, Request};
-use crate::{clock::wall_clock_ms, config::Sessions, cursor::Mode, record::chunk::NodeChannel};
+use crate::{clock::wall_clock_ms, config::Sessions, cursor::DeliveryMode, record::chunk::NodeChannel};
 
 /// Encodes a frame as a message of its own.
 pub(crate) fn encode(id: u32, frame: v1::frame::Frame, format: Format) -> BytesMut {
@@ -51,8 +51,8 @@ pub(crate) struct Start<'a> {
 
 pub(crate) fn subscribed(request: &Request, start: Start<'_>) -> v1::Subscribed {
     let (mode, interval) = match request.mode {
-        Mode::Lossless => (v1::DeliveryMode::Lossless, None),
-        Mode::Conflated { interval } => (v1::DeliveryMode::Conflated, interval),
+        DeliveryMode::Lossless => (v1::DeliveryMode::Lossless, None),
+        DeliveryMode::Conflated { interval } => (v1::DeliveryMode::Conflated, interval),
     };
     v1::Subscribed {
         index: request.index,

@@ -24,7 +24,7 @@ pub(crate) use self::gathering::Batch;
 use self::gathering::skipped;
 use super::start::Started;
 use crate::{
-    cursor::{Cursor, Mode},
+    cursor::{Cursor, DeliveryMode},
     kafka::catch_up::PageError,
     log::page::Page,
     partition::Partition,
@@ -133,7 +133,12 @@ impl Subscriptions {
     }
 
     /// Adds a subscription. Returns its position.
-    pub(crate) fn add(&mut self, started: Started, encoding: Encoding, mode: Mode) -> (u32, Position) {
+    pub(crate) fn add(
+        &mut self,
+        started: Started,
+        encoding: Encoding,
+        mode: DeliveryMode,
+    ) -> (u32, Position) {
         let Started { channel, epoch, partition_count, partitions, .. } = started;
         let alias = channel.alias;
         let mut cursors = Vec::with_capacity(partitions.len());
@@ -264,7 +269,7 @@ impl Subscriptions {
         held.is_paging = true;
         self.paging += 1;
         let partition = Arc::clone(held.cursor.partition());
-        Some(Wish { cursor: id, serial: held.serial, partition, offset: held.cursor.wanted() })
+        Some(Wish { cursor: id, serial: held.serial, partition, offset: held.cursor.page_offset() })
     }
 
     /// Takes a page that was asked for, or why there is none.

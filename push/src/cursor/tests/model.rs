@@ -38,7 +38,7 @@ pub(super) fn partition(head: i64) -> Arc<Partition> {
     )
 }
 
-pub(super) fn cursor(partition: &Arc<Partition>, name: &str, next: i64, mode: Mode) -> Cursor {
+pub(super) fn cursor(partition: &Arc<Partition>, name: &str, next: i64, mode: DeliveryMode) -> Cursor {
     let channel = name.parse().expect("tests name channels");
     let channel = Arc::new(NodeChannel { channel, alias: 3, home: None });
     let ringer = Ringer::new(Arc::new(Doorbell::default()), CursorId(0));
@@ -124,8 +124,8 @@ pub(super) struct Outcome {
     pub(super) delivered: Vec<i64>,
     /// When each of them was.
     pub(super) at: Vec<Instant>,
-    pub(super) lost: Vec<Lost>,
-    pub(super) conflated: Vec<Conflated>,
+    pub(super) lost: Vec<LostRange>,
+    pub(super) conflated: Vec<ConflatedRange>,
     pub(super) asked: Option<Offset>,
     pub(super) shelf: Vec<Arc<Page>>,
 }
@@ -142,22 +142,22 @@ pub(super) struct World {
 }
 
 impl Outcome {
-    pub(super) fn gather(&mut self, cursor: &mut Cursor, turn: Turn) -> Then {
+    pub(super) fn gather(&mut self, cursor: &mut Cursor, request: GatherRequest) -> FollowUp {
         let (mut out, from) = (Vec::new(), cursor.next());
-        let gathered = cursor.gather(turn, &mut out);
+        let gathered = cursor.gather(request, &mut out);
         let found = offsets(&out);
         assert_eq!(gathered.deliveries, found.len() as u64);
         assert!(found.iter().all(|at| (from.get()..cursor.next().get()).contains(at)), "{found:?}");
-        self.at.extend(found.iter().map(|_| turn.now));
+        self.at.extend(found.iter().map(|_| request.now));
         self.delivered.extend(found);
         if let Some(conflated) = gathered.conflated {
             assert_eq!((conflated.first, conflated.next), (from, cursor.next()), "it speaks of this turn");
             self.conflated.push(conflated);
         }
-        if let Then::Page(at) = gathered.then {
+        if let FollowUp::Page(at) = gathered.follow_up {
             assert_eq!(self.asked.replace(at), None, "a page is asked for once");
         }
-        gathered.then
+        gathered.follow_up
     }
 
     pub(super) fn answer(&mut self, cursor: &mut Cursor, kafka: &Kafka, length: usize) {
@@ -182,7 +182,7 @@ impl World {
     pub(super) fn new(
         before: Vec<(i64, &'static str)>,
         back: impl Fn(usize) -> usize,
-        (name, mode): (&str, Mode),
+        (name, mode): (&str, DeliveryMode),
     ) -> Self {
         let mut kafka = Kafka::default();
         let mut end = 0;
@@ -221,8 +221,8 @@ impl World {
                 self.kafka.low = low.min(self.partition.head().get());
             }
             Step::Gather { budget, is_behind } => {
-                let turn = Turn { budget, is_behind, now: self.now };
-                self.outcome.gather(&mut self.cursor, turn);
+                let request = GatherRequest { budget, is_behind, now: self.now };
+                self.outcome.gather(&mut self.cursor, request);
             }
             Step::Wait(ms) => self.now += Duration::from_millis(ms),
             Step::Answer { length } => self.outcome.answer(&mut self.cursor, &self.kafka, length),
@@ -234,11 +234,11 @@ impl World {
     pub(super) fn settle(&mut self) {
         for _ in 0..1_000 {
             self.outcome.answer(&mut self.cursor, &self.kafka, 4);
-            let turn = Turn { budget: 50, is_behind: false, now: self.now };
-            match self.outcome.gather(&mut self.cursor, turn) {
-                Then::Rest if self.outcome.asked.is_none() => break,
-                Then::Later(due) => self.now = due,
-                Then::Rest | Then::More | Then::Page(_) => {}
+            let request = GatherRequest { budget: 50, is_behind: false, now: self.now };
+            match self.outcome.gather(&mut self.cursor, request) {
+                FollowUp::Idle if self.outcome.asked.is_none() => break,
+                FollowUp::At(due) => self.now = due,
+                FollowUp::Idle | FollowUp::More | FollowUp::Page(_) => {}
             }
         }
         let end = self.partition.head().max(offset(self.start));

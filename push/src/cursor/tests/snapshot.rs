@@ -123,7 +123,7 @@ proptest! {
         let mut log = Log::new();
         before.into_iter().for_each(|changes| log.append(changes));
         let channel: tailcast_proto::Channel = name.parse().expect("tests name channels");
-        let mode = if is_conflated { Mode::Conflated { interval: None } } else { Mode::Lossless };
+        let mode = if is_conflated { DeliveryMode::Conflated { interval: None } } else { DeliveryMode::Lossless };
         let node_channel = Arc::new(NodeChannel { channel: channel.clone(), alias: 3, home: None });
         let ringer = Ringer::new(Arc::new(Doorbell::default()), CursorId(0));
         let lease = Lease::of(&log.partition);
@@ -134,12 +134,12 @@ proptest! {
 
         let now = Instant::now();
         let gather = |cursor: &mut Cursor, outcome: &mut Outcome, (budget, is_behind), ended_at: &mut Option<Ended>| {
-            let then = outcome.gather(cursor, Turn { budget, is_behind, now });
+            let follow_up = outcome.gather(cursor, GatherRequest { budget, is_behind, now });
             if cursor.take_snapshot_end() {
                 let ended = Ended { delivered: outcome.delivered.len(), at: cursor.next() };
                 assert!(ended_at.replace(ended).is_none(), "it ends once");
             }
-            then
+            follow_up
         };
         for act in acts {
             match act {
@@ -159,7 +159,7 @@ proptest! {
                 outcome.shelf.push(Arc::clone(&page));
                 cursor.take_page(Ok(&page)).expect("the topic is there");
             }
-            if gather(&mut cursor, &mut outcome, (50, false), &mut ended_at) == Then::Rest && outcome.asked.is_none() {
+            if gather(&mut cursor, &mut outcome, (50, false), &mut ended_at) == FollowUp::Idle && outcome.asked.is_none() {
                 break;
             }
         }

@@ -9,7 +9,7 @@ use tailcast_proto::{
 
 use super::Subscriptions;
 use crate::{
-    cursor::{Age, Conflated, Lost, Then, Turn},
+    cursor::{Age, ConflatedRange, FollowUp, GatherRequest, LostRange},
     wake::doorbell::CursorId,
 };
 
@@ -32,14 +32,14 @@ const FRUITLESS_MAX: usize = 8;
 
 impl Subscriptions {
     /// Hands out what the cursors have not handed out, in turn, up to the turn's budget but at least one delivery.
-    pub(crate) fn gather(&mut self, turn: Turn) -> Batch {
+    pub(crate) fn gather(&mut self, turn: GatherRequest) -> Batch {
         let (mut batch, mut fruitless) = (Batch::default(), 0);
         while batch.bytes < turn.budget
             && fruitless < FRUITLESS_MAX
             && let Some(id) = self.ready.pop_front()
         {
             let before = batch.bytes;
-            self.gather_one(id, Turn { budget: turn.budget - batch.bytes, ..turn }, &mut batch);
+            self.gather_one(id, GatherRequest { budget: turn.budget - batch.bytes, ..turn }, &mut batch);
             fruitless += usize::from(batch.bytes == before && self.ready.back() == Some(&id));
         }
         if fruitless == FRUITLESS_MAX
@@ -51,26 +51,26 @@ impl Subscriptions {
         batch
     }
 
-    fn gather_one(&mut self, id: CursorId, turn: Turn, batch: &mut Batch) {
+    fn gather_one(&mut self, id: CursorId, turn: GatherRequest, batch: &mut Batch) {
         let held = &mut self.cursors[id.0];
         held.is_ready = false;
         let (first, was_in_snapshot) = (batch.parts.len(), held.cursor.is_in_snapshot());
         let gathered = held.cursor.gather(turn, &mut batch.parts);
         let has_ended_snapshot = held.cursor.take_snapshot_end();
         let (alias, partition) = (held.alias, held.cursor.partition().id);
-        if held.is_paging && (!held.cursor.is_paging() || matches!(gathered.then, Then::Page(_))) {
+        if held.is_paging && (!held.cursor.is_paging() || matches!(gathered.follow_up, FollowUp::Page(_))) {
             held.is_paging = false;
             self.paging -= 1;
         }
-        match gathered.then {
+        match gathered.follow_up {
             // Who waits for a page rests too.
-            Then::Rest => held.was_live |= !held.cursor.is_catching_up(),
-            Then::More => self.make_ready(id),
-            Then::Later(due) => {
+            FollowUp::Idle => held.was_live |= !held.cursor.is_catching_up(),
+            FollowUp::More => self.make_ready(id),
+            FollowUp::At(due) => {
                 self.cursors[id.0].delayed_until = Some(due);
                 self.delayed.insert((due, id));
             }
-            Then::Page(_) => self.wishing.push_back(id),
+            FollowUp::Page(_) => self.wishing.push_back(id),
         }
         // Behind the deliveries that they speak of, in the same message.
         if let Some(conflated) = gathered.conflated {
@@ -125,14 +125,14 @@ pub(super) struct NotDelivered {
     reason: v1::SkipReason,
 }
 
-impl From<Lost> for NotDelivered {
-    fn from(Lost { first, next }: Lost) -> Self {
+impl From<LostRange> for NotDelivered {
+    fn from(LostRange { first, next }: LostRange) -> Self {
         Self { first, next, records: 0, reason: v1::SkipReason::Retention }
     }
 }
 
-impl From<Conflated> for NotDelivered {
-    fn from(Conflated { first, next, records }: Conflated) -> Self {
+impl From<ConflatedRange> for NotDelivered {
+    fn from(ConflatedRange { first, next, records }: ConflatedRange) -> Self {
         Self { first, next, records, reason: v1::SkipReason::Conflated }
     }
 }
