@@ -3,7 +3,7 @@
 //!
 //! rdkafka's calls block, so they run on the runtime's blocking threads, a bounded number at a time.
 //!
-//! Invariant: an end that is before what is known to have been there is not believed at once ([`believed`]): a broker that
+//! Invariant: an end that is before what is known to have been there is not believed at once ([`confirmed_watermarks`]): a broker that
 //! leads no more and has not heard of it knows an older one, and what hangs on it is a subscription.
 
 use std::{sync::Arc, time::Duration};
@@ -28,13 +28,13 @@ pub(crate) struct KafkaOffsets {
 
 /// What Kafka has of a partition: `low` ≤ every offset < `high`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Bounds {
+pub(crate) struct Watermarks {
     pub(crate) low: Offset,
     pub(crate) high: Offset,
 }
 
 /// How long an end is doubted that is before what is known to be there: as long as an election takes.
-const DOUBT: Duration = Duration::from_millis(500);
+const RECHECK_PAUSE: Duration = Duration::from_millis(500);
 
 /// Why Kafka did not say an offset.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -47,7 +47,7 @@ pub(crate) enum OffsetsError {
     Unavailable(String),
 }
 
-impl Bounds {
+impl Watermarks {
     /// What librdkafka calls the watermarks of a partition.
     pub(crate) fn of(low: i64, high: i64) -> Self {
         let offset = |offset| Offset::new(offset).unwrap_or(Offset::ZERO);
@@ -74,17 +74,17 @@ impl KafkaOffsets {
     /// # Errors
     ///
     /// See [`OffsetsError`]. Cancel safe: the call goes on, and its answer is dropped.
-    pub(crate) async fn bounds(
+    pub(crate) async fn watermarks(
         &self,
         topic: &TopicName,
         partition: PartitionId,
-    ) -> Result<Bounds, OffsetsError> {
+    ) -> Result<Watermarks, OffsetsError> {
         let mut tries = 0;
         loop {
-            let bounds = self.bounds_once(topic, partition).await;
+            let watermarks = self.watermarks_once(topic, partition).await;
             tries += 1;
-            if bounds != Err(OffsetsError::NoLeader) || tries == Self::TRIES_MAX {
-                return bounds;
+            if watermarks != Err(OffsetsError::NoLeader) || tries == Self::TRIES_MAX {
+                return watermarks;
             }
             // librdkafka asks whom it remembers to lead the topic's partitions, for half a minute, and remembers none of a
             // partition that was added since.
@@ -94,11 +94,15 @@ impl KafkaOffsets {
         }
     }
 
-    async fn bounds_once(&self, topic: &TopicName, partition: PartitionId) -> Result<Bounds, OffsetsError> {
+    async fn watermarks_once(
+        &self,
+        topic: &TopicName,
+        partition: PartitionId,
+    ) -> Result<Watermarks, OffsetsError> {
         let topic = topic.clone();
         self.call(move |consumer| {
             let (low, high) = consumer.fetch_watermarks(topic.as_str(), partition.kafka(), Self::TIMEOUT)?;
-            Ok(Bounds::of(low, high))
+            Ok(Watermarks::of(low, high))
         })
         .await
     }
@@ -175,16 +179,20 @@ impl KafkaOffsets {
 /// # Errors
 ///
 /// Those of `ask`. Cancel safe where `ask` is.
-pub(crate) async fn believed<E, Answer: Future<Output = Result<Bounds, E>>, Passed: Future<Output = ()>>(
+pub(crate) async fn confirmed_watermarks<
+    E,
+    Answer: Future<Output = Result<Watermarks, E>>,
+    Passed: Future<Output = ()>,
+>(
     known: Offset,
     mut ask: impl FnMut() -> Answer,
     pass: impl FnOnce(Duration) -> Passed,
-) -> Result<Bounds, E> {
-    let bounds = ask().await?;
-    if known <= bounds.high {
-        return Ok(bounds);
+) -> Result<Watermarks, E> {
+    let watermarks = ask().await?;
+    if known <= watermarks.high {
+        return Ok(watermarks);
     }
-    pass(DOUBT).await;
+    pass(RECHECK_PAUSE).await;
     ask().await
 }
 
@@ -216,28 +224,28 @@ mod tests {
     }
 
     /// Has a broker say one end after the other. Returns which is believed of a partition known up to 7, and after how long.
-    fn believed_of(highs: &[i64]) -> (i64, Duration) {
+    fn confirmed_of(highs: &[i64]) -> (i64, Duration) {
         let (mut highs, mut passed) = (highs.iter(), Duration::ZERO);
         let ask = || {
             let high = highs.next().expect("it is not asked more often than that");
-            ready(Ok::<_, Infallible>(Bounds::of(0, *high)))
+            ready(Ok::<_, Infallible>(Watermarks::of(0, *high)))
         };
         let pass = |doubt| {
             passed += doubt;
             ready(())
         };
-        let Ok(bounds) = block_on(believed(offset(7), ask, pass));
+        let Ok(watermarks) = block_on(confirmed_watermarks(offset(7), ask, pass));
         assert_eq!(highs.next(), None, "it is asked as often as that");
-        (bounds.high.get(), passed)
+        (watermarks.high.get(), passed)
     }
 
     #[test]
     fn an_end_that_is_before_what_is_known_is_asked_for_again_after_a_doubt() {
-        assert_eq!(believed_of(&[7]), (7, Duration::ZERO));
-        assert_eq!(believed_of(&[9]), (9, Duration::ZERO));
+        assert_eq!(confirmed_of(&[7]), (7, Duration::ZERO));
+        assert_eq!(confirmed_of(&[9]), (9, Duration::ZERO));
         // A leader that was deposed, and its successor.
-        assert_eq!(believed_of(&[5, 8]), (8, DOUBT));
+        assert_eq!(confirmed_of(&[5, 8]), (8, RECHECK_PAUSE));
         // A log that was cut back.
-        assert_eq!(believed_of(&[5, 5]), (5, DOUBT));
+        assert_eq!(confirmed_of(&[5, 5]), (5, RECHECK_PAUSE));
     }
 }

@@ -30,7 +30,7 @@ pub(crate) use self::figures::register;
 use crate::{
     clock::wall_clock_ms,
     kafka::{
-        offsets::{Bounds, KafkaOffsets, OffsetsError},
+        offsets::{KafkaOffsets, OffsetsError, Watermarks},
         tail::{AssignError, Tail},
     },
     log::last_values::LastValues,
@@ -65,7 +65,7 @@ struct Slot {
     idle_since: Mutex<Option<Instant>>,
     /// What Kafka had of the partition, and when it said so. The lock is held while Kafka is asked: a thousand resumes at
     /// once are one question.
-    bounds: tokio::sync::Mutex<Option<(Instant, Bounds)>>,
+    watermarks: tokio::sync::Mutex<Option<(Instant, Watermarks)>>,
 }
 
 /// Keeps a partition tailed while it lives.
@@ -111,7 +111,7 @@ impl fmt::Debug for Hub {
 
 impl Hub {
     /// How old an answer about a partition's beginning may be. Retention works by the minute.
-    const BOUNDS_AGE_MAX: Duration = Duration::from_secs(1);
+    const WATERMARKS_AGE_MAX: Duration = Duration::from_secs(1);
 
     pub(crate) fn new(
         tail: Arc<Tail>,
@@ -169,19 +169,19 @@ impl Hub {
     /// # Errors
     ///
     /// When Kafka cannot be asked. Cancel safe.
-    pub(crate) async fn bounds(&self, lease: &Lease, fresh: bool) -> Result<Bounds, OffsetsError> {
+    pub(crate) async fn watermarks(&self, lease: &Lease, fresh: bool) -> Result<Watermarks, OffsetsError> {
         let asked = Instant::now();
-        let mut known = lease.held.0.bounds.lock().await;
-        let oldest = if fresh { asked } else { asked.checked_sub(Self::BOUNDS_AGE_MAX).unwrap_or(asked) };
-        if let Some((at, bounds)) = *known
+        let mut known = lease.held.0.watermarks.lock().await;
+        let oldest = if fresh { asked } else { asked.checked_sub(Self::WATERMARKS_AGE_MAX).unwrap_or(asked) };
+        if let Some((at, watermarks)) = *known
             && at >= oldest
         {
-            return Ok(bounds);
+            return Ok(watermarks);
         }
         let at = Instant::now();
-        let bounds = self.offsets.bounds(&lease.partition.topic, lease.partition.id).await?;
-        *known = Some((at, bounds));
-        Ok(bounds)
+        let watermarks = self.offsets.watermarks(&lease.partition.topic, lease.partition.id).await?;
+        *known = Some((at, watermarks));
+        Ok(watermarks)
     }
 
     /// Returns the first offset of a leased partition whose record is not older than a time; `None` when there is none.
@@ -252,14 +252,14 @@ impl Hub {
     async fn open(&self, topic: &Topic, id: PartitionId) -> Result<Arc<Partition>, LeaseError> {
         let (tail, name) = (Arc::clone(&self.tail), topic.name.clone());
         self.offsets.wait_for(move || tail.learn(&name, id)).await?;
-        let bounds = self.offsets.bounds(&topic.name, id).await?;
+        let watermarks = self.offsets.watermarks(&topic.name, id).await?;
         let (budget, fan_out) = (Arc::clone(&self.budget), Arc::clone(&self.fan_out));
-        let last_values = self.last_values.keep(&topic.name, bounds.high);
+        let last_values = self.last_values.keep(&topic.name, watermarks.high);
         let name = topic.name.clone();
-        let partition = Partition::new(name, topic.epoch, id, bounds.high, budget, fan_out, last_values);
-        partition.set_high_watermark(bounds.high, wall_clock_ms());
+        let partition = Partition::new(name, topic.epoch, id, watermarks.high, budget, fan_out, last_values);
+        partition.set_high_watermark(watermarks.high, wall_clock_ms());
         self.tail.assign(&partition)?;
-        tracing::debug!(topic = %topic.name, partition = %id, at = %bounds.high, "tailing");
+        tracing::debug!(topic = %topic.name, partition = %id, at = %watermarks.high, "tailing");
         Ok(partition)
     }
 }

@@ -17,7 +17,7 @@ use crate::{
     cursor::StartAt,
     kafka::{
         catch_up::CatchUp,
-        offsets::{OffsetsError, believed},
+        offsets::{OffsetsError, confirmed_watermarks},
     },
     node::hub::{Hub, Lease, LeaseError},
     record::chunk::NodeChannel,
@@ -171,7 +171,7 @@ impl Starter {
         match start {
             Start::Live => Ok(PartitionStart::live(lease, head)),
             Start::Earliest => {
-                let low = self.hub.bounds(&lease, false).await?.low;
+                let low = self.hub.watermarks(&lease, false).await?.low;
                 Ok(PartitionStart::at(lease, low))
             }
             Start::Timestamp(timestamp) => {
@@ -197,7 +197,7 @@ impl Starter {
                 None if position.partition_count.is_some_and(|count| count < topic.partitions)
                     && home.is_none_or(|home| home == id) =>
                 {
-                    let low = self.hub.bounds(&lease, false).await?.low;
+                    let low = self.hub.watermarks(&lease, false).await?.low;
                     Ok(PartitionStart::at(lease, low))
                 }
                 // The position is complete or was written by a person, which `check_partitions` has seen to; or the key
@@ -214,7 +214,7 @@ impl Starter {
         lease: &Lease,
         timestamp_ms: i64,
     ) -> Result<Option<Offset>, Obstacle> {
-        let mut at = self.hub.bounds(lease, true).await?.low;
+        let mut at = self.hub.watermarks(lease, true).await?.low;
         while at < lease.partition.head() {
             let page = catch_up.page(Arc::clone(&lease.partition), at).await;
             let page = page.map_err(|error| Refusal::unavailable(error.to_string()))?;
@@ -232,7 +232,7 @@ impl Starter {
         let partition = &lease.partition;
         if next > partition.head() {
             // A person would have to decide on a position that is refused.
-            let high = believed(next, || self.hub.bounds(&lease, true), sleep).await?.high;
+            let high = confirmed_watermarks(next, || self.hub.watermarks(&lease, true), sleep).await?.high;
             if next > high {
                 let id = partition.id;
                 let detail = format!("offset {next} of partition {id} is beyond its end, which is {high}");
@@ -240,7 +240,7 @@ impl Starter {
                 return Err(Refusal { field, ..Refusal::new(ErrorCode::PositionBeyondEnd, detail) }.into());
             }
         } else if next < partition.tail() {
-            let low = self.hub.bounds(&lease, false).await?.low;
+            let low = self.hub.watermarks(&lease, false).await?.low;
             if next < low {
                 let lost = v1::LostRange {
                     partition: partition.id.get(),

@@ -32,7 +32,7 @@ use super::{
     reading::{End, Reading},
 };
 use crate::{
-    kafka::offsets::{Bounds, believed},
+    kafka::offsets::{Watermarks, confirmed_watermarks},
     partition::Partition,
     record::batch::Record,
 };
@@ -166,7 +166,7 @@ impl Reader {
     /// Asks where a partition ends that ended before what the window had, and begins to read it once more. Returns whether
     /// that makes sense: a broker that leads no more may know less than the window.
     fn is_proven(&mut self, reading: &mut Reading, job: &Job) -> Result<bool, KafkaError> {
-        let high = self.bounds(job)?.high;
+        let high = self.watermarks(job)?.high;
         let is_proven = reading.prove(high);
         self.at = None;
         if is_proven {
@@ -181,10 +181,10 @@ impl Reader {
     }
 
     /// Asks where a partition begins and ends.
-    fn bounds(&self, job: &Job) -> Result<Bounds, KafkaError> {
+    fn watermarks(&self, job: &Job) -> Result<Watermarks, KafkaError> {
         let Partition { topic, id, .. } = &*job.partition;
         let (low, high) = self.consumer.fetch_watermarks(topic.as_str(), id.kafka(), Self::TIMEOUT)?;
-        Ok(Bounds::of(low, high))
+        Ok(Watermarks::of(low, high))
     }
 
     /// Polls for so long. What comes is dropped: the consumer does not stand anywhere.
@@ -229,10 +229,11 @@ impl Reader {
                     self.pass(doubt);
                     ready(())
                 };
-                let bounds = block_on(believed(job.from, || ready(self.bounds(job)), pass))?;
-                Ok(Some(if job.from < bounds.low {
-                    Outcome::Failed(PageError::Expired { low: bounds.low })
-                } else if job.from > bounds.high {
+                let watermarks =
+                    block_on(confirmed_watermarks(job.from, || ready(self.watermarks(job)), pass))?;
+                Ok(Some(if job.from < watermarks.low {
+                    Outcome::Failed(PageError::Expired { low: watermarks.low })
+                } else if job.from > watermarks.high {
                     Outcome::Failed(PageError::Truncated)
                 } else {
                     // The refusal was of an earlier job, and is no answer to this one.

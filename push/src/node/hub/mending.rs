@@ -9,7 +9,7 @@ use tokio::time::sleep;
 
 use super::Hub;
 use crate::{
-    kafka::offsets::{OffsetsError, believed},
+    kafka::offsets::{OffsetsError, confirmed_watermarks},
     partition::Partition,
 };
 
@@ -41,8 +41,8 @@ impl Hub {
         let (topic, id) = (&partition.topic, partition.id);
         // Before Kafka is asked: a partition that grows meanwhile must not look as if it ended before its head.
         let head = partition.head();
-        let bounds = believed(head, || self.offsets.bounds(topic, id), sleep).await?;
-        if head < bounds.low || head > bounds.high {
+        let watermarks = confirmed_watermarks(head, || self.offsets.watermarks(topic, id), sleep).await?;
+        if head < watermarks.low || head > watermarks.high {
             // The bounds may be those of a topic that was created since, under the same name: a log that seems cut back is
             // most often that.
             if topics.ask(topic).await?.epoch != partition.epoch {
@@ -50,14 +50,14 @@ impl Hub {
                 return Ok(());
             }
         }
-        if head > bounds.high {
-            tracing::error!(%topic, partition = %id, %head, high = %bounds.high, "the log was cut back");
+        if head > watermarks.high {
+            tracing::error!(%topic, partition = %id, %head, high = %watermarks.high, "the log was cut back");
             self.close_topic(topic, partition.epoch, UnsubscribeReason::LogTruncated);
             return Ok(());
         }
-        if head < bounds.low {
-            tracing::warn!(%topic, partition = %id, %head, low = %bounds.low, "retention passed the tail");
-            partition.restart(bounds.low);
+        if head < watermarks.low {
+            tracing::warn!(%topic, partition = %id, %head, low = %watermarks.low, "retention passed the tail");
+            partition.restart(watermarks.low);
         }
         self.reassign(partition);
         Ok(())

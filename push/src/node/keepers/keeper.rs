@@ -185,7 +185,7 @@ async fn load_partition(
         kept.loaded().await?;
         return Ok(lease);
     };
-    let mut next = hub.bounds(&lease, false).await?.low;
+    let mut next = hub.watermarks(&lease, false).await?.low;
     kept.expire_before(next);
     while next < until {
         match catch_up.page(Arc::clone(partition), next).await {
