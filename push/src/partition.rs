@@ -21,7 +21,9 @@ use tailcast_proto::{Epoch, Offset, PartitionId, TopicName, push::v1::Unsubscrib
 
 pub(crate) use self::{arrival::Arrived, budget::Budget, lag::Lag};
 use crate::{
-    log::{channel_log::ChannelLog, conflation::SurveyKeys, last_values::KeptValues, window::Window},
+    log::{
+        channel_log::ChannelLog, conflation::SurveyKeys, last_values::PartitionLastValues, window::Window,
+    },
     partition::fence::Fence,
     record::chunk::{Encoding, NodeChannel},
     wake::{doorbell::Ringer, fan_out::FanOut},
@@ -50,7 +52,7 @@ pub(crate) struct Partition {
     closed: AtomicU8,
     /// The hub has let go of it: it is not to be tailed again.
     forgotten: AtomicBool,
-    last_values: Option<Arc<KeptValues>>,
+    last_values: Option<Arc<PartitionLastValues>>,
     budget: Arc<Budget>,
     fan_out: Arc<FanOut>,
 }
@@ -63,7 +65,7 @@ impl Partition {
         head: Offset,
         budget: Arc<Budget>,
         fan_out: Arc<FanOut>,
-        last_values: Option<Arc<KeptValues>>,
+        last_values: Option<Arc<PartitionLastValues>>,
     ) -> Arc<Self> {
         Arc::new(Self {
             topic,
@@ -96,7 +98,7 @@ impl Partition {
     }
 
     /// The latest value of each key; `None` when they are not kept of this topic.
-    pub(crate) fn last_values(&self) -> Option<&Arc<KeptValues>> {
+    pub(crate) fn last_values(&self) -> Option<&Arc<PartitionLastValues>> {
         self.last_values.as_ref()
     }
 

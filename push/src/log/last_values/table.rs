@@ -8,7 +8,7 @@
 //! table was complete when it began meets each value once, or finds in the log, from there on, the record that moved it or
 //! deleted it.
 //!
-//! Plain data: no lock, no clock, no IO. [`super::kept::KeptValues`] puts it behind a lock.
+//! Plain data: no lock, no clock, no IO. [`super::partition::PartitionLastValues`] puts it behind a lock.
 //!
 //! Invariant: once loaded, the values before `covered_to` are those that Kafka's log has before it when only the last
 //! record of each key counts, and keys whose last record is a tombstone are absent.
@@ -48,7 +48,7 @@ pub(super) struct Value {
 
 /// What a reader found.
 #[derive(Debug)]
-pub(super) struct Unread {
+pub(super) struct TableRead {
     pub(super) values: Vec<(Offset, Value)>,
     /// Up to where the reader has seen the table.
     pub(super) next: Offset,
@@ -143,8 +143,8 @@ impl Table {
         (next, until): (Offset, Offset),
         budget: usize,
         steps_max: usize,
-    ) -> Unread {
-        let mut unread = Unread { values: Vec::new(), next: next.max(until), more: false };
+    ) -> TableRead {
+        let mut unread = TableRead { values: Vec::new(), next: next.max(until), more: false };
         if next >= until {
             return unread;
         }

@@ -28,13 +28,13 @@ use crate::{
         catch_up::{CatchUp, PageError},
         offsets::OffsetsError,
     },
-    log::last_values::{KeptTopic, NotKept},
+    log::last_values::{LastValuesError, TopicLastValues},
     node::hub::{Hub, Lease, LeaseError},
 };
 
 /// Keeps the last values of one topic.
 pub(super) struct Keeper {
-    pub(super) topic: Arc<KeptTopic>,
+    pub(super) topic: Arc<TopicLastValues>,
     pub(super) hub: Arc<Hub>,
     pub(super) topics: Topics,
     pub(super) catch_up: CatchUp,
@@ -57,7 +57,7 @@ enum KeepError {
     #[error(transparent)]
     Page(#[from] PageError),
     #[error(transparent)]
-    NotKept(#[from] NotKept),
+    Values(#[from] LastValuesError),
 }
 
 /// Before a page is asked for again whose answer was outdated.
@@ -137,7 +137,7 @@ impl Keeper {
     /// Waits until the topic is not what was loaded.
     async fn changed(&self, changes: &mut broadcast::Receiver<TopicChange>) {
         let kept = self.leases.values().filter_map(|lease| lease.partition.last_values());
-        let mut gone: FuturesUnordered<_> = kept.map(|kept| kept.gone()).collect();
+        let mut gone: FuturesUnordered<_> = kept.map(|kept| kept.unavailable()).collect();
         loop {
             let change = tokio::select! {
                 Some(()) = gone.next() => return,
@@ -166,7 +166,7 @@ impl Keeper {
                 self.progress.set(topic, Stage::Missing);
             }
             // Said by who gave it up.
-            KeepError::NotKept(NotKept::TooLarge) => {}
+            KeepError::Values(LastValuesError::TooLarge) => {}
             error => tracing::warn!(%topic, %error, "last values are not loaded yet"),
         }
     }
@@ -181,7 +181,7 @@ async fn load_partition(
     let lease = hub.lease(topic, id).await?;
     let partition = &lease.partition;
     let Some(kept) = partition.last_values() else { return Ok(lease) };
-    let Some(until) = kept.to_load() else {
+    let Some(until) = kept.load_until() else {
         kept.loaded().await?;
         return Ok(lease);
     };
@@ -202,7 +202,7 @@ async fn load_partition(
             Err(PageError::Expired { .. }) => tokio::time::sleep(OUTDATED_PAUSE).await,
             Err(error) => return Err(error.into()),
         }
-        if kept.to_load().is_none() {
+        if kept.load_until().is_none() {
             break;
         }
     }

@@ -6,7 +6,7 @@ use tailcast_proto::{PartitionId, Position, TopicName, push::v1::ErrorCode};
 use tailcast_services::topics::{LookupError, Topic};
 
 use super::super::command::{Refusal, Request, Start};
-use crate::{log::last_values::NotKept, node::hub::Lease};
+use crate::{log::last_values::LastValuesError, node::hub::Lease};
 
 /// How long a start waits for last values that are being loaded.
 const LAST_VALUES_WITHIN: Duration = Duration::from_secs(10);
@@ -61,10 +61,10 @@ pub(super) async fn last_values(lease: &Lease, topic: &TopicName) -> Result<(), 
     };
     match tokio::time::timeout(LAST_VALUES_WITHIN, kept.loaded()).await {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(NotKept::TooLarge)) => Err(refuse(format!(
+        Ok(Err(LastValuesError::TooLarge)) => Err(refuse(format!(
             "the last values of topic {topic} are larger than this node may keep, which push.last_values.bytes_max says"
         ))),
-        Ok(Err(NotKept::Closed)) => Err(Refusal::unavailable(format!("topic {topic} is changing"))),
+        Ok(Err(LastValuesError::Closed)) => Err(Refusal::unavailable(format!("topic {topic} is changing"))),
         Err(_) => {
             Err(Refusal::unavailable(format!("the last values of topic {topic} are still being loaded")))
         }

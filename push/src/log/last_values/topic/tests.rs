@@ -8,7 +8,7 @@ use tailcast_proto::{Offset, PartitionId, delivery::Format, push::v1};
 use super::*;
 use crate::{
     log::{
-        last_values::kept::{KeptValues, LastValuesRead, NotKept},
+        last_values::partition::{LastValuesError, LastValuesRead, PartitionLastValues},
         page::Page,
     },
     record::{
@@ -24,8 +24,8 @@ fn offset(offset: i64) -> Offset {
     Offset::new(offset).expect("tests use offsets")
 }
 
-fn topic(name: &str, budget: &Arc<Budget>) -> Arc<KeptTopic> {
-    KeptTopic::new(TopicName::parse(name).expect("it is a name"), Arc::clone(budget))
+fn topic(name: &str, budget: &Arc<LastValuesBudget>) -> Arc<TopicLastValues> {
+    TopicLastValues::new(TopicName::parse(name).expect("it is a name"), Arc::clone(budget))
 }
 
 fn page(from: i64, to: i64, batch: RecordBatch) -> Page {
@@ -33,7 +33,12 @@ fn page(from: i64, to: i64, batch: RecordBatch) -> Page {
 }
 
 /// Reads a whole topic's channel before `until`. Returns the offsets, and what the read says.
-fn read(kept: &KeptValues, next: i64, until: i64, budget: usize) -> Option<(Vec<i64>, LastValuesRead)> {
+fn read(
+    kept: &PartitionLastValues,
+    next: i64,
+    until: i64,
+    budget: usize,
+) -> Option<(Vec<i64>, LastValuesRead)> {
     let channel = "t/*".parse().expect("it is a channel");
     let channel = NodeChannel { channel, alias: 3, home: None };
     let mut out: Vec<Bytes> = Vec::new();
@@ -49,25 +54,25 @@ fn read(kept: &KeptValues, next: i64, until: i64, budget: usize) -> Option<(Vec<
 
 #[test]
 fn last_values_can_be_read_once_they_are_loaded() {
-    let kept = KeptValues::of(&topic("t", &Budget::new(WHOLE)), offset(10));
+    let kept = PartitionLastValues::of(&topic("t", &LastValuesBudget::new(WHOLE)), offset(10));
     kept.append(&batch(&[(10, "a")]));
     assert_eq!(kept.loaded().now_or_never(), None);
     assert_eq!(read(&kept, 0, 11, WHOLE), None, "a part of them would be taken for all");
-    assert_eq!(kept.to_load(), Some(offset(10)));
+    assert_eq!(kept.load_until(), Some(offset(10)));
 
     kept.load(&page(4, 9, batch(&[(4, "a"), (8, "b")])));
     assert_eq!(kept.loaded().now_or_never(), None);
     kept.load(&page(9, 12, batch(&[(9, "c"), (10, "a")])));
 
     assert_eq!(kept.loaded().now_or_never(), Some(Ok(())));
-    assert_eq!(kept.to_load(), None);
+    assert_eq!(kept.load_until(), None);
     let rest = LastValuesRead { deliveries: 3, next: offset(11), more: false };
     assert_eq!(read(&kept, 0, 11, WHOLE), Some((vec![8, 9, 10], rest)));
 }
 
 #[test]
 fn a_read_ends_with_its_budget_and_goes_on_where_it_ended() {
-    let kept = KeptValues::of(&topic("t", &Budget::new(WHOLE)), offset(0));
+    let kept = PartitionLastValues::of(&topic("t", &LastValuesBudget::new(WHOLE)), offset(0));
     let keys: Vec<_> = (0..100).map(|key: i64| (key, key.to_string())).collect();
     kept.append(&batch(&keys.iter().map(|(at, key)| (*at, key.as_str())).collect::<Vec<_>>()));
     let (mut next, mut found) = (0, Vec::new());
@@ -87,18 +92,19 @@ fn a_read_ends_with_its_budget_and_goes_on_where_it_ended() {
 
 #[test]
 fn nothing_before_the_feed_is_nothing_to_load() {
-    let kept = KeptValues::of(&topic("t", &Budget::new(WHOLE)), Offset::ZERO);
+    let kept = PartitionLastValues::of(&topic("t", &LastValuesBudget::new(WHOLE)), Offset::ZERO);
     assert_eq!(kept.loaded().now_or_never(), Some(Ok(())));
 }
 
 #[test]
 fn a_topic_over_the_bound_keeps_nothing_and_the_others_go_on() {
-    let budget = Budget::new(2_000);
+    let budget = LastValuesBudget::new(2_000);
     let (small, large) = (topic("small", &budget), topic("large", &budget));
-    let kept = KeptValues::of(&small, offset(0));
+    let kept = PartitionLastValues::of(&small, offset(0));
     kept.append(&batch(&[(0, "a"), (1, "b")]));
     let used = budget.used();
-    let (first, second) = (KeptValues::of(&large, offset(0)), KeptValues::of(&large, offset(5)));
+    let (first, second) =
+        (PartitionLastValues::of(&large, offset(0)), PartitionLastValues::of(&large, offset(5)));
 
     first.append(&batch(&[(0, "a"), (1, "b")]));
     second.append(&batch(&[(5, "c")]));
@@ -108,15 +114,19 @@ fn a_topic_over_the_bound_keeps_nothing_and_the_others_go_on() {
     assert!(large.is_too_large() && !small.is_too_large());
     assert_eq!(
         (first.loaded().now_or_never(), read(&first, 0, 9, WHOLE)),
-        (Some(Err(NotKept::TooLarge)), None)
+        (Some(Err(LastValuesError::TooLarge)), None)
     );
-    assert_eq!(second.loaded().now_or_never(), Some(Err(NotKept::TooLarge)), "who waits for it is told");
+    assert_eq!(
+        second.loaded().now_or_never(),
+        Some(Err(LastValuesError::TooLarge)),
+        "who waits for it is told"
+    );
     assert_eq!((large.count(), budget.used()), (0, used), "all its memory is given back");
-    let later = KeptValues::of(&large, offset(0));
+    let later = PartitionLastValues::of(&large, offset(0));
     later.append(&batch(&[(0, "a")]));
     assert_eq!(
         later.loaded().now_or_never(),
-        Some(Err(NotKept::TooLarge)),
+        Some(Err(LastValuesError::TooLarge)),
         "also of a partition that comes later"
     );
     kept.append(&batch(&[(2, "c")]));
@@ -125,13 +135,16 @@ fn a_topic_over_the_bound_keeps_nothing_and_the_others_go_on() {
 
 #[test]
 fn a_partition_that_is_closed_tells_who_waits_and_gives_its_memory_back() {
-    let budget = Budget::new(WHOLE);
-    let kept = KeptValues::of(&topic("t", &budget), offset(10));
+    let budget = LastValuesBudget::new(WHOLE);
+    let kept = PartitionLastValues::of(&topic("t", &budget), offset(10));
     kept.append(&batch(&[(10, "a")]));
     assert!(budget.used() > 0);
-    let (loaded, gone) = (kept.loaded(), kept.gone());
+    let (loaded, unavailable) = (kept.loaded(), kept.unavailable());
     kept.close();
-    assert_eq!((loaded.now_or_never(), gone.now_or_never()), (Some(Err(NotKept::Closed)), Some(())));
+    assert_eq!(
+        (loaded.now_or_never(), unavailable.now_or_never()),
+        (Some(Err(LastValuesError::Closed)), Some(()))
+    );
     drop(kept);
     assert_eq!(budget.used(), 0);
 }

@@ -13,8 +13,8 @@ use tailcast_proto::{Offset, PartitionId};
 use tokio::sync::watch;
 
 use super::{
-    kept_topic::{KeptTopic, PartitionValues},
-    table::{Table, Unread},
+    table::{Table, TableRead},
+    topic::{TopicLastValues, TopicMember},
 };
 use crate::{
     log::page::Page,
@@ -26,16 +26,16 @@ use crate::{
 
 /// The last values of one partition.
 #[derive(Debug)]
-pub(crate) struct KeptValues {
-    topic: Arc<KeptTopic>,
+pub(crate) struct PartitionLastValues {
+    topic: Arc<TopicLastValues>,
     /// `None` once they were dropped for being too large.
     table: RwLock<Option<Table>>,
-    stage: watch::Sender<Stage>,
+    state: watch::Sender<LoadState>,
 }
 
 /// Why the last values of a partition cannot be had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum NotKept {
+pub(crate) enum LastValuesError {
     /// The topic's were more than this node may keep. It keeps none of it until it starts again.
     #[error("the last values of the topic are more than push.last_values.bytes_max allows")]
     TooLarge,
@@ -55,25 +55,25 @@ pub(crate) struct LastValuesRead {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
+enum LoadState {
     Loading,
     Loaded,
     TooLarge,
     Closed,
 }
 
-impl KeptValues {
+impl PartitionLastValues {
     /// Keeps the last values of a partition of a topic, which the feed reads from `feed_from` on.
-    pub(super) fn of(topic: &Arc<KeptTopic>, feed_from: Offset) -> Arc<Self> {
+    pub(super) fn of(topic: &Arc<TopicLastValues>, feed_from: Offset) -> Arc<Self> {
         let table = Table::new(feed_from);
-        let stage = if table.is_loaded() { Stage::Loaded } else { Stage::Loading };
+        let state = if table.is_loaded() { LoadState::Loaded } else { LoadState::Loading };
         let (topic, table) = (Arc::clone(topic), RwLock::new(Some(table)));
-        let kept = Arc::new(Self { topic, table, stage: watch::Sender::new(stage) });
+        let kept = Arc::new(Self { topic, table, state: watch::Sender::new(state) });
         let values: Weak<Self> = Arc::downgrade(&kept);
-        kept.topic.adopt(values);
+        kept.topic.add(values);
         // After the topic has it: whoever gives the topic up in between gives this one up too.
         if kept.topic.is_too_large() {
-            kept.give_up();
+            kept.drop_values();
         }
         kept
     }
@@ -82,22 +82,22 @@ impl KeptValues {
     ///
     /// # Errors
     ///
-    /// See [`NotKept`].
-    pub(crate) async fn loaded(&self) -> Result<(), NotKept> {
-        let mut stage = self.stage.subscribe();
-        let reached = stage.wait_for(|stage| *stage != Stage::Loading).await;
-        match reached.map(|stage| *stage) {
-            Ok(Stage::Loaded) => Ok(()),
-            Ok(Stage::TooLarge) => Err(NotKept::TooLarge),
+    /// See [`LastValuesError`].
+    pub(crate) async fn loaded(&self) -> Result<(), LastValuesError> {
+        let mut state = self.state.subscribe();
+        let reached = state.wait_for(|state| *state != LoadState::Loading).await;
+        match reached.map(|state| *state) {
+            Ok(LoadState::Loaded) => Ok(()),
+            Ok(LoadState::TooLarge) => Err(LastValuesError::TooLarge),
             // The sender is ours: it is not dropped while this borrows it.
-            Ok(Stage::Closed | Stage::Loading) | Err(_) => Err(NotKept::Closed),
+            Ok(LoadState::Closed | LoadState::Loading) | Err(_) => Err(LastValuesError::Closed),
         }
     }
 
     /// Waits until they cannot be had any more. Cancel safe.
-    pub(crate) async fn gone(&self) {
-        let mut stage = self.stage.subscribe();
-        drop(stage.wait_for(|stage| matches!(stage, Stage::TooLarge | Stage::Closed)).await);
+    pub(crate) async fn unavailable(&self) {
+        let mut state = self.state.subscribe();
+        drop(state.wait_for(|state| matches!(state, LoadState::TooLarge | LoadState::Closed)).await);
     }
 
     /// Hands out what a channel has at or after `next` and before `until`, in the order of offsets: up to `budget` bytes, but
@@ -115,7 +115,7 @@ impl KeptValues {
         (channel, encoding, partition): (&NodeChannel, Encoding, PartitionId),
         out: &mut Vec<Bytes>,
     ) -> Option<LastValuesRead> {
-        let Unread { values, next, more } = {
+        let TableRead { values, next, more } = {
             let table = self.table.read();
             let table = table.as_ref().filter(|table| table.is_loaded())?;
             table.unread(&channel.channel, (next, until), budget, steps_max)
@@ -149,7 +149,7 @@ impl KeptValues {
 
     /// Says that the topic is gone.
     pub(crate) fn close(&self) {
-        self.stage.send_replace(Stage::Closed);
+        self.state.send_replace(LoadState::Closed);
     }
 
     /// Takes a page of what was there before the feed began.
@@ -163,8 +163,8 @@ impl KeptValues {
     }
 
     /// Up to where they have to be loaded; `None` when they are, or cannot be any more.
-    pub(crate) fn to_load(&self) -> Option<Offset> {
-        let is_loading = *self.stage.borrow() == Stage::Loading;
+    pub(crate) fn load_until(&self) -> Option<Offset> {
+        let is_loading = *self.state.borrow() == LoadState::Loading;
         self.table.read().as_ref().filter(|_| is_loading).map(Table::feed_from)
     }
 
@@ -178,41 +178,41 @@ impl KeptValues {
         };
         // Without the lock: all partitions of the topic are dropped.
         if !fits {
-            self.topic.give_up();
+            self.topic.drop_values();
         } else if is_loaded {
-            self.advance(Stage::Loaded);
+            self.advance(LoadState::Loaded);
         }
     }
 
     /// Closed stays closed, and what was dropped stays dropped.
-    fn advance(&self, to: Stage) {
-        self.stage.send_if_modified(|stage| {
-            let moves = match stage {
-                Stage::Loading => true,
-                Stage::Loaded => to == Stage::TooLarge,
-                Stage::TooLarge | Stage::Closed => false,
+    fn advance(&self, to: LoadState) {
+        self.state.send_if_modified(|state| {
+            let moves = match state {
+                LoadState::Loading => true,
+                LoadState::Loaded => to == LoadState::TooLarge,
+                LoadState::TooLarge | LoadState::Closed => false,
             };
             if moves {
-                *stage = to;
+                *state = to;
             }
             moves
         });
     }
 }
 
-impl PartitionValues for KeptValues {
+impl TopicMember for PartitionLastValues {
     fn count(&self) -> usize {
         self.table.read().as_ref().map_or(0, Table::len)
     }
 
-    fn give_up(&self) {
+    fn drop_values(&self) {
         let dropped = self.table.write().take();
         self.topic.resize(dropped.as_ref().map_or(0, Table::memory), 0);
-        self.advance(Stage::TooLarge);
+        self.advance(LoadState::TooLarge);
     }
 }
 
-impl Drop for KeptValues {
+impl Drop for PartitionLastValues {
     fn drop(&mut self) {
         self.topic.resize(self.table.get_mut().as_ref().map_or(0, Table::memory), 0);
     }

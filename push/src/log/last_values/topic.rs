@@ -16,31 +16,31 @@ use tailcast_proto::TopicName;
 
 /// What the last values of all topics may take together, in bytes.
 #[derive(Debug)]
-pub(crate) struct Budget {
+pub(crate) struct LastValuesBudget {
     used: AtomicUsize,
     max: usize,
 }
 
 /// The last values of one partition, as their topic sees them.
-pub(super) trait PartitionValues: fmt::Debug + Send + Sync {
+pub(super) trait TopicMember: fmt::Debug + Send + Sync {
     /// Returns how many there are.
     fn count(&self) -> usize;
 
     /// Drops them, and keeps none from here on.
-    fn give_up(&self);
+    fn drop_values(&self);
 }
 
 /// A topic whose last values are kept.
 #[derive(Debug)]
-pub(crate) struct KeptTopic {
+pub(crate) struct TopicLastValues {
     pub(crate) name: TopicName,
-    budget: Arc<Budget>,
+    budget: Arc<LastValuesBudget>,
     is_too_large: AtomicBool,
     /// Those of its partitions that live.
-    partitions: Mutex<Vec<Weak<dyn PartitionValues>>>,
+    partitions: Mutex<Vec<Weak<dyn TopicMember>>>,
 }
 
-impl Budget {
+impl LastValuesBudget {
     pub(super) fn new(max: usize) -> Arc<Self> {
         Arc::new(Self { used: AtomicUsize::new(0), max })
     }
@@ -54,13 +54,13 @@ impl Budget {
     }
 }
 
-impl KeptTopic {
-    pub(super) fn new(name: TopicName, budget: Arc<Budget>) -> Arc<Self> {
+impl TopicLastValues {
+    pub(super) fn new(name: TopicName, budget: Arc<LastValuesBudget>) -> Arc<Self> {
         Arc::new(Self { name, budget, is_too_large: AtomicBool::new(false), partitions: Mutex::default() })
     }
 
     /// Takes in a partition, which is given up with the others from here on.
-    pub(super) fn adopt(&self, values: Weak<dyn PartitionValues>) {
+    pub(super) fn add(&self, values: Weak<dyn TopicMember>) {
         let mut partitions = self.partitions.lock();
         partitions.retain(|partition| partition.strong_count() > 0);
         partitions.push(values);
@@ -73,11 +73,11 @@ impl KeptTopic {
 
     /// How many values are kept.
     pub(crate) fn count(&self) -> usize {
-        self.living().iter().map(|partition| partition.count()).sum()
+        self.live_partitions().iter().map(|partition| partition.count()).sum()
     }
 
     /// Drops the values of all partitions, and keeps none from here on.
-    pub(crate) fn give_up(&self) {
+    pub(crate) fn drop_values(&self) {
         if self.is_too_large.swap(true, Ordering::SeqCst) {
             return;
         }
@@ -86,8 +86,8 @@ impl KeptTopic {
             "the last values of the topic are more than push.last_values.bytes_max allows: none are kept, and snapshots \
              of it are refused, until this node starts with a larger bound"
         );
-        for partition in self.living() {
-            partition.give_up();
+        for partition in self.live_partitions() {
+            partition.drop_values();
         }
     }
 
@@ -101,7 +101,7 @@ impl KeptTopic {
         used <= self.budget.max
     }
 
-    fn living(&self) -> Vec<Arc<dyn PartitionValues>> {
+    fn live_partitions(&self) -> Vec<Arc<dyn TopicMember>> {
         self.partitions.lock().iter().filter_map(Weak::upgrade).collect()
     }
 }
