@@ -2,7 +2,7 @@
 //!
 //! The defaults and the reasons for them stand in `default.toml`; here is what a value means.
 
-mod by_topic;
+mod topic_settings;
 
 mod origins;
 
@@ -13,8 +13,8 @@ use tailcast_proto::TopicName;
 use tailcast_services::topics::TopicsConfig;
 
 pub use self::{
-    by_topic::{ByTopic, TopicKeyError, TopicSettings},
     origins::{OriginError, Origins},
+    topic_settings::{TopicKeyError, TopicSettings, TopicSettingsMap},
 };
 
 /// Section `[push]`.
@@ -37,19 +37,19 @@ pub struct Config {
     #[serde(deserialize_with = "tailcast_services::config::bytes")]
     pub memory_bytes_max: u64,
     /// Section `[push.sessions]`.
-    pub sessions: Sessions,
+    pub sessions: SessionsConfig,
     /// Section `[push.fan_out]`.
-    pub fan_out: FanOut,
+    pub fan_out: FanOutConfig,
     /// Section `[push.windows]`.
-    pub windows: Windows,
+    pub windows: WindowsConfig,
     /// Section `[push.catch_up]`.
-    pub catch_up: CatchUp,
+    pub catch_up: CatchUpConfig,
     /// Section `[push.last_values]`.
-    pub last_values: LastValues,
+    pub last_values: LastValuesConfig,
     /// Sections `[push.topic.NAME]`. Which topics there are is not ours to say, so there is no default to lay them over.
-    pub topic: Option<ByTopic>,
+    pub topic: Option<TopicSettingsMap>,
     /// Section `[push.drain]`.
-    pub drain: Drain,
+    pub drain: DrainConfig,
     /// Section `[push.topics]`.
     pub topics: TopicsConfig,
 }
@@ -205,7 +205,7 @@ impl Config {
 /// What sessions may do, and how they are kept alive.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Sessions {
+pub struct SessionsConfig {
     /// The most sessions of the node. At the bound an upgrade is answered 503 with `Retry-After`.
     pub count_max: usize,
     /// The most connections that have not become sessions yet. At the bound the listener accepts no more.
@@ -256,7 +256,7 @@ pub struct Sessions {
 /// Writing to clients what is new.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct FanOut {
+pub struct FanOutConfig {
     /// How many threads write. 0: one for each core.
     pub threads: usize,
     /// How long what comes for a client may be held back, under load, after something was sent to it: then it goes out in one
@@ -268,7 +268,7 @@ pub struct FanOut {
 /// The recent records that are kept in memory.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Windows {
+pub struct WindowsConfig {
     /// What all windows and channel logs may hold together, in bytes. At the bound the largest window sheds its oldest
     /// records.
     #[serde(deserialize_with = "tailcast_services::config::bytes")]
@@ -281,7 +281,7 @@ pub struct Windows {
 /// Reading from Kafka what has left the windows.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct CatchUp {
+pub struct CatchUpConfig {
     /// How many partitions are read at the same time, a thread each.
     pub readers: usize,
     /// How fast pages are read, by all readers together, in bytes of records per second. 0: as fast as Kafka gives them.
@@ -296,7 +296,7 @@ pub struct CatchUp {
 /// The latest value of each key, of the topics that have `last_values = true`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct LastValues {
+pub struct LastValuesConfig {
     /// What those of all topics may take together, in bytes: keys, values, headers, and 256 for each. The topic that takes
     /// more loses them until the process starts again, and snapshots of it are refused.
     #[serde(deserialize_with = "tailcast_services::config::bytes")]
@@ -306,7 +306,7 @@ pub struct LastValues {
 /// How sessions are asked to leave.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Drain {
+pub struct DrainConfig {
     /// Over how long the clients' reconnects are spread.
     #[serde(with = "humantime_serde")]
     pub spread: Duration,

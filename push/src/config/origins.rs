@@ -13,11 +13,11 @@ use serde::Deserialize;
 /// The origins whose pages may connect.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "Vec<String>")]
-pub struct Origins(Vec<Allowed>);
+pub struct Origins(Vec<AllowedOrigin>);
 
 /// One entry of `push.origins`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Allowed {
+enum AllowedOrigin {
     /// `*`: every page.
     Any,
     /// `null`: pages without an origin of their own, such as files and sandboxed frames.
@@ -44,12 +44,12 @@ struct Origin {
 #[error("{entry:?} cannot match any page: {fault}")]
 pub struct OriginError {
     entry: String,
-    fault: Fault,
+    fault: OriginFault,
 }
 
 /// What is wrong with an origin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-enum Fault {
+enum OriginFault {
     #[error("an origin starts with a scheme, as in https://shop.example")]
     Scheme,
     #[error("the origin of a page starts with http:// or https://, also when the page opens a ws:// URL")]
@@ -69,7 +69,7 @@ enum Fault {
 impl Origins {
     /// Also allows pages that are served from a loopback address, whatever their port.
     pub fn allow_loopback(&mut self) {
-        self.0.push(Allowed::Loopback);
+        self.0.push(AllowedOrigin::Loopback);
     }
 
     /// Returns whether a page of `origin` may connect; `host` is the request's `Host`, whose own pages always may.
@@ -87,13 +87,14 @@ impl TryFrom<Vec<String>> for Origins {
     type Error = OriginError;
 
     fn try_from(entries: Vec<String>) -> Result<Self, OriginError> {
-        let parse = |entry: String| Allowed::parse(&entry).map_err(|fault| OriginError { entry, fault });
+        let parse =
+            |entry: String| AllowedOrigin::parse(&entry).map_err(|fault| OriginError { entry, fault });
         entries.into_iter().map(parse).collect::<Result<_, _>>().map(Self)
     }
 }
 
-impl Allowed {
-    fn parse(entry: &str) -> Result<Self, Fault> {
+impl AllowedOrigin {
+    fn parse(entry: &str) -> Result<Self, OriginFault> {
         match entry {
             "*" => return Ok(Self::Any),
             "null" => return Ok(Self::Null),
@@ -101,15 +102,15 @@ impl Allowed {
         }
         let lower = entry.to_ascii_lowercase();
         if lower.starts_with("ws://") || lower.starts_with("wss://") {
-            return Err(Fault::WebSocket);
+            return Err(OriginFault::WebSocket);
         }
         if let Some((scheme, suffix)) = entry.split_once("://*.") {
             let origin = Origin::parse(&format!("{scheme}://{suffix}"))?;
             let is_address = origin.host.starts_with('[') || origin.host.parse::<Ipv4Addr>().is_ok();
-            return if is_address { Err(Fault::Wildcard) } else { Ok(Self::Subdomain(origin)) };
+            return if is_address { Err(OriginFault::Wildcard) } else { Ok(Self::Subdomain(origin)) };
         }
         if entry.contains('*') {
-            return Err(Fault::Wildcard);
+            return Err(OriginFault::Wildcard);
         }
         Origin::parse(entry).map(Self::Exact)
     }
@@ -126,17 +127,17 @@ impl Allowed {
 }
 
 impl Origin {
-    fn parse(text: &str) -> Result<Self, Fault> {
-        let (scheme, rest) = text.split_once("://").ok_or(Fault::Scheme)?;
+    fn parse(text: &str) -> Result<Self, OriginFault> {
+        let (scheme, rest) = text.split_once("://").ok_or(OriginFault::Scheme)?;
         let is_scheme_char = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
         if !scheme.starts_with(|c: char| c.is_ascii_alphabetic()) || !scheme.chars().all(is_scheme_char) {
-            return Err(Fault::Scheme);
+            return Err(OriginFault::Scheme);
         }
         if rest.contains(['/', '?', '#', '\\']) {
-            return Err(Fault::Path);
+            return Err(OriginFault::Path);
         }
         if rest.contains('@') {
-            return Err(Fault::User);
+            return Err(OriginFault::User);
         }
         let scheme = scheme.to_ascii_lowercase();
         let (host, port) = split_port(rest)?;
@@ -147,7 +148,7 @@ impl Origin {
         };
         let port = match port {
             None => default,
-            Some(port) => Some(port.parse().ok().filter(|port| *port != 0).ok_or(Fault::Port)?),
+            Some(port) => Some(port.parse().ok().filter(|port| *port != 0).ok_or(OriginFault::Port)?),
         };
         Ok(Self { host: parse_host(host)?, scheme, port })
     }
@@ -170,7 +171,7 @@ impl Origin {
 }
 
 /// Divides `host:port`, where the host may be an IPv6 address in brackets.
-fn split_port(authority: &str) -> Result<(&str, Option<&str>), Fault> {
+fn split_port(authority: &str) -> Result<(&str, Option<&str>), OriginFault> {
     let end = authority.rfind(']').map_or(0, |bracket| bracket + 1);
     match authority[end..].find(':') {
         None => Ok((authority, None)),
@@ -178,19 +179,22 @@ fn split_port(authority: &str) -> Result<(&str, Option<&str>), Fault> {
             let (host, port) = authority.split_at(end + colon);
             let port = &port[1..];
             let is_number = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
-            if is_number { Ok((host, Some(port))) } else { Err(Fault::Port) }
+            if is_number { Ok((host, Some(port))) } else { Err(OriginFault::Port) }
         }
     }
 }
 
 /// Writes a host as browsers do.
-fn parse_host(host: &str) -> Result<String, Fault> {
+fn parse_host(host: &str) -> Result<String, OriginFault> {
     if let Some(address) = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
-        return address.parse::<Ipv6Addr>().map(|address| format!("[{address}]")).map_err(|_| Fault::Host);
+        return address
+            .parse::<Ipv6Addr>()
+            .map(|address| format!("[{address}]"))
+            .map_err(|_| OriginFault::Host);
     }
     let is_host_char = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
     let is_host = !host.is_empty() && !host.starts_with('.') && host.chars().all(is_host_char);
-    if is_host { Ok(host.to_ascii_lowercase()) } else { Err(Fault::Host) }
+    if is_host { Ok(host.to_ascii_lowercase()) } else { Err(OriginFault::Host) }
 }
 
 #[cfg(test)]

@@ -9,13 +9,13 @@ use std::io;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
-use crate::config::Sessions;
+use crate::config::SessionsConfig;
 
 /// Keeps the kernel's queue for a connection short.
 ///
 /// The socket then counts as writable while less than `unsent_bytes_max` of it waits to be sent: one write may go beyond by
 /// what fits into a segment.
-pub(super) fn shorten(stream: &TcpStream, limits: &Sessions) -> io::Result<()> {
+pub(super) fn shorten(stream: &TcpStream, limits: &SessionsConfig) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let socket = SockRef::from(stream);
     socket.set_send_buffer_size(limits.send_buffer_bytes)?;
@@ -30,7 +30,7 @@ mod tests {
     use crate::config::tests::defaults;
 
     /// Writes to a client that reads nothing until the kernel takes no more. Returns what it took, in bytes.
-    async fn taken(limits: &Sessions) -> usize {
+    async fn taken(limits: &SessionsConfig) -> usize {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let client = TcpSocket::new_v4().expect("there are sockets left");
         client.set_recv_buffer_size(4_096).expect("the kernel takes a small buffer");

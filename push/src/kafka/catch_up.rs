@@ -104,7 +104,7 @@ impl Shared {
 impl CatchUp {
     /// Starts the readers; they end when the process closes.
     pub(crate) fn start(
-        config: &crate::config::CatchUp,
+        config: &crate::config::CatchUpConfig,
         consumer: &ClientConfig,
         metrics: CatchUpMetrics,
         topics: &Topics,

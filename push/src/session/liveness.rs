@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::config::Sessions;
+use crate::config::SessionsConfig;
 
 /// What a session has to do by when.
 #[derive(Debug)]
@@ -72,8 +72,8 @@ impl Clock {
     }
 }
 
-impl From<&Sessions> for Timing {
-    fn from(sessions: &Sessions) -> Self {
+impl From<&SessionsConfig> for Timing {
+    fn from(sessions: &SessionsConfig) -> Self {
         Self {
             connect_deadline: sessions.connect_deadline,
             ping_interval: sessions.ping_interval,

@@ -22,7 +22,7 @@ use super::{
     waiting::{NoRoom, Waiting},
     websocket::{self, OpCode},
 };
-use crate::config::Sessions;
+use crate::config::SessionsConfig;
 
 /// What waits to be written to one client.
 #[derive(Debug)]
@@ -77,7 +77,7 @@ const FULL_SHARE: usize = 16;
 
 impl Outbox {
     /// Makes an empty one, whose bytes are counted in `waiting` while they wait.
-    pub(crate) fn new(limits: &Sessions, waiting: Waiting) -> Self {
+    pub(crate) fn new(limits: &SessionsConfig, waiting: Waiting) -> Self {
         Self {
             wire: VecDeque::new(),
             wire_bytes: 0,

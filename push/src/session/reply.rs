@@ -10,7 +10,7 @@ use tailcast_proto::{
 };
 
 use super::command::{Refusal, Request};
-use crate::{clock::wall_clock_ms, config::Sessions, cursor::DeliveryMode, record::chunk::NodeChannel};
+use crate::{clock::wall_clock_ms, config::SessionsConfig, cursor::DeliveryMode, record::chunk::NodeChannel};
 
 /// Encodes a frame as a message of its own.
 pub(crate) fn encode(id: u32, frame: v1::frame::Frame, format: Format) -> BytesMut {
@@ -24,7 +24,7 @@ pub(crate) fn encode(id: u32, frame: v1::frame::Frame, format: Format) -> BytesM
     payload
 }
 
-pub(crate) fn connected(node: &str, session: u64, sessions: &Sessions) -> v1::Connected {
+pub(crate) fn connected(node: &str, session: u64, sessions: &SessionsConfig) -> v1::Connected {
     let whole = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
     v1::Connected {
         node: node.to_owned(),

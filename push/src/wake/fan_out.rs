@@ -78,7 +78,7 @@ const PACE_INTERVAL: Duration = Duration::from_millis(100);
 
 impl FanOut {
     /// Makes a queue that no thread serves yet.
-    pub(crate) fn new(config: &config::FanOut, registry: &mut Registry) -> Arc<Self> {
+    pub(crate) fn new(config: &config::FanOutConfig, registry: &mut Registry) -> Arc<Self> {
         let metrics = Metrics::default();
         let registry = registry.sub_registry_with_prefix("tailcast_push_fan_out");
         let help = "Sessions with something new that no thread has taken yet, without those that are put off";
@@ -106,12 +106,12 @@ impl FanOut {
     /// Makes a queue that nobody ever serves.
     #[cfg(any(test, feature = "benchmarks"))]
     pub(crate) fn idle() -> Arc<Self> {
-        Self::for_threads_alone(&config::FanOut { threads: 1, pause_max: Duration::ZERO })
+        Self::for_threads_alone(&config::FanOutConfig { threads: 1, pause_max: Duration::ZERO })
     }
 
     /// Makes a queue for threads: who rings attends to nobody.
     #[cfg(any(test, feature = "benchmarks"))]
-    fn for_threads_alone(config: &config::FanOut) -> Arc<Self> {
+    fn for_threads_alone(config: &config::FanOutConfig) -> Arc<Self> {
         let mut fan_out = Self::new(config, &mut Registry::default());
         Arc::get_mut(&mut fan_out).expect("nobody else has it yet").few = 0;
         fan_out

@@ -127,12 +127,12 @@ fn outbox(replies_bytes_max: usize) -> Outbox {
 
 /// An outbox whose messages are full at 20,000 bytes: so large that their parts are not copied.
 fn roomy_outbox() -> Outbox {
-    let limits = Sessions { batch_bytes_max: 20_000, ..defaults().sessions };
+    let limits = SessionsConfig { batch_bytes_max: 20_000, ..defaults().sessions };
     Outbox::new(&limits, WaitingBudget::new(Gauge::default(), usize::MAX).waiting())
 }
 
 fn outbox_within(budget: &WaitingBudget, replies_bytes_max: usize) -> Outbox {
-    let limits = Sessions { batch_bytes_max: 1_000, replies_bytes_max, ..defaults().sessions };
+    let limits = SessionsConfig { batch_bytes_max: 1_000, replies_bytes_max, ..defaults().sessions };
     Outbox::new(&limits, budget.waiting())
 }
 

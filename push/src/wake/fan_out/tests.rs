@@ -44,7 +44,7 @@ impl Running {
     }
 
     fn idle(threads: usize, pause_max: Duration) -> Self {
-        let fan_out = FanOut::for_threads_alone(&config::FanOut { threads, pause_max });
+        let fan_out = FanOut::for_threads_alone(&config::FanOutConfig { threads, pause_max });
         Self { fan_out, lifecycle: Lifecycle::new() }
     }
 

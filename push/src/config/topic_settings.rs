@@ -11,14 +11,14 @@ use tailcast_proto::{TopicName, TopicNameError};
 /// The topics that have settings of their own.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "BTreeMap<String, TopicSettings>")]
-pub struct ByTopic(pub(crate) BTreeMap<TopicName, TopicSettings>);
+pub struct TopicSettingsMap(pub(crate) BTreeMap<TopicName, TopicSettings>);
 
 /// Section `[push.topic.NAME]`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TopicSettings {
     /// Whether the latest value of each key is kept, so that subscriptions can start with it.
-    #[serde(deserialize_with = "truth")]
+    #[serde(deserialize_with = "bool_or_text")]
     pub last_values: bool,
 }
 
@@ -30,7 +30,7 @@ pub struct TopicKeyError {
     source: TopicNameError,
 }
 
-impl TryFrom<BTreeMap<String, TopicSettings>> for ByTopic {
+impl TryFrom<BTreeMap<String, TopicSettings>> for TopicSettingsMap {
     type Error = TopicKeyError;
 
     fn try_from(settings: BTreeMap<String, TopicSettings>) -> Result<Self, TopicKeyError> {
@@ -43,18 +43,18 @@ impl TryFrom<BTreeMap<String, TopicSettings>> for ByTopic {
 }
 
 /// Reads a truth value. What the environment and flags say is text until a default tells its type, and there is none here.
-fn truth<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
-    struct Truth;
+fn bool_or_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    struct BoolVisitor;
 
-    impl Visitor<'_> for Truth {
+    impl Visitor<'_> for BoolVisitor {
         type Value = bool;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str("true or false")
         }
 
-        fn visit_bool<E: de::Error>(self, truth: bool) -> Result<bool, E> {
-            Ok(truth)
+        fn visit_bool<E: de::Error>(self, value: bool) -> Result<bool, E> {
+            Ok(value)
         }
 
         fn visit_str<E: de::Error>(self, text: &str) -> Result<bool, E> {
@@ -62,7 +62,7 @@ fn truth<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
         }
     }
 
-    deserializer.deserialize_any(Truth)
+    deserializer.deserialize_any(BoolVisitor)
 }
 
 #[cfg(test)]
