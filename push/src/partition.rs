@@ -6,10 +6,10 @@
 //! Invariant: `head` moves after the logs have what is before it: a session that loads `head`, then reads its log to the
 //! end, has seen everything before that head. A log that lost what a cursor needs says so itself, whatever `tail` says.
 
-mod arrival;
-mod budget;
+mod append;
 pub(crate) mod fence;
 mod lag;
+mod window_budget;
 
 use std::sync::{
     Arc,
@@ -19,7 +19,7 @@ use std::sync::{
 use parking_lot::Mutex;
 use tailcast_proto::{Epoch, Offset, PartitionId, TopicName, push::v1::UnsubscribeReason};
 
-pub(crate) use self::{arrival::Arrived, budget::Budget, lag::Lag};
+pub(crate) use self::{append::AppendOutcome, lag::Lag, window_budget::WindowBudget};
 use crate::{
     log::{
         channel_log::ChannelLog, conflation::SurveyKeys, last_values::PartitionLastValues, window::Window,
@@ -51,9 +51,9 @@ pub(crate) struct Partition {
     /// An `UnsubscribeReason`, once the topic is gone.
     closed: AtomicU8,
     /// The hub has let go of it: it is not to be tailed again.
-    forgotten: AtomicBool,
+    retired: AtomicBool,
     last_values: Option<Arc<PartitionLastValues>>,
-    budget: Arc<Budget>,
+    budget: Arc<WindowBudget>,
     fan_out: Arc<FanOut>,
 }
 
@@ -63,7 +63,7 @@ impl Partition {
         epoch: Epoch,
         id: PartitionId,
         head: Offset,
-        budget: Arc<Budget>,
+        budget: Arc<WindowBudget>,
         fan_out: Arc<FanOut>,
         last_values: Option<Arc<PartitionLastValues>>,
     ) -> Arc<Self> {
@@ -80,7 +80,7 @@ impl Partition {
             last_timestamp_ms: AtomicI64::new(-1),
             behind_since_ms: AtomicI64::new(-1),
             closed: AtomicU8::new(0),
-            forgotten: AtomicBool::new(false),
+            retired: AtomicBool::new(false),
             last_values,
             budget,
             fan_out,
@@ -108,13 +108,13 @@ impl Partition {
     }
 
     /// Says that it is not to be tailed again. Said before it is released.
-    pub(crate) fn forget(&self) {
-        self.forgotten.store(true, Ordering::SeqCst);
+    pub(crate) fn retire(&self) {
+        self.retired.store(true, Ordering::SeqCst);
     }
 
     /// Whether it is not to be tailed again.
-    pub(crate) fn is_forgotten(&self) -> bool {
-        self.forgotten.load(Ordering::SeqCst)
+    pub(crate) fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::SeqCst)
     }
 
     /// Subscribes to a channel: its log, complete from `from` on if the window still has that.
@@ -164,7 +164,7 @@ impl Partition {
     /// Goes on at `head`, which is not where the last record was: what lies between is gone from Kafka. The cursors
     /// before it find their log behind them and ask Kafka, which says what is lost.
     pub(crate) fn restart(&self, head: Offset) {
-        self.fence.lock().give_up();
+        self.fence.lock().discard();
         if let Some(last_values) = &self.last_values {
             last_values.restart(head);
         }

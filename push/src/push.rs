@@ -28,7 +28,7 @@ use crate::{
         hub::{self, Hub},
         keepers, upkeep,
     },
-    partition::Budget,
+    partition::WindowBudget,
     session::{Clock, Shared, Starter, WaitingBudget, admission::Admission},
     wake::fan_out::FanOut,
 };
@@ -167,7 +167,7 @@ impl Push {
         lifecycle: &Lifecycle,
         registry: &mut Registry,
     ) -> Result<Arc<Hub>, BindError> {
-        let budget = Budget::new(config.windows.bytes_max);
+        let budget = WindowBudget::new(config.windows.bytes_max);
         let tail = Tail::new(&kafka.tail()?)?;
         let questions: BaseConsumer<Context> =
             kafka.directory()?.create_with_context(Context::on_demand("offsets"))?;

@@ -31,7 +31,7 @@ use crate::{
         tail::Tail,
     },
     metrics::FeedMetrics,
-    partition::{Budget, Partition, fence::Needs},
+    partition::{Partition, WindowBudget, fence::Needs},
     wake::fan_out::FanOut,
 };
 
@@ -41,7 +41,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// A node's feed with something to read.
 pub struct Reading {
     tail: Arc<Tail>,
-    budget: Arc<Budget>,
+    budget: Arc<WindowBudget>,
     partitions: Vec<Unread>,
 }
 
@@ -88,7 +88,7 @@ impl Reading {
         watching: Watching,
     ) -> Result<Self, Box<dyn Error + Send + Sync>> {
         let tail = Tail::new(&tail_config(kafka)?)?;
-        let budget = Budget::new(defaults().windows.bytes_max);
+        let budget = WindowBudget::new(defaults().windows.bytes_max);
         let mut partitions = Vec::new();
         for ((first, end), number) in backlog.iter().zip(0..) {
             let (id, epoch) = (PartitionId::new(number), Epoch::from_bits(1, 2));
@@ -137,7 +137,7 @@ impl Reading {
     fn assign(&self) -> Result<(), Box<dyn Error + Send + Sync>> {
         for Unread { partition, .. } in &self.partitions {
             // As if it had been tailed until now: the first records are not after a silence.
-            partition.answered(Instant::now(), Some(true));
+            partition.confirmation_result(Instant::now(), Some(true));
             self.tail.assign(partition)?;
         }
         Ok(())
@@ -147,13 +147,13 @@ impl Reading {
     fn answer(&self, signals: &Signals) {
         block_on(signals.held.notified());
         for Unread { partition, .. } in &self.partitions {
-            if !partition.ask() {
+            if !partition.begin_confirmation() {
                 continue;
             }
-            match partition.answered(Instant::now(), Some(true)) {
+            match partition.confirmation_result(Instant::now(), Some(true)) {
                 Needs::Nothing => {}
-                Needs::Answer => signals.held.notify_one(),
-                Needs::Reading => self.tail.ask_to_reread(partition),
+                Needs::Confirmation => signals.held.notify_one(),
+                Needs::Reread => self.tail.ask_to_reread(partition),
             }
         }
     }

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     log::channel_log::ChannelLog,
-    partition::{Budget, Partition},
+    partition::{Partition, WindowBudget},
     wake::{
         doorbell::{CursorId, Doorbell, Ringer},
         fan_out::FanOut,
@@ -39,7 +39,8 @@ impl Watched {
     #[must_use]
     pub fn new(watching: Watching) -> Self {
         let topic = TopicName::parse("benchmark").expect("it is a name");
-        let (epoch, id, budget) = (Epoch::from_bits(1, 2), PartitionId::new(0), Budget::new(usize::MAX));
+        let (epoch, id, budget) =
+            (Epoch::from_bits(1, 2), PartitionId::new(0), WindowBudget::new(usize::MAX));
         let fan_out = FanOut::idle();
         let partition = Partition::new(topic, epoch, id, Offset::ZERO, budget, Arc::clone(&fan_out), None);
         let logs = channels(&partition.topic, 1, watching).map(|channel| log(&partition, &channel)).collect();

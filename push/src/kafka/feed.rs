@@ -20,14 +20,14 @@ use tokio::sync::Notify;
 use crate::{
     kafka::tail::Tail,
     metrics::FeedMetrics,
-    partition::{Arrived, Budget, Partition},
+    partition::{AppendOutcome, Partition, WindowBudget},
     record::batch::{Record, RecordBatch, RecordBatchBuilder},
 };
 
 /// The loop that reads the tail of Kafka.
 pub(crate) struct Feed {
     tail: Arc<Tail>,
-    budget: Arc<Budget>,
+    budget: Arc<WindowBudget>,
     signals: Signals,
     metrics: FeedMetrics,
     /// The partitions of the records at hand, with what was read of each.
@@ -68,7 +68,12 @@ impl Feed {
     /// How many builders are kept for the next round. One has up to half a megabyte, and a round has rarely more of those.
     const SPARE_MAX: usize = 8;
 
-    pub(crate) fn new(tail: Arc<Tail>, budget: Arc<Budget>, signals: Signals, metrics: FeedMetrics) -> Self {
+    pub(crate) fn new(
+        tail: Arc<Tail>,
+        budget: Arc<WindowBudget>,
+        signals: Signals,
+        metrics: FeedMetrics,
+    ) -> Self {
         Self {
             tail,
             budget,
@@ -193,10 +198,10 @@ impl Feed {
     fn append_one(&self, partition: &Arc<Partition>, batch: RecordBatch) {
         self.metrics.records.inc_by(batch.len() as u64);
         self.metrics.bytes.inc_by(batch.bytes() as u64);
-        match partition.arrive(batch, self.drained_at, Instant::now()) {
-            Arrived::Appended => {}
-            Arrived::Held | Arrived::AppendedNotLong => self.signals.held.notify_one(),
-            Arrived::Overflow => {
+        match partition.receive(batch, self.drained_at, Instant::now()) {
+            AppendOutcome::Appended => {}
+            AppendOutcome::Held | AppendOutcome::ConfirmSoon => self.signals.held.notify_one(),
+            AppendOutcome::Overflow => {
                 tracing::warn!(topic = %partition.topic, partition = %partition.id, "held too much, read again later");
                 // Assigned again when Kafka has answered: reading on would only fill the fence again.
                 self.tail.release(partition);

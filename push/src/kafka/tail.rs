@@ -116,7 +116,7 @@ impl Tail {
     /// Reads those partitions again that this was asked for. Called by the feed, when it has nothing in hand.
     pub(crate) fn reread(&self) {
         for partition in std::mem::take(&mut *self.rereads.lock()) {
-            partition.give_up_held();
+            partition.discard_held();
             if let Err(error) = self.assign_again(&partition) {
                 // The partition does not move, and its lag shows it.
                 tracing::error!(topic = %partition.topic, partition = %partition.id, %error, "not tailed again");
@@ -128,7 +128,7 @@ impl Tail {
     fn assign_again(&self, partition: &Arc<Partition>) -> Result<(), AssignError> {
         let changes = self.changes.lock();
         // Under the lock, which a release takes after it has said so.
-        if partition.is_forgotten() {
+        if partition.is_retired() {
             return Ok(());
         }
         self.remove(partition, &changes);

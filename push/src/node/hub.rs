@@ -34,7 +34,7 @@ use crate::{
         tail::{AssignError, Tail},
     },
     log::last_values::LastValues,
-    partition::{Budget, Partition},
+    partition::{Partition, WindowBudget},
     record::chunk::NodeChannel,
     wake::fan_out::FanOut,
 };
@@ -50,7 +50,7 @@ pub(crate) struct Hub {
     tail: Arc<Tail>,
     offsets: KafkaOffsets,
     last_values: Arc<LastValues>,
-    budget: Arc<Budget>,
+    budget: Arc<WindowBudget>,
     fan_out: Arc<FanOut>,
 }
 
@@ -117,7 +117,7 @@ impl Hub {
         tail: Arc<Tail>,
         offsets: KafkaOffsets,
         last_values: Arc<LastValues>,
-        budget: Arc<Budget>,
+        budget: Arc<WindowBudget>,
         fan_out: Arc<FanOut>,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -219,7 +219,7 @@ impl Hub {
                 && slot.idle_since.lock().is_none_or(|since| now.duration_since(since) >= linger);
             if idle && let Some(partition) = slot.partition.get() {
                 // Under the entry's lock: a new lease would assign the partition anew.
-                partition.forget();
+                partition.retire();
                 self.tail.release(partition);
             }
             !idle
@@ -241,7 +241,7 @@ impl Hub {
             // A slot that is being opened stays: whoever waits for it has to find it here.
             let partition = slot.partition.get().filter(|partition| is_meant(name, slot, partition));
             if let Some(partition) = partition {
-                partition.forget();
+                partition.retire();
                 self.tail.release(partition);
                 partition.close(reason);
             }

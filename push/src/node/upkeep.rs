@@ -74,7 +74,8 @@ pub(crate) async fn confirm(hub: Arc<Hub>, topics: Topics, held: Arc<Notify>, li
 async fn confirm_held(hub: &Hub, topics: &Topics, held: &Notify) {
     loop {
         held.notified().await;
-        let asking: Vec<_> = hub.partitions().into_iter().filter(|partition| partition.ask()).collect();
+        let asking: Vec<_> =
+            hub.partitions().into_iter().filter(|partition| partition.begin_confirmation()).collect();
         let names: BTreeSet<_> = asking.iter().map(|partition| partition.topic.clone()).collect();
         let asked_at = Instant::now();
         // All questions of a moment go to Kafka as one request.
@@ -87,13 +88,13 @@ async fn confirm_held(hub: &Hub, topics: &Topics, held: &Notify) {
                 // Kafka does not answer, or does not know the topic: if it is gone, `follow` will be told.
                 Err(_) => None,
             };
-            let needs = partition.answered(asked_at, is_same);
+            let needs = partition.confirmation_result(asked_at, is_same);
             if is_same == Some(false) {
                 hub.close_topic(&partition.topic, partition.epoch, UnsubscribeReason::TopicRecreated);
-            } else if needs == Needs::Reading {
+            } else if needs == Needs::Reread {
                 hub.reassign(&partition);
             }
-            again |= needs == Needs::Answer;
+            again |= needs == Needs::Confirmation;
             is_answered &= is_same.is_some();
         }
         if !is_answered {

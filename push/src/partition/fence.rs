@@ -11,7 +11,7 @@
 //!
 //! Plain data; time is an argument. A busy partition is never held, a quiet one for the few milliseconds of an answer.
 //!
-//! Bounded: beyond [`HELD_BYTES_MAX`] what is held is given up, and read again once Kafka answers.
+//! Bounded: beyond `HELD_BYTES_MAX` what is held is given up, and read again once Kafka answers.
 
 use std::{
     collections::VecDeque,
@@ -25,10 +25,10 @@ use crate::record::batch::RecordBatch;
 pub(crate) struct Fence {
     /// After when the last record was fetched that is known to be of the topic.
     trusted_at: Option<Instant>,
-    held: VecDeque<Held>,
+    held: VecDeque<HeldBatch>,
     held_bytes: usize,
     /// What is trusted rests on an answer, or on a moment without a backlog, that will soon be too old.
-    is_stale: bool,
+    expires_soon: bool,
     /// What was held was given up, and has to be read again.
     has_overflowed: bool,
     /// Kafka is being asked.
@@ -37,7 +37,7 @@ pub(crate) struct Fence {
 
 /// A batch that waits for an answer.
 #[derive(Debug)]
-struct Held {
+struct HeldBatch {
     fetched_after: Instant,
     arrived: Instant,
     batch: RecordBatch,
@@ -48,55 +48,64 @@ struct Held {
 pub(crate) enum Needs {
     Nothing,
     /// Something is held, and has to be asked for.
-    Answer,
+    Confirmation,
     /// The partition has to be read again from its head.
-    Reading,
+    Reread,
 }
 
 /// What to do with a batch that arrived.
 #[derive(Debug)]
-pub(crate) enum Arrival {
+pub(crate) enum FenceDecision {
     /// Append it.
-    Trusted(RecordBatch),
+    Append(RecordBatch),
     /// Append it, and ask Kafka for the topic's id, so that the next ones can be trusted too.
-    TrustedNotLong(RecordBatch),
+    AppendAndConfirm(RecordBatch),
     /// It is held; ask Kafka for the topic's id.
-    Held,
+    Hold,
     /// What was held is given up: read the partition again from its head.
     Overflow,
 }
 
 /// A silence that a recreation cannot hide in, at half of librdkafka's pause.
-const SILENCE: Duration = Duration::from_millis(250);
+const SILENCE_MAX: Duration = Duration::from_millis(250);
 /// What one partition may hold, in bytes: some milliseconds of a busy one.
 const HELD_BYTES_MAX: usize = 1024 * 1024;
 
 impl Fence {
     /// Takes a batch that was taken at `now` and fetched after `fetched_after`.
-    pub(crate) fn arrive(&mut self, batch: RecordBatch, fetched_after: Instant, now: Instant) -> Arrival {
+    pub(crate) fn receive(
+        &mut self,
+        batch: RecordBatch,
+        fetched_after: Instant,
+        now: Instant,
+    ) -> FenceDecision {
         if self.has_overflowed {
             // Something before it was given up: until that is read again, this would leave a gap.
-            return Arrival::Overflow;
+            return FenceDecision::Overflow;
         }
         if self.held.is_empty() && self.is_trusted(now) {
             let trusted_at = self.trusted_at.map_or(fetched_after, |at| at.max(fetched_after));
             self.trusted_at = Some(trusted_at);
-            self.is_stale = now.saturating_duration_since(trusted_at) > SILENCE / 2;
-            return if self.is_stale { Arrival::TrustedNotLong(batch) } else { Arrival::Trusted(batch) };
+            self.expires_soon = now.saturating_duration_since(trusted_at) > SILENCE_MAX / 2;
+            return if self.expires_soon {
+                FenceDecision::AppendAndConfirm(batch)
+            } else {
+                FenceDecision::Append(batch)
+            };
         }
         if self.held_bytes + batch.memory() > HELD_BYTES_MAX && !self.held.is_empty() {
-            self.give_up();
+            self.discard();
             self.has_overflowed = true;
-            return Arrival::Overflow;
+            return FenceDecision::Overflow;
         }
         self.held_bytes += batch.memory();
-        self.held.push_back(Held { fetched_after, arrived: now, batch });
-        Arrival::Held
+        self.held.push_back(HeldBatch { fetched_after, arrived: now, batch });
+        FenceDecision::Hold
     }
 
     /// Begins to ask Kafka. Returns whether there is something to ask for, and nobody asks yet.
-    pub(crate) fn ask(&mut self) -> bool {
-        let asks = (self.is_holding() || self.has_overflowed || self.is_stale) && !self.is_asking;
+    pub(crate) fn begin_confirmation(&mut self) -> bool {
+        let asks = (self.is_holding() || self.has_overflowed || self.expires_soon) && !self.is_asking;
         self.is_asking |= asks;
         asks
     }
@@ -105,7 +114,7 @@ impl Fence {
     /// may still be held, and has to be asked for.
     pub(crate) fn confirmed(&mut self, asked_at: Instant) -> Vec<RecordBatch> {
         self.is_asking = false;
-        self.is_stale = false;
+        self.expires_soon = false;
         self.trusted_at = self.trusted_at.max(Some(asked_at));
         let mut trusted = Vec::new();
         while let Some(held) = self.held.front()
@@ -127,22 +136,22 @@ impl Fence {
     /// Returns what is needed after an answer.
     pub(crate) fn needs(&self) -> Needs {
         if self.is_holding() {
-            Needs::Answer
+            Needs::Confirmation
         } else if !self.is_asking && self.has_overflowed {
-            Needs::Reading
+            Needs::Reread
         } else {
             Needs::Nothing
         }
     }
 
     /// There was no answer: it has to be asked again.
-    pub(crate) fn unanswered(&mut self) -> Needs {
+    pub(crate) fn confirmation_failed(&mut self) -> Needs {
         self.is_asking = false;
-        Needs::Answer
+        Needs::Confirmation
     }
 
     /// Drops what is held: the partition is read again from its head, or not at all any more.
-    pub(crate) fn give_up(&mut self) {
+    pub(crate) fn discard(&mut self) {
         self.is_asking = false;
         self.has_overflowed = false;
         self.held.clear();
@@ -150,7 +159,7 @@ impl Fence {
     }
 
     fn is_trusted(&self, arrived: Instant) -> bool {
-        self.trusted_at.is_some_and(|trusted| arrived.saturating_duration_since(trusted) <= SILENCE)
+        self.trusted_at.is_some_and(|trusted| arrived.saturating_duration_since(trusted) <= SILENCE_MAX)
     }
 }
 
@@ -165,13 +174,13 @@ mod tests {
         batches.iter().map(|batch| batch.first_offset().get()).collect()
     }
 
-    fn is_trusted(arrival: &Arrival) -> bool {
-        matches!(arrival, Arrival::Trusted(_))
+    fn is_trusted(arrival: &FenceDecision) -> bool {
+        matches!(arrival, FenceDecision::Append(_))
     }
 
     /// A record that is taken as soon as it is fetched.
-    fn arrive(fence: &mut Fence, offset: i64, now: Instant) -> Arrival {
-        fence.arrive(batch(&[(offset, "a")]), now, now)
+    fn receive(fence: &mut Fence, offset: i64, now: Instant) -> FenceDecision {
+        fence.receive(batch(&[(offset, "a")]), now, now)
     }
 
     #[test]
@@ -179,12 +188,12 @@ mod tests {
         // A recreation that happened while old records waited: they are taken one right behind the other with the new
         // topic's, and nothing in their pace tells.
         let (mut fence, start) = (Fence::default(), Instant::now());
-        arrive(&mut fence, 0, start);
+        receive(&mut fence, 0, start);
         assert_eq!(firsts(&fence.confirmed(start)), [0]);
         let mut held = 0;
         for (offset, at) in (1..).zip((10..1_000).step_by(10)) {
-            let arrival = fence.arrive(batch(&[(offset, "a")]), start, start + at * MS);
-            held += usize::from(matches!(arrival, Arrival::Held));
+            let arrival = fence.receive(batch(&[(offset, "a")]), start, start + at * MS);
+            held += usize::from(matches!(arrival, FenceDecision::Hold));
         }
         assert_eq!(held, 74, "what was taken more than 250 ms after the last moment without a backlog");
         assert_eq!(firsts(&fence.confirmed(start + 500 * MS)).len(), 50, "the answer speaks for 250 ms");
@@ -194,16 +203,16 @@ mod tests {
     #[test]
     fn a_feed_that_is_behind_asks_in_time_and_holds_nothing() {
         let (mut fence, start) = (Fence::default(), Instant::now());
-        arrive(&mut fence, 0, start);
+        receive(&mut fence, 0, start);
         assert_eq!(firsts(&fence.confirmed(start)), [0]);
         let mut asked = 0;
         for (offset, at) in (1..).zip((10..2_000).step_by(10)) {
             let (now, record) = (start + at * MS, batch(&[(offset, "a")]));
-            match fence.arrive(record, start, now) {
-                Arrival::Trusted(_) => {}
-                Arrival::TrustedNotLong(_) => {
+            match fence.receive(record, start, now) {
+                FenceDecision::Append(_) => {}
+                FenceDecision::AppendAndConfirm(_) => {
                     // The answer comes with the next record.
-                    asked += u32::from(fence.ask());
+                    asked += u32::from(fence.begin_confirmation());
                     assert!(fence.confirmed(now).is_empty());
                 }
                 other => panic!("nothing has to be held: {other:?} after {at} ms"),
@@ -215,19 +224,19 @@ mod tests {
     #[test]
     fn what_arrives_after_a_silence_is_held_until_the_id_is_confirmed() {
         let (mut fence, start) = (Fence::default(), Instant::now());
-        assert!(!is_trusted(&arrive(&mut fence, 0, start)), "the first record is after a silence too");
-        assert!(fence.ask() && !fence.ask(), "Kafka is asked once");
+        assert!(!is_trusted(&receive(&mut fence, 0, start)), "the first record is after a silence too");
+        assert!(fence.begin_confirmation() && !fence.begin_confirmation(), "Kafka is asked once");
         assert_eq!(firsts(&fence.confirmed(start + MS)), [0]);
-        assert!(is_trusted(&arrive(&mut fence, 1, start + 200 * MS)));
-        assert!(is_trusted(&arrive(&mut fence, 2, start + 450 * MS)), "it is 250 ms after the one before");
-        assert!(!is_trusted(&arrive(&mut fence, 3, start + 701 * MS)));
+        assert!(is_trusted(&receive(&mut fence, 1, start + 200 * MS)));
+        assert!(is_trusted(&receive(&mut fence, 2, start + 450 * MS)), "it is 250 ms after the one before");
+        assert!(!is_trusted(&receive(&mut fence, 3, start + 701 * MS)));
     }
 
     #[test]
     fn what_is_behind_something_held_is_held_too() {
         let (mut fence, start) = (Fence::default(), Instant::now());
         for (at, offset) in [(0, 0), (1, 1), (100, 2)] {
-            assert!(!is_trusted(&arrive(&mut fence, offset, start + at * MS)));
+            assert!(!is_trusted(&receive(&mut fence, offset, start + at * MS)));
         }
         assert_eq!(firsts(&fence.confirmed(start)), [0, 1, 2], "no recreation fits between them");
     }
@@ -235,27 +244,27 @@ mod tests {
     #[test]
     fn an_answer_does_not_speak_for_what_arrived_long_after_its_question() {
         let (mut fence, start) = (Fence::default(), Instant::now());
-        arrive(&mut fence, 0, start);
-        assert!(fence.ask());
-        arrive(&mut fence, 1, start + 600 * MS);
+        receive(&mut fence, 0, start);
+        assert!(fence.begin_confirmation());
+        receive(&mut fence, 1, start + 600 * MS);
         assert_eq!(firsts(&fence.confirmed(start + MS)), [0]);
-        assert!(fence.ask(), "the second one has to be asked for");
+        assert!(fence.begin_confirmation(), "the second one has to be asked for");
         assert_eq!(firsts(&fence.confirmed(start + 700 * MS)), [1]);
-        assert!(!fence.ask());
+        assert!(!fence.begin_confirmation());
     }
 
     #[test]
     fn what_is_held_is_bounded() {
         let (mut fence, start) = (Fence::default(), Instant::now());
-        let mut arrivals = (0..).map(|offset| arrive(&mut fence, offset, start));
-        let held = arrivals.by_ref().take_while(|arrival| matches!(arrival, Arrival::Held)).count();
+        let mut arrivals = (0..).map(|offset| receive(&mut fence, offset, start));
+        let held = arrivals.by_ref().take_while(|arrival| matches!(arrival, FenceDecision::Hold)).count();
         assert!(held > 1_000, "a small record is held by the thousand, found {held}");
-        assert!(fence.ask(), "it is read again only once Kafka answers");
+        assert!(fence.begin_confirmation(), "it is read again only once Kafka answers");
         assert!(fence.confirmed(start).is_empty());
-        assert_eq!(fence.needs(), Needs::Reading);
+        assert_eq!(fence.needs(), Needs::Reread);
         // What came behind what was given up was appended, and its offsets hid the gap.
-        assert!(matches!(arrive(&mut fence, 1_000_000, start), Arrival::Overflow));
-        fence.give_up();
+        assert!(matches!(receive(&mut fence, 1_000_000, start), FenceDecision::Overflow));
+        fence.discard();
         assert_eq!(fence.needs(), Needs::Nothing);
     }
 }

@@ -11,7 +11,7 @@ use tailcast_proto::{Epoch, PartitionId, TopicName, delivery::Format, push::v1};
 
 use super::super::*;
 use crate::{
-    partition::Budget,
+    partition::WindowBudget,
     record::batch::{Record, RecordBatchBuilder, tests::batch},
     wake::{
         doorbell::{CursorId, Doorbell},
@@ -32,7 +32,7 @@ pub(super) fn partition(head: i64) -> Arc<Partition> {
         Epoch::from_bits(1, 2),
         PartitionId::new(0),
         offset(head),
-        Budget::new(usize::MAX),
+        WindowBudget::new(usize::MAX),
         FanOut::idle(),
         None,
     )

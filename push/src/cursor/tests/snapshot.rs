@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     log::last_values::LastValues,
-    partition::Budget,
+    partition::WindowBudget,
     record::batch::{Record, RecordBatchBuilder},
     wake::{
         doorbell::{CursorId, Doorbell},
@@ -80,7 +80,7 @@ impl Log {
         let topic = TopicName::parse("t").expect("it is a name");
         let kept = LastValues::new(std::iter::once(&topic), usize::MAX).keep(&topic, Offset::ZERO);
         let epoch = Epoch::from_bits(1, 2);
-        let budget = Budget::new(usize::MAX);
+        let budget = WindowBudget::new(usize::MAX);
         let partition =
             Partition::new(topic, epoch, PartitionId::new(0), Offset::ZERO, budget, FanOut::idle(), kept);
         Self { records: Vec::new(), partition }

@@ -10,7 +10,7 @@ use proptest::{
 use tailcast_proto::Epoch;
 
 use super::*;
-use crate::{partition::Budget, record::batch::tests::batch, wake::fan_out::FanOut};
+use crate::{partition::WindowBudget, record::batch::tests::batch, wake::fan_out::FanOut};
 
 fn offset(offset: i64) -> Offset {
     Offset::new(offset).expect("tests use offsets")
@@ -23,7 +23,7 @@ fn partition(id: u32) -> Arc<Partition> {
         Epoch::from_bits(1, 2),
         PartitionId::new(id),
         offset(1_000),
-        Budget::new(usize::MAX),
+        WindowBudget::new(usize::MAX),
         FanOut::idle(),
         None,
     )

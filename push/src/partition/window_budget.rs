@@ -9,13 +9,13 @@ use crate::log::conflation::SurveyKeys;
 
 /// The memory that the windows of all partitions may hold together.
 #[derive(Debug)]
-pub(crate) struct Budget {
+pub(crate) struct WindowBudget {
     pub(super) used: AtomicUsize,
     max: usize,
     survey_keys: Arc<SurveyKeys>,
 }
 
-impl Budget {
+impl WindowBudget {
     /// How many keys the surveys of all channels may have: some 40 bytes each.
     const SURVEY_KEYS_MAX: usize = 1_000_000;
 
