@@ -19,7 +19,7 @@ use std::{
 use bytes::Bytes;
 use tailcast_proto::Offset;
 
-use self::{conflated::Behind, pace::Pace};
+use self::{conflated::Backlog, pace::Pace};
 use crate::{
     kafka::catch_up::PageError,
     log::{channel_log::ChannelLog, page::Page},
@@ -69,7 +69,7 @@ enum CursorMode {
         /// It has not come to the end since it started before it.
         is_resuming: bool,
         /// What is known of what waits, while the cursor is behind.
-        behind: Option<Behind>,
+        backlog: Option<Backlog>,
     },
 }
 
@@ -176,7 +176,7 @@ impl Cursor {
             DeliveryMode::Conflated { interval } => {
                 // What was missed is not history to be told, however little it is.
                 let is_resuming = snapshot_until.is_none() && next < head;
-                CursorMode::Conflated { pace: interval.map(Pace::new), is_resuming, behind: None }
+                CursorMode::Conflated { pace: interval.map(Pace::new), is_resuming, backlog: None }
             }
         };
         Self {
@@ -209,8 +209,10 @@ impl Cursor {
     /// The offset that the page has to have that is asked for.
     pub(crate) fn page_offset(&self) -> Offset {
         match &self.mode {
-            CursorMode::Conflated { behind: Some(behind), .. } => behind.surveying().unwrap_or(self.next),
-            CursorMode::Conflated { behind: None, .. } | CursorMode::Lossless => self.next,
+            CursorMode::Conflated { backlog: Some(backlog), .. } => {
+                backlog.mapping_offset().unwrap_or(self.next)
+            }
+            CursorMode::Conflated { backlog: None, .. } | CursorMode::Lossless => self.next,
         }
     }
 

@@ -22,7 +22,7 @@ use tailcast_proto::{Epoch, Offset, PartitionId, TopicName, push::v1::Unsubscrib
 pub(crate) use self::{append::AppendOutcome, lag::Lag, window_budget::WindowBudget};
 use crate::{
     log::{
-        channel_log::ChannelLog, conflation::SurveyKeys, last_values::PartitionLastValues, window::Window,
+        channel_log::ChannelLog, conflation::OffsetMapLimit, last_values::PartitionLastValues, window::Window,
     },
     partition::fence::Fence,
     record::chunk::{Encoding, NodeChannel},
@@ -152,8 +152,8 @@ impl Partition {
     }
 
     /// What bounds the surveys of conflated subscribers that are behind.
-    pub(crate) fn survey_keys(&self) -> &Arc<SurveyKeys> {
-        self.budget.survey_keys()
+    pub(crate) fn offset_map_limit(&self) -> &Arc<OffsetMapLimit> {
+        self.budget.offset_map_limit()
     }
 
     /// Drops the oldest records. Returns whether there were any.

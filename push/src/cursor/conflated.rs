@@ -14,7 +14,7 @@ use tailcast_proto::Offset;
 use super::{ConflatedRange, Cursor, CursorMode, FollowUp, GatherRequest, Gathered, Source};
 use crate::{
     log::{
-        conflation::{LatestRead, LatestReader, Survey},
+        conflation::{LatestRead, LatestReader, OffsetMap},
         page::Page,
     },
     record::chunk::Chunk,
@@ -22,14 +22,14 @@ use crate::{
 
 /// What a cursor knows of what waits for it.
 #[derive(Debug)]
-pub(super) struct Behind {
-    survey: Arc<RwLock<Survey>>,
+pub(super) struct Backlog {
+    offset_map: Arc<RwLock<OffsetMap>>,
     /// Where the cursor was when it began to survey.
     from: Offset,
     /// Up to where it knows which records are the latest.
     at: Offset,
     /// Whether the page that was asked for is to be surveyed, and not to be delivered from.
-    is_surveying: bool,
+    is_mapping: bool,
 }
 
 /// How many chunks are taken from a log under one lock.
@@ -37,29 +37,29 @@ const CHUNKS_AT_ONCE: usize = 64;
 /// How many times that is done in one turn, so that one client's backlog does not hold a thread.
 const ROUNDS_MAX: usize = 64;
 
-impl Behind {
+impl Backlog {
     /// Returns up to where it is known which records are the latest.
     pub(super) fn at(&self) -> Offset {
         self.at
     }
 
     /// Returns where the survey goes on, while it waits for a page.
-    pub(super) fn surveying(&self) -> Option<Offset> {
-        self.is_surveying.then_some(self.at)
+    pub(super) fn mapping_offset(&self) -> Option<Offset> {
+        self.is_mapping.then_some(self.at)
     }
 
-    pub(super) fn survey(&self) -> RwLockReadGuard<'_, Survey> {
-        self.survey.read()
+    pub(super) fn offset_map(&self) -> RwLockReadGuard<'_, OffsetMap> {
+        self.offset_map.read()
     }
 }
 
 /// Whether what was looked for in the log is there.
-enum Found {
-    All,
+enum Coverage {
+    Complete,
     /// There is more than one turn should do.
-    Part,
+    Partial,
     /// The log no longer has it, and neither has the window.
-    Gone,
+    Evicted,
 }
 
 impl Cursor {
@@ -105,39 +105,39 @@ impl Cursor {
             self.has_caught_up();
             return Gathered::default();
         }
-        let mut behind = self.take_behind();
-        let gathered = self.gather_surveyed(&mut behind, (head, until), request, out);
+        let mut backlog = self.take_backlog();
+        let gathered = self.gather_mapped(&mut backlog, (head, until), request, out);
         if gathered.as_ref().is_some_and(|gathered| gathered.follow_up == FollowUp::Idle) {
             self.has_caught_up();
         } else {
-            self.keep_behind(behind);
+            self.keep_backlog(backlog);
         }
         // Which page it is depends on what is known.
         gathered.unwrap_or_else(|| self.ask())
     }
 
     /// Surveys what is before `until`, and hands out what is the latest of it; `None` when that takes a page.
-    fn gather_surveyed(
+    fn gather_mapped(
         &mut self,
-        behind: &mut Behind,
+        backlog: &mut Backlog,
         (head, until): (Offset, Offset),
         request: GatherRequest,
         out: &mut Vec<Bytes>,
     ) -> Option<Gathered> {
-        match self.survey_log(behind, until) {
-            Found::All => {}
-            Found::Part => return Some(Gathered { follow_up: FollowUp::More, ..Gathered::default() }),
-            Found::Gone => return None,
+        match self.map_log(backlog, until) {
+            Coverage::Complete => {}
+            Coverage::Partial => return Some(Gathered { follow_up: FollowUp::More, ..Gathered::default() }),
+            Coverage::Evicted => return None,
         }
         let from = self.next;
-        let (read, found) = self.read_latest(behind, until, request.budget, out);
-        self.next = match found {
-            Found::All if !read.is_full => read.next.max(until),
-            Found::All | Found::Part | Found::Gone => read.next,
+        let (read, coverage) = self.read_latest(backlog, until, request.budget, out);
+        self.next = match coverage {
+            Coverage::Complete if !read.is_full => read.next.max(until),
+            Coverage::Complete | Coverage::Partial | Coverage::Evicted => read.next,
         };
         self.reached(read.deliveries > 0, request.now);
-        let follow_up = match found {
-            Found::Gone if read.deliveries == 0 && read.skipped == 0 => return None,
+        let follow_up = match coverage {
+            Coverage::Evicted if read.deliveries == 0 && read.skipped == 0 => return None,
             // A round that began earlier ends before the head, and the next one may have to wait.
             _ if self.next < head => FollowUp::More,
             _ => FollowUp::Idle,
@@ -152,61 +152,61 @@ impl Cursor {
     }
 
     /// Finds out which records before `until` are the latest, as far as the log has them.
-    fn survey_log(&self, behind: &mut Behind, until: Offset) -> Found {
-        behind.is_surveying = false;
-        behind.at = behind.at.max(self.next);
+    fn map_log(&self, backlog: &mut Backlog, until: Offset) -> Coverage {
+        backlog.is_mapping = false;
+        backlog.at = backlog.at.max(self.next);
         for _ in 0..ROUNDS_MAX {
             // Another cursor may have been here since.
-            behind.at = behind.survey.read().skip(behind.at).max(behind.at);
-            if behind.at >= until {
-                return Found::All;
+            backlog.at = backlog.offset_map.read().skip(backlog.at).max(backlog.at);
+            if backlog.at >= until {
+                return Coverage::Complete;
             }
-            let Some(chunks) = self.unread(behind.at) else {
-                behind.is_surveying = true;
-                return Found::Gone;
+            let Some(chunks) = self.unread(backlog.at) else {
+                backlog.is_mapping = true;
+                return Coverage::Evicted;
             };
             // Fewer than asked for are all that there are.
             let to = match chunks.last() {
                 Some(last) if chunks.len() == CHUNKS_AT_ONCE => last.last_offset().next().min(until),
                 Some(_) | None => until,
             };
-            let mut survey = behind.survey.write();
+            let mut offset_map = backlog.offset_map.write();
             for chunk in &chunks {
-                let numbers = chunk.between(behind.at, to);
-                numbers.for_each(|number| survey.note(chunk.key(number), chunk.offset(number)));
+                let numbers = chunk.between(backlog.at, to);
+                numbers.for_each(|number| offset_map.note(chunk.key(number), chunk.offset(number)));
             }
-            survey.cover(behind.from, to);
-            drop(survey);
-            behind.at = to;
+            offset_map.cover(backlog.from, to);
+            drop(offset_map);
+            backlog.at = to;
         }
-        Found::Part
+        Coverage::Partial
     }
 
     /// Hands out what is the latest before `until`, as far as the log has it and the budget goes.
     fn read_latest(
         &self,
-        behind: &Behind,
+        backlog: &Backlog,
         until: Offset,
         budget: usize,
         out: &mut Vec<Bytes>,
-    ) -> (LatestRead, Found) {
+    ) -> (LatestRead, Coverage) {
         let (mut left, parts) = (budget, out.len());
         let mut read =
             LatestRead { deliveries: 0, skipped: 0, next: self.next, is_full: false, newest: None };
         for _ in 0..ROUNDS_MAX {
-            let Some(chunks) = self.unread(read.next) else { return (read, Found::Gone) };
-            let survey = behind.survey.read();
-            let mut reader = LatestReader::new(&survey, (read.next, until), left, out).after(read);
+            let Some(chunks) = self.unread(read.next) else { return (read, Coverage::Evicted) };
+            let offset_map = backlog.offset_map.read();
+            let mut reader = LatestReader::new(&offset_map, (read.next, until), left, out).after(read);
             let has_room = chunks.iter().all(|chunk| reader.take(chunk));
             read = reader.finish();
-            drop(survey);
+            drop(offset_map);
             let is_all = chunks.len() < CHUNKS_AT_ONCE || read.next >= until;
             if !has_room || is_all {
-                return (read, Found::All);
+                return (read, Coverage::Complete);
             }
             left = budget.saturating_sub(out[parts..].iter().map(Bytes::len).sum());
         }
-        (read, Found::Part)
+        (read, Coverage::Partial)
     }
 
     /// Returns the next chunks of the log, completed from the window where that has them; `None` when neither has them.
@@ -223,53 +223,53 @@ impl Cursor {
     }
 
     /// Takes out what is known of what waits; begins to look where the cursor is.
-    fn take_behind(&mut self) -> Behind {
+    fn take_backlog(&mut self) -> Backlog {
         let known = match &mut self.mode {
-            CursorMode::Conflated { behind, .. } => behind.take(),
+            CursorMode::Conflated { backlog, .. } => backlog.take(),
             CursorMode::Lossless => None,
         };
-        known.unwrap_or_else(|| Behind {
-            survey: self.log.survey(self.lease.partition.survey_keys()),
+        known.unwrap_or_else(|| Backlog {
+            offset_map: self.log.offset_map(self.lease.partition.offset_map_limit()),
             from: self.next,
             at: self.next,
-            is_surveying: false,
+            is_mapping: false,
         })
     }
 
     /// Keeps what is known of what waits for the next turn.
-    fn keep_behind(&mut self, known: Behind) {
-        if let CursorMode::Conflated { behind, .. } = &mut self.mode {
-            *behind = Some(known);
+    fn keep_backlog(&mut self, known: Backlog) {
+        if let CursorMode::Conflated { backlog, .. } = &mut self.mode {
+            *backlog = Some(known);
         }
     }
 
     /// Notes which records of a page are the latest, if that is what the page was asked for. Returns whether it was.
-    pub(super) fn survey(&mut self, page: &Page) -> bool {
-        let CursorMode::Conflated { behind: Some(behind), .. } = &mut self.mode else { return false };
-        if !std::mem::take(&mut behind.is_surveying) {
+    pub(super) fn map_page(&mut self, page: &Page) -> bool {
+        let CursorMode::Conflated { backlog: Some(backlog), .. } = &mut self.mode else { return false };
+        if !std::mem::take(&mut backlog.is_mapping) {
             return false;
         }
         // Another cursor may have been here since.
-        let at = behind.survey.read().skip(behind.at).max(behind.at);
+        let at = backlog.offset_map.read().skip(backlog.at).max(backlog.at);
         if at < page.to {
-            let mut survey = behind.survey.write();
-            page.survey(at, &self.log.channel, |key, offset| survey.note(key, offset));
-            survey.cover(behind.from, page.to);
+            let mut offset_map = backlog.offset_map.write();
+            page.for_each_key(at, &self.log.channel, |key, offset| offset_map.note(key, offset));
+            offset_map.cover(backlog.from, page.to);
         }
-        behind.at = at.max(page.to);
+        backlog.at = at.max(page.to);
         true
     }
 
     /// What is before `low` is gone from Kafka, and is not surveyed either.
     pub(super) fn forget_before(&mut self, low: Offset) {
-        if let CursorMode::Conflated { behind: Some(behind), .. } = &mut self.mode {
-            behind.at = behind.at.max(low);
+        if let CursorMode::Conflated { backlog: Some(backlog), .. } = &mut self.mode {
+            backlog.at = backlog.at.max(low);
         }
     }
 
     fn has_caught_up(&mut self) {
-        if let CursorMode::Conflated { behind, is_resuming, .. } = &mut self.mode {
-            *behind = None;
+        if let CursorMode::Conflated { backlog, is_resuming, .. } = &mut self.mode {
+            *backlog = None;
             *is_resuming = false;
         }
     }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::{ConflatedRange, Cursor, CursorMode, FollowUp, Gathered, Source};
-use crate::log::{channel_log::Read, page::Page};
+use crate::log::{channel_log::LogRead, page::Page};
 
 impl Cursor {
     /// How many last values are looked at in one turn, under their lock.
@@ -14,16 +14,16 @@ impl Cursor {
             // Before the log is read: what is appended in between is in the log, but not counted as seen.
             let head = self.lease.partition.head();
             match self.log.chunks(|chunks| chunks.read(self.next, budget, out)) {
-                Read::Deliveries { deliveries, next, more, newest } => {
+                LogRead::Deliveries { deliveries, next, more, newest } => {
                     // A quiet channel moves on with its partition.
                     self.next = if more { next } else { next.max(head) };
                     let follow_up = if more { FollowUp::More } else { FollowUp::Idle };
                     return Gathered { deliveries, age: self.age(newest), follow_up, conflated: None };
                 }
-                Read::Behind if self.next >= self.lease.partition.tail() => {
+                LogRead::Behind if self.next >= self.lease.partition.tail() => {
                     self.lease.partition.extend_back(&self.log, self.next);
                 }
-                Read::Behind => return self.ask(),
+                LogRead::Behind => return self.ask(),
             }
         }
     }
@@ -34,17 +34,17 @@ impl Cursor {
     }
 
     pub(super) fn gather_from_page(&mut self, page: &Page, budget: usize, out: &mut Vec<Bytes>) -> Gathered {
-        if self.survey(page) {
+        if self.map_page(page) {
             self.source = Source::Log;
             return Gathered { follow_up: FollowUp::More, ..Gathered::default() };
         }
         let from = self.next;
         let channel = (&*self.log.channel, self.log.encoding, self.lease.partition.id);
         let read = match &self.mode {
-            CursorMode::Conflated { behind: Some(behind), .. } => {
-                page.read((from, behind.at()), budget, channel, Some(&behind.survey()), out)
+            CursorMode::Conflated { backlog: Some(backlog), .. } => {
+                page.read((from, backlog.at()), budget, channel, Some(&backlog.offset_map()), out)
             }
-            CursorMode::Conflated { behind: None, .. } | CursorMode::Lossless => {
+            CursorMode::Conflated { backlog: None, .. } | CursorMode::Lossless => {
                 page.read((from, page.to), budget, channel, None, out)
             }
         };

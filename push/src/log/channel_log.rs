@@ -17,7 +17,7 @@ use parking_lot::{Mutex, RwLock};
 use tailcast_proto::Offset;
 
 use crate::{
-    log::conflation::{Survey, SurveyKeys},
+    log::conflation::{OffsetMap, OffsetMapLimit},
     record::chunk::{Chunk, Encoding, Newest, NodeChannel},
     wake::doorbell::{Doorbell, Ringer},
 };
@@ -31,7 +31,7 @@ pub(crate) struct ChannelLog {
     /// Apart from the chunks: a thousand rings must not keep the readers that they woke waiting.
     subscribers: Mutex<Vec<Arc<Ringer>>>,
     /// Which records are the latest of their keys, while a conflated subscriber is behind.
-    survey: Mutex<Weak<RwLock<Survey>>>,
+    offset_map: Mutex<Weak<RwLock<OffsetMap>>>,
 }
 
 /// The chunks of a log: plain data.
@@ -43,7 +43,7 @@ pub(crate) struct Chunks {
 
 /// What a cursor found in a log.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Read {
+pub(crate) enum LogRead {
     /// Deliveries, possibly none.
     Deliveries {
         deliveries: u64,
@@ -117,9 +117,9 @@ impl Chunks {
     }
 
     /// Reads from `next` on, up to `budget` bytes but at least one delivery, and appends the encodings to `out`.
-    pub(crate) fn read(&self, next: Offset, mut budget: usize, out: &mut Vec<Bytes>) -> Read {
+    pub(crate) fn read(&self, next: Offset, mut budget: usize, out: &mut Vec<Bytes>) -> LogRead {
         if next < self.complete_from {
-            return Read::Behind;
+            return LogRead::Behind;
         }
         let mut read = (0, next, None);
         for chunk in self.chunks.range(self.first_unread(next)..) {
@@ -136,7 +136,7 @@ impl Chunks {
             }
         }
         let more = self.chunks.back().is_some_and(|last| last.last_offset() >= read.1);
-        Read::Deliveries { deliveries: read.0, next: read.1, more, newest: read.2 }
+        LogRead::Deliveries { deliveries: read.0, next: read.1, more, newest: read.2 }
     }
 }
 
@@ -147,7 +147,7 @@ impl ChannelLog {
             encoding,
             chunks: Mutex::new(Chunks::new(complete_from)),
             subscribers: Mutex::new(Vec::new()),
-            survey: Mutex::default(),
+            offset_map: Mutex::default(),
         })
     }
 
@@ -157,12 +157,12 @@ impl ChannelLog {
     }
 
     /// Returns the survey that conflated subscribers share which are behind. Makes it for the first of them.
-    pub(crate) fn survey(&self, keys: &Arc<SurveyKeys>) -> Arc<RwLock<Survey>> {
-        let mut known = self.survey.lock();
+    pub(crate) fn offset_map(&self, keys: &Arc<OffsetMapLimit>) -> Arc<RwLock<OffsetMap>> {
+        let mut known = self.offset_map.lock();
         known.upgrade().unwrap_or_else(|| {
-            let survey = Arc::new(RwLock::new(Survey::new(Arc::clone(keys))));
-            *known = Arc::downgrade(&survey);
-            survey
+            let offset_map = Arc::new(RwLock::new(OffsetMap::new(Arc::clone(keys))));
+            *known = Arc::downgrade(&offset_map);
+            offset_map
         })
     }
 

@@ -1,7 +1,7 @@
 //! Delivering only the latest record of each key to a subscription that is behind.
 //!
 //! What waits is conflated when it is read, and not when it is appended: subscribers that keep up read the log as it is and
-//! cost nothing more. A [`Survey`] knows which records are the latest; what is read is held against it. So each record is
+//! cost nothing more. A [`OffsetMap`] knows which records are the latest; what is read is held against it. So each record is
 //! looked at twice, however many messages it takes, and the first look is shared by all subscribers of the channel.
 //!
 //! Plain data: no lock, no clock, no IO.
@@ -9,20 +9,20 @@
 //! Invariant: what is handed out are records of the channel in the order of their offsets, and up to where the reader got
 //! to, every record was handed out or counted as skipped; a newer record of its key was handed out or follows.
 
-mod survey;
+mod offset_map;
 
 use std::ops::Range;
 
 use bytes::Bytes;
 use tailcast_proto::Offset;
 
-pub(crate) use self::survey::{Survey, SurveyKeys};
+pub(crate) use self::offset_map::{OffsetMap, OffsetMapLimit};
 use crate::record::chunk::{Chunk, Newest};
 
 /// Reads the latest records of a log, chunk after chunk.
 #[derive(Debug)]
 pub(crate) struct LatestReader<'a> {
-    survey: &'a Survey,
+    offset_map: &'a OffsetMap,
     until: Offset,
     budget: usize,
     out: &'a mut Vec<Bytes>,
@@ -46,13 +46,13 @@ pub(crate) struct LatestRead {
 impl<'a> LatestReader<'a> {
     /// Starts at an offset, to read what is before `until`: up to `budget` bytes but at least one record, appended to `out`.
     pub(crate) fn new(
-        survey: &'a Survey,
+        offset_map: &'a OffsetMap,
         (from, until): (Offset, Offset),
         budget: usize,
         out: &'a mut Vec<Bytes>,
     ) -> Self {
         let read = LatestRead { deliveries: 0, skipped: 0, next: from, is_full: false, newest: None };
-        Self { survey, until, budget, out, read }
+        Self { offset_map, until, budget, out, read }
     }
 
     /// Goes on from what an earlier one took.
@@ -68,8 +68,8 @@ impl<'a> LatestReader<'a> {
         let mut run = numbers.start..numbers.start;
         for number in numbers {
             let offset = chunk.offset(number);
-            if !self.survey.is_latest(chunk.key(number), offset) {
-                self.hand_out(chunk, &run);
+            if !self.offset_map.is_latest(chunk.key(number), offset) {
+                self.take_run(chunk, &run);
                 run = number + 1..number + 1;
                 self.read.skipped += 1;
                 self.read.next = offset.next();
@@ -77,14 +77,14 @@ impl<'a> LatestReader<'a> {
             }
             let bytes = chunk.bytes_of(run.start..number + 1);
             if bytes > self.budget && self.read.deliveries + run.len() as u64 > 0 {
-                self.hand_out(chunk, &run);
+                self.take_run(chunk, &run);
                 self.read.is_full = true;
                 return false;
             }
             run.end = number + 1;
             self.read.next = offset.next();
         }
-        self.hand_out(chunk, &run);
+        self.take_run(chunk, &run);
         true
     }
 
@@ -93,7 +93,7 @@ impl<'a> LatestReader<'a> {
         self.read
     }
 
-    fn hand_out(&mut self, chunk: &Chunk, run: &Range<usize>) {
+    fn take_run(&mut self, chunk: &Chunk, run: &Range<usize>) {
         if run.is_empty() {
             return;
         }

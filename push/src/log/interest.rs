@@ -36,12 +36,12 @@ pub(crate) struct EntryId(usize);
 #[derive(Debug)]
 struct Entry {
     channel: Arc<NodeChannel>,
-    logs: [Option<Log>; Encoding::COUNT],
+    logs: [Option<GrowingLog>; Encoding::COUNT],
 }
 
 /// A log and the chunk that is being made for it.
 #[derive(Debug)]
-pub(crate) struct Log {
+pub(crate) struct GrowingLog {
     pub(crate) log: Arc<ChannelLog>,
     pub(crate) building: ChunkBuilder,
 }
@@ -65,7 +65,7 @@ impl Interest {
     }
 
     /// Returns the channel and its logs.
-    pub(crate) fn logs_mut(&mut self, id: EntryId) -> (&NodeChannel, impl Iterator<Item = &mut Log>) {
+    pub(crate) fn logs_mut(&mut self, id: EntryId) -> (&NodeChannel, impl Iterator<Item = &mut GrowingLog>) {
         let entry = &mut self.entries[id.0];
         (&entry.channel, entry.logs.iter_mut().flatten())
     }
@@ -79,7 +79,7 @@ impl Interest {
     pub(crate) fn insert(&mut self, log: Arc<ChannelLog>) {
         let id = self.find(&log.channel.channel.keys).unwrap_or_else(|| self.insert_entry(&log.channel));
         let number = log.encoding.number();
-        self.entries[id.0].logs[number] = Some(Log { log, building: ChunkBuilder::default() });
+        self.entries[id.0].logs[number] = Some(GrowingLog { log, building: ChunkBuilder::default() });
     }
 
     /// Removes a log, and its channel with the last one.

@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 use tailcast_proto::{Offset, PartitionId};
 
 use crate::{
-    log::conflation::Survey,
+    log::conflation::OffsetMap,
     record::{
         batch::{Record, RecordBatch},
         chunk::{Encoding, Newest, NodeChannel},
@@ -58,7 +58,7 @@ impl Page {
         (next, until): (Offset, Offset),
         budget: usize,
         (channel, encoding, partition): (&NodeChannel, Encoding, PartitionId),
-        survey: Option<&Survey>,
+        offset_map: Option<&OffsetMap>,
         out: &mut Vec<Bytes>,
     ) -> PageRead {
         let mut encoded = BytesMut::new();
@@ -71,7 +71,9 @@ impl Page {
                 break;
             }
             // A lossless reader does not pay for the hash.
-            if survey.is_none_or(|survey| survey.is_latest(channel.key_hash(&record), record.offset)) {
+            if offset_map
+                .is_none_or(|offset_map| offset_map.is_latest(channel.key_hash(&record), record.offset))
+            {
                 channel.encode(&record, partition, encoding, &mut encoded);
                 read.deliveries += 1;
                 read.newest = Some(Newest { offset: record.offset, timestamp_ms: record.timestamp_ms });
@@ -86,7 +88,12 @@ impl Page {
     }
 
     /// Calls `note` with the key and the offset of each record of a channel from `next` on.
-    pub(crate) fn survey(&self, next: Offset, channel: &NodeChannel, mut note: impl FnMut(KeyHash, Offset)) {
+    pub(crate) fn for_each_key(
+        &self,
+        next: Offset,
+        channel: &NodeChannel,
+        mut note: impl FnMut(KeyHash, Offset),
+    ) {
         self.of_channel(next, channel).for_each(|record| note(channel.key_hash(&record), record.offset));
     }
 

@@ -208,8 +208,8 @@ impl Hub {
     }
 
     /// Returns how many keys are known of stretches that conflated subscribers catch up on.
-    pub(crate) fn surveyed_keys(&self) -> usize {
-        self.budget.survey_keys().used()
+    pub(crate) fn offset_map_keys(&self) -> usize {
+        self.budget.offset_map_limit().used()
     }
 
     /// Releases what nobody has watched for `linger`, and forgets the channels that nobody holds.

@@ -5,28 +5,28 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use crate::log::conflation::SurveyKeys;
+use crate::log::conflation::OffsetMapLimit;
 
 /// The memory that the windows of all partitions may hold together.
 #[derive(Debug)]
 pub(crate) struct WindowBudget {
     pub(super) used: AtomicUsize,
     max: usize,
-    survey_keys: Arc<SurveyKeys>,
+    offset_map_limit: Arc<OffsetMapLimit>,
 }
 
 impl WindowBudget {
     /// How many keys the surveys of all channels may have: some 40 bytes each.
-    const SURVEY_KEYS_MAX: usize = 1_000_000;
+    const OFFSET_MAP_KEYS_MAX: usize = 1_000_000;
 
     pub(crate) fn new(max: usize) -> Arc<Self> {
-        let survey_keys = SurveyKeys::new(Self::SURVEY_KEYS_MAX);
-        Arc::new(Self { used: AtomicUsize::new(0), max, survey_keys })
+        let offset_map_limit = OffsetMapLimit::new(Self::OFFSET_MAP_KEYS_MAX);
+        Arc::new(Self { used: AtomicUsize::new(0), max, offset_map_limit })
     }
 
     /// How many keys are known of stretches that conflated subscribers have to catch up on.
-    pub(crate) fn survey_keys(&self) -> &Arc<SurveyKeys> {
-        &self.survey_keys
+    pub(crate) fn offset_map_limit(&self) -> &Arc<OffsetMapLimit> {
+        &self.offset_map_limit
     }
 
     pub(crate) fn used(&self) -> usize {

@@ -36,12 +36,12 @@ fn chunks(batches: &[Vec<&str>]) -> Vec<Chunk> {
 }
 
 /// Surveys everything, with room for every key.
-fn survey(chunks: &[Chunk]) -> Survey {
-    let mut survey = Survey::new(SurveyKeys::new(usize::MAX));
+fn offset_map(chunks: &[Chunk]) -> OffsetMap {
+    let mut offset_map = OffsetMap::new(OffsetMapLimit::new(usize::MAX));
     for chunk in chunks {
-        (0..chunk.len()).for_each(|number| survey.note(chunk.key(number), chunk.offset(number)));
+        (0..chunk.len()).for_each(|number| offset_map.note(chunk.key(number), chunk.offset(number)));
     }
-    survey
+    offset_map
 }
 
 fn read(
@@ -50,8 +50,8 @@ fn read(
     budget: usize,
     out: &mut Vec<Bytes>,
 ) -> LatestRead {
-    let survey = survey(chunks);
-    let mut reader = LatestReader::new(&survey, (from, until), budget, out);
+    let offset_map = offset_map(chunks);
+    let mut reader = LatestReader::new(&offset_map, (from, until), budget, out);
     let _is_full = chunks.iter().all(|chunk| reader.take(chunk));
     reader.finish()
 }
@@ -119,25 +119,25 @@ proptest! {
         stretches in vec((0..60_usize, 0..60_usize), 0..8),
         keys_max in 0..6_usize,
     ) {
-        let bound = SurveyKeys::new(keys_max);
-        let mut survey = Survey::new(Arc::clone(&bound));
+        let bound = OffsetMapLimit::new(keys_max);
+        let mut offset_map = OffsetMap::new(Arc::clone(&bound));
         for (from, to) in stretches {
             let to = to.min(keys.len());
-            let mut at = usize::try_from(survey.skip(offset(from)).get()).expect("it is not negative");
+            let mut at = usize::try_from(offset_map.skip(offset(from)).get()).expect("it is not negative");
             assert!(at >= from);
             while at < to {
-                survey.note(KeyHash::of(Some(&[keys[at]])), offset(at));
+                offset_map.note(KeyHash::of(Some(&[keys[at]])), offset(at));
                 at += 1;
             }
-            survey.cover(offset(from), offset(at.max(from)));
+            offset_map.cover(offset(from), offset(at.max(from)));
         }
         assert!(bound.used() <= keys_max, "the bound holds");
         for (at, key) in keys.iter().enumerate() {
             let has_newer = keys[at + 1..].contains(key);
-            let is_latest = survey.is_latest(KeyHash::of(Some(&[*key])), offset(at));
+            let is_latest = offset_map.is_latest(KeyHash::of(Some(&[*key])), offset(at));
             assert!(is_latest || has_newer, "record {at} has no newer one and is left out");
         }
-        drop(survey);
+        drop(offset_map);
         assert_eq!(bound.used(), 0);
     }
 }

@@ -10,7 +10,7 @@ use prost::Message as _;
 use tailcast_proto::{delivery::Format, push::v1};
 
 use super::*;
-use crate::{log::channel_log::Read, record::batch::tests::batch};
+use crate::{log::channel_log::LogRead, record::batch::tests::batch};
 
 const PROTO: Encoding = Encoding { format: Format::Proto, headers: false };
 
@@ -39,8 +39,8 @@ fn read(log: &ChannelLog, mut next: Offset) -> Option<Vec<i64>> {
     let mut found = Vec::new();
     loop {
         match log.chunks(|chunks| chunks.read(next, 40, &mut found)) {
-            Read::Behind => return None,
-            Read::Deliveries { next: reached, more, .. } => {
+            LogRead::Behind => return None,
+            LogRead::Deliveries { next: reached, more, .. } => {
                 next = reached;
                 if !more {
                     return Some(offsets(&found));

@@ -39,7 +39,7 @@ impl Collector for Figures {
         let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         gauge("tailcast_push_partitions", "Partitions that are tailed", None, count(partitions.len()))?;
         let help = "Keys known of what conflated subscriptions have to catch up on";
-        gauge("tailcast_push_surveyed_keys", help, None, count(hub.surveyed_keys()))?;
+        gauge("tailcast_push_surveyed_keys", help, None, count(hub.offset_map_keys()))?;
         let (used, max) = hub.memory();
         gauge(
             "tailcast_push_windows",

@@ -23,25 +23,25 @@ use crate::record::key_hash::KeyHash;
 
 /// How many keys the surveys of a node may have together.
 #[derive(Debug)]
-pub(crate) struct SurveyKeys {
+pub(crate) struct OffsetMapLimit {
     used: AtomicUsize,
     max: usize,
 }
 
 /// Takes a hash for what it is.
 #[derive(Debug, Default)]
-struct AsItIs(u64);
+struct IdentityHasher(u64);
 
 /// Which record of each key is the latest.
 #[derive(Debug)]
-pub(crate) struct Survey {
-    latest: HashMap<KeyHash, Offset, BuildHasherDefault<AsItIs>>,
+pub(crate) struct OffsetMap {
+    latest: HashMap<KeyHash, Offset, BuildHasherDefault<IdentityHasher>>,
     /// What has been surveyed: every record at or after the first and before the second.
     range: Option<(Offset, Offset)>,
-    keys: Arc<SurveyKeys>,
+    keys: Arc<OffsetMapLimit>,
 }
 
-impl SurveyKeys {
+impl OffsetMapLimit {
     pub(crate) fn new(max: usize) -> Arc<Self> {
         Arc::new(Self { used: AtomicUsize::new(0), max })
     }
@@ -50,14 +50,14 @@ impl SurveyKeys {
         self.used.load(Ordering::Relaxed)
     }
 
-    fn take_one(&self) -> bool {
+    fn reserve_key(&self) -> bool {
         let one_more = |used: usize| (used < self.max).then_some(used + 1);
         self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok()
     }
 }
 
-impl Survey {
-    pub(crate) fn new(keys: Arc<SurveyKeys>) -> Self {
+impl OffsetMap {
+    pub(crate) fn new(keys: Arc<OffsetMapLimit>) -> Self {
         Self { latest: HashMap::default(), range: None, keys }
     }
 
@@ -68,7 +68,7 @@ impl Survey {
                 let latest = known.get_mut();
                 *latest = offset.max(*latest);
             }
-            Entry::Vacant(new) if self.keys.take_one() => drop(new.insert(offset)),
+            Entry::Vacant(new) if self.keys.reserve_key() => drop(new.insert(offset)),
             Entry::Vacant(_) => {}
         }
     }
@@ -94,7 +94,7 @@ impl Survey {
     }
 }
 
-impl Hasher for AsItIs {
+impl Hasher for IdentityHasher {
     fn finish(&self) -> u64 {
         self.0
     }
@@ -109,7 +109,7 @@ impl Hasher for AsItIs {
     }
 }
 
-impl Drop for Survey {
+impl Drop for OffsetMap {
     fn drop(&mut self) {
         self.keys.used.fetch_sub(self.latest.len(), Ordering::Relaxed);
     }
