@@ -194,11 +194,11 @@ impl Push {
     }
 }
 
-impl From<catch_up::StartError> for BindError {
-    fn from(error: catch_up::StartError) -> Self {
+impl From<catch_up::CatchUpStartError> for BindError {
+    fn from(error: catch_up::CatchUpStartError) -> Self {
         match error {
-            catch_up::StartError::Consumer(error) => Self::Kafka(error),
-            catch_up::StartError::Thread(error) => Self::Thread(error),
+            catch_up::CatchUpStartError::Consumer(error) => Self::Kafka(error),
+            catch_up::CatchUpStartError::Thread(error) => Self::Thread(error),
         }
     }
 }

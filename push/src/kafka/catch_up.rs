@@ -8,10 +8,10 @@
 //! A bounded number of readers, at a bounded rate, each a thread with a consumer of its own, take wishes from the lowest
 //! offset upwards. The tail consumer is never sought.
 
-mod rate;
+mod page_builder;
+mod page_cache;
+mod rate_limiter;
 mod reader;
-mod reading;
-mod shelf;
 
 use std::{
     io,
@@ -26,9 +26,9 @@ use tailcast_services::{lifecycle::Lifecycle, topics::Topics};
 use tokio::sync::oneshot;
 
 use self::{
-    rate::Rate,
-    reader::Reader,
-    shelf::{Job, Shelf},
+    page_cache::{PageCache, ReadJob},
+    rate_limiter::RateLimiter,
+    reader::PageReader,
 };
 use crate::{
     log::page::Page,
@@ -39,15 +39,15 @@ use crate::{
 /// Gives out pages.
 #[derive(Clone)]
 pub(crate) struct CatchUp {
-    shared: Arc<Shared>,
+    inner: Arc<Inner>,
 }
 
-struct Shared {
-    shelf: Mutex<Shelf<Waiter>>,
-    wished: Condvar,
-    rate: Mutex<Rate>,
+struct Inner {
+    page_cache: Mutex<PageCache<Waiter>>,
+    requested: Condvar,
+    rate: Mutex<RateLimiter>,
     /// Notified when the process closes: readers wait for time to pass, and nothing else.
-    time_passes: Condvar,
+    closing: Condvar,
     metrics: CatchUpMetrics,
 }
 
@@ -75,7 +75,7 @@ pub(crate) enum PageError {
 
 /// Why the readers cannot start.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum StartError {
+pub(crate) enum CatchUpStartError {
     #[error("a reader cannot be made: {0}")]
     Consumer(#[from] KafkaError),
     #[error("a reader's thread cannot be started: {0}")]
@@ -88,16 +88,16 @@ impl std::fmt::Debug for CatchUp {
     }
 }
 
-impl Shared {
+impl Inner {
     /// Wakes the readers that wait for a wish or for the rate.
     fn wake_all(&self) {
         // Under its lock, a reader is either asleep or has yet to look whether the process closes.
         let rate = self.rate.lock();
-        self.time_passes.notify_all();
+        self.closing.notify_all();
         drop(rate);
-        let shelf = self.shelf.lock();
-        self.wished.notify_all();
-        drop(shelf);
+        let page_cache = self.page_cache.lock();
+        self.requested.notify_all();
+        drop(page_cache);
     }
 }
 
@@ -109,18 +109,18 @@ impl CatchUp {
         metrics: CatchUpMetrics,
         topics: &Topics,
         lifecycle: &Lifecycle,
-    ) -> Result<Self, StartError> {
-        let shelf = Mutex::new(Shelf::new(config.pages_bytes_max));
-        let rate = Mutex::new(Rate::new(config.bytes_per_second_max));
-        let (wished, time_passes) = (Condvar::new(), Condvar::new());
-        let catch_up = Self { shared: Arc::new(Shared { shelf, wished, rate, time_passes, metrics }) };
+    ) -> Result<Self, CatchUpStartError> {
+        let page_cache = Mutex::new(PageCache::new(config.pages_bytes_max));
+        let rate = Mutex::new(RateLimiter::new(config.bytes_per_second_max));
+        let (requested, closing) = (Condvar::new(), Condvar::new());
+        let catch_up = Self { inner: Arc::new(Inner { page_cache, requested, rate, closing, metrics }) };
         for _ in 0..config.readers.max(1) {
-            let reader = Reader::new(consumer, catch_up.clone(), topics.clone())?;
+            let reader = PageReader::new(consumer, catch_up.clone(), topics.clone())?;
             let phases = lifecycle.clone();
             lifecycle.supervise_thread("catch-up", move || reader.run(&phases))?;
         }
-        let shared = Arc::clone(&catch_up.shared);
-        lifecycle.on_closing("catch-up-end", move || shared.wake_all());
+        let inner = Arc::clone(&catch_up.inner);
+        lifecycle.on_closing("catch-up-end", move || inner.wake_all());
         Ok(catch_up)
     }
 
@@ -137,17 +137,17 @@ impl CatchUp {
         offset: Offset,
     ) -> Result<Arc<Page>, PageError> {
         let answer = {
-            let mut shelf = self.shared.shelf.lock();
-            if let Some(page) = shelf.find(&partition, offset) {
-                self.shared.metrics.pages_shared.inc();
+            let mut page_cache = self.inner.page_cache.lock();
+            if let Some(page) = page_cache.find(&partition, offset) {
+                self.inner.metrics.pages_shared.inc();
                 return Ok(page);
             }
             let (waiter, answer) = oneshot::channel();
-            shelf.want(&partition, offset, waiter);
+            page_cache.request(&partition, offset, waiter);
             answer
         };
-        self.shared.wished.notify_one();
-        let _waiting = Counted::new(&self.shared.metrics.waiting);
+        self.inner.requested.notify_one();
+        let _waiting = Counted::new(&self.inner.metrics.waiting);
         let answer = answer.await;
         // Readers answer every wish before they end; they end after the sessions.
         answer.unwrap_or(Err(PageError::Closed))
@@ -156,30 +156,30 @@ impl CatchUp {
     /// Waits until the next page may be read, or until the process closes.
     fn wait_for_rate(&self, lifecycle: &Lifecycle) {
         let began = Instant::now();
-        let mut rate = self.shared.rate.lock();
+        let mut rate = self.inner.rate.lock();
         let mut has_waited = false;
         while let wait = rate.wait(Instant::now())
             && !wait.is_zero()
             && !lifecycle.is_closing()
         {
             has_waited = true;
-            self.shared.time_passes.wait_for(&mut rate, wait);
+            self.inner.closing.wait_for(&mut rate, wait);
         }
         if has_waited {
-            self.shared.metrics.paused_seconds.inc_by(began.elapsed().as_secs_f64());
+            self.inner.metrics.paused_seconds.inc_by(began.elapsed().as_secs_f64());
         }
     }
 
     /// Takes the next wish; waits for one at most `wait`, and not while the process closes.
-    fn next_job(&self, wait: Duration, lifecycle: &Lifecycle) -> Option<Job> {
+    fn next_job(&self, wait: Duration, lifecycle: &Lifecycle) -> Option<ReadJob> {
         let job = {
-            let mut shelf = self.shared.shelf.lock();
-            shelf.next_job(oneshot::Sender::is_closed).or_else(|| {
+            let mut page_cache = self.inner.page_cache.lock();
+            page_cache.next_job(oneshot::Sender::is_closed).or_else(|| {
                 if lifecycle.is_closing() {
                     return None;
                 }
-                self.shared.wished.wait_for(&mut shelf, wait);
-                shelf.next_job(oneshot::Sender::is_closed)
+                self.inner.requested.wait_for(&mut page_cache, wait);
+                page_cache.next_job(oneshot::Sender::is_closed)
             })
         }?;
         if job.partition.closed().is_some() {
@@ -191,42 +191,42 @@ impl CatchUp {
     }
 
     /// Whether anybody still waits for what a job reads.
-    fn is_wanted(&self, job: &Job) -> bool {
-        self.shared.shelf.lock().is_wanted(job, oneshot::Sender::is_closed)
+    fn is_wanted(&self, job: &ReadJob) -> bool {
+        self.inner.page_cache.lock().is_wanted(job, oneshot::Sender::is_closed)
     }
 
     /// Answers those whom a page serves.
-    fn finish(&self, job: &Job, page: Page) {
-        self.shared.metrics.pages_read.inc();
-        self.shared.metrics.bytes_read.inc_by(page.memory() as u64);
-        self.shared.rate.lock().spend(page.memory(), Instant::now());
+    fn finish(&self, job: &ReadJob, page: Page) {
+        self.inner.metrics.pages_read.inc();
+        self.inner.metrics.bytes_read.inc_by(page.memory() as u64);
+        self.inner.rate.lock().record(page.memory(), Instant::now());
         let page = Arc::new(page);
         let (waiters, memory) = {
-            let mut shelf = self.shared.shelf.lock();
-            (shelf.put(job, &page), shelf.memory())
+            let mut page_cache = self.inner.page_cache.lock();
+            (page_cache.put(job, &page), page_cache.memory())
         };
-        self.shared.metrics.memory.set(i64::try_from(memory).unwrap_or(i64::MAX));
-        self.shared.metrics.pages_shared.inc_by(waiters.len().saturating_sub(1) as u64);
+        self.inner.metrics.memory.set(i64::try_from(memory).unwrap_or(i64::MAX));
+        self.inner.metrics.pages_shared.inc_by(waiters.len().saturating_sub(1) as u64);
         for waiter in waiters {
             drop(waiter.send(Ok(Arc::clone(&page))));
         }
     }
 
     /// Answers those who asked for an offset before `low`, or everybody when the partition is gone.
-    fn fail(&self, job: &Job, error: PageError) {
+    fn fail(&self, job: &ReadJob, error: PageError) {
         let until = match error {
             PageError::Expired { low } => Some(low),
             PageError::Truncated | PageError::Closed | PageError::Recreated => None,
         };
-        let waiters = self.shared.shelf.lock().fail(job, until);
+        let waiters = self.inner.page_cache.lock().fail(job, until);
         for waiter in waiters {
             drop(waiter.send(Err(error)));
         }
     }
 
     /// Gives a job up; who still waits is served by another one.
-    fn abandon(&self, job: &Job) {
-        self.shared.shelf.lock().abandon(job);
-        self.shared.wished.notify_one();
+    fn abandon(&self, job: &ReadJob) {
+        self.inner.page_cache.lock().abandon(job);
+        self.inner.requested.notify_one();
     }
 }

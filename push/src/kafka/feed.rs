@@ -60,7 +60,7 @@ pub(crate) enum FeedError {
 
 impl Feed {
     /// How long a poll waits for a record before the loop looks whether it should end.
-    const POLL: Duration = Duration::from_millis(100);
+    const POLL_TIMEOUT: Duration = Duration::from_millis(100);
     /// A poll that took so long has waited: there was nothing to be taken.
     const WAITED: Duration = Duration::from_millis(1);
     /// How many records are read before those at hand are appended, so that a backlog does not wait to be complete.
@@ -98,7 +98,7 @@ impl Feed {
             // Nothing is in hand here.
             tail.reread();
             let began = Instant::now();
-            let mut polled = tail.consumer().poll(Self::POLL);
+            let mut polled = tail.consumer().poll(Self::POLL_TIMEOUT);
             if began.elapsed() >= Self::WAITED {
                 self.drained_at = Instant::now();
             }

@@ -28,8 +28,8 @@ use tailcast_services::{
 };
 
 use super::{
-    CatchUp, Job, Page, PageError,
-    reading::{End, Reading},
+    CatchUp, Page, PageError, ReadJob,
+    page_builder::{EndOfPartition, PageBuilder},
 };
 use crate::{
     kafka::offsets::{Watermarks, confirmed_watermarks},
@@ -38,7 +38,7 @@ use crate::{
 };
 
 /// Reads pages.
-pub(super) struct Reader {
+pub(super) struct PageReader {
     consumer: BaseConsumer<Context>,
     catch_up: CatchUp,
     topics: Topics,
@@ -49,20 +49,20 @@ pub(super) struct Reader {
 }
 
 /// How the reading of a page ended.
-enum Outcome {
+enum ReadOutcome {
     Page(Page),
     Failed(PageError),
     /// Nobody waits any more, or the process ends.
     Abandoned,
 }
 
-impl Reader {
+impl PageReader {
     /// How long a poll waits before the reader looks whether anybody still waits.
-    const POLL: Duration = Duration::from_millis(100);
+    const POLL_TIMEOUT: Duration = Duration::from_millis(100);
     /// How long a reader waits for a partition that says nothing.
-    const PATIENCE: Duration = Duration::from_secs(5);
+    const READ_TIMEOUT: Duration = Duration::from_secs(5);
     /// How long a reader without a job keeps its partition, and what was fetched ahead.
-    const IDLE: Duration = Duration::from_secs(1);
+    const IDLE_MAX: Duration = Duration::from_secs(1);
     /// How long Kafka is asked for metadata or bounds before the job is tried again.
     const TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -75,20 +75,20 @@ impl Reader {
     pub(super) fn run(mut self, lifecycle: &Lifecycle) -> Result<(), Infallible> {
         while !lifecycle.is_closing() {
             self.catch_up.wait_for_rate(lifecycle);
-            let Some(job) = self.catch_up.next_job(Self::IDLE, lifecycle) else {
-                self.stand_down();
+            let Some(job) = self.catch_up.next_job(Self::IDLE_MAX, lifecycle) else {
+                self.release_partition();
                 continue;
             };
             match self.read(&job, lifecycle) {
-                Ok(Outcome::Page(page)) => self.confirm(&job, Ok(page)),
-                Ok(Outcome::Failed(error)) => self.confirm(&job, Err(error)),
-                Ok(Outcome::Abandoned) => self.catch_up.abandon(&job),
+                Ok(ReadOutcome::Page(page)) => self.confirm(&job, Ok(page)),
+                Ok(ReadOutcome::Failed(error)) => self.confirm(&job, Err(error)),
+                Ok(ReadOutcome::Abandoned) => self.catch_up.abandon(&job),
                 Err(error) => {
                     // Kafka is away. Whoever waits goes on waiting, and this or another reader tries again; polling
                     // keeps the pace.
                     tracing::warn!(topic = %job.partition.topic, partition = %job.partition.id, %error, "catch-up met an error");
                     self.at = None;
-                    drop(self.consumer.poll(Self::POLL));
+                    drop(self.consumer.poll(Self::POLL_TIMEOUT));
                     self.catch_up.abandon(&job);
                 }
             }
@@ -98,7 +98,7 @@ impl Reader {
 
     /// Gives out what was found if it is of the topic that the offsets belong to: librdkafka reads a topic that was recreated
     /// as if it were the old one, and its bounds say nothing of the old one's, so the id is asked for after the reading.
-    fn confirm(&mut self, job: &Job, found: Result<Page, PageError>) {
+    fn confirm(&mut self, job: &ReadJob, found: Result<Page, PageError>) {
         // The reader's thread has nothing else to do meanwhile.
         let found = match block_on(self.topics.ask(&job.partition.topic)) {
             Ok(topic) if topic.epoch != job.partition.epoch => Err(PageError::Recreated),
@@ -108,7 +108,7 @@ impl Reader {
             Err(LookupError::Unknown { .. } | LookupError::Unavailable { .. }) => {
                 self.at = None;
                 // Keeps the pace; what it may give out is read again too.
-                drop(self.consumer.poll(Self::POLL));
+                drop(self.consumer.poll(Self::POLL_TIMEOUT));
                 self.catch_up.abandon(job);
                 return;
             }
@@ -119,37 +119,37 @@ impl Reader {
         }
     }
 
-    fn read(&mut self, job: &Job, lifecycle: &Lifecycle) -> Result<Outcome, KafkaError> {
-        self.stand_at(&job.partition, job.from)?;
-        let mut reading = Reading::new(job.from, job.until, job.partition.tail());
+    fn read(&mut self, job: &ReadJob, lifecycle: &Lifecycle) -> Result<ReadOutcome, KafkaError> {
+        self.position_at(&job.partition, job.from)?;
+        let mut page_builder = PageBuilder::new(job.from, job.until, job.partition.tail());
         let mut headers = BytesMut::new();
-        let give_up_at = Instant::now() + Self::PATIENCE;
+        let deadline = Instant::now() + Self::READ_TIMEOUT;
         loop {
-            match self.consumer.poll(Self::POLL) {
+            match self.consumer.poll(Self::POLL_TIMEOUT) {
                 // A partition that does not answer goes to the end of the line: others wait too.
                 None if lifecycle.is_closing()
                     || !self.catch_up.is_wanted(job)
-                    || Instant::now() >= give_up_at =>
+                    || Instant::now() >= deadline =>
                 {
                     self.at = None;
-                    return Ok(Outcome::Abandoned);
+                    return Ok(ReadOutcome::Abandoned);
                 }
                 None => {}
                 Some(Ok(message)) => {
-                    if let Some(page) = take(&message, &mut headers, &mut reading, job) {
-                        self.at = stand(&page, &reading, job);
-                        return Ok(Outcome::Page(page));
+                    if let Some(page) = take(&message, &mut headers, &mut page_builder, job) {
+                        self.at = position_after(&page, &page_builder, job);
+                        return Ok(ReadOutcome::Page(page));
                     }
                 }
                 Some(Err(KafkaError::PartitionEOF(id))) if id == job.partition.id.kafka() => {
-                    match reading.at_end() {
-                        End::Page(page) => {
-                            self.at = stand(&page, &reading, job);
-                            return Ok(Outcome::Page(page));
+                    match page_builder.at_end() {
+                        EndOfPartition::Page(page) => {
+                            self.at = position_after(&page, &page_builder, job);
+                            return Ok(ReadOutcome::Page(page));
                         }
-                        End::Empty => {}
-                        End::Doubtful if self.is_proven(&mut reading, job)? => {}
-                        End::Doubtful => return Ok(Outcome::Abandoned),
+                        EndOfPartition::Empty => {}
+                        EndOfPartition::Unconfirmed if self.is_end_confirmed(&mut page_builder, job)? => {}
+                        EndOfPartition::Unconfirmed => return Ok(ReadOutcome::Abandoned),
                     }
                 }
                 Some(Err(KafkaError::PartitionEOF(_))) => {}
@@ -165,30 +165,34 @@ impl Reader {
 
     /// Asks where a partition ends that ended before what the window had, and begins to read it once more. Returns whether
     /// that makes sense: a broker that leads no more may know less than the window.
-    fn is_proven(&mut self, reading: &mut Reading, job: &Job) -> Result<bool, KafkaError> {
+    fn is_end_confirmed(
+        &mut self,
+        page_builder: &mut PageBuilder,
+        job: &ReadJob,
+    ) -> Result<bool, KafkaError> {
         let high = self.watermarks(job)?.high;
-        let is_proven = reading.prove(high);
+        let is_end_confirmed = page_builder.confirm_end(high);
         self.at = None;
-        if is_proven {
-            self.stand_at(&job.partition, job.from)?;
+        if is_end_confirmed {
+            self.position_at(&job.partition, job.from)?;
         } else {
             let Partition { topic, id, .. } = &*job.partition;
             tracing::warn!(%topic, partition = %id, %high, "a broker does not know the end of the log, and is asked again");
             // Keeps the pace; what it may give out is read again too.
-            drop(self.consumer.poll(Self::POLL));
+            drop(self.consumer.poll(Self::POLL_TIMEOUT));
         }
-        Ok(is_proven)
+        Ok(is_end_confirmed)
     }
 
     /// Asks where a partition begins and ends.
-    fn watermarks(&self, job: &Job) -> Result<Watermarks, KafkaError> {
+    fn watermarks(&self, job: &ReadJob) -> Result<Watermarks, KafkaError> {
         let Partition { topic, id, .. } = &*job.partition;
         let (low, high) = self.consumer.fetch_watermarks(topic.as_str(), id.kafka(), Self::TIMEOUT)?;
         Ok(Watermarks::of(low, high))
     }
 
     /// Polls for so long. What comes is dropped: the consumer does not stand anywhere.
-    fn pass(&self, time: Duration) {
+    fn pause(&self, time: Duration) {
         let until = Instant::now() + time;
         while let left = until.saturating_duration_since(Instant::now())
             && !left.is_zero()
@@ -198,7 +202,7 @@ impl Reader {
     }
 
     /// Makes the consumer deliver a partition's record at `offset` next.
-    fn stand_at(&mut self, partition: &Arc<Partition>, offset: Offset) -> Result<(), KafkaError> {
+    fn position_at(&mut self, partition: &Arc<Partition>, offset: Offset) -> Result<(), KafkaError> {
         if self.at.as_ref().is_some_and(|(at, next)| Arc::ptr_eq(at, partition) && *next == offset) {
             return Ok(());
         }
@@ -213,7 +217,7 @@ impl Reader {
     }
 
     /// Stops fetching ahead.
-    fn stand_down(&mut self) {
+    fn release_partition(&mut self) {
         if self.at.take().is_some()
             && let Err(error) = self.consumer.unassign()
         {
@@ -222,22 +226,22 @@ impl Reader {
     }
 
     /// Says what an error means for a job; `None` when librdkafka goes on by itself.
-    fn failed(&self, error: &KafkaError, job: &Job) -> Result<Option<Outcome>, KafkaError> {
+    fn failed(&self, error: &KafkaError, job: &ReadJob) -> Result<Option<ReadOutcome>, KafkaError> {
         match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
                 let pass = |doubt| {
-                    self.pass(doubt);
+                    self.pause(doubt);
                     ready(())
                 };
                 let watermarks =
                     block_on(confirmed_watermarks(job.from, || ready(self.watermarks(job)), pass))?;
                 Ok(Some(if job.from < watermarks.low {
-                    Outcome::Failed(PageError::Expired { low: watermarks.low })
+                    ReadOutcome::Failed(PageError::Expired { low: watermarks.low })
                 } else if job.from > watermarks.high {
-                    Outcome::Failed(PageError::Truncated)
+                    ReadOutcome::Failed(PageError::Truncated)
                 } else {
                     // The refusal was of an earlier job, and is no answer to this one.
-                    Outcome::Abandoned
+                    ReadOutcome::Abandoned
                 }))
             }
             _ => {
@@ -252,8 +256,8 @@ impl Reader {
 fn take(
     message: &BorrowedMessage<'_>,
     headers: &mut BytesMut,
-    reading: &mut Reading,
-    job: &Job,
+    page_builder: &mut PageBuilder,
+    job: &ReadJob,
 ) -> Option<Page> {
     // What was fetched for an earlier assignment may still come.
     let partition = &job.partition;
@@ -263,7 +267,7 @@ fn take(
     for header in record_headers(message) {
         encode_header(&header.name, header.value, headers);
     }
-    reading.take(&Record {
+    page_builder.take(&Record {
         offset,
         timestamp_ms: message.timestamp().to_millis().unwrap_or(-1),
         key: message.key(),
@@ -273,6 +277,10 @@ fn take(
 }
 
 /// Where the consumer stands after a page.
-fn stand(page: &Page, reading: &Reading, job: &Job) -> Option<(Arc<Partition>, Offset)> {
-    reading.may_go_on(page.to).then(|| (Arc::clone(&job.partition), page.to))
+fn position_after(
+    page: &Page,
+    page_builder: &PageBuilder,
+    job: &ReadJob,
+) -> Option<(Arc<Partition>, Offset)> {
+    page_builder.can_continue(page.to).then(|| (Arc::clone(&job.partition), page.to))
 }

@@ -10,37 +10,37 @@ use std::time::{Duration, Instant};
 
 /// How fast pages may be read.
 #[derive(Debug)]
-pub(super) struct Rate {
+pub(super) struct RateLimiter {
     /// 0: as fast as Kafka gives them.
     bytes_per_second_max: u64,
     /// When all that was read will have been paid for.
-    paid_at: Option<Instant>,
+    next_read_at: Option<Instant>,
 }
 
 /// What was not read in this time before may be read at once. Longer than a thread oversleeps, and short enough to be
 /// nothing on a network.
 const BURST: Duration = Duration::from_millis(100);
 
-impl Rate {
+impl RateLimiter {
     pub(super) fn new(bytes_per_second_max: u64) -> Self {
-        Self { bytes_per_second_max, paid_at: None }
+        Self { bytes_per_second_max, next_read_at: None }
     }
 
     /// Returns how long to wait before the next page is read.
     pub(super) fn wait(&self, now: Instant) -> Duration {
-        self.paid_at.map_or(Duration::ZERO, |paid_at| paid_at.saturating_duration_since(now))
+        self.next_read_at.map_or(Duration::ZERO, |next_read_at| next_read_at.saturating_duration_since(now))
     }
 
     /// Notes that so many bytes were read.
-    pub(super) fn spend(&mut self, bytes: usize, now: Instant) {
+    pub(super) fn record(&mut self, bytes: usize, now: Instant) {
         let Some(nanos) = (bytes as u64).saturating_mul(1_000_000_000).checked_div(self.bytes_per_second_max)
         else {
             return;
         };
         // Without anything owed, the time that was not used counts up to the burst.
         let unused = now.checked_sub(BURST).unwrap_or(now);
-        let from = self.paid_at.map_or(unused, |paid_at| paid_at.max(unused));
-        self.paid_at = Some(from + Duration::from_nanos(nanos));
+        let from = self.next_read_at.map_or(unused, |next_read_at| next_read_at.max(unused));
+        self.next_read_at = Some(from + Duration::from_nanos(nanos));
     }
 }
 
@@ -55,17 +55,17 @@ mod tests {
 
     #[test]
     fn without_a_bound_nobody_waits() {
-        let (mut rate, now) = (Rate::new(0), Instant::now());
-        rate.spend(usize::MAX, now);
+        let (mut rate, now) = (RateLimiter::new(0), Instant::now());
+        rate.record(usize::MAX, now);
         assert_eq!(rate.wait(now), Duration::ZERO);
     }
 
     #[test]
     fn what_was_read_is_waited_for() {
-        let (mut rate, now) = (Rate::new(1_000), Instant::now());
-        rate.spend(100, now);
+        let (mut rate, now) = (RateLimiter::new(1_000), Instant::now());
+        rate.record(100, now);
         assert_eq!(rate.wait(now), Duration::ZERO, "a burst is free");
-        rate.spend(500, now);
+        rate.record(500, now);
         assert_eq!(rate.wait(now), Duration::from_millis(500));
         assert_eq!(rate.wait(now + Duration::from_millis(500)), Duration::ZERO);
     }
@@ -80,7 +80,7 @@ mod tests {
             per_second in 1_000..1_000_000_u64,
             pages in vec((1..300_000_usize, 0..50_u64, 0..300_u64), 1..60),
         ) {
-            let (mut rate, start) = (Rate::new(per_second), Instant::now());
+            let (mut rate, start) = (RateLimiter::new(per_second), Instant::now());
             let mut readers = [start; 2];
             let mut read: Vec<(Duration, usize)> = Vec::new();
             for (bytes, took, idle) in pages {
@@ -93,7 +93,7 @@ mod tests {
                     continue;
                 }
                 let done = begun + Duration::from_millis(took);
-                rate.spend(bytes, done);
+                rate.record(bytes, done);
                 read.push((done - start, bytes));
                 readers[0] = done + Duration::from_millis(idle);
             }

@@ -15,14 +15,14 @@ use crate::{
 
 /// A page while it is read.
 #[derive(Debug)]
-pub(super) struct Reading {
+pub(super) struct PageBuilder {
     from: Offset,
     /// Where a page begins that is there already.
     until: Option<Offset>,
     /// The window's tail when the reading began: the partition goes at least so far.
     floor: Offset,
     /// What a broker said is the end of the partition, before it was read once more.
-    proven: Option<Offset>,
+    confirmed_end: Option<Offset>,
     /// Kafka said that the partition ends.
     has_ended: bool,
     builder: RecordBatchBuilder,
@@ -30,19 +30,26 @@ pub(super) struct Reading {
 
 /// What the end of a partition means for a page.
 #[derive(Debug)]
-pub(super) enum End {
+pub(super) enum EndOfPartition {
     /// The page is complete.
     Page(Page),
     /// There is nothing to read yet.
     Empty,
     /// The window had records behind this end, or there were none left by compaction or transactions. Which of the two, is
     /// found out by asking where the partition ends, and reading once more.
-    Doubtful,
+    Unconfirmed,
 }
 
-impl Reading {
+impl PageBuilder {
     pub(super) fn new(from: Offset, until: Option<Offset>, floor: Offset) -> Self {
-        Self { from, until, floor, proven: None, has_ended: false, builder: RecordBatchBuilder::default() }
+        Self {
+            from,
+            until,
+            floor,
+            confirmed_end: None,
+            has_ended: false,
+            builder: RecordBatchBuilder::default(),
+        }
     }
 
     /// Takes a record. Returns the page once it is complete.
@@ -64,28 +71,28 @@ impl Reading {
     ///
     /// What was read is a page in any case. Without anything, the end may be older than what the window has had since, and
     /// going on at the window's tail would leave out what lies between.
-    pub(super) fn at_end(&mut self) -> End {
+    pub(super) fn at_end(&mut self) -> EndOfPartition {
         self.has_ended = true;
         match self.builder.last_offset() {
-            Some(last) => End::Page(self.page(last.next())),
-            None if self.from >= self.floor => End::Empty,
-            None if self.proven.is_some_and(|proven| proven >= self.floor) => {
-                End::Page(self.page(self.floor))
+            Some(last) => EndOfPartition::Page(self.page(last.next())),
+            None if self.from >= self.floor => EndOfPartition::Empty,
+            None if self.confirmed_end.is_some_and(|confirmed_end| confirmed_end >= self.floor) => {
+                EndOfPartition::Page(self.page(self.floor))
             }
-            None => End::Doubtful,
+            None => EndOfPartition::Unconfirmed,
         }
     }
 
     /// Takes where a broker says that the partition ends. Returns whether it can be right; if so, the end that comes when the
     /// partition is read from `from` again is at or after that, and what is not there then is nowhere.
-    pub(super) fn prove(&mut self, end: Offset) -> bool {
-        self.proven = Some(end);
+    pub(super) fn confirm_end(&mut self, end: Offset) -> bool {
+        self.confirmed_end = Some(end);
         end >= self.floor
     }
 
     /// Whether a consumer that has read a page up to `to` may go on from there and will say once more where the partition
     /// ends: it says so once for each assignment.
-    pub(super) fn may_go_on(&self, to: Offset) -> bool {
+    pub(super) fn can_continue(&self, to: Offset) -> bool {
         // Beyond `until` it has given out a record that the page does not have.
         self.until != Some(to) && (!self.has_ended || to >= self.floor)
     }
@@ -112,10 +119,10 @@ mod tests {
         Record { offset: offset(at), timestamp_ms: 0, key: None, value: None, headers: &[] }
     }
 
-    fn bounds(end: &End) -> Option<(i64, i64)> {
+    fn bounds(end: &EndOfPartition) -> Option<(i64, i64)> {
         match end {
-            End::Page(page) => Some((page.from.get(), page.to.get())),
-            End::Empty | End::Doubtful => None,
+            EndOfPartition::Page(page) => Some((page.from.get(), page.to.get())),
+            EndOfPartition::Empty | EndOfPartition::Unconfirmed => None,
         }
     }
 
@@ -123,47 +130,50 @@ mod tests {
     fn an_end_before_what_the_window_had_is_not_believed_at_once() {
         // The page went to the window's tail, as if there were nothing between. A broker that had been deposed, or an end
         // that was said before the window moved on, made it leave out records without a word.
-        let mut reading = Reading::new(offset(10), None, offset(20));
-        assert!(matches!(reading.at_end(), End::Doubtful));
-        assert!(!reading.prove(offset(15)), "this broker does not know what the window had");
-        assert!(matches!(reading.at_end(), End::Doubtful));
-        assert!(reading.prove(offset(25)));
-        assert!(reading.take(&record(12)).is_none());
-        assert_eq!(bounds(&reading.at_end()), Some((10, 13)), "there was a record");
-        assert!(!reading.may_go_on(offset(13)), "the consumer would not say again that this is the end");
+        let mut page_builder = PageBuilder::new(offset(10), None, offset(20));
+        assert!(matches!(page_builder.at_end(), EndOfPartition::Unconfirmed));
+        assert!(!page_builder.confirm_end(offset(15)), "this broker does not know what the window had");
+        assert!(matches!(page_builder.at_end(), EndOfPartition::Unconfirmed));
+        assert!(page_builder.confirm_end(offset(25)));
+        assert!(page_builder.take(&record(12)).is_none());
+        assert_eq!(bounds(&page_builder.at_end()), Some((10, 13)), "there was a record");
+        assert!(
+            !page_builder.can_continue(offset(13)),
+            "the consumer would not say again that this is the end"
+        );
     }
 
     #[test]
     fn a_full_page_is_followed_by_the_next_without_asking_again() {
-        let mut reading = Reading::new(offset(0), None, offset(1_000_000));
-        let page = (0..).find_map(|at| reading.take(&record(at))).expect("a page is full at some time");
-        assert!(reading.may_go_on(page.to), "what was fetched ahead would be fetched twice");
+        let mut page_builder = PageBuilder::new(offset(0), None, offset(1_000_000));
+        let page = (0..).find_map(|at| page_builder.take(&record(at))).expect("a page is full at some time");
+        assert!(page_builder.can_continue(page.to), "what was fetched ahead would be fetched twice");
     }
 
     #[test]
     fn a_gap_that_compaction_left_at_the_end_is_passed() {
-        let mut reading = Reading::new(offset(10), None, offset(20));
-        assert!(matches!(reading.at_end(), End::Doubtful));
-        assert!(reading.prove(offset(20)));
-        assert_eq!(bounds(&reading.at_end()), Some((10, 20)));
+        let mut page_builder = PageBuilder::new(offset(10), None, offset(20));
+        assert!(matches!(page_builder.at_end(), EndOfPartition::Unconfirmed));
+        assert!(page_builder.confirm_end(offset(20)));
+        assert_eq!(bounds(&page_builder.at_end()), Some((10, 20)));
     }
 
     #[test]
     fn at_the_end_of_everything_there_is_nothing_to_read_yet() {
-        let mut reading = Reading::new(offset(20), None, offset(20));
-        assert!(matches!(reading.at_end(), End::Empty));
-        assert!(reading.take(&record(20)).is_none());
-        assert_eq!(bounds(&reading.at_end()), Some((20, 21)));
+        let mut page_builder = PageBuilder::new(offset(20), None, offset(20));
+        assert!(matches!(page_builder.at_end(), EndOfPartition::Empty));
+        assert!(page_builder.take(&record(20)).is_none());
+        assert_eq!(bounds(&page_builder.at_end()), Some((20, 21)));
     }
 
     #[test]
     fn a_page_ends_where_another_begins() {
-        let mut reading = Reading::new(offset(10), Some(offset(15)), offset(20));
-        assert!(reading.take(&record(9)).is_none(), "it was fetched for somebody else");
-        assert!(reading.take(&record(12)).is_none());
-        let page = reading.take(&record(16)).expect("16 is beyond the page");
+        let mut page_builder = PageBuilder::new(offset(10), Some(offset(15)), offset(20));
+        assert!(page_builder.take(&record(9)).is_none(), "it was fetched for somebody else");
+        assert!(page_builder.take(&record(12)).is_none());
+        let page = page_builder.take(&record(16)).expect("16 is beyond the page");
         assert_eq!((page.from, page.to), (offset(10), offset(15)));
-        assert!(!reading.may_go_on(offset(15)), "the consumer is past 16");
+        assert!(!page_builder.can_continue(offset(15)), "the consumer is past 16");
     }
 
     proptest! {
@@ -184,16 +194,16 @@ mod tests {
                 if next >= floor {
                     break;
                 }
-                let mut reading = Reading::new(offset(next), None, offset(floor));
-                let read = |reading: &mut Reading| {
+                let mut page_builder = PageBuilder::new(offset(next), None, offset(floor));
+                let read = |page_builder: &mut PageBuilder| {
                     for at in log.range(next..).filter(|at| **at < broker) {
-                        assert!(reading.take(&record(*at)).is_none(), "these are too few to fill a page");
+                        assert!(page_builder.take(&record(*at)).is_none(), "these are too few to fill a page");
                     }
-                    reading.at_end()
+                    page_builder.at_end()
                 };
-                let mut end = read(&mut reading);
-                if matches!(end, End::Doubtful) && reading.prove(offset(broker)) {
-                    end = read(&mut reading);
+                let mut end = read(&mut page_builder);
+                if matches!(end, EndOfPartition::Unconfirmed) && page_builder.confirm_end(offset(broker)) {
+                    end = read(&mut page_builder);
                 }
                 if let Some((from, to)) = bounds(&end) {
                     assert_eq!(from, next);
