@@ -4,4 +4,4 @@ pub(crate) mod hub;
 
 pub(crate) mod upkeep;
 
-pub(crate) mod keepers;
+pub(crate) mod last_values_loader;

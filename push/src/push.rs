@@ -18,7 +18,7 @@ use crate::{
     edge::{Pages, Server},
     kafka::{
         catch_up::{self, CatchUp},
-        feed::{Feed, Signals},
+        feed::{Feed, FeedSignals},
         offsets::KafkaOffsets,
         tail::Tail,
     },
@@ -26,7 +26,7 @@ use crate::{
     metrics::{CatchUpMetrics, FeedMetrics, SessionMetrics},
     node::{
         hub::{self, Hub},
-        keepers, upkeep,
+        last_values_loader, upkeep,
     },
     partition::WindowBudget,
     session::{Clock, Shared, Starter, WaitingBudget, admission::Admission},
@@ -107,7 +107,7 @@ impl Push {
         let catch_up_metrics = CatchUpMetrics::register(registry);
         let catch_up =
             CatchUp::start(&config.catch_up, &kafka.reader()?, catch_up_metrics, &topics, lifecycle)?;
-        keepers::start(&last_values, &hub, &topics, &catch_up, lifecycle, readiness, registry);
+        last_values_loader::start(&last_values, &hub, &topics, &catch_up, lifecycle, readiness, registry);
 
         let node = config.node_name();
         let without_times = matches!(epochs, Epochs::InProcess(_)).then(|| catch_up.clone());
@@ -177,15 +177,16 @@ impl Push {
         let hub = Hub::new(Arc::clone(&tail), offsets, Arc::clone(last_values), Arc::clone(&budget), fan_out);
         hub::register(registry, &hub);
 
-        let signals = Signals::default();
+        let signals = FeedSignals::default();
         let feed = Feed::new(tail, budget, signals.clone(), FeedMetrics::register(registry));
         lifecycle.supervise_thread("feed", {
             let lifecycle = lifecycle.clone();
             move || feed.run(|| lifecycle.is_closing())
         })?;
         lifecycle.spawn("sweep", upkeep::sweep(Arc::clone(&hub), config.windows.linger, lifecycle.clone()));
-        let mending = upkeep::mend(Arc::clone(&hub), topics.clone(), signals.refused, lifecycle.clone());
-        lifecycle.spawn("mend", mending);
+        let recovering =
+            upkeep::recover(Arc::clone(&hub), topics.clone(), signals.rejected, lifecycle.clone());
+        lifecycle.spawn("recover", recovering);
         let confirming = upkeep::confirm(Arc::clone(&hub), topics.clone(), signals.held, lifecycle.clone());
         lifecycle.spawn("confirm", confirming);
         let following = upkeep::follow(Arc::clone(&hub), topics.clone(), lifecycle.clone());

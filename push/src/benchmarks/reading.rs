@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     kafka::{
-        feed::{Feed, Signals},
+        feed::{Feed, FeedSignals},
         tail::Tail,
     },
     metrics::FeedMetrics,
@@ -92,7 +92,7 @@ impl Reading {
         let mut partitions = Vec::new();
         for ((first, end), number) in backlog.iter().zip(0..) {
             let (id, epoch) = (PartitionId::new(number), Epoch::from_bits(1, 2));
-            tail.learn(topic, id)?;
+            tail.load_metadata(topic, id)?;
             let partition =
                 Partition::new(topic.clone(), epoch, id, *first, Arc::clone(&budget), FanOut::idle(), None);
             partitions.push(Unread { partition, end: *end });
@@ -111,7 +111,7 @@ impl Reading {
     ///
     /// When a record does not come.
     pub fn run(&self) -> Result<(), Box<dyn Error + Send + Sync>> {
-        let (signals, has_ended) = (Signals::default(), AtomicBool::new(false));
+        let (signals, has_ended) = (FeedSignals::default(), AtomicBool::new(false));
         let metrics = FeedMetrics::register(&mut Registry::default());
         let feed = Feed::new(Arc::clone(&self.tail), Arc::clone(&self.budget), signals.clone(), metrics);
         thread::scope(|scope| {
@@ -144,7 +144,7 @@ impl Reading {
     }
 
     /// Waits until something is held, or soon will be, and answers that the topic is the same.
-    fn answer(&self, signals: &Signals) {
+    fn answer(&self, signals: &FeedSignals) {
         block_on(signals.held.notified());
         for Unread { partition, .. } in &self.partitions {
             if !partition.begin_confirmation() {
@@ -153,7 +153,7 @@ impl Reading {
             match partition.confirmation_result(Instant::now(), Some(true)) {
                 Needs::Nothing => {}
                 Needs::Confirmation => signals.held.notify_one(),
-                Needs::Reread => self.tail.ask_to_reread(partition),
+                Needs::Reread => self.tail.request_reread(partition),
             }
         }
     }

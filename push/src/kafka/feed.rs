@@ -28,7 +28,7 @@ use crate::{
 pub(crate) struct Feed {
     tail: Arc<Tail>,
     budget: Arc<WindowBudget>,
-    signals: Signals,
+    signals: FeedSignals,
     metrics: FeedMetrics,
     /// The partitions of the records at hand, with what was read of each.
     open: Vec<(Arc<Partition>, RecordBatchBuilder)>,
@@ -43,9 +43,9 @@ pub(crate) struct Feed {
 
 /// What the feed leaves to others: it never asks Kafka a question.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Signals {
+pub(crate) struct FeedSignals {
     /// Kafka refused an offset; the hub finds out whose.
-    pub(crate) refused: Arc<Notify>,
+    pub(crate) rejected: Arc<Notify>,
     /// Records are held until Kafka confirms that their topic is still the same.
     pub(crate) held: Arc<Notify>,
 }
@@ -62,16 +62,16 @@ impl Feed {
     /// How long a poll waits for a record before the loop looks whether it should end.
     const POLL_TIMEOUT: Duration = Duration::from_millis(100);
     /// A poll that took so long has waited: there was nothing to be taken.
-    const WAITED: Duration = Duration::from_millis(1);
+    const WAIT_MIN: Duration = Duration::from_millis(1);
     /// How many records are read before those at hand are appended, so that a backlog does not wait to be complete.
     const ROUND_RECORDS_MAX: usize = 2_000;
     /// How many builders are kept for the next round. One has up to half a megabyte, and a round has rarely more of those.
-    const SPARE_MAX: usize = 8;
+    const SPARE_BUILDERS_MAX: usize = 8;
 
     pub(crate) fn new(
         tail: Arc<Tail>,
         budget: Arc<WindowBudget>,
-        signals: Signals,
+        signals: FeedSignals,
         metrics: FeedMetrics,
     ) -> Self {
         Self {
@@ -96,10 +96,10 @@ impl Feed {
         let tail = Arc::clone(&self.tail);
         while !stopped() {
             // Nothing is in hand here.
-            tail.reread();
+            tail.apply_rereads();
             let began = Instant::now();
             let mut polled = tail.consumer().poll(Self::POLL_TIMEOUT);
-            if began.elapsed() >= Self::WAITED {
+            if began.elapsed() >= Self::WAIT_MIN {
                 self.drained_at = Instant::now();
             }
             let (mut round, mut is_drained) = (0, true);
@@ -152,7 +152,7 @@ impl Feed {
 
     /// Returns where records of the message's partition are collected; `None` when it was released meanwhile.
     fn open_for(&mut self, message: &BorrowedMessage<'_>) -> Option<usize> {
-        self.put_away_released();
+        self.append_released();
         let (topic, id) = (message.topic(), message.partition());
         let is_it = |(partition, _): &(Arc<Partition>, _)| {
             partition.id.kafka() == id && partition.topic.as_str() == topic
@@ -161,20 +161,20 @@ impl Feed {
         if let Some(at) = self.open.iter().rposition(is_it) {
             return Some(at);
         }
-        let partition = self.tail.assigned().find(topic, id)?;
+        let partition = self.tail.assignment().find(topic, id)?;
         self.open.push((partition, self.spare.pop().unwrap_or_default()));
         Some(self.open.len() - 1)
     }
 
     /// Appends what is at hand of partitions that were released since: another one may have their name now, and its records
     /// are not theirs.
-    fn put_away_released(&mut self) {
-        let changes = self.tail.assigned().changes();
+    fn append_released(&mut self) {
+        let changes = self.tail.assignment().changes();
         if std::mem::replace(&mut self.seen_changes, changes) == changes {
             return;
         }
         for (partition, mut builder) in std::mem::take(&mut self.open) {
-            let assigned = self.tail.assigned().find(partition.topic.as_str(), partition.id.kafka());
+            let assigned = self.tail.assignment().find(partition.topic.as_str(), partition.id.kafka());
             if assigned.is_some_and(|assigned| Arc::ptr_eq(&assigned, &partition)) {
                 self.open.push((partition, builder));
             } else {
@@ -188,7 +188,7 @@ impl Feed {
         let mut open = std::mem::take(&mut self.open);
         for (partition, mut builder) in open.drain(..) {
             builder.build().into_iter().for_each(|batch| self.append_one(&partition, batch));
-            if self.spare.len() < Self::SPARE_MAX && builder.is_ordinary() {
+            if self.spare.len() < Self::SPARE_BUILDERS_MAX && builder.is_ordinary() {
                 self.spare.push(builder);
             }
         }
@@ -218,7 +218,7 @@ impl Feed {
         }
         // A little more than needed, so that the search for the largest is not made for every batch.
         let goal = self.budget.max() - self.budget.max() / 32;
-        let partitions = self.tail.assigned().all();
+        let partitions = self.tail.assignment().all();
         while self.budget.used() > goal {
             let largest = partitions.iter().max_by_key(|partition| partition.memory());
             if !largest.is_some_and(|partition| partition.evict_oldest()) {
@@ -232,7 +232,7 @@ impl Feed {
         match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::Fatal) => return Err(FeedError::Fatal(error)),
             Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
-                self.signals.refused.notify_one();
+                self.signals.rejected.notify_one();
             }
             _ => {}
         }

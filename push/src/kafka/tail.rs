@@ -29,16 +29,16 @@ pub(crate) struct Tail {
     /// may be another one with the name of one that was released.
     changes: Mutex<()>,
     /// The topics whose metadata the consumer has been given, and how many partitions they had then.
-    known: Mutex<HashMap<TopicName, usize>>,
+    partition_counts: Mutex<HashMap<TopicName, usize>>,
     /// Partitions that are to be read again from their head. The feed does it, when it has nothing in hand: what it had of
     /// the partition would be appended over a gap.
     rereads: Mutex<Vec<Arc<Partition>>>,
-    assigned: Arc<Assigned>,
+    assignment: Arc<Assignment>,
 }
 
 /// The partitions of the tail consumer, found by what a record says.
 #[derive(Debug, Default)]
-pub(crate) struct Assigned {
+pub(crate) struct Assignment {
     topics: RwLock<HashMap<TopicName, HashMap<i32, Arc<Partition>>>>,
     /// Counts changes, so that who remembers a partition knows when to look again.
     changes: AtomicU64,
@@ -51,7 +51,7 @@ pub(crate) struct AssignError(#[from] KafkaError);
 
 impl Tail {
     /// How long Kafka may take to tell of a topic.
-    const TIMEOUT: Duration = Duration::from_secs(5);
+    const METADATA_TIMEOUT: Duration = Duration::from_secs(5);
 
     /// Makes the consumer.
     ///
@@ -59,18 +59,18 @@ impl Tail {
     ///
     /// When librdkafka refuses the configuration.
     pub(crate) fn new(config: &ClientConfig) -> Result<Arc<Self>, KafkaError> {
-        let assigned = Arc::new(Assigned::default());
+        let assignment = Arc::new(Assignment::default());
         let context = Context::new("tail").with_statistics({
-            let assigned = Arc::clone(&assigned);
-            move |statistics| assigned.take_ends(&statistics)
+            let assignment = Arc::clone(&assignment);
+            move |statistics| assignment.update_high_watermarks(&statistics)
         });
         let consumer = config.create_with_context(context)?;
         Ok(Arc::new(Self {
             consumer,
             changes: Mutex::new(()),
-            known: Mutex::default(),
+            partition_counts: Mutex::default(),
             rereads: Mutex::default(),
-            assigned,
+            assignment,
         }))
     }
 
@@ -78,20 +78,20 @@ impl Tail {
         &self.consumer
     }
 
-    pub(crate) fn assigned(&self) -> &Assigned {
-        &self.assigned
+    pub(crate) fn assignment(&self) -> &Assignment {
+        &self.assignment
     }
 
     /// Makes the consumer know a partition before it is assigned: until the first record it would otherwise take half a second
     /// for a topic that it does not know, and ten for a partition that was added to one. Blocks while Kafka answers.
-    pub(crate) fn learn(&self, topic: &TopicName, partition: PartitionId) -> Result<(), KafkaError> {
+    pub(crate) fn load_metadata(&self, topic: &TopicName, partition: PartitionId) -> Result<(), KafkaError> {
         let is_known = |count: &usize| usize::try_from(partition.get()).is_ok_and(|id| id < *count);
-        if self.known.lock().get(topic).is_some_and(is_known) {
+        if self.partition_counts.lock().get(topic).is_some_and(is_known) {
             return Ok(());
         }
-        let metadata = self.consumer.fetch_metadata(Some(topic.as_str()), Self::TIMEOUT)?;
+        let metadata = self.consumer.fetch_metadata(Some(topic.as_str()), Self::METADATA_TIMEOUT)?;
         let count = metadata.topics().iter().map(|topic| topic.partitions().len()).max().unwrap_or(0);
-        self.known.lock().insert(topic.clone(), count);
+        self.partition_counts.lock().insert(topic.clone(), count);
         Ok(())
     }
 
@@ -106,7 +106,7 @@ impl Tail {
     }
 
     /// Asks the feed to read a partition again from its head on.
-    pub(crate) fn ask_to_reread(&self, partition: &Arc<Partition>) {
+    pub(crate) fn request_reread(&self, partition: &Arc<Partition>) {
         let mut rereads = self.rereads.lock();
         if !rereads.iter().any(|asked| Arc::ptr_eq(asked, partition)) {
             rereads.push(Arc::clone(partition));
@@ -114,7 +114,7 @@ impl Tail {
     }
 
     /// Reads those partitions again that this was asked for. Called by the feed, when it has nothing in hand.
-    pub(crate) fn reread(&self) {
+    pub(crate) fn apply_rereads(&self) {
         for partition in std::mem::take(&mut *self.rereads.lock()) {
             partition.discard_held();
             if let Err(error) = self.assign_again(&partition) {
@@ -136,14 +136,14 @@ impl Tail {
     }
 
     fn add(&self, partition: &Arc<Partition>, _changes: &MutexGuard<'_, ()>) -> Result<(), AssignError> {
-        self.assigned.insert(partition);
+        self.assignment.insert(partition);
         self.assign_by_name(partition).inspect_err(|_| {
-            self.assigned.remove(partition);
+            self.assignment.remove(partition);
         })
     }
 
     fn remove(&self, partition: &Arc<Partition>, _changes: &MutexGuard<'_, ()>) {
-        if self.assigned.remove(partition) {
+        if self.assignment.remove(partition) {
             self.unassign_by_name(partition);
         }
     }
@@ -165,7 +165,7 @@ impl Tail {
     }
 }
 
-impl Assigned {
+impl Assignment {
     /// Returns the partition that a record is from; `None` when it was released meanwhile.
     pub(crate) fn find(&self, topic: &str, partition: i32) -> Option<Arc<Partition>> {
         self.topics.read().get(topic)?.get(&partition).cloned()
@@ -204,7 +204,7 @@ impl Assigned {
     }
 
     /// Takes over where Kafka's partitions end.
-    fn take_ends(&self, statistics: &Statistics) {
+    fn update_high_watermarks(&self, statistics: &Statistics) {
         let topics = self.topics.read();
         for (name, topic) in &statistics.topics {
             let Some(partitions) = topics.get(name.as_str()) else { continue };

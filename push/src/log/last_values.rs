@@ -1,6 +1,6 @@
 //! The latest value of each key of the topics configured with `last_values`, from which snapshots are served.
 //!
-//! The feed keeps the values up to date; [keepers](crate::node::keepers) load what Kafka had before. This is the data and
+//! The feed keeps the values up to date; [loaders](crate::node::last_values_loader) load what Kafka had before. This is the data and
 //! its budget.
 //!
 //! What is deliberately absent: a copy on disk. Kafka has it, and a node that starts reads it again.

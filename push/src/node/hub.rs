@@ -7,8 +7,8 @@
 //! Kafka's end before the first lease is given out, and is never sought.
 
 mod channels;
-mod figures;
-mod mending;
+mod metrics;
+mod recovery;
 
 use std::{
     collections::BTreeSet,
@@ -26,7 +26,7 @@ use tailcast_proto::{Channel, Epoch, Offset, PartitionId, TopicName, push::v1::U
 use tailcast_services::topics::Topic;
 use tokio::sync::OnceCell;
 
-pub(crate) use self::figures::register;
+pub(crate) use self::metrics::register;
 use crate::{
     clock::wall_clock_ms,
     kafka::{
@@ -45,7 +45,7 @@ pub(crate) struct Hub {
     channels: DashMap<Channel, Weak<NodeChannel>>,
     /// How many partitions topics had before some were added, as far as this node has seen it: by name, the incarnation and
     /// the counts.
-    grown: DashMap<TopicName, (Epoch, BTreeSet<u32>)>,
+    earlier_counts: DashMap<TopicName, (Epoch, BTreeSet<u32>)>,
     next_alias: AtomicU32,
     tail: Arc<Tail>,
     offsets: KafkaOffsets,
@@ -71,13 +71,13 @@ struct Slot {
 /// Keeps a partition tailed while it lives.
 #[derive(Debug)]
 pub(crate) struct Lease {
-    held: Held,
+    guard: LeaseGuard,
     pub(crate) partition: Arc<Partition>,
 }
 
 /// Counts as a lease from the wish on, so that a wish that is given up is counted out again.
 #[derive(Debug)]
-struct Held(Arc<Slot>);
+struct LeaseGuard(Arc<Slot>);
 
 /// Why a partition cannot be tailed.
 #[derive(Debug, thiserror::Error)]
@@ -123,7 +123,7 @@ impl Hub {
         Arc::new(Self {
             slots: DashMap::new(),
             channels: DashMap::new(),
-            grown: DashMap::new(),
+            earlier_counts: DashMap::new(),
             // 0 is what an absent field decodes to.
             next_alias: AtomicU32::new(1),
             tail,
@@ -140,28 +140,28 @@ impl Hub {
     ///
     /// When Kafka cannot be asked, or when the partition is tailed as that of another incarnation of the topic. Cancel safe.
     pub(crate) async fn lease(&self, topic: &Topic, id: PartitionId) -> Result<Lease, LeaseError> {
-        let held = self.hold(&topic.name, id);
-        let partition = held.0.partition.get_or_try_init(async || {
+        let guard = self.guard(&topic.name, id);
+        let partition = guard.0.partition.get_or_try_init(async || {
             let partition = self.open(topic, id).await?;
-            held.0.count.store(topic.partitions, Ordering::Release);
+            guard.0.count.store(topic.partitions, Ordering::Release);
             Ok::<_, LeaseError>(partition)
         });
         let partition = partition.await?;
         if partition.epoch != topic.epoch {
             return Err(LeaseError::OtherEpoch { found: partition.epoch });
         }
-        let count = held.0.count.load(Ordering::Acquire);
+        let count = guard.0.count.load(Ordering::Acquire);
         if count != topic.partitions {
             return Err(LeaseError::OtherCount { found: count });
         }
-        Ok(Lease { partition: Arc::clone(partition), held })
+        Ok(Lease { partition: Arc::clone(partition), guard })
     }
 
-    fn hold(&self, topic: &TopicName, id: PartitionId) -> Held {
+    fn guard(&self, topic: &TopicName, id: PartitionId) -> LeaseGuard {
         let slot = self.slots.entry((topic.clone(), id)).or_default();
         // Under the entry's lock, where a slot without leases is removed.
         slot.leases.fetch_add(1, Ordering::SeqCst);
-        Held(Arc::clone(&slot))
+        LeaseGuard(Arc::clone(&slot))
     }
 
     /// Returns what Kafka has of a leased partition, with an answer that is at most a second old, or a fresh one.
@@ -171,7 +171,7 @@ impl Hub {
     /// When Kafka cannot be asked. Cancel safe.
     pub(crate) async fn watermarks(&self, lease: &Lease, fresh: bool) -> Result<Watermarks, OffsetsError> {
         let asked = Instant::now();
-        let mut known = lease.held.0.watermarks.lock().await;
+        let mut known = lease.guard.0.watermarks.lock().await;
         let oldest = if fresh { asked } else { asked.checked_sub(Self::WATERMARKS_AGE_MAX).unwrap_or(asked) };
         if let Some((at, watermarks)) = *known
             && at >= oldest
@@ -251,7 +251,7 @@ impl Hub {
 
     async fn open(&self, topic: &Topic, id: PartitionId) -> Result<Arc<Partition>, LeaseError> {
         let (tail, name) = (Arc::clone(&self.tail), topic.name.clone());
-        self.offsets.wait_for(move || tail.learn(&name, id)).await?;
+        self.offsets.wait_for(move || tail.load_metadata(&name, id)).await?;
         let watermarks = self.offsets.watermarks(&topic.name, id).await?;
         let (budget, fan_out) = (Arc::clone(&self.budget), Arc::clone(&self.fan_out));
         let last_values = self.last_values.keep(&topic.name, watermarks.high);
@@ -264,7 +264,7 @@ impl Hub {
     }
 }
 
-impl Drop for Held {
+impl Drop for LeaseGuard {
     fn drop(&mut self) {
         *self.0.idle_since.lock() = Some(Instant::now());
         self.0.leases.fetch_sub(1, Ordering::SeqCst);
@@ -275,6 +275,6 @@ impl Drop for Held {
 impl Lease {
     /// A lease on a partition that no hub knows of.
     pub(crate) fn of(partition: &Arc<Partition>) -> Self {
-        Self { held: Held(Arc::default()), partition: Arc::clone(partition) }
+        Self { guard: LeaseGuard(Arc::default()), partition: Arc::clone(partition) }
     }
 }

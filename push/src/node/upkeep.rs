@@ -25,9 +25,9 @@ use crate::{node::hub::Hub, partition::fence::Needs};
 /// How often idle partitions are looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// Between two questions for a topic's id while Kafka does not answer.
-const ASK_PAUSE: Duration = Duration::from_millis(200);
+const CONFIRM_PAUSE: Duration = Duration::from_millis(200);
 /// Between two looks for partitions whose offset Kafka refused: librdkafka says it once for each, in a burst.
-const MEND_PAUSE: Duration = Duration::from_millis(200);
+const RECOVERY_PAUSE: Duration = Duration::from_millis(200);
 
 /// Releases partitions that nobody watches.
 pub(crate) async fn sweep(hub: Arc<Hub>, linger: Duration, lifecycle: Lifecycle) {
@@ -42,24 +42,24 @@ pub(crate) async fn sweep(hub: Arc<Hub>, linger: Duration, lifecycle: Lifecycle)
 }
 
 /// Looks after partitions whose offset Kafka refused.
-pub(crate) async fn mend(hub: Arc<Hub>, topics: Topics, refused: Arc<Notify>, lifecycle: Lifecycle) {
-    let mending = async {
+pub(crate) async fn recover(hub: Arc<Hub>, topics: Topics, rejected: Arc<Notify>, lifecycle: Lifecycle) {
+    let recovering = async {
         loop {
-            refused.notified().await;
-            mend_refused(&hub, &topics, &refused).await;
+            rejected.notified().await;
+            recover_rejected(&hub, &topics, &rejected).await;
         }
     };
     tokio::select! {
-        () = mending => {}
+        () = recovering => {}
         () = lifecycle.closing() => {}
     }
 }
 
-async fn mend_refused(hub: &Hub, topics: &Topics, refused: &Notify) {
-    let is_answered = hub.mend(topics).await;
-    tokio::time::sleep(MEND_PAUSE).await;
+async fn recover_rejected(hub: &Hub, topics: &Topics, rejected: &Notify) {
+    let is_answered = hub.recover(topics).await;
+    tokio::time::sleep(RECOVERY_PAUSE).await;
     if !is_answered {
-        refused.notify_one();
+        rejected.notify_one();
     }
 }
 
@@ -98,7 +98,7 @@ async fn confirm_held(hub: &Hub, topics: &Topics, held: &Notify) {
             is_answered &= is_same.is_some();
         }
         if !is_answered {
-            tokio::time::sleep(ASK_PAUSE).await;
+            tokio::time::sleep(CONFIRM_PAUSE).await;
         }
         if again {
             held.notify_one();

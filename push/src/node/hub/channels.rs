@@ -26,12 +26,13 @@ impl Hub {
 
     /// Notes that partitions were added to a topic, and ends its subscriptions: their channels span more now.
     pub(crate) fn grow_topic(&self, from: &Topic) {
-        let mut grown = self.grown.entry(from.name.clone()).or_insert((from.epoch, BTreeSet::new()));
-        if grown.0 != from.epoch {
-            *grown = (from.epoch, BTreeSet::new());
+        let mut earlier_counts =
+            self.earlier_counts.entry(from.name.clone()).or_insert((from.epoch, BTreeSet::new()));
+        if earlier_counts.0 != from.epoch {
+            *earlier_counts = (from.epoch, BTreeSet::new());
         }
-        grown.1.insert(from.partitions);
-        drop(grown);
+        earlier_counts.1.insert(from.partitions);
+        drop(earlier_counts);
         self.close_slots(UnsubscribeReason::PartitionsAdded, |name, slot, partition| {
             // What was opened since knows of the new partitions.
             let is_old = slot.count.load(Ordering::Acquire) <= from.partitions;
@@ -41,7 +42,10 @@ impl Hub {
 
     /// Returns how many partitions a topic had before some were added, as far as this node has seen it.
     pub(crate) fn earlier_counts(&self, topic: &Topic) -> BTreeSet<u32> {
-        let grown = self.grown.get(&topic.name);
-        grown.filter(|grown| grown.0 == topic.epoch).map(|grown| grown.1.clone()).unwrap_or_default()
+        let earlier_counts = self.earlier_counts.get(&topic.name);
+        earlier_counts
+            .filter(|earlier_counts| earlier_counts.0 == topic.epoch)
+            .map(|earlier_counts| earlier_counts.1.clone())
+            .unwrap_or_default()
     }
 }

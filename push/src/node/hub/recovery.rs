@@ -15,7 +15,7 @@ use crate::{
 
 /// Why a partition could not be looked after: Kafka has to be asked again.
 #[derive(Debug, thiserror::Error)]
-enum MendError {
+enum RecoveryError {
     #[error(transparent)]
     Offsets(#[from] OffsetsError),
     #[error(transparent)]
@@ -25,19 +25,19 @@ enum MendError {
 impl Hub {
     /// Has a partition read again from its head on, if it is still wanted.
     pub(crate) fn reassign(&self, partition: &Arc<Partition>) {
-        self.tail.ask_to_reread(partition);
+        self.tail.request_reread(partition);
     }
 
     /// Looks after partitions whose offset Kafka refused: goes on where Kafka's log begins, or closes the subscriptions when
     /// it ends before what this node has read. Kafka refuses without saying whose offset, and stops that partition, so all
     /// are looked at and read again. Returns whether Kafka answered for all of them.
-    pub(crate) async fn mend(&self, topics: &Topics) -> bool {
+    pub(crate) async fn recover(&self, topics: &Topics) -> bool {
         let partitions = self.partitions();
-        let mended = join_all(partitions.iter().map(|partition| self.mend_one(partition, topics)));
-        mended.await.iter().all(Result::is_ok)
+        let recovered = join_all(partitions.iter().map(|partition| self.recover_one(partition, topics)));
+        recovered.await.iter().all(Result::is_ok)
     }
 
-    async fn mend_one(&self, partition: &Arc<Partition>, topics: &Topics) -> Result<(), MendError> {
+    async fn recover_one(&self, partition: &Arc<Partition>, topics: &Topics) -> Result<(), RecoveryError> {
         let (topic, id) = (&partition.topic, partition.id);
         // Before Kafka is asked: a partition that grows meanwhile must not look as if it ended before its head.
         let head = partition.head();

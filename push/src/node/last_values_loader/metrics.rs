@@ -15,14 +15,14 @@ use prometheus_client::{
 use crate::log::last_values::LastValues;
 
 #[derive(Debug)]
-struct Figures(Weak<LastValues>);
+struct LastValuesCollector(Weak<LastValues>);
 
 /// Registers what is read when Prometheus asks.
 pub(super) fn register(registry: &mut Registry, last_values: &Arc<LastValues>) {
-    registry.register_collector(Box::new(Figures(Arc::downgrade(last_values))));
+    registry.register_collector(Box::new(LastValuesCollector(Arc::downgrade(last_values))));
 }
 
-impl Collector for Figures {
+impl Collector for LastValuesCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let Some(last_values) = self.0.upgrade() else { return Ok(()) };
         let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);

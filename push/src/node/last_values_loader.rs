@@ -4,16 +4,16 @@
 //! Kafka has by the pages of catch-up. A node is ready once all of it is loaded, so a client that starts with a snapshot
 //! does not wait. What is deliberately absent: a copy on disk. A node that starts reads the values from Kafka again.
 
-mod figures;
-mod keeper;
+mod metrics;
 mod progress;
+mod topic_loader;
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use prometheus_client::registry::Registry;
 use tailcast_services::{lifecycle::Lifecycle, readiness::Readiness, topics::Topics};
 
-use self::{keeper::Keeper, progress::Progress};
+use self::{progress::LoadingProgress, topic_loader::TopicLoader};
 use super::hub::Hub;
 use crate::{kafka::catch_up::CatchUp, log::last_values::LastValues};
 
@@ -27,14 +27,14 @@ pub(crate) fn start(
     readiness: &Readiness,
     registry: &mut Registry,
 ) {
-    figures::register(registry, last_values);
+    metrics::register(registry, last_values);
     if last_values.topics.is_empty() {
         return;
     }
     let condition = readiness.condition("push.last_values", "no topic has been looked up yet");
-    let progress = Progress::new(last_values.topics.keys(), condition);
+    let progress = LoadingProgress::new(last_values.topics.keys(), condition);
     for topic in last_values.topics.values() {
-        let keeper = Keeper {
+        let loader = TopicLoader {
             topic: Arc::clone(topic),
             hub: Arc::clone(hub),
             topics: topics.clone(),
@@ -43,6 +43,6 @@ pub(crate) fn start(
             leases: BTreeMap::new(),
             is_missing: false,
         };
-        lifecycle.spawn("last-values", keeper.run(lifecycle.clone()));
+        lifecycle.spawn("last-values", loader.run(lifecycle.clone()));
     }
 }

@@ -12,14 +12,14 @@ use tailcast_services::readiness::{Condition, Status};
 
 /// How far the topics are loaded.
 #[derive(Debug)]
-pub(super) struct Progress {
-    topics: Mutex<Topics>,
+pub(super) struct LoadingProgress {
+    topics: Mutex<TopicsProgress>,
     condition: Condition,
 }
 
 /// How far one topic is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stage {
+pub(super) enum TopicProgress {
     /// Kafka has not said yet whether there is such a topic.
     Unknown,
     /// There is none.
@@ -33,22 +33,22 @@ pub(super) enum Stage {
 }
 
 #[derive(Debug)]
-struct Topics {
-    stages: BTreeMap<TopicName, Stage>,
+struct TopicsProgress {
+    by_topic: BTreeMap<TopicName, TopicProgress>,
     /// Whether all were loaded once.
-    were_loaded: bool,
+    was_loaded: bool,
 }
 
-impl Progress {
+impl LoadingProgress {
     pub(super) fn new<'a>(topics: impl Iterator<Item = &'a TopicName>, condition: Condition) -> Arc<Self> {
-        let stages = topics.map(|topic| (topic.clone(), Stage::Unknown)).collect();
-        Arc::new(Self { topics: Mutex::new(Topics { stages, were_loaded: false }), condition })
+        let by_topic = topics.map(|topic| (topic.clone(), TopicProgress::Unknown)).collect();
+        Arc::new(Self { topics: Mutex::new(TopicsProgress { by_topic, was_loaded: false }), condition })
     }
 
     /// Notes how far a topic is.
-    pub(super) fn set(&self, topic: &TopicName, stage: Stage) {
+    pub(super) fn set(&self, topic: &TopicName, progress: TopicProgress) {
         let mut topics = self.topics.lock();
-        topics.stages.insert(topic.clone(), stage);
+        topics.by_topic.insert(topic.clone(), progress);
         // Under the lock, so that what is said last is what is true last.
         match topics.status() {
             Status::Ready => self.condition.ready(),
@@ -58,26 +58,27 @@ impl Progress {
     }
 }
 
-impl Topics {
+impl TopicsProgress {
     fn status(&mut self) -> Status {
-        let reasons = |of: fn(Stage) -> bool| {
-            let found = self.stages.iter().filter(|(_, stage)| of(**stage));
-            found.map(|(topic, stage)| stage.reason(topic)).collect::<Vec<_>>().join("; ")
+        let reasons = |of: fn(TopicProgress) -> bool| {
+            let found = self.by_topic.iter().filter(|(_, progress)| of(**progress));
+            found.map(|(topic, progress)| progress.reason(topic)).collect::<Vec<_>>().join("; ")
         };
-        let to_come = reasons(|stage| matches!(stage, Stage::Unknown | Stage::Loading { .. }));
-        let not_kept = reasons(|stage| stage == Stage::TooLarge);
-        self.were_loaded |= to_come.is_empty();
-        match (to_come.is_empty(), not_kept.is_empty()) {
-            (false, _) if !self.were_loaded => Status::NotReady(to_come),
+        let pending =
+            reasons(|progress| matches!(progress, TopicProgress::Unknown | TopicProgress::Loading { .. }));
+        let not_kept = reasons(|progress| progress == TopicProgress::TooLarge);
+        self.was_loaded |= pending.is_empty();
+        match (pending.is_empty(), not_kept.is_empty()) {
+            (false, _) if !self.was_loaded => Status::NotReady(pending),
             (true, true) => Status::Ready,
             (true, false) => Status::Degraded(not_kept),
-            (false, true) => Status::Degraded(to_come),
-            (false, false) => Status::Degraded(format!("{not_kept}; {to_come}")),
+            (false, true) => Status::Degraded(pending),
+            (false, false) => Status::Degraded(format!("{not_kept}; {pending}")),
         }
     }
 }
 
-impl Stage {
+impl TopicProgress {
     fn reason(self, topic: &TopicName) -> String {
         match self {
             Self::Unknown => format!("looking for topic {topic}"),
@@ -98,22 +99,22 @@ mod tests {
 
     use super::*;
 
-    /// Takes `(topic, stage)` in turn, and expects what readiness says after each.
+    /// Takes `(topic, progress)` in turn, and expects what readiness says after each.
     #[track_caller]
-    fn check(topics: &[&str], steps: &[(&str, Stage, &str)]) {
+    fn check(topics: &[&str], steps: &[(&str, TopicProgress, &str)]) {
         let readiness = Readiness::new();
         let name = |name: &str| TopicName::parse(name).expect("it is a name");
         let names: Vec<_> = topics.iter().map(|topic| name(topic)).collect();
-        let progress = Progress::new(names.iter(), readiness.condition("last", "begins"));
-        for (topic, stage, expected) in steps {
-            progress.set(&name(topic), *stage);
+        let progress = LoadingProgress::new(names.iter(), readiness.condition("last", "begins"));
+        for (topic, step, expected) in steps {
+            progress.set(&name(topic), *step);
             let said = readiness.state().to_string();
             let said = said.trim_end().split_once("\nlast: ").map(|(_, said)| said);
-            assert_eq!(said, Some(*expected), "after {topic} {stage:?}");
+            assert_eq!(said, Some(*expected), "after {topic} {step:?}");
         }
     }
 
-    const HALF: Stage = Stage::Loading { loaded: 1, of: 2 };
+    const HALF: TopicProgress = TopicProgress::Loading { loaded: 1, of: 2 };
 
     #[test]
     fn a_node_is_ready_when_every_topic_that_exists_is_loaded() {
@@ -121,8 +122,8 @@ mod tests {
             &["a", "b"],
             &[
                 ("a", HALF, "loading last values of a: 1 of 2 partitions; looking for topic b"),
-                ("b", Stage::Missing, "loading last values of a: 1 of 2 partitions"),
-                ("a", Stage::Loaded, "ready"),
+                ("b", TopicProgress::Missing, "loading last values of a: 1 of 2 partitions"),
+                ("a", TopicProgress::Loaded, "ready"),
             ],
         );
     }
@@ -132,10 +133,10 @@ mod tests {
         check(
             &["a", "b"],
             &[
-                ("a", Stage::Loaded, "looking for topic b"),
-                ("b", Stage::Loaded, "ready"),
+                ("a", TopicProgress::Loaded, "looking for topic b"),
+                ("b", TopicProgress::Loaded, "ready"),
                 ("a", HALF, "degraded: loading last values of a: 1 of 2 partitions"),
-                ("a", Stage::Loaded, "ready"),
+                ("a", TopicProgress::Loaded, "ready"),
             ],
         );
     }
@@ -147,8 +148,8 @@ mod tests {
         check(
             &["a", "b"],
             &[
-                ("a", Stage::TooLarge, "looking for topic b"),
-                ("b", Stage::Loaded, &format!("degraded: {too_large}")),
+                ("a", TopicProgress::TooLarge, "looking for topic b"),
+                ("b", TopicProgress::Loaded, &format!("degraded: {too_large}")),
                 ("b", HALF, &format!("degraded: {too_large}; loading last values of b: 1 of 2 partitions")),
             ],
         );

@@ -22,7 +22,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::progress::{Progress, Stage};
+use super::progress::{LoadingProgress, TopicProgress};
 use crate::{
     kafka::{
         catch_up::{CatchUp, PageError},
@@ -33,12 +33,12 @@ use crate::{
 };
 
 /// Keeps the last values of one topic.
-pub(super) struct Keeper {
+pub(super) struct TopicLoader {
     pub(super) topic: Arc<TopicLastValues>,
     pub(super) hub: Arc<Hub>,
     pub(super) topics: Topics,
     pub(super) catch_up: CatchUp,
-    pub(super) progress: Arc<Progress>,
+    pub(super) progress: Arc<LoadingProgress>,
     /// The partitions that are loaded.
     pub(super) leases: BTreeMap<PartitionId, Lease>,
     /// Whether it was said that there is no such topic.
@@ -47,7 +47,7 @@ pub(super) struct Keeper {
 
 /// Why the last values of a topic are not loaded yet, or not any more.
 #[derive(Debug, thiserror::Error)]
-enum KeepError {
+enum LoadError {
     #[error(transparent)]
     Topic(#[from] LookupError),
     #[error(transparent)]
@@ -61,46 +61,46 @@ enum KeepError {
 }
 
 /// Before a page is asked for again whose answer was outdated.
-const OUTDATED_PAUSE: Duration = Duration::from_millis(100);
+const STALE_ANSWER_PAUSE: Duration = Duration::from_millis(100);
 
-impl Keeper {
+impl TopicLoader {
     /// From an error to the next look at the topic; so also how long a topic goes unnoticed that was just created.
-    const LOOK_AGAIN: Duration = Duration::from_secs(1);
+    const RETRY_PAUSE: Duration = Duration::from_secs(1);
     /// How often it is said how far loading is. What is loaded sooner is not talked about.
-    const SAY_EVERY: Duration = Duration::from_secs(1);
+    const REPORT_INTERVAL: Duration = Duration::from_secs(1);
     /// How many partitions of a topic are loaded at the same time.
-    const PARTITIONS_AT_ONCE: usize = 8;
+    const CONCURRENT_PARTITIONS_MAX: usize = 8;
 
     /// Keeps them until the process drains: sessions that read then hold leases of their own.
     pub(super) async fn run(mut self, lifecycle: Lifecycle) {
         tokio::select! {
             () = lifecycle.draining() => {}
-            () = self.keep() => {}
+            () = self.keep_loaded() => {}
         }
     }
 
     /// Returns when the topic was given up.
-    async fn keep(&mut self) {
+    async fn keep_loaded(&mut self) {
         // Before the first look, so that no change is missed.
         let mut changes = self.topics.changes();
         while !self.topic.is_too_large() {
             match self.load().await {
                 Ok(()) => {
-                    self.progress.set(&self.topic.name, Stage::Loaded);
+                    self.progress.set(&self.topic.name, TopicProgress::Loaded);
                     self.changed(&mut changes).await;
                 }
                 Err(error) => {
-                    self.say(&error);
-                    tokio::time::sleep(Self::LOOK_AGAIN).await;
+                    self.report(&error);
+                    tokio::time::sleep(Self::RETRY_PAUSE).await;
                 }
             }
         }
         self.leases.clear();
-        self.progress.set(&self.topic.name, Stage::TooLarge);
+        self.progress.set(&self.topic.name, TopicProgress::TooLarge);
     }
 
     /// Loads what is not loaded of the topic as it is.
-    async fn load(&mut self) -> Result<(), KeepError> {
+    async fn load(&mut self) -> Result<(), LoadError> {
         // Before Kafka is asked, which may go on saying for days that there is no such topic: what is held of the old one is
         // memory that nobody else can have.
         self.leases.retain(|_, lease| lease.partition.closed().is_none());
@@ -116,9 +116,10 @@ impl Keeper {
 
         let source = (&*self.hub, &self.catch_up);
         let loads = missing.into_iter().map(|id| load_partition(source, &topic, id));
-        let mut loads = stream::iter(loads).buffer_unordered(Self::PARTITIONS_AT_ONCE);
+        let mut loads = stream::iter(loads).buffer_unordered(Self::CONCURRENT_PARTITIONS_MAX);
         let mut outcome = Ok(());
-        let mut say = tokio::time::interval_at(Instant::now() + Self::SAY_EVERY, Self::SAY_EVERY);
+        let mut report_ticks =
+            tokio::time::interval_at(Instant::now() + Self::REPORT_INTERVAL, Self::REPORT_INTERVAL);
         loop {
             tokio::select! {
                 loaded = loads.next() => match loaded {
@@ -127,8 +128,8 @@ impl Keeper {
                     Some(Err(error)) => outcome = Err(error),
                     None => return outcome,
                 },
-                _ = say.tick() => {
-                    self.progress.set(&topic.name, Stage::Loading { loaded: self.leases.len(), of });
+                _ = report_ticks.tick() => {
+                    self.progress.set(&topic.name, TopicProgress::Loading { loaded: self.leases.len(), of });
                 }
             }
         }
@@ -156,17 +157,17 @@ impl Keeper {
     }
 
     /// Says why the topic is not loaded: that it is missing once, all else each time.
-    fn say(&mut self, error: &KeepError) {
+    fn report(&mut self, error: &LoadError) {
         let topic = &self.topic.name;
         match error {
-            KeepError::Topic(LookupError::Unknown { .. }) => {
+            LoadError::Topic(LookupError::Unknown { .. }) => {
                 if !std::mem::replace(&mut self.is_missing, true) {
                     tracing::warn!(%topic, "last values are to be kept of a topic that does not exist; they are once it does");
                 }
-                self.progress.set(topic, Stage::Missing);
+                self.progress.set(topic, TopicProgress::Missing);
             }
             // Said by who gave it up.
-            KeepError::Values(LastValuesError::TooLarge) => {}
+            LoadError::Values(LastValuesError::TooLarge) => {}
             error => tracing::warn!(%topic, %error, "last values are not loaded yet"),
         }
     }
@@ -177,7 +178,7 @@ async fn load_partition(
     (hub, catch_up): (&Hub, &CatchUp),
     topic: &Topic,
     id: PartitionId,
-) -> Result<Lease, KeepError> {
+) -> Result<Lease, LoadError> {
     let lease = hub.lease(topic, id).await?;
     let partition = &lease.partition;
     let Some(kept) = partition.last_values() else { return Ok(lease) };
@@ -199,7 +200,7 @@ async fn load_partition(
                 next = low;
             }
             // The page was asked for when Kafka had it no more, and the answer is outdated too. It is asked again, not at once.
-            Err(PageError::Expired { .. }) => tokio::time::sleep(OUTDATED_PAUSE).await,
+            Err(PageError::Expired { .. }) => tokio::time::sleep(STALE_ANSWER_PAUSE).await,
             Err(error) => return Err(error.into()),
         }
         if kept.load_until().is_none() {

@@ -17,14 +17,14 @@ use crate::clock::wall_clock_ms;
 
 /// What is read from the hub when Prometheus asks.
 #[derive(Debug)]
-struct Figures(Weak<Hub>);
+struct HubCollector(Weak<Hub>);
 
 /// Registers what is read from the hub when Prometheus asks.
 pub(crate) fn register(registry: &mut Registry, hub: &Arc<Hub>) {
-    registry.register_collector(Box::new(Figures(Arc::downgrade(hub))));
+    registry.register_collector(Box::new(HubCollector(Arc::downgrade(hub))));
 }
 
-impl Collector for Figures {
+impl Collector for HubCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let Some(hub) = self.0.upgrade() else { return Ok(()) };
         let partitions = hub.partitions();
