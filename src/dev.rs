@@ -121,7 +121,7 @@ impl Dev {
 
         let lifecycle = process.lifecycle();
         ingest.serve(lifecycle);
-        push.with_pages(Arc::new(Page::new(publisher.clone()))).serve();
+        push.with_fallback(Arc::new(Page::new(publisher.clone()))).serve();
         let market = Quotes::new(publisher, options.rate);
         lifecycle.spawn("quotes", market.run(lifecycle.clone()));
         Ok(Self { process, addresses, brokers, in_process })

@@ -5,7 +5,7 @@
 //! with the feature `benchmarks` alone, and no part of what this package promises.
 
 mod channels;
-mod reading;
+mod feed_run;
 mod records;
 mod watched;
 
@@ -14,7 +14,7 @@ use serde::Deserialize;
 pub(crate) use self::channels::{ENCODING, channels};
 pub use self::{
     channels::Watching,
-    reading::{Reading, tail_config},
+    feed_run::{FeedRun, tail_config},
     records::Records,
     watched::Watched,
 };

@@ -5,8 +5,8 @@
 //! listener accepts no more; at the second, and while the node's memory is used up,
 //! an upgrade is answered 503.
 
+mod fallback;
 mod kernel_queue;
-mod pages;
 mod refused_origins;
 mod transport;
 mod upgrade;
@@ -41,14 +41,14 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 
-pub use self::pages::Pages;
+pub use self::fallback::HttpFallback;
 use self::{
     refused_origins::RefusedOrigins,
     transport::Transport,
-    upgrade::{Refusal, negotiate},
+    upgrade::{UpgradeError, check_upgrade},
 };
 use crate::{
-    metrics::Counted,
+    metrics::GaugeGuard,
     session::{CloseReason, Session, Shared, Writer, websocket},
 };
 
@@ -56,7 +56,7 @@ use crate::{
 #[derive(Clone)]
 pub(crate) struct Server {
     shared: Arc<Shared>,
-    pages: Option<Arc<dyn Pages>>,
+    fallback: Option<Arc<dyn HttpFallback>>,
     sessions: Arc<Semaphore>,
     next_session: Arc<AtomicU64>,
     refused_origins: Arc<RefusedOrigins>,
@@ -65,23 +65,23 @@ pub(crate) struct Server {
 /// Where clients open their WebSocket.
 pub(crate) const PATH: &str = "/v1/connect";
 /// From the first byte of a request to the end of its head, and for everything before the upgrade together.
-const HTTP_DEADLINE: Duration = Duration::from_secs(10);
+const HTTP_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a request that had begun when the process drains may take to be answered.
-const LAST_ANSWER: Duration = Duration::from_secs(1);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 /// The longest head of a request. Browsers send a kilobyte or two.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// How long the client may take for its half of the closing handshake.
-const LINGER: Duration = Duration::from_secs(2);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl Server {
-    pub(crate) fn new(shared: Arc<Shared>, pages: Option<Arc<dyn Pages>>) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, fallback: Option<Arc<dyn HttpFallback>>) -> Self {
         let limits = &shared.config.sessions;
         Self {
             sessions: Arc::new(Semaphore::new(limits.count_max.min(Semaphore::MAX_PERMITS))),
             next_session: Arc::new(AtomicU64::new(1)),
             refused_origins: Arc::default(),
             shared,
-            pages,
+            fallback,
         }
     }
 
@@ -116,17 +116,17 @@ impl Server {
         let lifecycle = self.shared.lifecycle.clone();
         let Accepted { stream, mut place, .. } = accepted;
         let connection = async {
-            match place.first_byte(&stream, HTTP_DEADLINE).await {
+            match place.first_byte(&stream, HTTP_TIMEOUT).await {
                 Ok(()) => self.serve_stream(stream).await,
                 Err(error) => tracing::debug!(%error, "a connection was closed before its upgrade"),
             }
         };
         let mut connection = pin!(connection);
         let in_time = tokio::select! {
-            in_time = tokio::time::timeout(HTTP_DEADLINE, connection.as_mut()) => in_time,
+            in_time = tokio::time::timeout(HTTP_TIMEOUT, connection.as_mut()) => in_time,
             () = lifecycle.draining() => {
                 // Not hyper's graceful shutdown, which ends a connection whose request is on its way and was not read yet.
-                tokio::time::timeout(LAST_ANSWER, connection).await
+                tokio::time::timeout(DRAIN_TIMEOUT, connection).await
             }
         };
         if in_time.is_err() {
@@ -139,7 +139,7 @@ impl Server {
         let service = service_fn(|request| self.answer::<T>(request));
         let served = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(HTTP_DEADLINE)
+            .header_read_timeout(HTTP_TIMEOUT)
             .max_buf_size(HEAD_BYTES_MAX)
             .serve_connection(TokioIo::new(stream), service)
             .with_upgrades()
@@ -154,37 +154,37 @@ impl Server {
         mut request: Request<Incoming>,
     ) -> Result<Response<Full<Bytes>>, Infallible> {
         if request.uri().path() != PATH {
-            return Ok(match &self.pages {
-                Some(pages) => pages.answer(request).await,
+            return Ok(match &self.fallback {
+                Some(fallback) => fallback.answer(request).await,
                 None => text(StatusCode::NOT_FOUND, format!("WebSocket clients connect to {PATH}\n")),
             });
         }
         if self.shared.lifecycle.is_draining() {
-            return Ok(self.refuse(Refusal::Draining));
+            return Ok(self.refuse(UpgradeError::Draining));
         }
-        let format = match negotiate(&request, &self.shared.config.origins) {
+        let format = match check_upgrade(&request, &self.shared.config.origins) {
             Ok(format) => format,
-            Err(refusal) => {
+            Err(error) => {
                 let origin = request.headers().get(header::ORIGIN);
-                if let Some(origin) = origin.filter(|_| refusal == Refusal::Origin) {
+                if let Some(origin) = origin.filter(|_| error == UpgradeError::Origin) {
                     self.refused_origins.report(origin.as_bytes());
                 }
-                return Ok(self.refuse(refusal));
+                return Ok(self.refuse(error));
             }
         };
         if self.shared.admission.is_closed() {
-            return Ok(self.refuse(Refusal::Memory));
+            return Ok(self.refuse(UpgradeError::Memory));
         }
         let Ok(session) = Arc::clone(&self.sessions).try_acquire_owned() else {
-            return Ok(self.refuse(Refusal::Full));
+            return Ok(self.refuse(UpgradeError::Full));
         };
         let Ok((switching, upgraded)) = fastwebsockets::upgrade::upgrade(&mut request) else {
-            return Ok(self.refuse(Refusal::Handshake));
+            return Ok(self.refuse(UpgradeError::Handshake));
         };
         let id = self.next_session.fetch_add(1, Ordering::Relaxed);
         // From here on, however it ends, what feeds sessions goes on.
         let hold = self.shared.lifecycle.hold();
-        let counted = Counted::new(&self.shared.metrics.sessions);
+        let counted = GaugeGuard::new(&self.shared.metrics.sessions);
         let session = self.clone().serve_session::<T>(id, format, upgraded, (session, counted, hold));
         // Boxed: a task has its future twice, as it was given and where it is polled.
         self.shared.lifecycle.spawn("session", Box::pin(session));
@@ -202,7 +202,7 @@ impl Server {
         id: u64,
         format: Option<Format>,
         upgraded: UpgradeFut,
-        held: (OwnedSemaphorePermit, Counted, Hold),
+        held: (OwnedSemaphorePermit, GaugeGuard, Hold),
     ) {
         let Ok(upgraded) = upgraded.await else { return };
         let upgraded = upgraded.into_inner().into_inner();
@@ -228,16 +228,16 @@ impl Server {
         };
         // Who has not taken the close frame sends nothing that could overtake it.
         if let Some(reader) = reader {
-            linger(reader).await;
+            discard_until_end(reader).await;
         }
         metrics.closes.get_or_create(&[("code", reason.label())]).inc();
         tracing::debug!(session = id, ?reason, "closed");
         drop(held);
     }
 
-    fn refuse(&self, refusal: Refusal) -> Response<Full<Bytes>> {
-        self.shared.metrics.refused.get_or_create(&[("reason", refusal.label())]).inc();
-        refusal.response()
+    fn refuse(&self, error: UpgradeError) -> Response<Full<Bytes>> {
+        self.shared.metrics.refused.get_or_create(&[("reason", error.label())]).inc();
+        error.response()
     }
 }
 
@@ -250,13 +250,13 @@ async fn refuse_subprotocol<R>(reader: R, mut writer: impl Writer) -> (CloseReas
         writer.shutdown().await
     };
     // A client that does not take these few bytes has gone.
-    let written = tokio::time::timeout(LINGER, write).await;
+    let written = tokio::time::timeout(CLOSE_TIMEOUT, write).await;
     (reason, matches!(written, Ok(Ok(()))).then_some(reader))
 }
 
 /// Reads to the client's end, and forgets what it reads. Closing a socket with something unread resets the connection, and
 /// the reset can overtake the close frame.
-async fn linger(mut reader: impl AsyncRead + Unpin) {
+async fn discard_until_end(mut reader: impl AsyncRead + Unpin) {
     let to_the_end = poll_fn(|context| {
         loop {
             // In here, because what lives while it waits is in the future of every session.
@@ -269,7 +269,7 @@ async fn linger(mut reader: impl AsyncRead + Unpin) {
             }
         }
     });
-    drop(tokio::time::timeout(LINGER, to_the_end).await);
+    drop(tokio::time::timeout(CLOSE_TIMEOUT, to_the_end).await);
 }
 
 fn text(status: StatusCode, text: impl Into<String>) -> Response<Full<Bytes>> {

@@ -40,6 +40,6 @@ pub mod benchmarks;
 
 pub use self::{
     config::Config,
-    edge::Pages,
+    edge::HttpFallback,
     push::{BindError, Push},
 };

@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 
 use crate::{
     config::{Config, ConfigError},
-    edge::{Pages, Server},
+    edge::{HttpFallback, Server},
     kafka::{
         catch_up::{self, CatchUp},
         feed::{Feed, FeedSignals},
@@ -38,7 +38,7 @@ pub struct Push {
     listener: TcpListener,
     local_addr: SocketAddr,
     shared: Arc<Shared>,
-    pages: Option<Arc<dyn Pages>>,
+    fallback: Option<Arc<dyn HttpFallback>>,
 }
 
 /// Why the push service cannot start.
@@ -128,13 +128,13 @@ impl Push {
             lifecycle,
             clock,
         });
-        Ok(Self { listener, local_addr, shared, pages: None })
+        Ok(Self { listener, local_addr, shared, fallback: None })
     }
 
-    /// Answers requests that are not for a WebSocket with `pages`.
+    /// Answers requests that are not for a WebSocket with `fallback`.
     #[must_use]
-    pub fn with_pages(mut self, pages: Arc<dyn Pages>) -> Self {
-        self.pages = Some(pages);
+    pub fn with_fallback(mut self, fallback: Arc<dyn HttpFallback>) -> Self {
+        self.fallback = Some(fallback);
         self
     }
 
@@ -148,7 +148,7 @@ impl Push {
     pub fn serve(self) {
         let lifecycle = self.shared.lifecycle.clone();
         lifecycle.spawn("memory", self.shared.admission.clone().watch(lifecycle.clone()));
-        let server = Server::new(self.shared, self.pages);
+        let server = Server::new(self.shared, self.fallback);
         lifecycle.supervise("push-listener", server.run(self.listener));
     }
 

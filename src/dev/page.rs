@@ -20,7 +20,7 @@ use http::{
 };
 use http_body_util::Full;
 use hyper::body::Incoming;
-use tailcast_push::Pages;
+use tailcast_push::HttpFallback;
 
 use crate::publisher::Publisher;
 
@@ -77,7 +77,7 @@ impl Page {
     }
 }
 
-impl Pages for Page {
+impl HttpFallback for Page {
     fn answer(&self, request: Request<Incoming>) -> Pin<Box<dyn Future<Output = Answer> + Send>> {
         Box::pin(self.clone().route(request))
     }

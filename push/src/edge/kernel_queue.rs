@@ -30,7 +30,7 @@ mod tests {
     use crate::config::tests::defaults;
 
     /// Writes to a client that reads nothing until the kernel takes no more. Returns what it took, in bytes.
-    async fn taken(limits: &SessionsConfig) -> usize {
+    async fn bytes_accepted(limits: &SessionsConfig) -> usize {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let client = TcpSocket::new_v4().expect("there are sockets left");
         client.set_recv_buffer_size(4_096).expect("the kernel takes a small buffer");
@@ -39,21 +39,24 @@ mod tests {
         let (stream, _) = accepted.expect("the client connects");
         shorten(&stream, limits).expect("the kernel knows these options");
         stream.writable().await.expect("an empty queue takes something");
-        let mut taken = 0;
+        let mut bytes_accepted = 0;
         // What fits at once, as a flush does. A client's acknowledgement may make room for a little more later.
         while let Ok(written) = stream.try_write(&[0; 16_384]) {
-            taken += written;
+            bytes_accepted += written;
         }
         drop(client);
-        taken
+        bytes_accepted
     }
 
     #[tokio::test]
     async fn a_client_that_reads_nothing_has_little_in_the_kernel() {
         // With the send buffer's bound alone, the kernel took 100 KB.
         let limits = defaults().sessions;
-        let taken = taken(&limits).await;
-        assert!(taken >= limits.unsent_bytes_max / 2, "{taken} bytes are not worth a system call");
-        assert!(taken < 40_000, "{taken} bytes can no longer be conflated");
+        let bytes_accepted = bytes_accepted(&limits).await;
+        assert!(
+            bytes_accepted >= limits.unsent_bytes_max / 2,
+            "{bytes_accepted} bytes are not worth a system call"
+        );
+        assert!(bytes_accepted < 40_000, "{bytes_accepted} bytes can no longer be conflated");
     }
 }

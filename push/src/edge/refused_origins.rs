@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 /// The shortest time between two lines.
-const PERIOD: Duration = Duration::from_secs(10);
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
 /// How much of an origin is logged, in characters.
 const ORIGIN_CHARS_MAX: usize = 200;
 
@@ -38,7 +38,7 @@ impl RefusedOrigins {
     /// Counts a refusal. Returns how many were not logged before it, when it is to be logged itself.
     fn next_line(&self, now: Instant) -> Option<u64> {
         let mut state = self.0.lock();
-        if state.logged.is_some_and(|logged| now.duration_since(logged) < PERIOD) {
+        if state.logged.is_some_and(|logged| now.duration_since(logged) < LOG_INTERVAL) {
             state.suppressed += 1;
             return None;
         }
@@ -56,8 +56,8 @@ mod tests {
         let (refused, start) = (RefusedOrigins::default(), Instant::now());
         assert_eq!(refused.next_line(start), Some(0));
         assert_eq!(refused.next_line(start), None);
-        assert_eq!(refused.next_line(start + PERIOD / 2), None);
-        assert_eq!(refused.next_line(start + PERIOD), Some(2));
-        assert_eq!(refused.next_line(start + PERIOD * 2), Some(0));
+        assert_eq!(refused.next_line(start + LOG_INTERVAL / 2), None);
+        assert_eq!(refused.next_line(start + LOG_INTERVAL), Some(2));
+        assert_eq!(refused.next_line(start + LOG_INTERVAL * 2), Some(0));
     }
 }

@@ -20,20 +20,20 @@ const PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
 
 /// A stream in memory that keeps what it was given until it is flushed, as TLS does with records. A flush is pending once
 /// before it is done.
-struct Held {
+struct BufferedStream {
     stream: DuplexStream,
-    held: Vec<u8>,
+    buffer: Vec<u8>,
     is_flushing: bool,
     /// How much it holds, where its writer can see it.
     count: Arc<AtomicUsize>,
 }
 
-struct HeldWriter {
-    stream: WriteHalf<Held>,
+struct BufferedWriter {
+    stream: WriteHalf<BufferedStream>,
     count: Arc<AtomicUsize>,
 }
 
-impl AsyncRead for Held {
+impl AsyncRead for BufferedStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -43,25 +43,25 @@ impl AsyncRead for Held {
     }
 }
 
-impl AsyncWrite for Held {
+impl AsyncWrite for BufferedStream {
     fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.held.extend_from_slice(bytes);
-        self.count.store(self.held.len(), Ordering::Relaxed);
+        self.buffer.extend_from_slice(bytes);
+        self.count.store(self.buffer.len(), Ordering::Relaxed);
         Poll::Ready(Ok(bytes.len()))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.held.is_empty() && !self.is_flushing {
+        if !self.buffer.is_empty() && !self.is_flushing {
             self.is_flushing = true;
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
         self.is_flushing = false;
-        let Self { stream, held, count, .. } = &mut *self;
-        while !held.is_empty() {
-            let taken = ready!(Pin::new(&mut *stream).poll_write(context, held))?;
-            held.drain(..taken);
-            count.store(held.len(), Ordering::Relaxed);
+        let Self { stream, buffer, count, .. } = &mut *self;
+        while !buffer.is_empty() {
+            let taken = ready!(Pin::new(&mut *stream).poll_write(context, buffer))?;
+            buffer.drain(..taken);
+            count.store(buffer.len(), Ordering::Relaxed);
         }
         Poll::Ready(Ok(()))
     }
@@ -72,22 +72,22 @@ impl AsyncWrite for Held {
     }
 }
 
-impl Transport for Held {
+impl Transport for BufferedStream {
     type Reader = ReadHalf<Self>;
-    type Writer = HeldWriter;
+    type Writer = BufferedWriter;
 
     fn peer(&self) -> io::Result<SocketAddr> {
         Ok(PEER)
     }
 
-    fn split(self) -> (ReadHalf<Self>, HeldWriter) {
+    fn split(self) -> (ReadHalf<Self>, BufferedWriter) {
         let count = Arc::clone(&self.count);
         let (reader, stream) = tokio::io::split(self);
-        (reader, HeldWriter { stream, count })
+        (reader, BufferedWriter { stream, count })
     }
 }
 
-impl AsyncWrite for HeldWriter {
+impl AsyncWrite for BufferedWriter {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -105,7 +105,7 @@ impl AsyncWrite for HeldWriter {
     }
 }
 
-impl Writer for HeldWriter {
+impl Writer for BufferedWriter {
     fn buffered(&self) -> usize {
         self.count.load(Ordering::Relaxed)
     }
@@ -146,8 +146,8 @@ async fn a_session_is_served_over_memory_that_takes_seven_bytes_at_a_time() {
 async fn a_session_is_served_over_a_stream_that_holds_back_until_it_is_flushed() {
     // A flush that was pending when everything was written was not polled again: the last message stayed in the stream.
     let (client, stream) = tokio::io::duplex(64 * 1024);
-    let held = Held { stream, held: Vec::new(), is_flushing: false, count: Arc::default() };
-    converse(client, held).await;
+    let buffer = BufferedStream { stream, buffer: Vec::new(), is_flushing: false, count: Arc::default() };
+    converse(client, buffer).await;
 }
 
 /// A handshake with a pipelined command, its reply, a ping, and the closing handshake.

@@ -10,7 +10,7 @@ use crate::config::Origins;
 
 /// Why a request does not become a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(super) enum UpgradeError {
     /// It asks for no upgrade.
     NoUpgrade,
     /// It is no WebSocket handshake, or not of version 13.
@@ -31,17 +31,20 @@ pub(super) enum Refusal {
 /// # Errors
 ///
 /// When the request is answered with an HTTP error.
-pub(super) fn negotiate<B>(request: &Request<B>, origins: &Origins) -> Result<Option<Format>, Refusal> {
+pub(super) fn check_upgrade<B>(
+    request: &Request<B>,
+    origins: &Origins,
+) -> Result<Option<Format>, UpgradeError> {
     let headers = request.headers();
     if !fastwebsockets::upgrade::is_upgrade_request(request) {
-        return Err(Refusal::NoUpgrade);
+        return Err(UpgradeError::NoUpgrade);
     }
     let version = headers.get(header::SEC_WEBSOCKET_VERSION).map(HeaderValue::as_bytes);
-    if *request.method() != Method::GET || version != Some(b"13") || !has_key(headers) {
-        return Err(Refusal::Handshake);
+    if *request.method() != Method::GET || version != Some(b"13") || !has_nonce(headers) {
+        return Err(UpgradeError::Handshake);
     }
     if !is_allowed_origin(headers, origins) {
-        return Err(Refusal::Origin);
+        return Err(UpgradeError::Origin);
     }
     Ok(choose_subprotocol(headers))
 }
@@ -54,7 +57,7 @@ pub(super) fn subprotocol(format: Format) -> &'static str {
     }
 }
 
-impl Refusal {
+impl UpgradeError {
     pub(super) fn label(self) -> &'static str {
         match self {
             Self::NoUpgrade => "no_upgrade",
@@ -105,7 +108,7 @@ impl Refusal {
 }
 
 /// Whether there is a nonce of 16 bytes in base64.
-fn has_key(headers: &HeaderMap) -> bool {
+fn has_nonce(headers: &HeaderMap) -> bool {
     let key = headers.get(header::SEC_WEBSOCKET_KEY).map(HeaderValue::as_bytes);
     key.is_some_and(|key| key.len() == 24 && key.ends_with(b"=="))
 }
@@ -133,7 +136,7 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(headers: &[(&str, &str)], expected: Result<Option<Format>, Refusal>) {
+    fn check(headers: &[(&str, &str)], expected: Result<Option<Format>, UpgradeError>) {
         let mut request = Request::get(PATH).body(()).expect("it is a request");
         let usual = [
             ("host", "push.example:8080"),
@@ -147,7 +150,7 @@ mod tests {
             request.headers_mut().insert(name, value.parse().expect("it is a value"));
         }
         let origins = vec!["https://shop.example".to_owned()].try_into().expect("it is an origin");
-        assert_eq!(negotiate(&request, &origins), expected, "{headers:?}");
+        assert_eq!(check_upgrade(&request, &origins), expected, "{headers:?}");
     }
 
     #[test]
@@ -163,20 +166,20 @@ mod tests {
 
     #[test]
     fn what_is_no_handshake_is_refused() {
-        check(&[("upgrade", "h2c")], Err(Refusal::NoUpgrade));
-        check(&[("sec-websocket-version", "8")], Err(Refusal::Handshake));
-        check(&[("sec-websocket-key", "short")], Err(Refusal::Handshake));
-        assert_eq!(Refusal::Full.response().status(), StatusCode::SERVICE_UNAVAILABLE);
-        assert!(Refusal::Full.response().headers().contains_key(header::RETRY_AFTER));
-        assert_eq!(Refusal::Handshake.response().headers()[header::SEC_WEBSOCKET_VERSION], "13");
+        check(&[("upgrade", "h2c")], Err(UpgradeError::NoUpgrade));
+        check(&[("sec-websocket-version", "8")], Err(UpgradeError::Handshake));
+        check(&[("sec-websocket-key", "short")], Err(UpgradeError::Handshake));
+        assert_eq!(UpgradeError::Full.response().status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert!(UpgradeError::Full.response().headers().contains_key(header::RETRY_AFTER));
+        assert_eq!(UpgradeError::Handshake.response().headers()[header::SEC_WEBSOCKET_VERSION], "13");
     }
 
     #[test]
     fn pages_of_other_origins_are_refused_unless_listed() {
         check(&[("origin", "http://push.example:8080")], Ok(None));
         check(&[("origin", "https://shop.example")], Ok(None));
-        check(&[("origin", "http://push.example")], Err(Refusal::Origin));
-        check(&[("origin", "https://evil.example")], Err(Refusal::Origin));
-        check(&[("origin", "null")], Err(Refusal::Origin));
+        check(&[("origin", "http://push.example")], Err(UpgradeError::Origin));
+        check(&[("origin", "https://evil.example")], Err(UpgradeError::Origin));
+        check(&[("origin", "null")], Err(UpgradeError::Origin));
     }
 }

@@ -32,7 +32,7 @@ use self::{
 };
 use crate::{
     log::page::Page,
-    metrics::{CatchUpMetrics, Counted},
+    metrics::{CatchUpMetrics, GaugeGuard},
     partition::Partition,
 };
 
@@ -147,7 +147,7 @@ impl CatchUp {
             answer
         };
         self.inner.requested.notify_one();
-        let _waiting = Counted::new(&self.inner.metrics.waiting);
+        let _waiting = GaugeGuard::new(&self.inner.metrics.waiting);
         let answer = answer.await;
         // Readers answer every wish before they end; they end after the sessions.
         answer.unwrap_or(Err(PageError::Closed))

@@ -12,7 +12,7 @@ use rdkafka::{
 };
 use serde::{Deserialize, Serialize};
 use tailcast_proto::{Offset, TopicName};
-use tailcast_push::benchmarks::{Reading, tail_config};
+use tailcast_push::benchmarks::{FeedRun, tail_config};
 
 use super::{backlog, cli::Read};
 use crate::process;
@@ -43,7 +43,7 @@ pub(super) fn run(read: &Read) -> Result<()> {
         Some(watch) => {
             let topic = TopicName::parse(&read.topic)?;
             let channels = watch.channels(read.backlog.keys);
-            let reading = Reading::new(&read.from, &topic, &extents, channels).map_err(|why| anyhow!(why))?;
+            let reading = FeedRun::new(&read.from, &topic, &extents, channels).map_err(|why| anyhow!(why))?;
             measured(read, || reading.run().map_err(|why| anyhow!(why)))?
         }
     };

@@ -32,21 +32,21 @@ fn changes() -> impl Strategy<Value = Vec<Change>> {
 }
 
 #[derive(Debug, Clone)]
-enum Act {
+enum Step {
     Append(Vec<Change>),
     Evict,
     Gather { budget: usize, is_behind: bool },
     Answer { length: usize },
 }
 
-fn acts() -> impl Strategy<Value = Vec<Act>> {
-    let act = prop_oneof![
-        3 => changes().prop_map(Act::Append),
-        1 => proptest::strategy::Just(Act::Evict),
-        4 => (1..60_usize, any::<bool>()).prop_map(|(budget, is_behind)| Act::Gather { budget, is_behind }),
-        2 => (1..5_usize).prop_map(|length| Act::Answer { length }),
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        3 => changes().prop_map(Step::Append),
+        1 => proptest::strategy::Just(Step::Evict),
+        4 => (1..60_usize, any::<bool>()).prop_map(|(budget, is_behind)| Step::Gather { budget, is_behind }),
+        2 => (1..5_usize).prop_map(|length| Step::Answer { length }),
     ];
-    vec(act, 0..40)
+    vec(step, 0..40)
 }
 
 /// How much was delivered when the end of the snapshot was said, and where the cursor was.
@@ -57,9 +57,9 @@ struct Ended {
 
 /// What a client knows after it has applied what it got.
 #[derive(Default)]
-struct Table(BTreeMap<&'static str, i64>);
+struct ClientState(BTreeMap<&'static str, i64>);
 
-impl Table {
+impl ClientState {
     fn apply(&mut self, (at, key, is_value): (i64, &'static str, bool)) {
         if is_value {
             self.0.insert(key, at);
@@ -70,12 +70,12 @@ impl Table {
 }
 
 /// All records of a partition whose last values are kept, with Kafka behind it.
-struct Log {
+struct KeptPartition {
     records: Vec<(i64, &'static str, bool)>,
     partition: Arc<Partition>,
 }
 
-impl Log {
+impl KeptPartition {
     fn new() -> Self {
         let topic = TopicName::parse("t").expect("it is a name");
         let kept = LastValues::new(std::iter::once(&topic), usize::MAX).keep(&topic, Offset::ZERO);
@@ -118,9 +118,9 @@ proptest! {
         before in vec(changes(), 0..10),
         name in select(vec!["t/a", "t/a*", "t/*"]),
         is_conflated in any::<bool>(),
-        acts in acts(),
+        steps in steps(),
     ) {
-        let mut log = Log::new();
+        let mut log = KeptPartition::new();
         before.into_iter().for_each(|changes| log.append(changes));
         let channel: tailcast_proto::Channel = name.parse().expect("tests name channels");
         let mode = if is_conflated { DeliveryMode::Conflated { interval: None } } else { DeliveryMode::Lossless };
@@ -141,14 +141,14 @@ proptest! {
             }
             follow_up
         };
-        for act in acts {
-            match act {
-                Act::Append(changes) => log.append(changes),
-                Act::Evict => drop(log.partition.evict_oldest()),
-                Act::Gather { budget, is_behind } => {
+        for step in steps {
+            match step {
+                Step::Append(changes) => log.append(changes),
+                Step::Evict => drop(log.partition.evict_oldest()),
+                Step::Gather { budget, is_behind } => {
                     gather(&mut cursor, &mut outcome, (budget, is_behind), &mut ended_at);
                 }
-                Act::Answer { length } => if let Some(from) = outcome.asked.take() {
+                Step::Answer { length } => if let Some(from) = outcome.asked.take() {
                     cursor.take_page(Ok(&log.page(from, length))).expect("the topic is there");
                 },
             }
@@ -166,7 +166,7 @@ proptest! {
 
         prop_assert!(outcome.delivered.is_sorted_by(|one, next| one < next), "{:?}", outcome.delivered);
         let own = |record: &&(i64, &'static str, bool)| channel.matches(Some(record.1.as_bytes()));
-        let (mut expected, mut found) = (Table::default(), Table::default());
+        let (mut expected, mut found) = (ClientState::default(), ClientState::default());
         log.records.iter().filter(own).for_each(|record| expected.apply(*record));
         log.records.iter().filter(|record| outcome.delivered.contains(&record.0)).for_each(|record| found.apply(*record));
         prop_assert_eq!(&found.0, &expected.0);
@@ -177,7 +177,7 @@ proptest! {
         prop_assert_eq!(after, delivered + skipped);
         // When its end was said, the client had every key that there was by then.
         let ended = ended_at.expect("it ended");
-        let (mut expected, mut found) = (Table::default(), Table::default());
+        let (mut expected, mut found) = (ClientState::default(), ClientState::default());
         let by_then = log.records.iter().filter(own).filter(|record| record.0 < ended.at.get());
         by_then.for_each(|record| expected.apply(*record));
         let of_it = &outcome.delivered[..ended.delivered];

@@ -36,18 +36,18 @@ use crate::{
 };
 
 /// How long no record may come.
-const PATIENCE: Duration = Duration::from_secs(10);
+const RECORD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A node's feed with something to read.
-pub struct Reading {
+pub struct FeedRun {
     tail: Arc<Tail>,
     budget: Arc<WindowBudget>,
-    partitions: Vec<Unread>,
+    partitions: Vec<Backlog>,
 }
 
 /// A partition and where its backlog ends.
 #[derive(Debug)]
-struct Unread {
+struct Backlog {
     partition: Arc<Partition>,
     end: Offset,
 }
@@ -68,13 +68,13 @@ pub fn tail_config(kafka: &str) -> Result<ClientConfig, PropertyError> {
     Settings::at(kafka).tail()
 }
 
-impl std::fmt::Debug for Reading {
+impl std::fmt::Debug for FeedRun {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Reading").field("partitions", &self.partitions).finish_non_exhaustive()
     }
 }
 
-impl Reading {
+impl FeedRun {
     /// Prepares to read a topic whose partitions, from the first on, have what is in `backlog`: from an offset up to another.
     /// Blocks while Kafka answers.
     ///
@@ -95,12 +95,12 @@ impl Reading {
             tail.load_metadata(topic, id)?;
             let partition =
                 Partition::new(topic.clone(), epoch, id, *first, Arc::clone(&budget), FanOut::idle(), None);
-            partitions.push(Unread { partition, end: *end });
+            partitions.push(Backlog { partition, end: *end });
         }
         let count = u32::try_from(partitions.len())?;
         for channel in channels(topic, count, watching) {
-            let is_in = |unread: &&Unread| channel.home.is_none_or(|home| home == unread.partition.id);
-            partitions.iter().filter(is_in).for_each(|unread| drop(log(&unread.partition, &channel)));
+            let is_in = |backlog: &&Backlog| channel.home.is_none_or(|home| home == backlog.partition.id);
+            partitions.iter().filter(is_in).for_each(|backlog| drop(log(&backlog.partition, &channel)));
         }
         Ok(Self { tail, budget, partitions })
     }
@@ -135,7 +135,7 @@ impl Reading {
     }
 
     fn assign(&self) -> Result<(), Box<dyn Error + Send + Sync>> {
-        for Unread { partition, .. } in &self.partitions {
+        for Backlog { partition, .. } in &self.partitions {
             // As if it had been tailed until now: the first records are not after a silence.
             partition.confirmation_result(Instant::now(), Some(true));
             self.tail.assign(partition)?;
@@ -146,7 +146,7 @@ impl Reading {
     /// Waits until something is held, or soon will be, and answers that the topic is the same.
     fn answer(&self, signals: &FeedSignals) {
         block_on(signals.held.notified());
-        for Unread { partition, .. } in &self.partitions {
+        for Backlog { partition, .. } in &self.partitions {
             if !partition.begin_confirmation() {
                 continue;
             }
@@ -165,10 +165,10 @@ impl Reading {
         if left < before {
             progress.set((left, now));
         }
-        left == 0 || (left == before && now.duration_since(since) >= PATIENCE)
+        left == 0 || (left == before && now.duration_since(since) >= RECORD_TIMEOUT)
     }
 
     fn left(&self) -> u64 {
-        self.partitions.iter().map(|unread| unread.end.since(unread.partition.head())).sum()
+        self.partitions.iter().map(|backlog| backlog.end.since(backlog.partition.head())).sum()
     }
 }

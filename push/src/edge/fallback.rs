@@ -8,7 +8,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 
 /// Answers requests that are not for a WebSocket: `tailcast dev` has a page. Without one they are answered 404.
-pub trait Pages: Send + Sync + 'static {
+pub trait HttpFallback: Send + Sync + 'static {
     /// Answers one request. Dropped when the client leaves.
     fn answer(
         &self,
