@@ -61,6 +61,14 @@ pub enum Epochs {
     InProcess(Epoch),
 }
 
+impl Epochs {
+    /// Returns whether the brokers find offsets by time. The in-process broker does not.
+    #[must_use]
+    pub fn have_time_index(self) -> bool {
+        matches!(self, Self::Kafka)
+    }
+}
+
 /// A topic that exists.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topic {
