@@ -103,15 +103,15 @@ impl Push {
             topic_registry,
         )?;
         let last_values = LastValues::new(config.last_values_topics(), config.last_values.bytes_max);
-        let hub = Self::start_hub(&config, &kafka, &topics, &last_values, lifecycle, registry)?;
         let catch_up_metrics = CatchUpMetrics::register(registry);
         let catch_up =
             CatchUp::start(&config.catch_up, &kafka.reader()?, catch_up_metrics, &topics, lifecycle)?;
+        let time_scan = (!epochs.have_time_index()).then(|| catch_up.clone());
+        let hub = Self::start_hub(&config, &kafka, &topics, (&last_values, time_scan), lifecycle, registry)?;
         last_values_loader::start(&last_values, &hub, &topics, &catch_up, lifecycle, readiness, registry);
 
         let node = config.node_name();
-        let without_times = matches!(epochs, Epochs::InProcess(_)).then(|| catch_up.clone());
-        let starter = Starter { hub, topics, without_times };
+        let starter = Starter { hub, topics };
         let lifecycle = lifecycle.clone();
         let waiting = WaitingBudget::new(metrics.waiting.clone(), config.sessions.waiting_bytes_max);
         let admission = Admission::new(config.memory_bytes_max);
@@ -163,7 +163,7 @@ impl Push {
         config: &Config,
         kafka: &Settings,
         topics: &Topics,
-        last_values: &Arc<LastValues>,
+        (last_values, time_scan): (&Arc<LastValues>, Option<CatchUp>),
         lifecycle: &Lifecycle,
         registry: &mut Registry,
     ) -> Result<Arc<Hub>, BindError> {
@@ -174,7 +174,14 @@ impl Push {
         let offsets = KafkaOffsets::new(questions, lifecycle.clone());
         let fan_out = FanOut::new(&config.fan_out, registry);
         fan_out.start(lifecycle)?;
-        let hub = Hub::new(Arc::clone(&tail), offsets, Arc::clone(last_values), Arc::clone(&budget), fan_out);
+        let hub = Hub::new(
+            Arc::clone(&tail),
+            offsets,
+            time_scan,
+            Arc::clone(last_values),
+            Arc::clone(&budget),
+            fan_out,
+        );
         hub::register(registry, &hub);
 
         let signals = FeedSignals::default();

@@ -9,6 +9,7 @@
 mod channels;
 mod metrics;
 mod recovery;
+mod time_lookup;
 
 use std::{
     collections::BTreeSet,
@@ -22,14 +23,15 @@ use std::{
 
 use dashmap::DashMap;
 use parking_lot::Mutex;
-use tailcast_proto::{Channel, Epoch, Offset, PartitionId, TopicName, push::v1::UnsubscribeReason};
+use tailcast_proto::{Channel, Epoch, PartitionId, TopicName, push::v1::UnsubscribeReason};
 use tailcast_services::topics::Topic;
 use tokio::sync::OnceCell;
 
-pub(crate) use self::metrics::register;
+pub(crate) use self::{metrics::register, time_lookup::TimeLookupError};
 use crate::{
     clock::wall_clock_ms,
     kafka::{
+        catch_up::CatchUp,
         offsets::{KafkaOffsets, OffsetsError, Watermarks},
         tail::{AssignError, Tail},
     },
@@ -49,6 +51,8 @@ pub(crate) struct Hub {
     next_alias: AtomicU32,
     tail: Arc<Tail>,
     offsets: KafkaOffsets,
+    /// Reads partitions to find times in them, where the brokers have no index of times.
+    time_scan: Option<CatchUp>,
     last_values: Arc<LastValues>,
     budget: Arc<WindowBudget>,
     fan_out: Arc<FanOut>,
@@ -116,6 +120,7 @@ impl Hub {
     pub(crate) fn new(
         tail: Arc<Tail>,
         offsets: KafkaOffsets,
+        time_scan: Option<CatchUp>,
         last_values: Arc<LastValues>,
         budget: Arc<WindowBudget>,
         fan_out: Arc<FanOut>,
@@ -128,6 +133,7 @@ impl Hub {
             next_alias: AtomicU32::new(1),
             tail,
             offsets,
+            time_scan,
             last_values,
             budget,
             fan_out,
@@ -182,19 +188,6 @@ impl Hub {
         let watermarks = self.offsets.watermarks(&lease.partition.topic, lease.partition.id).await?;
         *known = Some((at, watermarks));
         Ok(watermarks)
-    }
-
-    /// Returns the first offset of a leased partition whose record is not older than a time; `None` when there is none.
-    ///
-    /// # Errors
-    ///
-    /// When Kafka cannot be asked. Cancel safe.
-    pub(crate) async fn at_time(
-        &self,
-        lease: &Lease,
-        timestamp_ms: i64,
-    ) -> Result<Option<Offset>, OffsetsError> {
-        self.offsets.at_time(&lease.partition.topic, lease.partition.id, timestamp_ms).await
     }
 
     /// Returns every partition that is tailed.

@@ -15,11 +15,8 @@ use self::checks::{check_epoch, check_partitions, last_values, not_found};
 use super::command::{Refusal, Request, Start};
 use crate::{
     cursor::StartAt,
-    kafka::{
-        catch_up::CatchUp,
-        offsets::{OffsetsError, confirmed_watermarks},
-    },
-    node::hub::{Hub, Lease, LeaseError},
+    kafka::offsets::{OffsetsError, confirmed_watermarks},
+    node::hub::{Hub, Lease, LeaseError, TimeLookupError},
     record::chunk::NodeChannel,
 };
 
@@ -28,8 +25,6 @@ use crate::{
 pub(crate) struct Starter {
     pub(crate) hub: Arc<Hub>,
     pub(crate) topics: Topics,
-    /// For a broker that has no index of times, as the in-process one: its partitions are looked through.
-    pub(crate) without_times: Option<CatchUp>,
 }
 
 /// A subscription that can start.
@@ -175,10 +170,7 @@ impl Starter {
                 Ok(PartitionStart::at(lease, low))
             }
             Start::Timestamp(timestamp) => {
-                let found = match &self.without_times {
-                    None => self.hub.at_time(&lease, *timestamp).await?,
-                    Some(catch_up) => self.look_for_time(catch_up, &lease, *timestamp).await?,
-                };
+                let found = self.hub.at_time(&lease, *timestamp).await?;
                 Ok(PartitionStart::at(lease, found.unwrap_or(head)))
             }
             Start::Snapshot => {
@@ -205,27 +197,6 @@ impl Starter {
                 None => Ok(PartitionStart::live(lease, head)),
             },
         }
-    }
-
-    /// Looks through a partition for the first record that is not older than a time.
-    async fn look_for_time(
-        &self,
-        catch_up: &CatchUp,
-        lease: &Lease,
-        timestamp_ms: i64,
-    ) -> Result<Option<Offset>, Obstacle> {
-        let mut at = self.hub.watermarks(lease, true).await?.low;
-        while at < lease.partition.head() {
-            let page = catch_up.page(Arc::clone(&lease.partition), at).await;
-            let page = page.map_err(|error| Refusal::unavailable(error.to_string()))?;
-            let found =
-                page.records().find(|record| record.offset >= at && record.timestamp_ms >= timestamp_ms);
-            if let Some(record) = found {
-                return Ok(Some(record.offset));
-            }
-            at = page.to;
-        }
-        Ok(None)
     }
 
     async fn resume(&self, lease: Lease, next: Offset) -> Result<PartitionStart, Obstacle> {
@@ -291,6 +262,12 @@ impl From<Refusal> for Obstacle {
 
 impl From<OffsetsError> for Obstacle {
     fn from(error: OffsetsError) -> Self {
+        Self::Refused(Refusal::unavailable(error.to_string()))
+    }
+}
+
+impl From<TimeLookupError> for Obstacle {
+    fn from(error: TimeLookupError) -> Self {
         Self::Refused(Refusal::unavailable(error.to_string()))
     }
 }
