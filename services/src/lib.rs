@@ -2,8 +2,9 @@
 //!
 //! A service parses its [`config`], starts its [`log`] and [`metrics`], opens the [`admin`] listener, and runs its parts
 //! under one [`lifecycle`]. [`memory`] measures the process; each part reports through [`readiness`] why it cannot work.
-//! [`listener`] accepts connections. [`kafka`] holds every librdkafka property that is set, [`topics`] knows which topics exist,
-//! [`principal`] names the identity of a client, and [`in_process`] is a broker for tests and `tailcast dev`.
+//! [`listener`] accepts connections, [`principal`] names the identity of a client, and [`permission`] decides what it may
+//! do. [`kafka`] holds every librdkafka property that is set, [`topics`] knows which topics exist, and [`in_process`] is a
+//! broker for tests and `tailcast dev`.
 //!
 //! What is deliberately absent: nothing here knows of gRPC, WebSockets or sessions.
 
@@ -28,5 +29,7 @@ pub mod kafka;
 pub mod topics;
 
 pub mod principal;
+
+pub mod permission;
 
 pub mod in_process;
