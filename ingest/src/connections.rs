@@ -14,12 +14,15 @@ use std::{
 };
 
 use futures_util::stream;
-use tailcast_services::listener::{Accepted, AtBound, Limits, Listener, Place};
+use tailcast_services::{
+    listener::{Accepted, AtBound, Limits, Listener, Place},
+    principal::Principal,
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
 };
-use tonic::transport::server::{Connected, TcpConnectInfo};
+use tonic::transport::server::Connected;
 
 use self::preface::Preface;
 use crate::metrics::Metrics;
@@ -37,6 +40,8 @@ pub(crate) struct Admission {
 #[derive(Debug)]
 pub(crate) struct Connection {
     socket: TcpStream,
+    /// On whose behalf its calls are made.
+    principal: Principal,
     /// Until it has arrived.
     preface: Option<Preface>,
     metrics: Arc<Metrics>,
@@ -68,15 +73,18 @@ impl Listening {
         let _refused = socket.set_nodelay(true);
         self.metrics.connections.inc();
         let preface = Some(Preface::within(self.preface_deadline));
-        Connection { socket, preface, metrics: Arc::clone(&self.metrics), _place: place }
+        // Nothing authenticates connections yet.
+        let principal = Principal::Anonymous;
+        Connection { socket, principal, preface, metrics: Arc::clone(&self.metrics), _place: place }
     }
 }
 
 impl Connected for Connection {
-    type ConnectInfo = TcpConnectInfo;
+    /// tonic puts it into the extensions of each request of the connection, where the gate finds it.
+    type ConnectInfo = Principal;
 
-    fn connect_info(&self) -> TcpConnectInfo {
-        self.socket.connect_info()
+    fn connect_info(&self) -> Principal {
+        self.principal.clone()
     }
 }
 

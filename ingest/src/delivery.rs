@@ -52,8 +52,8 @@ pub(crate) struct Batch {
 pub(crate) struct Delivery {
     /// Taken when the message is completed.
     batch: Option<Arc<Batch>>,
-    /// The place of its topic in the batch.
-    topic: usize,
+    /// The place of its topic in the batch; none of a message whose topic was not looked up.
+    topic: Option<usize>,
     sequence: u64,
     bytes: usize,
 }
@@ -106,7 +106,7 @@ impl Batch {
     }
 
     /// What a message of the batch carries; `topic` is the place of its topic.
-    pub(crate) fn delivery(self: &Arc<Self>, topic: usize, sequence: u64, bytes: usize) -> Delivery {
+    pub(crate) fn delivery(self: &Arc<Self>, topic: Option<usize>, sequence: u64, bytes: usize) -> Delivery {
         Delivery { batch: Some(Arc::clone(self)), topic, sequence, bytes }
     }
 }
@@ -120,7 +120,7 @@ impl Delivery {
     }
 
     fn end(&self, batch: &Batch, outcome: Outcome) {
-        let topic = batch.topics.get(self.topic).and_then(Option::as_deref);
+        let topic = self.topic.and_then(|place| batch.topics.get(place)?.as_deref());
         batch.metrics.ended(topic, &outcome, self.bytes, batch.since.elapsed());
         batch.completions.add(Completed { sequence: self.sequence, outcome });
     }
@@ -164,9 +164,9 @@ mod tests {
     fn a_call_is_woken_once_when_its_last_message_is_completed() {
         let completions = Completions::of_call(2);
         let batch = batch(&completions, &budget(), 2);
-        batch.delivery(0, 1, 0).complete(refused());
+        batch.delivery(Some(0), 1, 0).complete(refused());
         assert!(completions.gathered().now_or_never().is_none());
-        batch.delivery(0, 0, 0).complete(refused());
+        batch.delivery(Some(0), 0, 0).complete(refused());
         assert!(completions.gathered().now_or_never().is_some());
         assert_eq!(completions.take().iter().map(|done| done.sequence).collect::<Vec<_>>(), [1, 0]);
     }
@@ -175,12 +175,12 @@ mod tests {
     fn a_stream_is_woken_once_for_all_that_gathered() {
         let completions = Completions::of_stream();
         let batch = batch(&completions, &budget(), 3);
-        batch.delivery(0, 1, 0).complete(refused());
-        batch.delivery(0, 2, 0).complete(refused());
+        batch.delivery(Some(0), 1, 0).complete(refused());
+        batch.delivery(Some(0), 2, 0).complete(refused());
         assert!(completions.gathered().now_or_never().is_some());
         assert!(completions.gathered().now_or_never().is_none());
         assert_eq!(completions.take().len(), 2);
-        batch.delivery(0, 3, 0).complete(refused());
+        batch.delivery(Some(0), 3, 0).complete(refused());
         assert!(completions.gathered().now_or_never().is_some());
     }
 
@@ -189,7 +189,7 @@ mod tests {
         let budget = budget();
         let completions = Completions::of_call(2);
         let batch = batch(&completions, &budget, 10);
-        let deliveries = [batch.delivery(0, 0, 0), batch.delivery(0, 1, 0)];
+        let deliveries = [batch.delivery(Some(0), 0, 0), batch.delivery(Some(0), 1, 0)];
         // The call goes away.
         drop((batch, completions));
         let [first, second] = deliveries;
@@ -203,7 +203,7 @@ mod tests {
     fn a_delivery_that_is_dropped_ends_unknown() {
         let completions = Completions::of_call(1);
         let batch = batch(&completions, &budget(), 1);
-        drop(batch.delivery(0, 0, 0));
+        drop(batch.delivery(Some(0), 0, 0));
         assert!(matches!(completions.take().as_slice(), [Completed { outcome: Outcome::Unknown(_), .. }]));
     }
 
@@ -216,7 +216,7 @@ mod tests {
         let topics = vec![topic("quotes"), None, topic("trades")];
         let batch = Batch::new(Completions::of_call(3), Arc::clone(&metrics), topics, permit);
         for (place, bytes) in [(0, 5), (1, 6), (2, 7)] {
-            batch.delivery(place, 0, bytes).complete(Outcome::of_acknowledgement(0, 0));
+            batch.delivery(Some(place), 0, bytes).complete(Outcome::of_acknowledgement(0, 0));
         }
         let mut text = String::new();
         encode(&mut text, &registry).expect("metrics encode");

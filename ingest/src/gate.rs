@@ -17,6 +17,7 @@ use std::{
     time::Duration,
 };
 
+use tailcast_services::principal::Principal;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::Instant,
@@ -57,8 +58,18 @@ pub(crate) struct Bounds {
 #[derive(Debug, Clone)]
 pub(crate) struct Arrival(Arc<Arriving>);
 
+/// The caller of a method that has begun.
+#[derive(Debug)]
+pub(crate) struct Caller {
+    /// Whose permissions the call's messages need.
+    pub(crate) principal: Principal,
+    /// The deadline that the caller set, if it set one.
+    pub(crate) deadline: Option<Deadline>,
+}
+
 #[derive(Debug)]
 struct Arriving {
+    principal: Principal,
     /// The caller's.
     deadline: Option<Deadline>,
     arrived_by: Instant,
@@ -92,11 +103,12 @@ impl<S> Gate<S> {
         Self { inner, arriving: Arc::new(Semaphore::new(bounds.arriving_max)), bounds, metrics }
     }
 
-    fn admit(&self, timeout: Option<&http::HeaderValue>) -> Result<Arrival, GateError> {
+    fn admit(&self, principal: Principal, timeout: Option<&http::HeaderValue>) -> Result<Arrival, GateError> {
         let timeout = timeout.map(|header| parse_timeout(header.as_bytes())).transpose()?;
         let place = Arc::clone(&self.arriving).try_acquire_owned().map_err(|_| GateError::Busy)?;
         let now = Instant::now();
         Ok(Arrival(Arc::new(Arriving {
+            principal,
             deadline: timeout.map(|timeout| Deadline::after(now, timeout)),
             arrived_by: now + self.bounds.arrival_deadline,
             begun: AtomicBool::new(false),
@@ -106,13 +118,16 @@ impl<S> Gate<S> {
 }
 
 impl Arrival {
-    /// Says that the method has begun, and returns the deadline that the caller set. From here on the messages are
-    /// the budget's, and the answer is the method's.
-    pub(crate) fn begin<T>(request: &mut tonic::Request<T>) -> Option<Deadline> {
-        let Self(arriving) = request.extensions_mut().remove()?;
+    /// Notes that the method has begun, and returns its caller. From here on the messages are the budget's, and the
+    /// answer is the method's.
+    pub(crate) fn begin<T>(request: &mut tonic::Request<T>) -> Caller {
+        let Some(Self(arriving)) = request.extensions_mut().remove() else {
+            // Without a gate nobody has authenticated the caller.
+            return Caller { principal: Principal::Anonymous, deadline: None };
+        };
         arriving.begun.store(true, Ordering::Release);
         drop(arriving.place.lock().unwrap_or_else(PoisonError::into_inner).take());
-        arriving.deadline
+        Caller { principal: arriving.principal.clone(), deadline: arriving.deadline }
     }
 
     fn has_begun(&self) -> bool {
@@ -154,7 +169,9 @@ where
 
     fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
         let (bounds, metrics) = (self.bounds.clone(), Arc::clone(&self.metrics));
-        let arrival = match self.admit(request.headers().get("grpc-timeout")) {
+        // The connection's; a caller without one has no more rights than anybody.
+        let principal = request.extensions().get().cloned().unwrap_or(Principal::Anonymous);
+        let arrival = match self.admit(principal, request.headers().get("grpc-timeout")) {
             Ok(arrival) => arrival,
             Err(error) => return Box::pin(std::future::ready(Ok(error.response(&metrics)))),
         };

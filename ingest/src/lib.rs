@@ -1,8 +1,8 @@
 //! The way in: gRPC to Kafka. Acknowledges what Kafka acknowledged, and nothing else.
 //!
-//! A call passes the `gate`, is checked by `validation`, gets its part of the `budget`, is handed by the `publisher` to
-//! the `producer`, and ends with an `outcome` for each message, carried by its `delivery`. `publish` is the unary call,
-//! `stream` the bidirectional one. `server` binds it all together and drains it.
+//! A call passes the `gate`, is checked by `validation`, gets its part of the `budget`, and is handed to the `producer` by
+//! the `publisher`, which checks the caller's permission. Each message ends with an `outcome`, carried by its `delivery`.
+//! `publish` is the unary call, `stream` the bidirectional one. `server` binds it all together and drains it.
 //!
 //! Promises kept here: an acknowledged message is durable (P1), no outcome is false (P2), overload is refused early (P8).
 //! Nothing is kept: a process that dies loses only answers, and what was in flight is unknown to its callers.

@@ -43,6 +43,8 @@ pub(crate) enum Why {
     TooLarge,
     /// Kafka does not let ingest write there.
     NotAuthorized,
+    /// The caller may not publish the record.
+    PermissionDenied,
     /// Fewer replicas are in sync than the topic asks for.
     NotEnoughReplicas,
     /// Kafka could not be reached, or did not answer in time.
@@ -104,6 +106,7 @@ impl Why {
             Self::UnknownTopic => v1::Reason::UnknownTopic,
             Self::TooLarge => v1::Reason::TooLarge,
             Self::NotAuthorized => v1::Reason::NotAuthorized,
+            Self::PermissionDenied => v1::Reason::PermissionDenied,
             Self::NotEnoughReplicas => v1::Reason::NotEnoughReplicas,
             Self::KafkaUnavailable | Self::QueueFull => v1::Reason::KafkaUnavailable,
             Self::InvalidRecord => v1::Reason::InvalidRecord,
@@ -118,6 +121,7 @@ impl Why {
             Self::UnknownTopic => "UNKNOWN_TOPIC",
             Self::TooLarge => "TOO_LARGE",
             Self::NotAuthorized => "NOT_AUTHORIZED",
+            Self::PermissionDenied => "PERMISSION_DENIED",
             Self::NotEnoughReplicas => "NOT_ENOUGH_REPLICAS",
             Self::KafkaUnavailable => "KAFKA_UNAVAILABLE",
             Self::InvalidRecord => "INVALID_RECORD",

@@ -233,7 +233,7 @@ mod tests {
         producer.give_up();
         let record =
             Record { topic, key: None, value: None, headers: Vec::new(), timestamp_ms: None, bytes: 0 };
-        producer.send(&record, batch.delivery(0, 0, 0)).expect("it is enqueued");
+        producer.send(&record, batch.delivery(Some(0), 0, 0)).expect("it is enqueued");
         drop(in_use);
 
         let ending = lifecycle.finish(Duration::from_secs(20)).await;

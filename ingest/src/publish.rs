@@ -13,7 +13,7 @@ use crate::{
     budget::{Budget, Full},
     deadline::Deadline,
     delivery::{Completed, Completions},
-    gate::Arrival,
+    gate::{Arrival, Caller},
     outcome::{Cause, Outcome, Why},
     publisher::{Admitted, Publisher},
     refusal::{Ending, Refusal},
@@ -57,8 +57,8 @@ impl Calls {
         &self,
         mut request: Request<v1::PublishRequest>,
     ) -> Result<v1::PublishResponse, PublishError> {
-        let deadline =
-            Arrival::begin(&mut request).unwrap_or_else(|| Deadline::after(Instant::now(), self.deadline));
+        let Caller { principal, deadline } = Arrival::begin(&mut request);
+        let deadline = deadline.unwrap_or_else(|| Deadline::after(Instant::now(), self.deadline));
         let trace = TraceContext::of(request.metadata());
         let mut records = self.limits.batch(request.into_inner().messages).map_err(PublishError::Invalid)?;
         let topics: Vec<_> = records.iter().map(|record| record.topic.clone()).collect();
@@ -66,8 +66,8 @@ impl Calls {
         let records: Vec<_> = (0..).zip(records).collect();
 
         let permit = self.budget.take(Admitted::cost(&records)).map_err(|Full| PublishError::Full)?;
-        let admitted =
-            deadline.limit(self.publisher.admit(records)).await.ok_or(PublishError::LateToBegin)?;
+        let admitted = deadline.limit(self.publisher.admit(&principal, records)).await;
+        let admitted = admitted.ok_or(PublishError::LateToBegin)?;
         let completions = Completions::of_call(topics.len());
         self.publisher.send(&completions, permit, admitted);
         deadline.limit(completions.gathered()).await.ok_or(PublishError::LateAnswer)?;
@@ -156,7 +156,7 @@ fn code_of(ending: Ending, why: Why) -> Code {
     match (ending, why) {
         (Ending::Unknown, _) => Code::Unavailable,
         (Ending::Refused, Why::UnknownTopic) => Code::NotFound,
-        (Ending::Refused, Why::NotAuthorized) => Code::PermissionDenied,
+        (Ending::Refused, Why::NotAuthorized | Why::PermissionDenied) => Code::PermissionDenied,
         (Ending::Refused, Why::TooLarge | Why::InvalidRecord | Why::InvalidArgument) => Code::InvalidArgument,
         (Ending::Refused, Why::QueueFull) => Code::ResourceExhausted,
         (Ending::Refused, Why::KafkaUnavailable | Why::NotEnoughReplicas) => Code::Unavailable,
@@ -220,6 +220,10 @@ mod tests {
     fn a_refused_batch_has_the_code_of_its_reason() {
         check(&[refused(Why::UnknownTopic)], Some((Code::NotFound, "UNKNOWN_TOPIC", "refused")));
         check(&[refused(Why::NotAuthorized)], Some((Code::PermissionDenied, "NOT_AUTHORIZED", "refused")));
+        check(
+            &[refused(Why::PermissionDenied)],
+            Some((Code::PermissionDenied, "PERMISSION_DENIED", "refused")),
+        );
         check(&[refused(Why::TooLarge)], Some((Code::InvalidArgument, "TOO_LARGE", "refused")));
         check(&[refused(Why::InvalidRecord)], Some((Code::InvalidArgument, "INVALID_RECORD", "refused")));
         check(

@@ -1,5 +1,8 @@
 //! From valid records to the producer: what unary calls and streams have in common.
 //!
+//! This is the one place where the permission to publish is checked, for each record. A record that is denied fails
+//! alone, and its topic is not looked up for its sake.
+//!
 //! A topic is looked up before anything is enqueued, because librdkafka would keep a message for a topic that does not
 //! exist until its timeout. Messages of one request are enqueued in order; when the producer takes no more, the rest of
 //! the request is refused with it, so that a later message never overtakes an earlier one.
@@ -8,7 +11,11 @@ use std::{collections::HashMap, sync::Arc};
 
 use futures_util::future::join_all;
 use tailcast_proto::TopicName;
-use tailcast_services::topics::{LookupError, Topics};
+use tailcast_services::{
+    permission::{Action, Permissions},
+    principal::Principal,
+    topics::{LookupError, Topics},
+};
 
 use crate::{
     budget::{Cost, Permit},
@@ -22,28 +29,36 @@ use crate::{
 /// Publishes what is valid. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Publisher {
+    permissions: Permissions,
     topics: Topics,
     producer: Producer,
     metrics: Arc<Metrics>,
 }
 
-/// Records with their places in their call, whose topics have been looked up.
+/// Records with their places in their call, whose permissions have been checked and whose topics have been looked up.
 pub(crate) struct Admitted {
     records: Vec<(u64, Record)>,
-    /// Each topic once.
+    /// Each topic of a permitted record once.
     topics: Vec<Result<Arc<TopicMetrics>, Cause>>,
-    /// Which of the topics each record has.
-    places: Vec<usize>,
+    /// For each record, which of the topics it has, or why it must not be published.
+    places: Vec<Result<usize, Cause>>,
 }
 
 impl Publisher {
-    pub(crate) fn new(topics: Topics, producer: Producer, metrics: Arc<Metrics>) -> Self {
-        Self { topics, producer, metrics }
+    pub(crate) fn new(
+        permissions: Permissions,
+        topics: Topics,
+        producer: Producer,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self { permissions, topics, producer, metrics }
     }
 
-    /// Looks the records' topics up, all at once. Cancel safe: nothing has been sent.
-    pub(crate) async fn admit(&self, records: Vec<(u64, Record)>) -> Admitted {
-        let (names, places) = topics_of(&records);
+    /// Checks whether the principal may publish the records, and looks up the topics of those that it may, all at once.
+    /// Cancel safe: nothing has been sent.
+    pub(crate) async fn admit(&self, principal: &Principal, records: Vec<(u64, Record)>) -> Admitted {
+        let permitted = records.iter().map(|(_, record)| self.permit(principal, record));
+        let (names, places) = topics_of(permitted);
         let topics = join_all(names.iter().map(|name| self.look_up(name))).await;
         Admitted { records, topics, places }
     }
@@ -55,13 +70,26 @@ impl Publisher {
         let batch = Batch::new(Arc::clone(completions), Arc::clone(&self.metrics), known, permit);
         let mut full = None;
         for ((sequence, record), place) in records.into_iter().zip(places) {
-            let delivery = batch.delivery(place, sequence, record.bytes);
-            if let Some(cause) = topics[place].as_ref().err().or(full.as_ref()) {
+            let delivery = batch.delivery(place.as_ref().ok().copied(), sequence, record.bytes);
+            let failed = match &place {
+                Ok(place) => topics[*place].as_ref().err().or(full.as_ref()),
+                Err(denied) => Some(denied),
+            };
+            if let Some(cause) = failed {
                 delivery.complete(Outcome::Refused(cause.clone()));
                 continue;
             }
             let refused = self.producer.send(&record, delivery).err();
             full = refused.filter(|cause| cause.why == Why::QueueFull);
+        }
+    }
+
+    /// Returns the record's topic if the principal may publish the record.
+    fn permit<'a>(&self, principal: &Principal, record: &'a Record) -> Result<&'a TopicName, Cause> {
+        let action = Action::Publish { topic: &record.topic, key: record.key.as_ref() };
+        match self.permissions.check(principal, action) {
+            Ok(()) => Ok(&record.topic),
+            Err(denied) => Err(Cause::new(Why::PermissionDenied, denied.to_string())),
         }
     }
 
@@ -89,21 +117,24 @@ impl Admitted {
     }
 }
 
-/// The topics of records, each once, and which of them each record has.
-fn topics_of(records: &[(u64, Record)]) -> (Vec<TopicName>, Vec<usize>) {
+/// The topics of records, each once, and which of them each record has. Records without permission name no topic.
+fn topics_of<'a>(
+    records: impl Iterator<Item = Result<&'a TopicName, Cause>>,
+) -> (Vec<TopicName>, Vec<Result<usize, Cause>>) {
     let (mut names, mut known) = (Vec::<TopicName>::new(), HashMap::new());
     let mut last: Option<(&TopicName, usize)> = None;
-    let places = records.iter().map(|(_, Record { topic, .. })| {
+    let places = records.map(|topic| {
+        let topic = topic?;
         // Neighbours mostly have the same topic, and to compare costs less than to hash.
         if let Some((_, place)) = last.filter(|(name, _)| *name == topic) {
-            return place;
+            return Ok(place);
         }
         let place = *known.entry(topic).or_insert_with(|| {
             names.push(topic.clone());
             names.len() - 1
         });
         last = Some((topic, place));
-        place
+        Ok(place)
     });
     let places = places.collect();
     (names, places)
@@ -115,18 +146,19 @@ mod tests {
 
     #[test]
     fn every_topic_is_named_once_and_every_record_has_its_own() {
-        let record = |topic: &str| Record {
-            topic: TopicName::parse(topic).expect("a topic name"),
-            key: None,
-            value: None,
-            headers: Vec::new(),
-            timestamp_ms: None,
-            bytes: 0,
-        };
         let named = ["a", "a", "b", "a", "c", "c", "b"];
-        let records: Vec<_> = (0..).zip(named.map(record)).collect();
-        let (names, places) = topics_of(&records);
+        let topics = named.map(|name| TopicName::parse(name).expect("a topic name"));
+        let (names, places) = topics_of(topics.iter().map(Ok));
         assert_eq!(names.iter().map(TopicName::as_str).collect::<Vec<_>>(), ["a", "b", "c"]);
-        assert_eq!(places.iter().map(|place| names[*place].as_str()).collect::<Vec<_>>(), named);
+        let found: Vec<_> = places.iter().flatten().map(|place| names[*place].as_str()).collect();
+        assert_eq!(found, named);
+    }
+
+    #[test]
+    fn a_record_without_permission_names_no_topic() {
+        let open = TopicName::parse("open").expect("a topic name");
+        let denied = Cause::new(Why::PermissionDenied, "a test");
+        let (names, places) = topics_of([Err(denied.clone()), Ok(&open), Err(denied.clone())].into_iter());
+        assert_eq!((names, places), (vec![open], vec![Err(denied.clone()), Ok(0), Err(denied)]));
     }
 }

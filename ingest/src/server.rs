@@ -12,6 +12,7 @@ use tailcast_services::{
     kafka::{PropertyError, Settings},
     lifecycle::{Lifecycle, Phase},
     listener,
+    permission::Permissions,
     readiness::Readiness,
     topics::{Epochs, StartError, Topics},
 };
@@ -89,6 +90,20 @@ impl Ingest {
         readiness: &Readiness,
         registry: &mut Registry,
     ) -> Result<Self, BindError> {
+        let permissions = Permissions::unrestricted();
+        Self::bind_with(permissions, config, kafka, epochs, lifecycle, readiness, registry).await
+    }
+
+    /// Like [`Self::bind`], with permissions.
+    pub(crate) async fn bind_with(
+        permissions: Permissions,
+        config: Config,
+        kafka: Settings,
+        epochs: Epochs,
+        lifecycle: &Lifecycle,
+        readiness: &Readiness,
+        registry: &mut Registry,
+    ) -> Result<Self, BindError> {
         config.check()?;
         let registry = registry.sub_registry_with_prefix("tailcast_ingest");
         let metrics = Metrics::register(registry);
@@ -106,7 +121,7 @@ impl Ingest {
             registry,
         )?;
 
-        let publisher = Publisher::new(topics, producer.clone(), Arc::clone(&metrics));
+        let publisher = Publisher::new(permissions, topics, producer.clone(), Arc::clone(&metrics));
         let budget = Budget::new(config.in_flight_max(), metrics.in_flight.clone());
         let overdue = CancellationToken::new();
         let service = Ingestion {
@@ -211,3 +226,6 @@ fn reflection(
         .build_v1()
         .map(Some)
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
-    gate::Arrival,
+    gate::{Arrival, Caller},
     metrics::Metrics,
     publish::Calls,
     refusal::Refusal,
@@ -49,7 +49,7 @@ impl IngestService for Ingestion {
         &self,
         mut request: Request<Streaming<PublishStreamRequest>>,
     ) -> Result<Response<Self::PublishStreamStream>, Status> {
-        let deadline = Arrival::begin(&mut request);
+        let Caller { principal, deadline } = Arrival::begin(&mut request);
         let place = Arc::clone(&self.streams).try_acquire_owned();
         let parts = Parts {
             _place: place.map_err(|_| self.refuse(StreamError::TooMany))?,
@@ -60,6 +60,7 @@ impl IngestService for Ingestion {
             lifecycle: self.lifecycle.clone(),
             overdue: self.overdue.clone(),
             credits: self.stream_credits,
+            principal,
             deadline,
             trace: TraceContext::of(request.metadata()),
         };

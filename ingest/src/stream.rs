@@ -11,7 +11,7 @@ mod throttle;
 use std::{pin::Pin, sync::Arc};
 
 use tailcast_proto::ingest::v1::{PublishStreamRequest, PublishStreamResponse};
-use tailcast_services::lifecycle::Lifecycle;
+use tailcast_services::{lifecycle::Lifecycle, principal::Principal};
 use tokio::sync::{
     OwnedSemaphorePermit,
     mpsc::{self, OwnedPermit},
@@ -47,6 +47,7 @@ pub(crate) struct Parts {
     /// Cancelled when draining has taken too long.
     pub(crate) overdue: CancellationToken,
     pub(crate) credits: usize,
+    pub(crate) principal: Principal,
     pub(crate) deadline: Option<Deadline>,
     pub(crate) trace: TraceContext,
     /// The stream's place among those that the node serves.
@@ -202,8 +203,8 @@ impl Stream {
             self.conversation.advise();
         }
         if !records.is_empty() {
-            self.preparing =
-                Some(Box::pin(prepare(self.parts.publisher.clone(), Arc::clone(&self.budget), records)));
+            let (publisher, principal) = (self.parts.publisher.clone(), self.parts.principal.clone());
+            self.preparing = Some(Box::pin(prepare(publisher, principal, Arc::clone(&self.budget), records)));
         }
     }
 
@@ -237,9 +238,14 @@ impl Stream {
     }
 }
 
-async fn prepare(publisher: Publisher, budget: Arc<StreamBudget>, records: Vec<(u64, Record)>) -> Prepared {
+async fn prepare(
+    publisher: Publisher,
+    principal: Principal,
+    budget: Arc<StreamBudget>,
+    records: Vec<(u64, Record)>,
+) -> Prepared {
     let cost = Admitted::cost(&records);
-    let admitted = publisher.admit(records).await;
+    let admitted = publisher.admit(&principal, records).await;
     Prepared { admitted, permit: budget.take(cost).await }
 }
 
