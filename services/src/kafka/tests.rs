@@ -101,7 +101,7 @@ fn properties_that_do_not_fit_together_are_found_without_a_broker() {
         assert!(error.contains(expected), "{error}");
     };
     let encrypted = ("security.protocol", "sasl_ssl");
-    check(&[encrypted], Role::Directory, "for the directory");
+    check(&[encrypted], Role::Directory, "cannot create the directory client");
     check(&[encrypted, ("sasl.mechanisms", "PLAIN")], Role::Tail, "sasl.username");
     check(&[("message.timeout.ms", "5"), ("linger.ms", "1000")], Role::Producer, "linger.ms");
     settings(&[]).check(&[Role::Producer, Role::Tail, Role::Reader, Role::Directory]).expect("presets fit");
