@@ -126,7 +126,7 @@ mod tests {
                 },
             ],
             &[
-                "messages[0].topic: a topic name is empty",
+                "messages[0].topic: the topic name is empty",
                 "messages[2].topic: topics whose names start with \"__\"",
                 "messages[2].key: ",
                 "messages[2].headers[1].name: is empty",
@@ -140,11 +140,11 @@ mod tests {
         check(vec![v1::Message { topic: "x".repeat(249), ..message() }], &[]);
         check(
             vec![v1::Message { topic: "x".repeat(250), ..message() }],
-            &["messages[0].topic: a topic name has 250 bytes"],
+            &["messages[0].topic: the topic name has 250 bytes"],
         );
         check(
             vec![v1::Message { topic: "a/b".into(), ..message() }],
-            &["messages[0].topic: a topic name has '/'"],
+            &["messages[0].topic: the topic name has '/'"],
         );
     }
 

@@ -1,4 +1,4 @@
-//! What a client subscribes to.
+//! Channels: the sets of keys that clients subscribe to.
 
 use std::{
     borrow::Cow,
@@ -11,65 +11,67 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, percent_encode};
 
 use crate::{Key, KeyError, PartitionId, TopicName, TopicNameError, partition_of_key, push::v1};
 
-/// What a client subscribes to: some keys of a topic.
+/// A set of keys of a topic, to which a client subscribes.
 ///
-/// The text form is `topic/key`, `topic/prefix*` or `topic/*`; a key's `*`, `%`, `/`, controls, and bytes that are not
-/// UTF-8 are percent-encoded. Every channel has exactly one text form, and parsing it gives the channel back.
+/// The text form is `topic/key`, `topic/prefix*` or `topic/*`; a key's `*`, `%`, `/`, controls, and
+/// bytes that are not UTF-8 are percent-encoded. Every channel has exactly one text form, and
+/// parsing it gives the channel back.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Channel {
     /// The topic.
     pub topic: TopicName,
-    /// Which of its keys.
+    /// The keys of the topic.
     pub keys: Keys,
 }
 
-/// Some keys of a topic.
+/// A set of keys of a topic.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Keys {
     /// One key.
     Exact(Key),
     /// The keys that start with these bytes.
     Prefix(Key),
-    /// Every key, and the records without one.
+    /// Every key, and records without a key.
     All,
 }
 
-/// Why something is not a channel.
+/// Why a channel is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ChannelError {
     /// There is no channel.
-    #[error("a channel is missing; give `channel`, or `name` as topic/key, topic/prefix* or topic/*")]
+    #[error("the channel is missing; set `channel`, or `name` to topic/key, topic/prefix* or topic/*")]
     Missing,
     /// There is no `/` between topic and key.
     #[error("{name:?} is not a channel; a channel is topic/key, topic/prefix* or topic/*")]
     NoKey {
-        /// What was found, shortened.
+        /// The text found, shortened.
         name: String,
     },
-    /// No keys were chosen.
-    #[error("a channel says no keys; set one of `key`, `prefix` and `all`")]
+    /// The keys are missing.
+    #[error("the channel has no keys; set one of `key`, `prefix` and `all`")]
     NoKeys,
-    /// The topic is not a topic.
+    /// The topic name is invalid.
     #[error(transparent)]
     Topic(#[from] TopicNameError),
-    /// The key or prefix is not one.
+    /// The key or prefix is invalid.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// A `*` that is not the last character, a `/` in a key, or a `%` without two hexadecimal digits.
-    #[error("the key in {name:?} has {found:?} that is not percent-encoded (%2A is *, %2F is /, %25 is %)")]
+    /// A `*` that is not the last character, a `/` in a key, or a `%` without two hexadecimal
+    /// digits.
+    #[error("the key in {name:?} has an unescaped {found:?}; write %2A for *, %2F for / and %25 for %")]
     Escape {
-        /// What was found, shortened.
+        /// The text found, shortened.
         name: String,
         /// The character.
         found: char,
     },
 }
 
-/// What is percent-encoded in the text form of a key, besides what is not UTF-8.
+/// Characters that are percent-encoded in the text form of a key, besides bytes that are not UTF-8.
 const ESCAPED: &AsciiSet = &CONTROLS.add(b'*').add(b'%').add(b'/');
 
 impl Channel {
-    /// Returns whether the channel has a record with this key.
+    /// Returns whether records with this key belong to the channel.
     #[must_use]
     pub fn matches(&self, key: Option<&[u8]>) -> bool {
         match &self.keys {
@@ -79,7 +81,7 @@ impl Channel {
         }
     }
 
-    /// Returns the one partition that the channel's records are in, or `None` when they are in all of them.
+    /// Returns the partition of the channel's records, or `None` if they may be in any partition.
     #[must_use]
     pub fn partition(&self, partitions: u32) -> Option<PartitionId> {
         match &self.keys {
@@ -88,7 +90,7 @@ impl Channel {
         }
     }
 
-    /// Returns whether the channel spans several keys, so that deliveries must say theirs.
+    /// Returns whether the channel spans several keys, so that deliveries must contain their key.
     #[must_use]
     pub fn spans_keys(&self) -> bool {
         !matches!(self.keys, Keys::Exact(_))
@@ -146,7 +148,7 @@ impl From<&Channel> for v1::Channel {
     }
 }
 
-/// Percent-encodes a key: what is UTF-8 stays readable.
+/// Percent-encodes a key. Valid UTF-8 stays readable.
 fn escape(key: &[u8]) -> String {
     let mut text = String::with_capacity(key.len());
     for chunk in key.utf8_chunks() {
@@ -162,7 +164,7 @@ fn escape(key: &[u8]) -> String {
     text
 }
 
-/// Decodes a key of the text form; `name` is the whole, for the error.
+/// Decodes a key of the text form; `name` is the whole channel name, for the error.
 fn unescape(name: &str, key: &str) -> Result<Key, ChannelError> {
     let escape = |found| ChannelError::Escape { name: shorten(name), found };
     if let Some(found) = key.chars().find(|c| matches!(c, '*' | '/')) {
@@ -176,7 +178,7 @@ fn unescape(name: &str, key: &str) -> Result<Key, ChannelError> {
     Ok(Key::new(Bytes::from(bytes.into_owned()))?)
 }
 
-/// Keeps errors short, whatever a client sends.
+/// Shortens text from a client for an error.
 fn shorten(name: &str) -> String {
     name.chars().take(64).collect()
 }
@@ -208,18 +210,18 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_channel_is_refused_with_the_reason() {
+    fn an_invalid_channel_is_rejected_with_the_reason() {
         check("quotes", "a channel is topic/key");
         check("", "a channel is topic/key");
-        check("quotes/", "a key is empty");
-        check("quotes/a/b", "not percent-encoded");
-        check("quotes/a*b", "not percent-encoded");
-        check("quotes/**", "not percent-encoded");
-        check("quotes/100%", "not percent-encoded");
-        check("quotes/%zz", "not percent-encoded");
+        check("quotes/", "the key is empty");
+        check("quotes/a/b", "an unescaped");
+        check("quotes/a*b", "an unescaped");
+        check("quotes/**", "an unescaped");
+        check("quotes/100%", "an unescaped");
+        check("quotes/%zz", "an unescaped");
         check("__internal/a", "internal");
-        check("/a", "a topic name is empty");
-        check(&format!("quotes/{}", "k".repeat(1025)), "at most 1024");
+        check("/a", "the topic name is empty");
+        check(&format!("quotes/{}", "k".repeat(1025)), "the limit is 1024");
     }
 
     fn channels() -> impl Strategy<Value = Channel> {

@@ -1,11 +1,11 @@
 //! The encodings of one record, made once and shared by every subscriber of its channel.
 //!
-//! What is appended is a whole `ServerMessage` holding one delivery. Protobuf merges repeated fields on concatenation,
-//! and the JSON form is one message per line, so the concatenation of n of these is the batch of n: a node never encodes
-//! a batch, it only gathers.
+//! Each encoding is a complete `ServerMessage` with one delivery. Protobuf merges repeated fields
+//! on concatenation, and the JSON form is one message per line, so the concatenation of n encodings
+//! is the batch of n records: a node never encodes a batch.
 //!
-//! The encoder writes from borrowed slices, straight into the log. The generated encoder would want every field as an
-//! owned value first. A property test holds the two against each other.
+//! The encoder reads borrowed slices and writes straight into the log. The generated encoder would
+//! first need an owned value for every field. A property test compares the two.
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use prost::{
@@ -24,22 +24,23 @@ pub enum Format {
     Json,
 }
 
-/// A record on its way to the subscribers of one channel.
+/// The fields of one delivery, borrowed for encoding.
 #[derive(Debug, Clone, Copy)]
 pub struct Delivery<'a> {
     /// The channel's number on this node.
     pub alias: u32,
-    /// The partition, when the channel spans several.
+    /// The partition, if the channel spans several.
     pub partition: Option<PartitionId>,
     /// The record's offset.
     pub offset: Offset,
     /// The record's timestamp in milliseconds since the Unix epoch; -1 for none.
     pub timestamp_ms: i64,
-    /// The record's key, when the channel spans several and the record has one.
+    /// The record's key, if the channel spans several and the record has one.
     pub key: Option<&'a [u8]>,
     /// The record's value; `None` for a tombstone.
     pub value: Option<&'a [u8]>,
-    /// The record's headers as [`encode_header`] wrote them; empty when they are not asked for.
+    /// The record's headers as [`encode_header`] wrote them; empty if the subscription did not
+    /// request them.
     pub headers: &'a [u8],
 }
 
@@ -75,7 +76,7 @@ impl Delivery<'_> {
 
         put_varint(ALIAS, self.alias.into(), out);
         if let Some(partition) = self.partition {
-            // `optional`: 0 is written too, because absence means another thing.
+            // `optional`: 0 is written too, because absence has a different meaning.
             encode_key(PARTITION, WireType::Varint, out);
             encode_varint(partition.get().into(), out);
         }
@@ -140,11 +141,11 @@ pub fn encode_header(name: &str, value: Option<&[u8]>, out: &mut BytesMut) {
 }
 
 fn decode_headers(encoded: &[u8]) -> Vec<v1::Header> {
-    // Headers written by `encode_header` are a `Delivery` that has nothing else.
+    // Headers written by `encode_header` are an encoded `Delivery` without other fields.
     v1::Delivery::decode(encoded).map(|delivery| delivery.headers).unwrap_or_default()
 }
 
-/// Writes a varint field, left out when it is 0 as proto3 does.
+/// Writes a varint field; 0 is left out, as in proto3.
 fn put_varint(field: u32, value: u64, out: &mut BytesMut) {
     if value != 0 {
         encode_key(field, WireType::Varint, out);
@@ -156,7 +157,7 @@ fn varint_len(field: u32, value: u64) -> usize {
     if value == 0 { 0 } else { key_len(field) + encoded_len_varint(value) }
 }
 
-/// Writes a member of a `oneof`, which is there also when it is empty.
+/// Writes a member of a `oneof`, even if it is empty.
 fn put_bytes(field: u32, value: Option<&[u8]>, out: &mut BytesMut) {
     if let Some(value) = value {
         encode_key(field, WireType::LengthDelimited, out);

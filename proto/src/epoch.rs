@@ -1,17 +1,18 @@
-//! Which incarnation of a topic offsets belong to.
+//! Epochs: the incarnations of a topic.
 
 use std::{fmt, str::FromStr};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
-/// Which incarnation of a topic offsets belong to: the topic's id in Kafka.
+/// The incarnation of a topic that offsets belong to: the topic's id in Kafka.
 ///
-/// A topic that is deleted and created again has another one, and offsets of the first mean nothing in the second. The
-/// text form is Kafka's: 22 characters of unpadded URL-safe base64, as `kafka-topics --describe` prints it.
+/// A topic that is deleted and created again gets a new epoch, in which offsets of the old one are
+/// invalid. The text form is Kafka's: 22 characters of unpadded URL-safe base64, as
+/// `kafka-topics --describe` prints it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Epoch([u8; 16]);
 
-/// Why text is not an epoch.
+/// The text is not an epoch.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{found:?} is not an epoch; an epoch is a Kafka topic id, 22 characters of URL-safe base64")]
 pub struct EpochError {
@@ -19,7 +20,7 @@ pub struct EpochError {
 }
 
 impl Epoch {
-    /// Takes the two halves that librdkafka and Java give for a topic id.
+    /// Makes an epoch from the two halves of a topic id, as librdkafka and Java return them.
     #[must_use]
     pub fn from_bits(most: i64, least: i64) -> Self {
         let mut bytes = [0; 16];

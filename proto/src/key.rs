@@ -1,24 +1,24 @@
-//! The key of a record, as a channel names it.
+//! Keys of records, as used in channels.
 
 use std::fmt;
 
 use bytes::Bytes;
 
-/// The key of a record, or the beginning of one: 1 byte or more.
+/// The key of a record, or a prefix of keys: 1 byte or more.
 ///
-/// Kafka tells a record without a key from one whose key is empty. No channel names either of them; they reach
+/// Kafka distinguishes a record without a key from one with an empty key. Both belong to
 /// whole-topic channels only.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key(Bytes);
 
-/// Why bytes are not a key.
+/// Why a key is invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
     /// There are no bytes.
-    #[error("a key is empty; it has 1 byte or more (leave it out for a record without a key)")]
+    #[error("the key is empty; a key has 1 byte or more (omit it for a record without a key)")]
     Empty,
     /// There are too many bytes.
-    #[error("a key has {len} bytes; at most {max} are allowed", max = Key::LEN_MAX)]
+    #[error("the key has {len} bytes; the limit is {max}", max = Key::LEN_MAX)]
     TooLong {
         /// The length found, in bytes.
         len: usize,
@@ -26,15 +26,15 @@ pub enum KeyError {
 }
 
 impl Key {
-    /// The longest key of a channel, in bytes. Kafka has no bound of its own; this one keeps what a session can make a
-    /// node remember small.
+    /// The maximum length of a key, in bytes. Kafka has no such limit; this one bounds the memory
+    /// that the subscriptions of a session can use.
     pub const LEN_MAX: usize = 1024;
 
-    /// Takes bytes as a key.
+    /// Makes a key from bytes.
     ///
     /// # Errors
     ///
-    /// When there are none, or more than [`Key::LEN_MAX`].
+    /// When there are no bytes, or more than [`Key::LEN_MAX`].
     pub fn new(bytes: impl Into<Bytes>) -> Result<Self, KeyError> {
         let bytes = bytes.into();
         match bytes.len() {

@@ -1,7 +1,9 @@
-//! The contract of Tailcast: the protobuf types of both services, and the values that their fields are parsed into.
+//! The contract of Tailcast: the protobuf types of both services, and the values that their fields
+//! are parsed into.
 //!
-//! Everything that names something in Kafka (a topic, a key, a partition, an offset, a position) is parsed once, at the
-//! edge, into a type here that cannot be wrong. The rest of the code never sees a bare string or integer for one of them.
+//! Topics, keys, partitions, offsets and positions are parsed once, at the edge, into types that
+//! cannot hold invalid values. The rest of the code never sees a bare string or integer for one of
+//! them.
 //!
 //! This crate does no IO and knows neither service.
 
@@ -31,7 +33,7 @@ pub use self::{
 /// The descriptors of both packages, for gRPC reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/tailcast.bin"));
 
-/// The way in: `tailcast.ingest.v1`.
+/// Publishing: `tailcast.ingest.v1`.
 pub mod ingest {
     /// Version 1.
     #[allow(
@@ -47,7 +49,7 @@ pub mod ingest {
     }
 }
 
-/// The way out: `tailcast.push.v1`.
+/// Receiving: `tailcast.push.v1`.
 pub mod push {
     /// Version 1.
     #[allow(

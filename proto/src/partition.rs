@@ -1,4 +1,4 @@
-//! Partitions and offsets, and which partition a key belongs to.
+//! Partitions, offsets, and the partition that a key belongs to.
 
 use std::fmt;
 
@@ -6,18 +6,18 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PartitionId(i32);
 
-/// Why a number is not a partition.
+/// The number is not a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0} is not a partition; partitions are 0 to 2147483647")]
 pub struct PartitionIdError(i64);
 
 impl PartitionId {
-    /// Takes a number as a partition.
+    /// Makes a partition from a number.
     ///
     /// # Panics
     ///
-    /// When the number is above `i32::MAX`, which is no partition in Kafka's protocol. Numbers from outside go through
-    /// `TryFrom`.
+    /// When the number is above `i32::MAX`, the limit of Kafka's protocol. Use `TryFrom` for
+    /// untrusted numbers.
     #[must_use]
     pub fn new(partition: u32) -> Self {
         Self::try_from(partition).expect("a partition fits Kafka's int32")
@@ -29,7 +29,7 @@ impl PartitionId {
         self.0.unsigned_abs()
     }
 
-    /// Returns the number as Kafka's protocol and rdkafka have it.
+    /// Returns the number in the type that Kafka's protocol and rdkafka use.
     #[must_use]
     pub fn kafka(self) -> i32 {
         self.0
@@ -66,7 +66,7 @@ impl Offset {
     /// The first offset of every partition.
     pub const ZERO: Self = Self(0);
 
-    /// Takes a number as an offset; `None` for a negative one (Kafka's logical offsets are no offsets here).
+    /// Makes an offset from a number; `None` if it is negative, as Kafka's logical offsets are.
     #[must_use]
     pub fn new(offset: i64) -> Option<Self> {
         (offset >= 0).then_some(Self(offset))
@@ -78,13 +78,13 @@ impl Offset {
         self.0
     }
 
-    /// Returns the offset after this one, which a record may or may not have.
+    /// Returns the offset after this one. A record may or may not have it.
     #[must_use]
     pub fn next(self) -> Self {
         Self(self.0.saturating_add(1))
     }
 
-    /// Returns how many offsets lie from `earlier` up to this one; 0 when this one is not later.
+    /// Returns the number of offsets from `earlier` up to this one; 0 if this one is not later.
     #[must_use]
     pub fn since(self, earlier: Self) -> u64 {
         u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0)
@@ -97,24 +97,26 @@ impl fmt::Display for Offset {
     }
 }
 
-/// Returns the partition that a key belongs to, as Java's `DefaultPartitioner` and librdkafka's `murmur2_random` choose it.
+/// Returns the partition that a key belongs to, by the rule of Java's `DefaultPartitioner` and
+/// librdkafka's `murmur2_random`.
 ///
 /// # Panics
 ///
-/// When there are no partitions: a topic has at least one.
+/// When `partitions` is 0: a topic has at least one.
 #[must_use]
 pub fn partition_of_key(key: &[u8], partitions: u32) -> PartitionId {
     assert!(partitions > 0, "a topic has at least one partition");
     PartitionId::new((murmur2(key) & 0x7fff_ffff) % partitions)
 }
 
-/// Hashes bytes as `org.apache.kafka.common.utils.Utils.murmur2` does: MurmurHash2, 32 bits, with Kafka's seed.
+/// Hashes bytes as `org.apache.kafka.common.utils.Utils.murmur2` does: MurmurHash2, 32 bits, with
+/// Kafka's seed.
 fn murmur2(bytes: &[u8]) -> u32 {
     const SEED: u32 = 0x9747_b28c;
     const M: u32 = 0x5bd1_e995;
     const R: u32 = 24;
 
-    // Kafka's keys are shorter than 4 GiB by protocol, and Java hashes the low 32 bits of the length.
+    // The protocol limits keys to less than 4 GiB, and Java hashes the low 32 bits of the length.
     let mut hash = SEED ^ u32::try_from(bytes.len()).unwrap_or(u32::MAX);
     let (words, rest) = bytes.as_chunks::<4>();
     for word in words {

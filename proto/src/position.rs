@@ -1,27 +1,28 @@
-//! Where a subscription is in its channel.
+//! Positions: the progress of a subscription in its channel.
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use crate::{Epoch, EpochError, Offset, PartitionId, push::v1};
 
-/// Where a subscription is: the next offset to deliver, for each partition of its channel.
+/// The progress of a subscription: the next offset to deliver from each partition of its channel.
 ///
-/// The text form is `EPOCH/COUNT@PARTITION:OFFSET,…`, for example `ASNFZ4mrze_-3LqYdlQyEA/8@0:123,3:77`. `/COUNT` may be
-/// left out, and so may `EPOCH/COUNT@`, for a position that a person writes.
+/// The text form is `EPOCH/COUNT@PARTITION:OFFSET,…`, for example
+/// `ASNFZ4mrze_-3LqYdlQyEA/8@0:123,3:77`. `/COUNT` and `EPOCH/COUNT@` are optional, for positions
+/// written by hand.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Position {
-    /// The incarnation of the topic. `None`: whichever there is.
+    /// The incarnation of the topic. `None`: the current one.
     pub epoch: Option<Epoch>,
     /// The next offset of each partition.
     pub offsets: BTreeMap<PartitionId, Offset>,
-    /// How many partitions the topic had. `None`: not known.
+    /// The number of partitions of the topic. `None`: not known.
     pub partition_count: Option<u32>,
 }
 
-/// Why something is not a position.
+/// Why a position is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PositionError {
-    /// The epoch is not one.
+    /// The epoch is invalid.
     #[error(transparent)]
     Epoch(#[from] EpochError),
     /// A partition's offset is not written as `PARTITION:OFFSET`.
@@ -29,19 +30,19 @@ pub enum PositionError {
         "{found:?} is not PARTITION:OFFSET; a position is EPOCH/COUNT@PARTITION:OFFSET,… or PARTITION:OFFSET,…"
     )]
     Form {
-        /// What was found, shortened.
+        /// The text found, shortened.
         found: String,
     },
-    /// The count of partitions is not one.
+    /// The number of partitions is invalid.
     #[error("{found:?} is not a number of partitions, 1 or more")]
     Count {
-        /// What was found, shortened.
+        /// The text found, shortened.
         found: String,
     },
-    /// A partition has no such number.
+    /// The number is not a partition.
     #[error("offsets[{index}].partition: {partition} is not a partition")]
     Partition {
-        /// Which of the offsets.
+        /// The index of the offset.
         index: usize,
         /// The number found.
         partition: u32,
@@ -49,7 +50,7 @@ pub enum PositionError {
     /// An offset is negative.
     #[error("offsets[{index}].offset: {offset} is not an offset; offsets are 0 or more")]
     Offset {
-        /// Which of the offsets.
+        /// The index of the offset.
         index: usize,
         /// The number found.
         offset: i64,
@@ -57,7 +58,7 @@ pub enum PositionError {
     /// A partition occurs twice.
     #[error("offsets[{index}].partition: partition {partition} occurs twice")]
     Twice {
-        /// Which of the offsets.
+        /// The index of the offset.
         index: usize,
         /// The partition.
         partition: PartitionId,

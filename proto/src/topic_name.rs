@@ -1,27 +1,28 @@
-//! The name of a Kafka topic that clients and publishers may use.
+//! Names of the Kafka topics that clients and publishers may use.
 
 use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
 
 /// The name of a Kafka topic that clients and publishers may use: 1 to 249 bytes of `a-zA-Z0-9._-`.
 ///
-/// Names that start with `__` belong to Kafka and to applications' internals, and are never parsed into this type.
+/// Names that start with `__` are reserved for Kafka and for internal topics of applications, and
+/// are rejected.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TopicName(Arc<str>);
 
-/// Why a string is not the name of a topic.
+/// Why a topic name is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TopicNameError {
-    /// There is no name.
-    #[error("a topic name is empty; it has 1 to {max} bytes", max = TopicName::LEN_MAX)]
+    /// The name is empty.
+    #[error("the topic name is empty; a topic name has 1 to {max} bytes", max = TopicName::LEN_MAX)]
     Empty,
     /// The name is longer than Kafka allows.
-    #[error("a topic name has {len} bytes; at most {max} are allowed", max = TopicName::LEN_MAX)]
+    #[error("the topic name has {len} bytes; the limit is {max}", max = TopicName::LEN_MAX)]
     TooLong {
         /// The length found, in bytes.
         len: usize,
     },
     /// The name has a character that Kafka does not allow.
-    #[error("a topic name has {found:?} at byte {at}; allowed are a-z, A-Z, 0-9, '.', '_' and '-'")]
+    #[error("the topic name has {found:?} at byte {at}; allowed are a-z, A-Z, 0-9, '.', '_' and '-'")]
     Character {
         /// The character.
         found: char,
@@ -35,19 +36,20 @@ pub enum TopicNameError {
         name: &'static str,
     },
     /// The topic is internal.
-    #[error("topics whose names start with \"__\" are internal and cannot be published to or subscribed to")]
+    #[error("topics whose names start with \"__\" are internal: clients cannot publish or subscribe to them")]
     Internal,
 }
 
 impl TopicName {
-    /// The longest name that Kafka allows, in bytes (`org.apache.kafka.common.internals.Topic.MAX_NAME_LENGTH`).
+    /// The maximum length of a name in Kafka, in bytes
+    /// (`org.apache.kafka.common.internals.Topic.MAX_NAME_LENGTH`).
     pub const LEN_MAX: usize = 249;
 
     /// Parses a name.
     ///
     /// # Errors
     ///
-    /// When Kafka would not take the name, or when it is that of an internal topic.
+    /// When Kafka would reject the name, or the topic is internal.
     pub fn parse(name: &str) -> Result<Self, TopicNameError> {
         if name.is_empty() {
             return Err(TopicNameError::Empty);
@@ -88,7 +90,7 @@ impl AsRef<str> for TopicName {
     }
 }
 
-/// Maps keyed by name are searched with what Kafka says, without making a name of it.
+/// Maps keyed by name can be searched with the text that Kafka returns.
 impl Borrow<str> for TopicName {
     fn borrow(&self) -> &str {
         self.as_str()
