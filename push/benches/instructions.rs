@@ -1,10 +1,11 @@
-//! How many instructions the way of a record takes, counted by valgrind: the same on a busy machine as on a quiet one.
+//! Instructions per record along its path, counted by valgrind, so that a busy machine gives the
+//! same result as a quiet one.
 //!
-//! `loadgen/bench/instructions` runs this and holds the counts against those that are committed. What is prepared before a count
-//! (`setup`) and looked at after it (`teardown`) is not in it, and neither are the kernel's instructions.
+//! `loadgen/bench/instructions` runs this and compares the counts with the committed ones. Work in
+//! `setup` and `teardown` is not counted, and neither are instructions in the kernel.
 
-#![expect(missing_docs, reason = "what gungraun's macros write has none")]
-#![expect(clippy::needless_pass_by_value, reason = "gungraun hands over what a benchmark returned")]
+#![expect(missing_docs, reason = "gungraun's macros generate undocumented items")]
+#![expect(clippy::needless_pass_by_value, reason = "gungraun passes values")]
 
 use bytes::BytesMut;
 use gungraun::{Callgrind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main};
@@ -14,22 +15,22 @@ use tailcast_proto::{
 };
 use tailcast_push::benchmarks::{Crowd, Gatherer, Message, Records, Watched, Watching};
 
-/// As the node's.
+/// The same allocator as the node's.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// How many keys and channels a busy partition has.
+/// Number of keys and channels of a busy partition.
 const KEYS: usize = 1_000;
-/// How many records the feed has at hand at once.
+/// Number of records in a batch.
 const RECORDS: usize = 100;
-/// How long their values are, in bytes.
+/// Size of a value, in bytes.
 const VALUE_BYTES: usize = 512;
-/// How many sessions are served: each looks at what may wake it in an order drawn anew.
+/// Number of sessions. Each uses a random order to poll its wake-up sources.
 const SESSIONS: usize = 100;
-/// How often everything is done before it is counted, so that what is made once is made, in the allocator too.
+/// Number of rounds before the counted one, so that one-time allocations are done.
 const ROUNDS: usize = 10;
 
-/// What a delivery is made of, and room for it.
+/// The input of an encoder, and its output buffer.
 struct Ingredients {
     format: Format,
     value: Vec<u8>,
@@ -37,16 +38,16 @@ struct Ingredients {
     out: BytesMut,
 }
 
-/// A partition and what comes next in it.
+/// A partition and its next records.
 type Arrival = (Watched, Records);
 
-/// A session's subscriptions, the partition they are to, and what was gathered last.
+/// A session's subscriptions, their partition, and the last message.
 type Gathering = (Watched, Gatherer, Option<Message>);
 
 fn ingredients(format: Format, bytes: usize, headers: usize) -> Ingredients {
     let (value, mut encoded) = (vec![b'x'; bytes], BytesMut::new());
     for number in 0..headers {
-        encode_header(&format!("header-{number}"), Some(b"what it says"), &mut encoded);
+        encode_header(&format!("header-{number}"), Some(b"a header value"), &mut encoded);
     }
     Ingredients { format, value, headers: encoded, out: BytesMut::with_capacity(4 * bytes) }
 }
@@ -91,7 +92,7 @@ fn collect((keys, value): (Vec<String>, Vec<u8>)) -> (Records, Vec<String>, Vec<
     (Records::of(Offset::ZERO, &keys, &value), keys, value)
 }
 
-/// The records of a round.
+/// Returns the records of a round.
 fn round(number: usize, records: usize, keys: usize) -> Records {
     let first = i64::try_from(number * records).ok().and_then(Offset::new).expect("it is an offset");
     Records::collect(first, records, keys, VALUE_BYTES)
@@ -116,14 +117,14 @@ fn append((watched, records): Arrival) -> Watched {
     watched
 }
 
-/// One record, and a thousand sessions that wait for it.
+/// One record, and a thousand sessions waiting for it.
 fn waiting() -> Arrival {
     let watched = Watched::new(Watching::Keys(1)).with_subscribers(1_000);
     (watched, round(0, 1, 1))
 }
 
 fn are_rung(watched: Watched) {
-    assert_eq!(watched.rung(), 1_000, "everybody was rung for");
+    assert_eq!(watched.rung(), 1_000, "every doorbell rang");
 }
 
 #[library_benchmark]
@@ -133,7 +134,7 @@ fn ring((watched, record): Arrival) -> Watched {
     watched
 }
 
-/// A session that has gathered before, and what has come since: `records` of as many of the `keys` as there are.
+/// A session that has gathered before, with `records` new records of `keys` keys.
 fn gathering(watching: Watching, records: usize, keys: usize) -> Gathering {
     let watched = Watched::new(watching);
     let mut gatherer = Gatherer::new(&watched, watching);
@@ -158,7 +159,7 @@ fn gather((watched, mut gatherer, _): Gathering) -> Gathering {
     (watched, gatherer, Some(message))
 }
 
-/// Sessions that have served before, and are woken.
+/// Sessions that were served before and are woken again.
 fn crowd(watching: Watching, records: usize, keys: usize) -> (Watched, Crowd, usize) {
     let watched = Watched::new(watching);
     let mut crowd = Crowd::new(&watched, watching, SESSIONS);
@@ -186,9 +187,10 @@ library_benchmark_group!(name = hot_path, benchmarks = [encode, collect, append,
 
 main!(
     config = LibraryBenchmarkConfig::default()
-        // A count of `rep movsb` is one of bytes: glibc copies as it does on a processor that is slow at it.
+        // Valgrind counts `rep movsb` once for each byte. glibc copies as on a processor where that
+        // instruction is slow.
         .env("GLIBC_TUNABLES", "glibc.cpu.x86_rep_movsb_threshold=1073741824")
-        // What is given back to the system depends on the time.
+        // Returning memory to the system depends on the time.
         .env("MALLOC_CONF", "dirty_decay_ms:-1,muzzy_decay_ms:-1")
         .tool(Callgrind::with_args(["--cache-sim=no"])),
     library_benchmark_groups = hot_path

@@ -1,8 +1,8 @@
-//! What the benchmarks of this package take apart: records, a watched partition, sessions without a
-//! socket, the feed without sessions.
+//! Parts of the node for benchmarks: records, a watched partition, sessions without a socket, and
+//! the feed without sessions.
 //!
-//! The parts are those of a node, put together as a node does; here is only what stands in for Kafka and for clients. Compiled
-//! with the feature `benchmarks` alone, and no part of what this package promises.
+//! The parts are assembled as in a node; only Kafka and the clients are replaced. Compiled with the
+//! feature `benchmarks` only, and not part of the public interface.
 
 mod channels;
 mod feed_run;
@@ -21,17 +21,17 @@ pub use self::{
 use crate::config::Config;
 pub use crate::session::by_hand::{Crowd, Gatherer, Message};
 
-/// The part of the command's defaults that is ours.
+/// The part of `default.toml` for this crate.
 #[derive(Deserialize)]
 struct Defaults {
     push: Config,
 }
 
-/// Returns what a node is started with when nobody sets anything.
+/// Returns the default configuration.
 ///
 /// # Panics
 ///
-/// When the defaults are none; a test sees to it that they are.
+/// If the defaults are invalid; a test checks that they are valid.
 #[must_use]
 pub fn defaults() -> Config {
     let defaults = include_str!("../../src/default.toml");

@@ -1,6 +1,6 @@
 //! The configuration of the push service: section `[push]`.
 //!
-//! The defaults and the reasons for them stand in `default.toml`; here is what a value means.
+//! `default.toml` has the defaults and the reasons for them.
 
 mod topic_settings;
 
@@ -21,19 +21,20 @@ pub use self::{
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Where WebSocket clients connect.
+    /// Address for WebSocket clients.
     #[serde(deserialize_with = "tailcast_services::config::address")]
     pub listen: SocketAddr,
-    /// Whether an address other than loopback may be listened on without authentication.
+    /// Allows listening on an address other than loopback without authentication.
     pub insecure: bool,
-    /// The origins of pages that may connect beside those of this server's own: `https://shop.example`,
-    /// `https://*.shop.example` for one label in front of it, or `*` for all. Requests without an `Origin` do not come from a
-    /// page and are not restricted.
+    /// Origins whose pages may connect, besides the server's own: `https://shop.example`,
+    /// `https://*.shop.example` for one label in front of it, or `*` for all. Requests without an
+    /// `Origin` do not come from a page and are not restricted.
     pub origins: Origins,
-    /// The node's name, as clients see it for support. Empty: the host's name.
+    /// Name of the node, shown to clients. Empty: the host name.
     pub node: String,
-    /// How much memory the process may have and still take sessions in, in bytes. Above it upgrades are answered 503, and clients
-    /// between upgrade and `Connect` are closed with 4529. 0: 85 % of its cgroup's limit or of the machine's memory.
+    /// Process memory above which new sessions are refused, in bytes: upgrades are answered with
+    /// 503, and clients between upgrade and `Connect` are closed with 4529. 0: 85 % of the cgroup's
+    /// limit or of the machine's memory.
     #[serde(deserialize_with = "tailcast_services::config::bytes")]
     pub memory_bytes_max: u64,
     /// Section `[push.sessions]`.
@@ -46,7 +47,7 @@ pub struct Config {
     pub catch_up: CatchUpConfig,
     /// Section `[push.last_values]`.
     pub last_values: LastValuesConfig,
-    /// Sections `[push.topic.NAME]`. Which topics there are is not ours to say, so there is no default to lay them over.
+    /// Sections `[push.topic.NAME]`. `None` if there are none; they have no defaults.
     pub topic: Option<TopicSettingsMap>,
     /// Section `[push.drain]`.
     pub drain: DrainConfig,
@@ -54,10 +55,10 @@ pub struct Config {
     pub topics: TopicsConfig,
 }
 
-/// Why a configuration cannot be used, although each of its values is valid.
+/// Why a configuration cannot be used although each of its values is valid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
-    /// Everybody could connect, and nobody said that this is meant.
+    /// The address is reachable by other machines, and `insecure` is not set.
     #[error(
         "push.listen is {listen}, which other machines can reach, and there is no authentication: listen on a loopback \
          address, or set push.insecure = true if everybody who reaches this address may read every topic"
@@ -66,45 +67,45 @@ pub enum ConfigError {
         /// The address.
         listen: SocketAddr,
     },
-    /// A bound leaves no room for what it bounds.
-    #[error("push.{key} is {value}; it has to be at least {least}: {reason}")]
+    /// A value is below its minimum, which another value may determine.
+    #[error("push.{key} is {value}; must be at least {least}: {reason}")]
     Below {
         /// The key, within `[push]`.
         key: &'static str,
-        /// What it is.
+        /// The value.
         value: usize,
-        /// The least that it may be.
+        /// The minimum.
         least: usize,
-        /// Why.
+        /// The reason for the minimum.
         reason: &'static str,
     },
-    /// Clients would wait for longer than anybody means.
-    #[error("push.{key} is {} ms; it has to be at most {} ms: {reason}", .value.as_millis(), .most.as_millis())]
+    /// A value exceeds its maximum.
+    #[error("push.{key} is {} ms; must be at most {} ms: {reason}", .value.as_millis(), .most.as_millis())]
     Above {
         /// The key, within `[push]`.
         key: &'static str,
-        /// What it is.
+        /// The value.
         value: Duration,
-        /// The most that it may be.
+        /// The maximum.
         most: Duration,
-        /// Why.
+        /// The reason for the maximum.
         reason: &'static str,
     },
-    /// With 0 no client could be served.
-    #[error("push.{key} is 0; it has to be more")]
+    /// The value must not be 0.
+    #[error("push.{key} is 0; must be greater")]
     Zero {
         /// The key, within `[push]`.
         key: &'static str,
     },
 }
 
-/// The size of a full page of catch-up, in bytes.
+/// Size of a full catch-up page, in bytes.
 const PAGE_BYTES: usize = 256 * 1024;
-/// The longest pause of fan-out. Sessions are put off by the millisecond, and a slot is kept for each.
+/// Maximum pause of the fan-out. Delayed sessions are kept in a slot for each millisecond.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 impl Config {
-    /// Rejects values that are valid each, but with which no client could be served.
+    /// Rejects invalid combinations of values.
     ///
     /// # Errors
     ///
@@ -113,8 +114,8 @@ impl Config {
         self.mistakes().into_iter().next().map_or(Ok(()), Err)
     }
 
-    /// Returns every mistake beyond the types of the values: an open address without `insecure`, values that must not be 0,
-    /// and bounds that leave no room for what they bound.
+    /// Returns all mistakes that types do not exclude: a public address without `insecure`, values
+    /// that must not be 0, and limits that are too low for what they limit.
     #[must_use]
     pub fn mistakes(&self) -> Vec<ConfigError> {
         let mut mistakes = Vec::new();
@@ -145,14 +146,14 @@ impl Config {
         mistakes.extend(zero.map(|(key, _)| ConfigError::Zero { key }));
         let value = self.fan_out.pause_max;
         if value > PAUSE_MAX {
-            let reason = "so long a client hears nothing under load";
+            let reason = "clients get no records for this long under load";
             mistakes.push(ConfigError::Above { key: "fan_out.pause_max", value, most: PAUSE_MAX, reason });
         }
         mistakes.extend(self.narrow_bounds());
         mistakes
     }
 
-    /// Returns the bounds that leave no room for what they bound. A bound of 0 is reported as such.
+    /// Returns the limits that are too low for what they limit. A limit of 0 is reported elsewhere.
     fn narrow_bounds(&self) -> impl Iterator<Item = ConfigError> {
         let (sessions, rate) = (&self.sessions, self.catch_up.bytes_per_second_max);
         let bounds = [
@@ -160,26 +161,26 @@ impl Config {
                 "sessions.waiting_bytes_max",
                 sessions.waiting_bytes_max,
                 sessions.batch_bytes_max,
-                "a full message (push.sessions.batch_bytes_max) has to be able to wait",
+                "the buffer has to fit a full message (push.sessions.batch_bytes_max)",
             ),
             (
                 "sessions.send_buffer_bytes",
                 sessions.send_buffer_bytes,
                 sessions.unsent_bytes_max,
-                "what is unsent (push.sessions.unsent_bytes_max) is a part of it",
+                "it includes the unsent bytes (push.sessions.unsent_bytes_max)",
             ),
             (
                 "catch_up.bytes_per_second_max",
                 if rate == 0 { usize::MAX } else { usize::try_from(rate).unwrap_or(usize::MAX) },
                 PAGE_BYTES,
-                "below a page a second nobody catches up; 0 is no bound",
+                "catching up needs at least one page per second; 0 for no limit",
             ),
         ];
         let narrow = bounds.into_iter().filter(|(_, value, least, _)| *value > 0 && value < least);
         narrow.map(|(key, value, least, reason)| ConfigError::Below { key, value, least, reason })
     }
 
-    /// Returns the node's name: `node`, or the host's name.
+    /// Returns the node's name: `node`, or the host name.
     #[must_use]
     pub fn node_name(&self) -> String {
         if !self.node.is_empty() {
@@ -189,7 +190,7 @@ impl Config {
             .map_or_else(|_| "push".to_owned(), |name| name.trim().to_owned())
     }
 
-    /// Keeps the last values of a topic, unless it is configured whether to.
+    /// Keeps the last values of a topic, unless its configuration already says whether to.
     pub fn keep_last_values(&mut self, topic: TopicName) {
         let topics = &mut self.topic.get_or_insert_default().0;
         topics.entry(topic).or_insert(TopicSettings { last_values: true });
@@ -202,112 +203,121 @@ impl Config {
     }
 }
 
-/// What sessions may do, and how they are kept alive.
+/// Limits and timeouts of sessions.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SessionsConfig {
-    /// The most sessions of the node. At the bound an upgrade is answered 503 with `Retry-After`.
+    /// Maximum number of sessions. At the limit, upgrades are answered with 503 and `Retry-After`.
     pub count_max: usize,
-    /// The most connections that have not become sessions yet. At the bound the listener accepts no more.
+    /// Maximum number of connections that are not sessions yet. At the limit, the oldest one that
+    /// has sent nothing is closed; if there is none, the listener stops accepting.
     pub handshakes_max: usize,
-    /// The most subscriptions of one session.
+    /// Maximum number of subscriptions of a session.
     pub subscriptions_max: usize,
-    /// The most partitions that the subscriptions of one session may span together.
+    /// Maximum number of partitions that the subscriptions of a session span in total.
     pub cursors_max: usize,
-    /// The largest message that a client may send, in bytes. Above it the session is closed with 1009.
+    /// Maximum size of a message from a client, in bytes. A larger one closes the session with
+    /// 1009.
     #[serde(deserialize_with = "tailcast_services::config::bytes")]
     pub message_bytes_max: usize,
-    /// At this size a WebSocket message to a client is full, in bytes. A single larger record is sent alone.
+    /// Size at which a WebSocket message to a client is full, in bytes. A larger record is sent
+    /// alone.
     #[serde(deserialize_with = "tailcast_services::config::bytes")]
     pub batch_bytes_max: usize,
-    /// The most bytes of replies that wait for a client that does not read. At the bound nothing more is read from it.
+    /// Maximum size of the replies that a client has not read, in bytes. At the limit, the node
+    /// stops reading from the client.
     #[serde(deserialize_with = "tailcast_services::config::bytes")]
     pub replies_bytes_max: usize,
-    /// How far a lossless subscription may be behind its partition, in offsets, once it was live. Beyond, its session is closed
-    /// with 4508. 0: as far as Kafka goes back.
+    /// Maximum lag of a lossless subscription that was live, in offsets. Beyond it, the session is
+    /// closed with 4508. 0: no limit but Kafka's retention.
     pub lag_records_max: u64,
-    /// What may wait for sockets that take nothing, of all sessions together, in bytes. Beyond, messages get small, and those
-    /// sessions are closed with 4508 whose sockets have taken nothing for longest, if that is long.
+    /// Maximum number of bytes buffered for blocked sockets, over all sessions. Near the limit,
+    /// messages become small; beyond it, the sessions that have been blocked longest are closed
+    /// with 4508, unless that is not long.
     #[serde(deserialize_with = "tailcast_services::config::bytes")]
     pub waiting_bytes_max: usize,
-    /// The kernel's send buffer of a connection, in bytes.
+    /// Send buffer of a connection in the kernel, in bytes.
     #[serde(deserialize_with = "tailcast_services::config::bytes")]
     pub send_buffer_bytes: usize,
-    /// What the kernel may hold of a connection and not have sent yet, in bytes. At the bound it takes no more.
+    /// Maximum number of unsent bytes of a connection in the kernel. At the limit, the socket is
+    /// blocked.
     #[serde(deserialize_with = "tailcast_services::config::bytes")]
     pub unsent_bytes_max: usize,
-    /// From the upgrade to `Connect`. Then the session is closed with 4408.
+    /// Timeout from the upgrade to `Connect`. Then the session is closed with 4408.
     #[serde(with = "humantime_serde")]
     pub connect_deadline: Duration,
-    /// Between pings, with a jitter of a tenth; earlier with a heartbeat, when the next one would come after the ping.
+    /// Interval between pings, with a jitter of 10 %. A ping is sent early, with a heartbeat, if
+    /// the next heartbeat would come after it.
     #[serde(with = "humantime_serde")]
     pub ping_interval: Duration,
-    /// From a ping to its pong, or to anything else that the client sends. Then the session is closed with 4510.
+    /// Timeout from a ping to its pong, or to any other data from the client. Then the session is
+    /// closed with 4510.
     #[serde(with = "humantime_serde")]
     pub pong_deadline: Duration,
-    /// Between heartbeats.
+    /// Interval between heartbeats.
     #[serde(with = "humantime_serde")]
     pub heartbeat_interval: Duration,
-    /// How long the client may take nothing while something waits. Then the session is closed with 4508.
+    /// Timeout of a blocked socket. Then the session is closed with 4508.
     #[serde(with = "humantime_serde")]
     pub write_deadline: Duration,
 }
 
-/// Writing to clients what is new.
+/// Settings of the threads that write new records to clients.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FanOutConfig {
-    /// How many threads write. 0: one for each core.
+    /// Number of threads. 0: one for each core.
     pub threads: usize,
-    /// How long what comes for a client may be held back, under load, after something was sent to it: then it goes out in one
-    /// message. 0: never.
+    /// Maximum pause of a session after a write, under load. Records that arrive meanwhile are sent
+    /// as one message. 0: no pause.
     #[serde(with = "humantime_serde")]
     pub pause_max: Duration,
 }
 
-/// The recent records that are kept in memory.
+/// Settings of the recent records kept in memory.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WindowsConfig {
-    /// What all windows and channel logs may hold together, in bytes. At the bound the largest window sheds its oldest
-    /// records.
+    /// Maximum memory of all windows and channel logs, in bytes. At the limit, the largest window
+    /// evicts its oldest records.
     #[serde(deserialize_with = "tailcast_services::config::bytes")]
     pub bytes_max: usize,
-    /// How long a partition is tailed after its last subscription left.
+    /// How long a partition is tailed after its last subscription has ended.
     #[serde(with = "humantime_serde")]
     pub linger: Duration,
 }
 
-/// Reading from Kafka what has left the windows.
+/// Settings of reading records from Kafka that have left the windows.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CatchUpConfig {
-    /// How many partitions are read at the same time, a thread each.
+    /// Number of reader threads. Each reads one partition at a time.
     pub readers: usize,
-    /// How fast pages are read, by all readers together, in bytes of records per second. 0: as fast as Kafka gives them.
+    /// Maximum rate of all readers together, in bytes of records per second. 0: no limit.
     #[serde(deserialize_with = "tailcast_services::config::bytes")]
     pub bytes_per_second_max: u64,
-    /// What pages may hold while they wait to be taken, in bytes. At the bound the oldest are dropped, and read again if
-    /// somebody still wants them.
+    /// Maximum memory of pages, in bytes. At the limit, the oldest are dropped, and read again if a
+    /// cursor still needs them.
     #[serde(deserialize_with = "tailcast_services::config::bytes")]
     pub pages_bytes_max: usize,
 }
 
-/// The latest value of each key, of the topics that have `last_values = true`.
+/// Settings of the latest value of each key, for topics with `last_values = true`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LastValuesConfig {
-    /// What those of all topics may take together, in bytes: keys, values, headers, and 256 for each. The topic that takes
-    /// more loses them until the process starts again, and snapshots of it are refused.
+    /// Maximum memory of the last values of all topics, in bytes: keys, values, headers, and 256
+    /// for each. A topic that exceeds it loses its last values until the process restarts, and its
+    /// snapshots are refused.
     #[serde(deserialize_with = "tailcast_services::config::bytes")]
     pub bytes_max: usize,
 }
 
-/// How sessions are asked to leave.
+/// Settings of draining.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DrainConfig {
-    /// Over how long the clients' reconnects are spread.
+    /// Period over which clients are asked to reconnect.
     #[serde(with = "humantime_serde")]
     pub spread: Duration,
 }
@@ -316,13 +326,13 @@ pub struct DrainConfig {
 pub(crate) mod tests {
     use super::*;
 
-    /// The part of the command's defaults that is ours.
+    /// The part of `default.toml` for this crate.
     #[derive(Deserialize)]
     struct Defaults {
         push: Config,
     }
 
-    /// Returns what a node is started with when nobody sets anything.
+    /// Returns the default configuration.
     pub(crate) fn defaults() -> Config {
         let defaults = include_str!("../../src/default.toml");
         let Defaults { push } = tailcast_services::config::load(defaults, None, [], &[]).expect("they parse");
@@ -348,7 +358,7 @@ pub(crate) mod tests {
 
     #[test]
     fn an_open_address_needs_insecure() {
-        // `bind` and the command each had this rule of their own, and this check had not.
+        // `bind` and the command each had this rule, and this check did not.
         let open: SocketAddr = "0.0.0.0:8080".parse().expect("an address");
         check(|c| c.listen = open, Err("set push.insecure = true"));
         check(
@@ -370,12 +380,13 @@ pub(crate) mod tests {
 
     #[test]
     fn a_pause_of_fan_out_has_a_bound() {
-        // A year was a slot for each of its milliseconds: 757 GB at the first session that was put off.
+        // A pause of one year made a slot for each of its milliseconds: 757 GB when the first
+        // session was delayed.
         check(|c| c.fan_out.pause_max = PAUSE_MAX, Ok(()));
         let year = Duration::from_hours(24 * 365);
         check(
             |c| c.fan_out.pause_max = year,
-            Err("push.fan_out.pause_max is 31536000000 ms; it has to be at most 1000 ms"),
+            Err("push.fan_out.pause_max is 31536000000 ms; must be at most 1000 ms"),
         );
     }
 }

@@ -1,11 +1,12 @@
-//! Where a subscription is in one partition, and what it takes next: from the channel log, from the last values that the
-//! partition keeps, or from a page of Kafka when the log no longer has it.
+//! The place of a subscription in one partition, and what it delivers next: from the channel log,
+//! from the partition's last values, or from a catch-up page if the log no longer has the record.
 //!
-//! No IO: a cursor that needs a page says so, and is given it later. Time is an argument.
+//! No IO: a cursor that needs a page reports its offset and takes the page later. Time is an
+//! argument.
 //!
-//! Invariants: `next` only grows. Everything of the channel before `next` was handed out, or was said to be skipped or
-//! lost, and nothing at or after `next` was handed out yet. So handing over from one source to another can neither repeat
-//! nor leave out.
+//! Invariants: `next` only grows. Every record of the channel before `next` was delivered, or
+//! reported as skipped or lost, and no record at or after `next` was delivered. So changing from
+//! one source to another neither repeats nor omits a record.
 
 mod conflated;
 mod pace;
@@ -29,7 +30,7 @@ use crate::{
     wake::doorbell::Ringer,
 };
 
-/// Where a subscription is in one partition.
+/// The place of a subscription in one partition.
 #[derive(Debug)]
 pub(crate) struct Cursor {
     lease: Lease,
@@ -38,37 +39,39 @@ pub(crate) struct Cursor {
     mode: CursorMode,
     next: Offset,
     source: Source,
-    /// Where the snapshot ends with which the subscription started, until it is there.
+    /// The end of the snapshot that the subscription started with; `None` once it was reached.
     snapshot_until: Option<Offset>,
-    /// Where the partition was when a snapshot began: every record from here on is delivered or said to be lost.
+    /// The partition's head when the snapshot began. Every record from here on is delivered or
+    /// reported as lost.
     promised_from: Offset,
-    /// Where the partition was when the subscription started: what is before is resumed, what follows is live.
+    /// The partition's head when the subscription started: earlier records are resumed, later ones
+    /// live.
     live_from: Offset,
-    /// The `next` that the client was last told without a delivery.
+    /// The value of `next` in the last progress report.
     reported: Offset,
 }
 
-/// What is delivered when a subscription is behind, and how often.
+/// Which records are delivered when a subscription is behind, and how often.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum DeliveryMode {
     /// Every record.
     Lossless,
     /// The latest record of each key.
     Conflated {
-        /// The shortest time between two deliveries of a key; `None` for no limit.
+        /// Minimum time between two deliveries of a key; `None` for no limit.
         interval: Option<Duration>,
     },
 }
 
-/// A mode with what it has to remember.
+/// A delivery mode with its state.
 #[derive(Debug)]
 enum CursorMode {
     Lossless,
     Conflated {
         pace: Option<Pace>,
-        /// It has not come to the end since it started before it.
+        /// Started before the partition's end and has not reached it yet.
         is_resuming: bool,
-        /// What is known of what waits, while the cursor is behind.
+        /// State while the cursor is behind.
         backlog: Option<Backlog>,
     },
 }
@@ -78,75 +81,76 @@ enum CursorMode {
 pub(crate) enum StartAt {
     /// At an offset.
     Offset(Offset),
-    /// With the last values that the partition keeps.
+    /// With the partition's last values.
     LastValues,
 }
 
-/// Where the next record comes from.
+/// Source of the next record.
 #[derive(Debug)]
 enum Source {
-    /// The last values that the partition keeps.
+    /// The partition's last values.
     LastValues,
-    /// The channel log, if it still has it.
+    /// The channel log, as far as it has the record.
     Log,
-    /// Kafka: a page was asked for.
+    /// A page was requested from catch-up.
     PendingPage,
-    /// A page that was read from Kafka. Weak: pages are kept by the shelf, within its bound, and not by a client that does
-    /// not read. One that is gone by then is asked for again.
+    /// A page that was read from Kafka. Weak, because only the page cache keeps pages, within its
+    /// limit, and not a client that does not read. A page that was dropped is requested again.
     Page(Weak<Page>),
 }
 
-/// What a cursor is asked to hand out.
+/// The limits of one call of [`Cursor::gather`].
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct GatherRequest {
-    /// How many bytes, but at least one delivery if there is one.
+    /// Maximum size in bytes, but at least one delivery if there is one.
     pub(crate) budget: usize,
-    /// Whether the client has not kept up with what it was sent before.
+    /// Whether the client has not accepted the previous message at once.
     pub(crate) is_behind: bool,
     pub(crate) now: Instant,
 }
 
-/// What a cursor handed out.
+/// The result of [`Cursor::gather`].
 #[derive(Debug, Default)]
 pub(crate) struct Gathered {
     pub(crate) deliveries: u64,
-    /// When the newest delivery was written; `None` without a delivery, and for last values.
+    /// Timestamp of the newest delivery; `None` without a delivery, and for last values.
     pub(crate) age: Option<Age>,
     pub(crate) conflated: Option<ConflatedRange>,
     pub(crate) follow_up: FollowUp,
 }
 
-/// When a record was written, in milliseconds since the Unix epoch.
+/// Timestamp of a record, in milliseconds since the Unix epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Age {
-    /// After the subscription started: how long ago is its latency.
+    /// Of a record after the start of the subscription: its age is a latency.
     Live(i64),
-    /// Before the subscription started, which says nothing about latency.
+    /// Of a record from before the start of the subscription: its age says nothing about latency.
     Resumed(i64),
 }
 
-/// What a cursor needs after it was gathered from.
+/// What a cursor needs after gathering.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FollowUp {
-    /// Nothing: its ringer says when there is more.
+    /// Nothing until its ringer rings.
     #[default]
     Idle,
-    /// To be gathered from again: there is more than fitted.
+    /// To gather again: there is more than fitted.
     More,
-    /// To be gathered from again at this time.
+    /// To gather again at this time.
     At(Instant),
-    /// A page that has this offset.
+    /// The page that contains this offset.
     Page(Offset),
 }
 
-/// Offsets that a cursor was asked for and that Kafka no longer has: `first` ≤ offset < `next`.
+/// Offsets that Kafka no longer has: `first` ≤ offset < `next`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LostRange {
     pub(crate) first: Offset,
     pub(crate) next: Offset,
 }
 
-/// Records in `first` ≤ offset < `next` that were left out for newer ones of their keys; the others were handed out.
+/// Records in `first` ≤ offset < `next` that were left out in favour of newer ones of their keys;
+/// the others were delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ConflatedRange {
     pub(crate) first: Offset,
@@ -168,13 +172,14 @@ impl Cursor {
             StartAt::Offset(offset) => (offset, Source::Log, None),
             StartAt::LastValues => (Offset::ZERO, Source::LastValues, Some(head)),
         };
-        // What the log has now is read by who reads on from the last values: it joins where it is.
+        // After the last values the cursor reads the log from the head on.
         let attach_at = if snapshot_until.is_some() { head } else { next };
         let log = lease.partition.attach(channel, encoding, attach_at, &ringer);
         let mode = match mode {
             DeliveryMode::Lossless => CursorMode::Lossless,
             DeliveryMode::Conflated { interval } => {
-                // What was missed is not history to be told, however little it is.
+                // A resumed subscription gets the latest records of the past, even if the past is
+                // short.
                 let is_resuming = snapshot_until.is_none() && next < head;
                 CursorMode::Conflated { pace: interval.map(Pace::new), is_resuming, backlog: None }
             }
@@ -206,7 +211,7 @@ impl Cursor {
         self.next
     }
 
-    /// The offset that the page has to have that is asked for.
+    /// Returns the offset that the requested page must contain.
     pub(crate) fn page_offset(&self) -> Offset {
         match &self.mode {
             CursorMode::Conflated { backlog: Some(backlog), .. } => {
@@ -216,22 +221,22 @@ impl Cursor {
         }
     }
 
-    /// Whether the cursor reads from elsewhere, because the log does not have what is next.
+    /// Whether the cursor reads from another source than the log.
     pub(crate) fn is_catching_up(&self) -> bool {
         !matches!(self.source, Source::Log)
     }
 
-    /// Whether a page was asked for, or is being read.
+    /// Whether a page was requested or is being read.
     pub(crate) fn is_paging(&self) -> bool {
         matches!(self.source, Source::PendingPage | Source::Page(_))
     }
 
-    /// Returns whether the cursor has passed the end of its snapshot; true once.
+    /// Returns true once after the cursor has passed the end of its snapshot.
     pub(crate) fn take_snapshot_end(&mut self) -> bool {
         self.snapshot_until.take_if(|until| self.next >= *until).is_some()
     }
 
-    /// Returns when the newest of some deliveries was written.
+    /// Returns the timestamp of the newest of some deliveries.
     fn age(&self, newest: Option<Newest>) -> Option<Age> {
         newest.map(
             |Newest { offset, timestamp_ms }| {
@@ -240,17 +245,17 @@ impl Cursor {
         )
     }
 
-    /// Whether every record is delivered.
+    /// Whether the delivery mode is lossless.
     pub(crate) fn is_lossless(&self) -> bool {
         matches!(self.mode, CursorMode::Lossless)
     }
 
-    /// Whether the cursor has not passed the end of its snapshot yet.
+    /// Whether the cursor has not passed the end of its snapshot.
     pub(crate) fn is_in_snapshot(&self) -> bool {
         self.snapshot_until.is_some()
     }
 
-    /// Hands out what is next, appended to `out`.
+    /// Appends the next deliveries to `out`.
     pub(crate) fn gather(&mut self, request: GatherRequest, out: &mut Vec<Bytes>) -> Gathered {
         match &self.source {
             Source::PendingPage => Gathered::default(),
@@ -266,11 +271,12 @@ impl Cursor {
         }
     }
 
-    /// Takes the page that was asked for, or the reason for which there is none. Returns what is lost, if anything is.
+    /// Takes the requested page, or the reason why there is none. Returns the range that is lost,
+    /// if any.
     ///
     /// # Errors
     ///
-    /// When the partition is gone: the subscription ends.
+    /// If the partition is gone, which ends the subscription.
     pub(crate) fn take_page(
         &mut self,
         page: Result<&Arc<Page>, PageError>,
@@ -283,7 +289,7 @@ impl Cursor {
                 let lost = LostRange { first: self.next, next: low };
                 self.next = low;
                 self.forget_before(low);
-                // Of what was there when a snapshot began nothing was promised but the latest values.
+                // For records before the snapshot began, only the latest values were promised.
                 self.promised_from = self.promised_from.max(lost.first);
                 let lost = LostRange { first: self.promised_from, ..lost };
                 return Ok((lost.first < lost.next).then_some(lost));
@@ -295,8 +301,8 @@ impl Cursor {
         Ok(None)
     }
 
-    /// Returns up to where everything was handed out, if that moved since it was last asked for; `None` also while the
-    /// cursor is behind.
+    /// Returns `next` if it has moved since the last call; `None` otherwise, and while the cursor
+    /// is catching up.
     pub(crate) fn progress(&mut self) -> Option<Offset> {
         if self.is_catching_up() || self.next == self.reported {
             return None;

@@ -1,9 +1,9 @@
-//! The listener, and a connection's way from its first byte to its session.
+//! The listener, and the path of a connection from its first byte to its session.
 //!
-//! A connection is bounded twice: by the number of handshakes under way while it is HTTP, by the number of sessions once
-//! it is a WebSocket. At the first bound the oldest handshake that has sent nothing makes room, and if there is none, the
-//! listener accepts no more; at the second, and while the node's memory is used up,
-//! an upgrade is answered 503.
+//! Connections are limited twice: as handshakes while they speak HTTP, and as sessions once they
+//! are WebSockets. At the handshake limit, the oldest connection that has sent nothing is closed;
+//! if there is none, the listener stops accepting. At the session limit, and above the memory
+//! limit, an upgrade is answered with 503.
 
 mod fallback;
 mod kernel_queue;
@@ -52,7 +52,7 @@ use crate::{
     session::{CloseReason, Session, Shared, Writer, websocket},
 };
 
-/// The listener and what its connections share.
+/// The listener and the state that its connections share.
 #[derive(Clone)]
 pub(crate) struct Server {
     shared: Arc<Shared>,
@@ -62,15 +62,15 @@ pub(crate) struct Server {
     refused_origins: Arc<RefusedOrigins>,
 }
 
-/// Where clients open their WebSocket.
+/// The path of the WebSocket.
 pub(crate) const PATH: &str = "/v1/connect";
-/// From the first byte of a request to the end of its head, and for everything before the upgrade together.
+/// Timeout for a request's head, and for everything before the upgrade in total.
 const HTTP_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a request that had begun when the process drains may take to be answered.
+/// Timeout for answering a request that was in progress when the process began to drain.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
-/// The longest head of a request. Browsers send a kilobyte or two.
+/// Maximum size of a request's head. Browsers send one or two kilobytes.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
-/// How long the client may take for its half of the closing handshake.
+/// Timeout for the client's part of the closing handshake.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl Server {
@@ -85,7 +85,7 @@ impl Server {
         }
     }
 
-    /// Accepts until the process drains.
+    /// Accepts connections until the process drains.
     pub(crate) async fn run(self, socket: TcpListener) -> Result<(), Infallible> {
         let refused = |reason| self.shared.metrics.refused.get_or_create(&[("reason", reason)]).clone();
         let metrics = AcceptMetrics {
@@ -106,8 +106,8 @@ impl Server {
                 Ok(()) => {
                     self.shared.lifecycle.spawn("connection", self.clone().serve_http(accepted));
                 }
-                // The client has gone, or is about to.
-                Err(error) => tracing::debug!(%error, "the options of a connection could not be set"),
+                // The client has disconnected, or is about to.
+                Err(error) => tracing::debug!(%error, "cannot set the socket options of a connection"),
             }
         }
     }
@@ -118,19 +118,20 @@ impl Server {
         let connection = async {
             match place.first_byte(&stream, HTTP_TIMEOUT).await {
                 Ok(()) => self.serve_stream(stream).await,
-                Err(error) => tracing::debug!(%error, "a connection was closed before its upgrade"),
+                Err(error) => tracing::debug!(%error, "connection closed before its upgrade"),
             }
         };
         let mut connection = pin!(connection);
         let in_time = tokio::select! {
             in_time = tokio::time::timeout(HTTP_TIMEOUT, connection.as_mut()) => in_time,
             () = lifecycle.draining() => {
-                // Not hyper's graceful shutdown, which ends a connection whose request is on its way and was not read yet.
+                // Not hyper's graceful shutdown, which closes a connection whose request has not
+                // been read yet.
                 tokio::time::timeout(DRAIN_TIMEOUT, connection).await
             }
         };
         if in_time.is_err() {
-            tracing::debug!("a connection timed out before its upgrade");
+            tracing::debug!("connection timed out before its upgrade");
         }
     }
 
@@ -145,7 +146,7 @@ impl Server {
             .with_upgrades()
             .await;
         if let Err(error) = served {
-            tracing::debug!(%error, "a connection failed before its upgrade");
+            tracing::debug!(%error, "connection failed before its upgrade");
         }
     }
 
@@ -182,11 +183,11 @@ impl Server {
             return Ok(self.refuse(UpgradeError::Handshake));
         };
         let id = self.next_session.fetch_add(1, Ordering::Relaxed);
-        // From here on, however it ends, what feeds sessions goes on.
+        // From here on, the feed and the fan-out keep running until this session ends.
         let hold = self.shared.lifecycle.hold();
         let counted = GaugeGuard::new(&self.shared.metrics.sessions);
         let session = self.clone().serve_session::<T>(id, format, upgraded, (session, counted, hold));
-        // Boxed: a task has its future twice, as it was given and where it is polled.
+        // Boxed, because a task stores its future twice: as passed and as polled.
         self.shared.lifecycle.spawn("session", Box::pin(session));
 
         let mut response = switching.map(|_| Full::default());
@@ -207,14 +208,15 @@ impl Server {
         let Ok(upgraded) = upgraded.await else { return };
         let upgraded = upgraded.into_inner().into_inner();
         let Ok(parts) = upgraded.downcast::<TokioIo<T>>() else {
-            tracing::error!("a connection was upgraded that this server did not accept");
+            tracing::error!("upgraded connection has an unexpected stream type");
             return;
         };
-        // Copied: even an empty slice would hold hyper's whole read buffer for the life of the session.
+        // Copied, because even an empty slice would keep hyper's read buffer for the life of the
+        // session.
         let prefix = io::Cursor::new(Bytes::copy_from_slice(&parts.read_buf));
         drop(parts.read_buf);
         let stream = parts.io.into_inner();
-        tracing::debug!(session = id, peer = ?stream.peer().ok(), "opened");
+        tracing::debug!(session = id, peer = ?stream.peer().ok(), "session opened");
         let (reader, writer) = stream.split();
         let reader = prefix.chain(reader);
 
@@ -226,12 +228,12 @@ impl Server {
             }
             None => refuse_subprotocol(reader, writer).await,
         };
-        // Who has not taken the close frame sends nothing that could overtake it.
+        // If the close frame was not written, reading on cannot protect it.
         if let Some(reader) = reader {
             discard_until_end(reader).await;
         }
         metrics.closes.get_or_create(&[("code", reason.label())]).inc();
-        tracing::debug!(session = id, ?reason, "closed");
+        tracing::debug!(session = id, ?reason, "session closed");
         drop(held);
     }
 
@@ -241,7 +243,8 @@ impl Server {
     }
 }
 
-/// Closes a WebSocket whose client offered no subprotocol of ours. RFC 6455 has no way to say why in the handshake.
+/// Closes a WebSocket whose client offered no known subprotocol. RFC 6455 has no way to give the
+/// reason in the handshake.
 async fn refuse_subprotocol<R>(reader: R, mut writer: impl Writer) -> (CloseReason, Option<R>) {
     let reason = CloseReason::Subprotocol;
     let frame = websocket::close(reason.code(), &reason.text());
@@ -249,17 +252,18 @@ async fn refuse_subprotocol<R>(reader: R, mut writer: impl Writer) -> (CloseReas
         writer.write_all(&frame).await?;
         writer.shutdown().await
     };
-    // A client that does not take these few bytes has gone.
+    // A client that does not accept these few bytes is gone.
     let written = tokio::time::timeout(CLOSE_TIMEOUT, write).await;
     (reason, matches!(written, Ok(Ok(()))).then_some(reader))
 }
 
-/// Reads to the client's end, and forgets what it reads. Closing a socket with something unread resets the connection, and
-/// the reset can overtake the close frame.
+/// Reads until the client closes, and discards the data. Closing a socket with unread data resets
+/// the connection, and the reset can overtake the close frame.
 async fn discard_until_end(mut reader: impl AsyncRead + Unpin) {
     let to_the_end = poll_fn(|context| {
         loop {
-            // In here, because what lives while it waits is in the future of every session.
+            // Inside the closure, because anything that lives across the wait enlarges the future
+            // of every session.
             let mut space = [0; 512];
             let mut ignored = ReadBuf::new(&mut space);
             if ready!(Pin::new(&mut reader).poll_read(context, &mut ignored)).is_err()

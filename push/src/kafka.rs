@@ -1,6 +1,6 @@
-//! The Kafka clients of a push node: the tail, questions about offsets, and catch-up.
+//! The Kafka clients of a push node: tail, offset queries, and catch-up.
 //!
-//! What is deliberately absent: consumer groups, and any knowledge of sessions.
+//! Deliberately absent: consumer groups, and any knowledge of sessions.
 
 pub(crate) mod tail;
 

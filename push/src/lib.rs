@@ -1,13 +1,16 @@
-//! Kafka to WebSockets: tails the partitions that somebody watches, and delivers to each client at its own pace.
+//! Kafka to WebSockets: tails the partitions that clients watch, and delivers to each client at its
+//! own pace.
 //!
-//! A record's way: `feed` reads it from Kafka and appends it to its partition's `window`, which encodes it once for each
-//! channel that it belongs to, into that channel's `channel_log`. The doorbells of the sessions that watch the channel
-//! ring. A `session` whose socket has taken its last message gathers what its `cursor`s have not handed out and writes it
-//! as one WebSocket message. What has left the window is read from Kafka again by `catch_up`.
+//! The path of a record: `feed` reads it from Kafka and appends it to the `window` of its
+//! partition, which encodes it once for each subscribed channel it belongs to, into that channel's
+//! `channel_log`. The log rings the doorbells of the subscribed sessions. A `session` whose socket
+//! has accepted the previous message gathers the new records of its `cursor`s and writes them as
+//! one WebSocket message. Records that have left the window are read from Kafka again by
+//! `catch_up`.
 //!
-//! What is deliberately absent: a queue per client, a consumer group, and any knowledge of who publishes.
+//! Deliberately absent: a queue per client, a consumer group, and any knowledge of publishers.
 
-// In this order, imports point from a room to those below it, and never up. `tidy` checks it.
+// Each room imports only from the rooms listed below it. `tidy` checks this.
 
 mod push;
 

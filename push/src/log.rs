@@ -1,7 +1,7 @@
-//! The recent records of a partition and what readers find in them.
+//! The data that readers share: windows and their channel logs, catch-up pages, conflation, and the
+//! last value of each key.
 //!
-//! Windows and their channel logs, pages read from Kafka again, conflation, and the latest value of each key. What is
-//! deliberately absent: Kafka clients, sessions, and clocks.
+//! Deliberately absent: Kafka clients, sessions, and clocks.
 
 pub(crate) mod window;
 

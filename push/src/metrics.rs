@@ -1,9 +1,9 @@
-//! The figures of the push service, for Prometheus.
+//! Prometheus metrics of the push service.
 //!
-//! Sessions count once per WebSocket message, not per delivery, into counters that are spread over the cores. What the
-//! node has in memory and how far it is behind is read when Prometheus asks.
+//! Sessions update counters once per WebSocket message, not per delivery, and the counters are
+//! sharded by core. Memory and lag are collected on scrape.
 //!
-//! Invariant: no label comes from a client. A topic is a label once Kafka has it.
+//! Invariant: no label comes from a client. A topic becomes a label only if Kafka has it.
 
 use std::sync::atomic::AtomicU64;
 
@@ -18,23 +18,23 @@ use prometheus_client::{
 };
 use tailcast_services::metrics::ShardedCounter;
 
-/// What sessions count.
+/// Metrics of sessions.
 #[derive(Debug, Clone)]
 pub(crate) struct SessionMetrics {
     pub(crate) sessions: Gauge,
     pub(crate) subscriptions: Gauge,
-    /// Bytes that wait for sockets that take nothing.
+    /// Bytes buffered for blocked sockets.
     pub(crate) waiting: Gauge,
-    /// How much memory the process may have and still take sessions in.
+    /// Process memory above which new sessions are refused, in bytes.
     pub(crate) memory_max: Gauge,
     pub(crate) deliveries: ShardedCounter,
-    /// Records left out of conflated subscriptions for newer ones.
+    /// Records left out of conflated subscriptions in favour of newer records of the same key.
     pub(crate) conflated: ShardedCounter,
     pub(crate) bytes: ShardedCounter,
     pub(crate) messages: ShardedCounter,
-    /// From the record's timestamp to the moment at which it is handed to the kernel, once for each WebSocket message.
+    /// Seconds from a live record's timestamp to its write, one sample for each WebSocket message.
     pub(crate) latency: Histogram,
-    /// From the record's timestamp to the same moment, for records from before their subscription started.
+    /// The same for records older than their subscription.
     pub(crate) resumed: Histogram,
     pub(crate) closes: Family<[(&'static str, String); 1], Counter>,
     pub(crate) refused: Family<[(&'static str, &'static str); 1], Counter>,
@@ -42,7 +42,7 @@ pub(crate) struct SessionMetrics {
     pub(crate) retention_losses: Counter,
 }
 
-/// What the feed counts.
+/// Metrics of the feed.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct FeedMetrics {
     pub(crate) records: ShardedCounter,
@@ -50,19 +50,19 @@ pub(crate) struct FeedMetrics {
     pub(crate) evictions: Counter,
 }
 
-/// What the readers of catch-up count.
+/// Metrics of catch-up.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct CatchUpMetrics {
     pub(crate) pages_read: Counter,
     pub(crate) bytes_read: Counter,
     pub(crate) pages_shared: Counter,
-    /// How long readers waited for the rate, together.
+    /// Time readers spent waiting for the rate limit, summed over all readers.
     pub(crate) paused_seconds: Counter<f64, AtomicU64>,
     pub(crate) waiting: Gauge,
     pub(crate) memory: Gauge,
 }
 
-/// Counts one in a gauge for as long as it lives, however that ends.
+/// Adds one to a gauge while it exists.
 #[derive(Debug)]
 pub(crate) struct GaugeGuard(Gauge);
 
@@ -82,9 +82,9 @@ impl Drop for GaugeGuard {
 impl SessionMetrics {
     pub(crate) fn register(registry: &mut Registry) -> Self {
         let registry = registry.sub_registry_with_prefix("tailcast_push");
-        // 1 ms to 16 s: below is the clock's error between hosts, above is catch-up.
+        // 1 ms to 16 s. Shorter times are within the clock error between hosts.
         let latency = Histogram::new(exponential_buckets(0.001, 2.0, 15));
-        // 0.1 s to 5 days: what Kafka usually retains.
+        // 0.1 s to 5 days, the usual range of retention.
         let resumed = Histogram::new(exponential_buckets(0.1, 4.0, 12));
         let all = Self {
             sessions: Gauge::default(),
@@ -102,21 +102,21 @@ impl SessionMetrics {
             command_errors: Family::default(),
             retention_losses: Counter::default(),
         };
-        registry.register("sessions", "Sessions that are open", all.sessions.clone());
-        registry.register("subscriptions", "Subscriptions of all sessions", all.subscriptions.clone());
-        let help = "Memory that the process may have and still take sessions in";
+        registry.register("sessions", "Open sessions", all.sessions.clone());
+        registry.register("subscriptions", "Open subscriptions", all.subscriptions.clone());
+        let help = "Process memory above which new sessions are refused";
         registry.register_with_unit("memory_max", help, Unit::Bytes, all.memory_max.clone());
-        let help = "Bytes that wait for sockets that take nothing";
+        let help = "Bytes buffered for blocked sockets";
         registry.register_with_unit("waiting", help, Unit::Bytes, all.waiting.clone());
-        registry.register("deliveries", "Records handed to clients' sockets", all.deliveries.clone());
+        registry.register("deliveries", "Records written to clients' sockets", all.deliveries.clone());
         registry.register(
             "conflated",
-            "Records left out of conflated subscriptions for newer ones of their keys",
+            "Records left out of conflated subscriptions in favour of newer records of the same key",
             all.conflated.clone(),
         );
         registry.register_with_unit(
             "sent",
-            "Bytes handed to clients' sockets",
+            "Bytes of WebSocket messages with deliveries",
             Unit::Bytes,
             all.bytes.clone(),
         );
@@ -134,11 +134,7 @@ impl SessionMetrics {
             all.resumed.clone(),
         );
         registry.register("closes", "Sessions that ended, by WebSocket close code", all.closes.clone());
-        registry.register(
-            "refused",
-            "Connections that did not become sessions, by reason",
-            all.refused.clone(),
-        );
+        registry.register("refused", "Connections that were not upgraded, by reason", all.refused.clone());
         registry.register(
             "command_errors",
             "Commands answered with an error, by code",
@@ -146,7 +142,7 @@ impl SessionMetrics {
         );
         registry.register(
             "retention_losses",
-            "Ranges that Kafka's retention removed before a subscription had them",
+            "Ranges removed by retention before a subscription received them",
             all.retention_losses.clone(),
         );
         all
@@ -158,10 +154,15 @@ impl FeedMetrics {
         let all = Self::default();
         let registry = registry.sub_registry_with_prefix("tailcast_push_feed");
         registry.register("records", "Records read from the tail of Kafka", all.records.clone());
-        registry.register_with_unit("read", "Bytes of those records", Unit::Bytes, all.bytes.clone());
+        registry.register_with_unit(
+            "read",
+            "Bytes read from the tail of Kafka",
+            Unit::Bytes,
+            all.bytes.clone(),
+        );
         registry.register(
             "evictions",
-            "Batches of records dropped from windows because the node's budget was used up",
+            "Batches evicted from windows at the memory limit",
             all.evictions.clone(),
         );
         all
@@ -175,18 +176,14 @@ impl CatchUpMetrics {
         registry.register("pages_read", "Pages read from Kafka", all.pages_read.clone());
         registry.register_with_unit(
             "read",
-            "Bytes of records in those pages",
+            "Bytes of pages read from Kafka",
             Unit::Bytes,
             all.bytes_read.clone(),
         );
-        registry.register(
-            "pages_shared",
-            "Pages served without reading Kafka again",
-            all.pages_shared.clone(),
-        );
-        let help = "Time for which readers waited to keep to the rate";
+        registry.register("pages_shared", "Pages served from memory", all.pages_shared.clone());
+        let help = "Time that readers paused because of the rate limit";
         registry.register_with_unit("paused", help, Unit::Seconds, all.paused_seconds.clone());
-        registry.register("waiting", "Cursors that wait for a page", all.waiting.clone());
+        registry.register("waiting", "Cursors waiting for a page", all.waiting.clone());
         registry.register_with_unit("pages", "Bytes held by pages", Unit::Bytes, all.memory.clone());
         all
     }

@@ -1,10 +1,11 @@
 //! One partition that this node tails, shared by the feed and by the sessions that watch it.
 //!
-//! The window is behind a lock that the feed and those who attach take. Sessions that read take only the lock of their
-//! channel's log; where the window begins and ends they learn from two atomics.
+//! The window is behind a lock that the feed and new subscribers take. Sessions that read take only
+//! the lock of their channel's log; two atomics hold the bounds of the window.
 //!
-//! Invariant: `head` moves after the logs have what is before it: a session that loads `head`, then reads its log to the
-//! end, has seen everything before that head. A log that lost what a cursor needs says so itself, whatever `tail` says.
+//! Invariant: `head` moves after the logs have the records before it, so a session that loads
+//! `head` and then reads its log to the end has seen everything before that head. A log that has
+//! evicted a record that a cursor needs reports this itself, whatever `tail` is.
 
 mod append;
 pub(crate) mod fence;
@@ -29,28 +30,30 @@ use crate::{
     wake::{doorbell::Ringer, fan_out::FanOut},
 };
 
-/// One partition that this node tails.
+/// A partition that this node tails.
 #[derive(Debug)]
 pub(crate) struct Partition {
     pub(crate) topic: TopicName,
     pub(crate) id: PartitionId,
-    /// Which incarnation of the topic this is.
+    /// The incarnation of the topic.
     pub(crate) epoch: Epoch,
-    /// Taken before the window's lock, never inside it.
+    /// Locked before the window, never while the window is locked.
     fence: Mutex<Fence>,
     window: Mutex<Window>,
     head: AtomicI64,
     tail: AtomicI64,
     memory: AtomicUsize,
-    /// The end of the partition in Kafka, as the last fetch said; -1 before the first.
+    /// Kafka's end of the partition at the last fetch; -1 before the first.
     high_watermark: AtomicI64,
-    /// The timestamp of the last record read, in milliseconds since the Unix epoch; -1 before the first.
+    /// The timestamp of the last record read, in milliseconds since the Unix epoch; -1 before the
+    /// first.
     last_timestamp_ms: AtomicI64,
-    /// Since when Kafka's end is known to be past the head, in milliseconds since the Unix epoch; -1 while it is not.
+    /// Time at which Kafka's end was first known to be past the head, in milliseconds since the
+    /// Unix epoch; -1 if it is not.
     behind_since_ms: AtomicI64,
-    /// An `UnsubscribeReason`, once the topic is gone.
+    /// An `UnsubscribeReason`, once the topic is gone; 0 before.
     closed: AtomicU8,
-    /// The hub has let go of it: it is not to be tailed again.
+    /// Set when the hub drops the partition: the tail must not assign it again.
     retired: AtomicBool,
     last_values: Option<Arc<PartitionLastValues>>,
     budget: Arc<WindowBudget>,
@@ -92,32 +95,33 @@ impl Partition {
         Offset::new(self.head.load(Ordering::Acquire)).unwrap_or(Offset::ZERO)
     }
 
-    /// The first offset from which on the window is complete.
+    /// The offset from which on the window has every record.
     pub(crate) fn tail(&self) -> Offset {
         Offset::new(self.tail.load(Ordering::Acquire)).unwrap_or(Offset::ZERO)
     }
 
-    /// The latest value of each key; `None` when they are not kept of this topic.
+    /// The last values of the partition; `None` if the topic is not configured to keep them.
     pub(crate) fn last_values(&self) -> Option<&Arc<PartitionLastValues>> {
         self.last_values.as_ref()
     }
 
-    /// What the window and its logs hold of the node's memory, in bytes.
+    /// Returns the memory of the window and its logs, in bytes.
     pub(crate) fn memory(&self) -> usize {
         self.memory.load(Ordering::Relaxed)
     }
 
-    /// Says that it is not to be tailed again. Said before it is released.
+    /// Forbids tailing the partition again. Called before it is released.
     pub(crate) fn retire(&self) {
         self.retired.store(true, Ordering::SeqCst);
     }
 
-    /// Whether it is not to be tailed again.
+    /// Whether the partition must not be tailed again.
     pub(crate) fn is_retired(&self) -> bool {
         self.retired.load(Ordering::SeqCst)
     }
 
-    /// Subscribes to a channel: its log, complete from `from` on if the window still has that.
+    /// Subscribes to a channel. Returns its log, complete from `from` on if the window still has
+    /// those records.
     pub(crate) fn attach(
         &self,
         channel: &Arc<NodeChannel>,
@@ -127,17 +131,18 @@ impl Partition {
     ) -> Arc<ChannelLog> {
         self.window(|window| {
             let log = window.attach(channel, encoding, from);
-            // Under the window's lock: a log without subscribers may be forgotten.
+            // Under the window's lock, because a log without subscribers may be removed.
             log.join(Arc::clone(ringer));
             if self.closed().is_some() {
-                // Who joins after the others were told is told too.
+                // This subscriber joined after the others were notified.
                 ringer.alert();
             }
             log
         })
     }
 
-    /// Completes a log from `from` on, if the window still has that: a cursor comes back from catching up.
+    /// Completes a log from `from` on, if the window still has those records. Called for a cursor
+    /// that returns from catching up.
     pub(crate) fn extend_back(&self, log: &ChannelLog, from: Offset) {
         self.window(|window| drop(window.attach(&log.channel, log.encoding, from)));
     }
@@ -151,18 +156,19 @@ impl Partition {
         });
     }
 
-    /// What bounds the surveys of conflated subscribers that are behind.
+    /// The limit of keys in the offset maps of conflated subscriptions.
     pub(crate) fn offset_map_limit(&self) -> &Arc<OffsetMapLimit> {
         self.budget.offset_map_limit()
     }
 
-    /// Drops the oldest records. Returns whether there were any.
+    /// Evicts the oldest batch. Returns whether there was one.
     pub(crate) fn evict_oldest(&self) -> bool {
         self.window(Window::evict_oldest)
     }
 
-    /// Goes on at `head`, which is not where the last record was: what lies between is gone from Kafka. The cursors
-    /// before it find their log behind them and ask Kafka, which says what is lost.
+    /// Continues at `head` after a gap: Kafka no longer has the records in between. Cursors before
+    /// `head` find that their log was evicted and request a page, whose error reports the lost
+    /// range.
     pub(crate) fn restart(&self, head: Offset) {
         self.fence.lock().discard();
         if let Some(last_values) = &self.last_values {
@@ -172,19 +178,19 @@ impl Partition {
         self.alert_all();
     }
 
-    /// Says that the topic is gone: every subscription ends with this reason.
+    /// Closes the partition because its topic is gone. Every subscription ends with this reason.
     pub(crate) fn close(&self, reason: UnsubscribeReason) {
         let reason = u8::try_from(i32::from(reason)).expect("there are fewer than 256 reasons");
         self.closed.store(reason, Ordering::Release);
         if let Some(last_values) = &self.last_values {
             last_values.close();
         }
-        // Whoever still holds the partition reads nothing of it any more, and must not keep its memory.
+        // Sessions that still have a lease read nothing more, so the records can be dropped.
         self.window(|window| window.restart(window.head()));
         self.alert_all();
     }
 
-    /// Returns why the topic is gone; `None` while it is there.
+    /// Returns why the partition was closed; `None` if it is open.
     pub(crate) fn closed(&self) -> Option<UnsubscribeReason> {
         match UnsubscribeReason::try_from(i32::from(self.closed.load(Ordering::Acquire))) {
             Ok(UnsubscribeReason::Unspecified) | Err(_) => None,
@@ -199,7 +205,7 @@ impl Partition {
         }
     }
 
-    /// Runs `change` on the window and then makes its new bounds and size known.
+    /// Changes the window, then publishes its new bounds and size.
     fn window<T>(&self, change: impl FnOnce(&mut Window) -> T) -> T {
         let mut window = self.window.lock();
         let before = window.memory();

@@ -1,4 +1,4 @@
-//! How the push service is put together: `bind` may fail, `serve` cannot.
+//! Assembles the push service: `bind` can fail, `serve` cannot.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Instant};
 
@@ -33,7 +33,7 @@ use crate::{
     wake::fan_out::FanOut,
 };
 
-/// A push service that listens, and does not accept yet.
+/// A push service that is bound to its address but does not accept connections yet.
 pub struct Push {
     listener: TcpListener,
     local_addr: SocketAddr,
@@ -45,33 +45,34 @@ pub struct Push {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BindError {
-    /// The address is taken, or is not this host's.
+    /// The address is in use, or does not belong to this host.
     #[error("push.listen = {listen}: {source}")]
     Listen {
         /// The address.
         listen: SocketAddr,
-        /// What the operating system says.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// The configuration contradicts itself.
+    /// The configuration is invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// A Kafka property cannot be used.
     #[error(transparent)]
     Property(#[from] PropertyError),
-    /// librdkafka refuses the configuration.
-    #[error("a Kafka client cannot be made: {0}")]
+    /// librdkafka rejected the configuration.
+    #[error("cannot create a Kafka client: {0}")]
     Kafka(#[from] KafkaError),
-    /// The topics cannot be followed.
+    /// The topic metadata client could not be started.
     #[error(transparent)]
     Topics(#[from] topics::StartError),
-    /// A thread cannot be started.
-    #[error("a thread cannot be started: {0}")]
+    /// A thread could not be started.
+    #[error("cannot start a thread: {0}")]
     Thread(#[from] io::Error),
 }
 
 impl Push {
-    /// Opens the listener and starts to follow Kafka. Does not wait for Kafka: the `kafka` condition does.
+    /// Binds the listener and starts the Kafka clients. Does not wait for Kafka: the `push.kafka`
+    /// readiness condition reports whether it answers.
     ///
     /// # Errors
     ///
@@ -131,20 +132,21 @@ impl Push {
         Ok(Self { listener, local_addr, shared, fallback: None })
     }
 
-    /// Answers requests that are not for a WebSocket with `fallback`.
+    /// Passes HTTP requests that do not open a WebSocket to `fallback`.
     #[must_use]
     pub fn with_fallback(mut self, fallback: Arc<dyn HttpFallback>) -> Self {
         self.fallback = Some(fallback);
         self
     }
 
-    /// The address that clients connect to; with the port that the system chose when port 0 was asked for.
+    /// Returns the address that clients connect to, with the port chosen by the system if port 0
+    /// was configured.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
     }
 
-    /// Accepts clients until the process drains, then asks those who are here to leave.
+    /// Accepts clients until the process drains. Sessions are then asked to leave.
     pub fn serve(self) {
         let lifecycle = self.shared.lifecycle.clone();
         lifecycle.spawn("memory", self.shared.admission.clone().watch(lifecycle.clone()));
@@ -152,13 +154,13 @@ impl Push {
         lifecycle.supervise("push-listener", server.run(self.listener));
     }
 
-    /// What its sessions share, for sessions that no listener accepts.
+    /// Returns the state shared by all sessions, for sessions that no listener accepts.
     #[cfg(any(test, feature = "benchmarks"))]
     pub(crate) fn shared(self) -> Arc<Shared> {
         self.shared
     }
 
-    /// Starts what reads the tail of Kafka; it ends when the process closes.
+    /// Starts reading the tail of Kafka. Its tasks and threads end when the process closes.
     fn start_hub(
         config: &Config,
         kafka: &Settings,

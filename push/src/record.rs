@@ -1,6 +1,6 @@
-//! The ground: records as they are kept in memory, and their encodings.
+//! Records as they are kept in memory, and their encodings.
 //!
-//! Data that every other room shares. What is deliberately absent: locks, IO, and any knowledge of sessions.
+//! All other rooms share this data. Deliberately absent: locks, IO, and any knowledge of sessions.
 
 pub(crate) mod batch;
 

@@ -1,4 +1,4 @@
-//! Channels that somebody watches, and their logs.
+//! Subscribed channels and their logs.
 
 use std::sync::Arc;
 
@@ -12,21 +12,21 @@ use crate::{
     wake::doorbell::{CursorId, Ringer},
 };
 
-/// Which channels of a topic are watched.
+/// Which channels of a topic are subscribed to.
 #[derive(Debug, Clone, Copy)]
 pub enum Watching {
-    /// One channel for each of so many keys.
+    /// One channel for each of this number of keys.
     Keys(usize),
-    /// One channel of all keys.
+    /// One channel that spans all keys.
     Topic,
     /// None.
     Nothing,
 }
 
-/// How all of them are encoded.
+/// The encoding of all channels.
 pub(crate) const ENCODING: Encoding = Encoding { format: Format::Proto, headers: false };
 
-/// Makes channels of a topic with so many partitions, with the numbers that a node would give them.
+/// Creates the channels of a topic with this number of partitions, with their numbers.
 pub(crate) fn channels(
     topic: &TopicName,
     partitions: u32,
@@ -44,7 +44,7 @@ pub(crate) fn channels(
     })
 }
 
-/// Makes the log of a channel in a partition, with nobody to ring for.
+/// Creates the log of a channel in a partition, without a subscriber.
 pub(super) fn log(partition: &Partition, channel: &Arc<NodeChannel>) -> Arc<ChannelLog> {
     let nobody = Ringer::new(Arc::default(), CursorId(0));
     let log = partition.attach(channel, ENCODING, partition.head(), &nobody);

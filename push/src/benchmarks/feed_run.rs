@@ -1,7 +1,8 @@
-//! The feed by itself: from Kafka into windows and the logs of channels, with no session to ring for.
+//! The feed alone: from Kafka into windows and channel logs, without sessions.
 //!
-//! A node begins at Kafka's end; here it begins where it is told, so that there is a backlog to read. The fence is in the way as
-//! in a node. What it asks of Kafka is answered at once: a topic that was made for this stays what it is.
+//! A node starts at Kafka's end; this starts at a given offset, so that there is a backlog. The
+//! fence works as in a node, but its confirmations succeed at once, because the benchmark's topic
+//! is never recreated.
 
 use std::{
     cell::Cell,
@@ -35,26 +36,26 @@ use crate::{
     wake::fan_out::FanOut,
 };
 
-/// How long no record may come.
+/// Maximum time without a record.
 const RECORD_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A node's feed with something to read.
+/// A node's feed with a backlog to read.
 pub struct FeedRun {
     tail: Arc<Tail>,
     budget: Arc<WindowBudget>,
     partitions: Vec<Backlog>,
 }
 
-/// A partition and where its backlog ends.
+/// A partition and the end of its backlog.
 #[derive(Debug)]
 struct Backlog {
     partition: Arc<Partition>,
     end: Offset,
 }
 
-/// No record came for as long as Kafka may take.
+/// No record arrived within [`RECORD_TIMEOUT`].
 #[derive(Debug, thiserror::Error)]
-#[error("{left} records did not come")]
+#[error("{left} records did not arrive")]
 struct Stuck {
     left: u64,
 }
@@ -63,7 +64,7 @@ struct Stuck {
 ///
 /// # Errors
 ///
-/// When `kafka` is none that can be used.
+/// If `kafka` is not a valid address list.
 pub fn tail_config(kafka: &str) -> Result<ClientConfig, PropertyError> {
     Settings::at(kafka).tail()
 }
@@ -75,12 +76,12 @@ impl std::fmt::Debug for FeedRun {
 }
 
 impl FeedRun {
-    /// Prepares to read a topic whose partitions, from the first on, have what is in `backlog`: from an offset up to another.
-    /// Blocks while Kafka answers.
+    /// Prepares to read a topic. `backlog` has the first offset and the end for each partition,
+    /// from partition 0 on. Blocks until Kafka answers.
     ///
     /// # Errors
     ///
-    /// When Kafka does not.
+    /// If Kafka does not answer.
     pub fn new(
         kafka: &str,
         topic: &TopicName,
@@ -105,11 +106,11 @@ impl FeedRun {
         Ok(Self { tail, budget, partitions })
     }
 
-    /// Reads everything.
+    /// Reads the whole backlog.
     ///
     /// # Errors
     ///
-    /// When a record does not come.
+    /// If records do not arrive.
     pub fn run(&self) -> Result<(), Box<dyn Error + Send + Sync>> {
         let (signals, has_ended) = (FeedSignals::default(), AtomicBool::new(false));
         let metrics = FeedMetrics::register(&mut Registry::default());
@@ -136,14 +137,15 @@ impl FeedRun {
 
     fn assign(&self) -> Result<(), Box<dyn Error + Send + Sync>> {
         for Backlog { partition, .. } in &self.partitions {
-            // As if it had been tailed until now: the first records are not after a silence.
+            // As if it had been tailed until now, so that the first records do not follow a
+            // silence.
             partition.confirmation_result(Instant::now(), Some(true));
             self.tail.assign(partition)?;
         }
         Ok(())
     }
 
-    /// Waits until something is held, or soon will be, and answers that the topic is the same.
+    /// Waits until a partition needs a confirmation, and confirms it.
     fn answer(&self, signals: &FeedSignals) {
         block_on(signals.held.notified());
         for Backlog { partition, .. } in &self.partitions {
@@ -158,7 +160,7 @@ impl FeedRun {
         }
     }
 
-    /// Whether everything is read, or nothing comes any more.
+    /// Whether everything was read, or no record arrives any more.
     fn has_ended(&self, progress: &Cell<(u64, Instant)>) -> bool {
         let (left, now) = (self.left(), Instant::now());
         let (before, since) = progress.get();

@@ -1,20 +1,20 @@
-//! Records as the feed collects them.
+//! Records as collected by the feed.
 
 use tailcast_proto::Offset;
 
 use crate::record::batch::{Record, RecordBatch, RecordBatchBuilder};
 
-/// Records of one partition, one behind the other.
+/// Consecutive records of one partition.
 #[derive(Debug)]
 pub struct Records(pub(crate) RecordBatch);
 
 impl Records {
-    /// Collects `count` records from the offset `first` on: of the keys `key-0`, `key-1` and so on in turn, of which there are
-    /// `keys`, with values of `bytes` bytes.
+    /// Collects `count` records from the offset `first` on, with `keys` keys (`key-0`, `key-1`, …)
+    /// in turn and values of `bytes` bytes.
     ///
     /// # Panics
     ///
-    /// When there are none.
+    /// If `count` is 0.
     #[must_use]
     pub fn collect(first: Offset, count: usize, keys: usize, bytes: usize) -> Self {
         let value = vec![b'x'; bytes];
@@ -26,7 +26,7 @@ impl Records {
     ///
     /// # Panics
     ///
-    /// When there are none.
+    /// If `keys` is empty.
     #[must_use]
     pub fn of(first: Offset, keys: &[String], value: &[u8]) -> Self {
         let mut builder = RecordBatchBuilder::default();

@@ -1,4 +1,4 @@
-//! A partition that is watched, without Kafka and without sessions.
+//! A partition with subscribed channels, without Kafka and without sessions.
 
 use std::{
     sync::Arc,
@@ -21,7 +21,7 @@ use crate::{
     },
 };
 
-/// A partition that is watched.
+/// A partition with subscribed channels.
 #[derive(Debug)]
 pub struct Watched {
     pub(crate) partition: Arc<Partition>,
@@ -31,7 +31,7 @@ pub struct Watched {
 }
 
 impl Watched {
-    /// Makes a partition, at its first record, with the channels' logs and nobody to ring for.
+    /// Creates a partition at offset 0 with the logs of the channels, without subscribers.
     ///
     /// # Panics
     ///
@@ -47,7 +47,7 @@ impl Watched {
         Self { partition, fan_out, logs, doorbells: Vec::new() }
     }
 
-    /// Lets `subscribers` sessions wait for something new in each channel.
+    /// Adds `subscribers` waiting sessions to each channel.
     #[must_use]
     pub fn with_subscribers(mut self, subscribers: usize) -> Self {
         for log in &self.logs {
@@ -60,17 +60,17 @@ impl Watched {
         let mut context = Context::from_waker(Waker::noop());
         for doorbell in &self.doorbells {
             let is_rung = Box::pin(doorbell.rung()).poll_unpin(&mut context).is_ready();
-            assert!(!is_rung, "nobody has rung");
+            assert!(!is_rung, "no doorbell has rung");
         }
         self
     }
 
-    /// Appends records as the feed does once the fence trusts them, and rings.
+    /// Appends records like the feed, without the fence, and rings.
     pub fn append(&self, records: Records) {
         self.partition.append(records.0);
     }
 
-    /// How many deliveries the channels have.
+    /// Returns the number of deliveries in the channel logs.
     #[must_use]
     pub fn deliveries(&self) -> usize {
         let everything = |log: &Arc<ChannelLog>| {
@@ -79,7 +79,7 @@ impl Watched {
         self.logs.iter().flat_map(everything).map(|chunk| chunk.len()).sum()
     }
 
-    /// How many of those who wait have news.
+    /// Returns the number of sessions whose doorbell rang.
     #[must_use]
     pub fn rung(&self) -> usize {
         let has_news = |doorbell: &&Arc<Doorbell>| {

@@ -1,10 +1,10 @@
 //! The origins whose pages may connect: `push.origins`.
 //!
-//! Origins are compared as origins (RFC 6454): scheme, host in any case, port, where the scheme's default port may be
-//! left out.
+//! Origins are compared by scheme, case-insensitive host, and port (RFC 6454); the scheme's default
+//! port may be omitted.
 //!
-//! Invariant: every configured entry can match a request. An entry with a path, without a scheme, or with a scheme that
-//! no page has is refused when the configuration is read.
+//! Invariant: every configured entry can match a request. An entry with a path, without a scheme,
+//! or with a scheme that no page has is rejected when the configuration is read.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -26,7 +26,7 @@ enum AllowedOrigin {
     Exact(Origin),
     /// `https://*.shop.example`: one label in front of the host.
     Subdomain(Origin),
-    /// Every page that this machine serves to itself.
+    /// Any page served from a loopback address.
     Loopback,
 }
 
@@ -35,7 +35,7 @@ enum AllowedOrigin {
 struct Origin {
     scheme: String,
     host: String,
-    /// `None`: the scheme's default port is not known, and no port was given.
+    /// `None` if the entry has no port and the scheme's default port is not known.
     port: Option<u16>,
 }
 
@@ -56,7 +56,7 @@ enum OriginFault {
     WebSocket,
     #[error("an origin ends after the host or the port, without a slash or a path")]
     Path,
-    #[error("an origin has no user name")]
+    #[error("an origin must not contain a user name")]
     User,
     #[error("the host is missing or invalid; write international names in ASCII (xn--…)")]
     Host,
@@ -67,15 +67,17 @@ enum OriginFault {
 }
 
 impl Origins {
-    /// Also allows pages that are served from a loopback address, whatever their port.
+    /// Also allows pages served from a loopback address, on any port.
     pub fn allow_loopback(&mut self) {
         self.0.push(AllowedOrigin::Loopback);
     }
 
-    /// Returns whether a page of `origin` may connect; `host` is the request's `Host`, whose own pages always may.
+    /// Returns whether a page of `origin` may connect. `host` is the request's `Host`, whose own
+    /// pages are always allowed.
     pub(crate) fn allow(&self, origin: &str, host: Option<&str>) -> bool {
         let parsed = Origin::parse(origin).ok();
-        // TLS may end before this server, so the page's scheme says which port is meant by a `Host` without one.
+        // A proxy may terminate TLS, so the page's scheme gives the default port of a `Host`
+        // without one.
         let own = parsed.as_ref().zip(host).is_some_and(|(origin, host)| {
             Origin::parse(&format!("{}://{host}", origin.scheme)).as_ref() == Ok(origin)
         });
@@ -153,7 +155,7 @@ impl Origin {
         Ok(Self { host: parse_host(host)?, scheme, port })
     }
 
-    /// Whether the host is one label in front of the host of `parent`.
+    /// Whether the host is the parent's host with one more label in front.
     fn is_child_of(&self, parent: &Self) -> bool {
         let label = self.host.strip_suffix(&parent.host).and_then(|rest| rest.strip_suffix('.'));
         self.scheme == parent.scheme
@@ -170,7 +172,7 @@ impl Origin {
     }
 }
 
-/// Divides `host:port`, where the host may be an IPv6 address in brackets.
+/// Splits `host:port`. The host may be an IPv6 address in brackets.
 fn split_port(authority: &str) -> Result<(&str, Option<&str>), OriginFault> {
     let end = authority.rfind(']').map_or(0, |bracket| bracket + 1);
     match authority[end..].find(':') {
@@ -184,7 +186,7 @@ fn split_port(authority: &str) -> Result<(&str, Option<&str>), OriginFault> {
     }
 }
 
-/// Writes a host as browsers do.
+/// Normalizes a host as browsers do.
 fn parse_host(host: &str) -> Result<String, OriginFault> {
     if let Some(address) = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
         return address

@@ -1,4 +1,4 @@
-//! What is configured for single topics: sections `[push.topic.NAME]`.
+//! Settings of individual topics: sections `[push.topic.NAME]`.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -8,7 +8,7 @@ use serde::{
 };
 use tailcast_proto::{TopicName, TopicNameError};
 
-/// The topics that have settings of their own.
+/// The topics with settings of their own.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "BTreeMap<String, TopicSettings>")]
 pub struct TopicSettingsMap(pub(crate) BTreeMap<TopicName, TopicSettings>);
@@ -17,14 +17,15 @@ pub struct TopicSettingsMap(pub(crate) BTreeMap<TopicName, TopicSettings>);
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TopicSettings {
-    /// Whether the latest value of each key is kept, so that subscriptions can start with it.
+    /// Whether the latest value of each key is kept, so that subscriptions can start with a
+    /// snapshot.
     #[serde(deserialize_with = "bool_or_text")]
     pub last_values: bool,
 }
 
-/// A section of `[push.topic]` is not named after a topic.
+/// The name of a section in `[push.topic]` is not a valid topic name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{name:?} is no topic: {source}")]
+#[error("{name:?} is not a valid topic name: {source}")]
 pub struct TopicKeyError {
     name: String,
     source: TopicNameError,
@@ -42,7 +43,8 @@ impl TryFrom<BTreeMap<String, TopicSettings>> for TopicSettingsMap {
     }
 }
 
-/// Reads a truth value. What the environment and flags say is text until a default tells its type, and there is none here.
+/// Reads a boolean. Values from the environment and from flags are text if no default gives their
+/// type, as here.
 fn bool_or_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
     struct BoolVisitor;
 
@@ -77,7 +79,7 @@ mod tests {
         push: Config,
     }
 
-    /// A way to set something: in TOML, a variable, or a flag.
+    /// The layer in which a value is set: TOML, environment, or flags.
     #[derive(Clone, Copy)]
     enum By<'a> {
         Toml(&'a str),
@@ -85,7 +87,8 @@ mod tests {
         Flag(&'a str, &'a str),
     }
 
-    /// Loads the defaults with one thing set, and expects the topics that keep last values, or an error.
+    /// Loads the defaults with one value set. Expects the topics that keep last values, or an
+    /// error.
     #[track_caller]
     fn check(by: By<'_>, expected: Result<&[&str], &str>) {
         let found = load(by).map_err(|error| error.to_string());
@@ -131,7 +134,10 @@ mod tests {
             Err("push.topic.quotes.last_values: \"yes\""),
         );
         check(By::Flag("push.topic.quotes.last_value", "true"), Err("did you mean `last_values`?"));
-        check(By::Flag("push.topic.\"a b\".last_values", "true"), Err("push.topic: \"a b\" is no topic: "));
+        check(
+            By::Flag("push.topic.\"a b\".last_values", "true"),
+            Err("push.topic: \"a b\" is not a valid topic name: "),
+        );
         check(By::Toml("[push.topic.quotes]"), Err("push.topic.quotes.last_values is not set"));
     }
 }

@@ -1,9 +1,10 @@
 //! How a cursor reads for a conflated subscription.
 //!
-//! A client that keeps up gets the log as it is. One that is behind (because it resumes, because its socket had no room for
-//! the message before, or because what waits does not fit into one) gets the latest record of each key. Before each message
-//! what was appended since is surveyed, in the log or, where that no longer has it, in pages of catch-up; then what is next
-//! is held against the survey.
+//! A client that keeps up gets every record in the log. One that is behind (because it resumes,
+//! because its socket was blocked, or because its backlog does not fit into one message) gets the
+//! latest record of each key. Before each message, newly appended records are added to the offset
+//! map, from the log or from catch-up pages. Then the records at the offsets in the map are
+//! delivered.
 
 use std::{sync::Arc, time::Instant};
 
@@ -20,30 +21,31 @@ use crate::{
     record::chunk::Chunk,
 };
 
-/// What a cursor knows of what waits for it.
+/// State of a cursor that is behind.
 #[derive(Debug)]
 pub(super) struct Backlog {
     offset_map: Arc<RwLock<OffsetMap>>,
-    /// Where the cursor was when it began to survey.
+    /// Where the cursor began to fill the offset map.
     from: Offset,
-    /// Up to where it knows which records are the latest.
+    /// The offset map is complete from the cursor up to here.
     at: Offset,
-    /// Whether the page that was asked for is to be surveyed, and not to be delivered from.
+    /// Whether the requested page is for the offset map, and not for delivery.
     is_mapping: bool,
 }
 
-/// How many chunks are taken from a log under one lock.
+/// Number of chunks taken from a log under one lock.
 const CHUNKS_AT_ONCE: usize = 64;
-/// How many times that is done in one turn, so that one client's backlog does not hold a thread.
+/// Maximum number of such steps in one call, so that a long backlog of one client does not occupy a
+/// thread.
 const ROUNDS_MAX: usize = 64;
 
 impl Backlog {
-    /// Returns up to where it is known which records are the latest.
+    /// Returns the offset up to which the offset map is complete.
     pub(super) fn at(&self) -> Offset {
         self.at
     }
 
-    /// Returns where the survey goes on, while it waits for a page.
+    /// Returns the offset at which the offset map has to be continued, if that needs a page.
     pub(super) fn mapping_offset(&self) -> Option<Offset> {
         self.is_mapping.then_some(self.at)
     }
@@ -53,12 +55,12 @@ impl Backlog {
     }
 }
 
-/// Whether what was looked for in the log is there.
+/// How much of the requested range the log had.
 enum Coverage {
     Complete,
-    /// There is more than one turn should do.
+    /// More than one call should process.
     Partial,
-    /// The log no longer has it, and neither has the window.
+    /// Neither the log nor the window has it any more.
     Evicted,
 }
 
@@ -67,7 +69,7 @@ impl Cursor {
         let CursorMode::Conflated { pace, is_resuming, .. } = &self.mode else {
             return self.gather_from_log(request.budget, out);
         };
-        // A snapshot ends with what it has of a key, and not with a record beyond its end.
+        // A snapshot ends with the value that it has of a key, not with a record beyond its end.
         let is_plain = self.is_in_snapshot() || (pace.is_none() && !is_resuming && !request.is_behind);
         if !is_plain {
             return self.gather_latest(request, out);
@@ -76,7 +78,7 @@ impl Cursor {
         let gathered = self.gather_from_log(request.budget, out);
         match gathered.follow_up {
             FollowUp::Idle => self.has_caught_up(),
-            // What waits does not fit into one message, or is not in the log any more.
+            // The backlog does not fit into one message, or was evicted from the log.
             FollowUp::More | FollowUp::Page(_) if !self.is_in_snapshot() => {
                 out.truncate(parts);
                 self.next = from;
@@ -88,16 +90,16 @@ impl Cursor {
         gathered
     }
 
-    /// Hands out the latest record of each key from here on.
+    /// Delivers the latest record of each key from here on.
     fn gather_latest(&mut self, request: GatherRequest, out: &mut Vec<Bytes>) -> Gathered {
-        // Before the log is read: what is appended in between is left for the next round.
+        // Loaded before the log is read. Records appended in between are left to the next round.
         let head = self.lease.partition.head();
         let until = match self.round(request.now, head) {
             Ok(until) => until,
             Err(due) => return Gathered { follow_up: FollowUp::At(due), ..Gathered::default() },
         };
         if self.next >= until {
-            // What the round was for is gone from Kafka, or there is nothing.
+            // The round's records have expired, or there were none.
             self.reached(false, request.now);
             if self.next < head {
                 return Gathered { follow_up: FollowUp::More, ..Gathered::default() };
@@ -112,11 +114,12 @@ impl Cursor {
         } else {
             self.keep_backlog(backlog);
         }
-        // Which page it is depends on what is known.
+        // The page depends on the state of the backlog.
         gathered.unwrap_or_else(|| self.ask())
     }
 
-    /// Surveys what is before `until`, and hands out what is the latest of it; `None` when that takes a page.
+    /// Completes the offset map up to `until`, and delivers the latest records before it. Returns
+    /// `None` if that needs a page.
     fn gather_mapped(
         &mut self,
         backlog: &mut Backlog,
@@ -138,7 +141,7 @@ impl Cursor {
         self.reached(read.deliveries > 0, request.now);
         let follow_up = match coverage {
             Coverage::Evicted if read.deliveries == 0 && read.skipped == 0 => return None,
-            // A round that began earlier ends before the head, and the next one may have to wait.
+            // An earlier round may end before the head, and the next one may have to wait.
             _ if self.next < head => FollowUp::More,
             _ => FollowUp::Idle,
         };
@@ -151,12 +154,12 @@ impl Cursor {
         })
     }
 
-    /// Finds out which records before `until` are the latest, as far as the log has them.
+    /// Completes the offset map up to `until`, as far as the log has the records.
     fn map_log(&self, backlog: &mut Backlog, until: Offset) -> Coverage {
         backlog.is_mapping = false;
         backlog.at = backlog.at.max(self.next);
         for _ in 0..ROUNDS_MAX {
-            // Another cursor may have been here since.
+            // Another cursor may have extended the map.
             backlog.at = backlog.offset_map.read().skip(backlog.at).max(backlog.at);
             if backlog.at >= until {
                 return Coverage::Complete;
@@ -165,7 +168,7 @@ impl Cursor {
                 backlog.is_mapping = true;
                 return Coverage::Evicted;
             };
-            // Fewer than asked for are all that there are.
+            // Fewer chunks than requested means the log has no more.
             let to = match chunks.last() {
                 Some(last) if chunks.len() == CHUNKS_AT_ONCE => last.last_offset().next().min(until),
                 Some(_) | None => until,
@@ -182,7 +185,8 @@ impl Cursor {
         Coverage::Partial
     }
 
-    /// Hands out what is the latest before `until`, as far as the log has it and the budget goes.
+    /// Delivers the latest records before `until`, as far as the log has them and the budget
+    /// allows.
     fn read_latest(
         &self,
         backlog: &Backlog,
@@ -209,7 +213,8 @@ impl Cursor {
         (read, Coverage::Partial)
     }
 
-    /// Returns the next chunks of the log, completed from the window where that has them; `None` when neither has them.
+    /// Returns the next chunks of the log, extended from the window if necessary; `None` if neither
+    /// has the records.
     fn unread(&self, at: Offset) -> Option<Vec<Chunk>> {
         loop {
             match self.log.chunks(|chunks| chunks.unread(at, CHUNKS_AT_ONCE)) {
@@ -222,7 +227,7 @@ impl Cursor {
         }
     }
 
-    /// Takes out what is known of what waits; begins to look where the cursor is.
+    /// Takes the backlog state, or creates one at the cursor.
     fn take_backlog(&mut self) -> Backlog {
         let known = match &mut self.mode {
             CursorMode::Conflated { backlog, .. } => backlog.take(),
@@ -236,20 +241,21 @@ impl Cursor {
         })
     }
 
-    /// Keeps what is known of what waits for the next turn.
+    /// Stores the backlog state for the next call.
     fn keep_backlog(&mut self, known: Backlog) {
         if let CursorMode::Conflated { backlog, .. } = &mut self.mode {
             *backlog = Some(known);
         }
     }
 
-    /// Notes which records of a page are the latest, if that is what the page was asked for. Returns whether it was.
+    /// Adds the records of a page to the offset map, if the page was requested for that. Returns
+    /// whether it was.
     pub(super) fn map_page(&mut self, page: &Page) -> bool {
         let CursorMode::Conflated { backlog: Some(backlog), .. } = &mut self.mode else { return false };
         if !std::mem::take(&mut backlog.is_mapping) {
             return false;
         }
-        // Another cursor may have been here since.
+        // Another cursor may have extended the map.
         let at = backlog.offset_map.read().skip(backlog.at).max(backlog.at);
         if at < page.to {
             let mut offset_map = backlog.offset_map.write();
@@ -260,7 +266,7 @@ impl Cursor {
         true
     }
 
-    /// What is before `low` is gone from Kafka, and is not surveyed either.
+    /// Skips offsets before `low`, which have expired, when filling the offset map.
     pub(super) fn forget_before(&mut self, low: Offset) {
         if let CursorMode::Conflated { backlog: Some(backlog), .. } = &mut self.mode {
             backlog.at = backlog.at.max(low);

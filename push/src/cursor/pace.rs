@@ -1,20 +1,21 @@
-//! How often a conflated subscription is delivered to, when it asked for a limit.
+//! The rate limit of a conflated subscription.
 //!
-//! Deliveries come in rounds: a round hands out the latest record of each key up to where the partition was when the round
-//! began, and the next one begins an interval later. So no key comes more often than the limit allows, offsets only grow, and
-//! after a pause the first record comes at once.
+//! Deliveries come in rounds. A round delivers the latest record of each key up to the partition's
+//! head when the round began, and the next round begins an interval later. So no key is delivered
+//! more often than the limit allows, offsets only grow, and after a pause the first record is
+//! delivered at once.
 
 use std::time::{Duration, Instant};
 
 use tailcast_proto::Offset;
 
-/// How often a subscription is delivered to in one partition.
+/// The rate limit of a subscription in one partition.
 #[derive(Debug)]
 pub(crate) struct Pace {
     interval: Duration,
     /// When the next round may begin; `None` before the first delivery.
     due: Option<Instant>,
-    /// Where the round that has begun ends.
+    /// The end of the current round.
     until: Option<Offset>,
 }
 
@@ -23,11 +24,11 @@ impl Pace {
         Self { interval, due: None, until: None }
     }
 
-    /// Begins a round up to `head`, or goes on with the one that has begun. Returns where it ends.
+    /// Begins a round up to `head`, or continues the current one. Returns its end.
     ///
     /// # Errors
     ///
-    /// When the next round begins later: then.
+    /// The time at which the next round may begin, if that is later.
     pub(crate) fn round(&mut self, now: Instant, head: Offset) -> Result<Offset, Instant> {
         if let Some(until) = self.until {
             return Ok(until);
@@ -38,7 +39,7 @@ impl Pace {
         Ok(*self.until.insert(head))
     }
 
-    /// Notes how far the round has got, and whether it delivered anything on the way.
+    /// Notes the progress of the round, and whether it has delivered anything.
     pub(crate) fn reached(&mut self, next: Offset, has_delivered: bool, now: Instant) {
         self.until = self.until.filter(|until| next < *until);
         if has_delivered {

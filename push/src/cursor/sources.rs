@@ -1,4 +1,4 @@
-//! Where a cursor takes from: the channel log, the last values of its partition, and the pages of catch-up.
+//! The sources of a cursor: the channel log, the partition's last values, and catch-up pages.
 
 use bytes::Bytes;
 
@@ -6,16 +6,17 @@ use super::{ConflatedRange, Cursor, CursorMode, FollowUp, Gathered, Source};
 use crate::log::{channel_log::LogRead, page::Page};
 
 impl Cursor {
-    /// How many last values are looked at in one turn, under their lock.
+    /// Maximum number of last values examined under their lock in one call.
     const LAST_VALUES_STEPS_MAX: usize = 4_096;
 
     pub(super) fn gather_from_log(&mut self, budget: usize, out: &mut Vec<Bytes>) -> Gathered {
         loop {
-            // Before the log is read: what is appended in between is in the log, but not counted as seen.
+            // Loaded before the log is read. Records appended in between are in the log, but `next`
+            // does not pass them.
             let head = self.lease.partition.head();
             match self.log.chunks(|chunks| chunks.read(self.next, budget, out)) {
                 LogRead::Deliveries { deliveries, next, more, newest } => {
-                    // A quiet channel moves on with its partition.
+                    // A quiet channel advances with its partition.
                     self.next = if more { next } else { next.max(head) };
                     let follow_up = if more { FollowUp::More } else { FollowUp::Idle };
                     return Gathered { deliveries, age: self.age(newest), follow_up, conflated: None };
@@ -57,7 +58,7 @@ impl Cursor {
             deliveries: read.deliveries,
             age: self.age(read.newest),
             conflated: (read.skipped > 0).then_some(conflated),
-            // The log may have the rest, or another page is needed: both are found out at the next call.
+            // The next call finds out whether the log has the rest or another page is needed.
             follow_up: FollowUp::More,
         }
     }
@@ -65,12 +66,13 @@ impl Cursor {
     pub(super) fn gather_last_values(&mut self, budget: usize, out: &mut Vec<Bytes>) -> Gathered {
         let partition = &self.lease.partition;
         let channel = (&*self.log.channel, self.log.encoding, partition.id);
-        // Up to where the partition was at the start: what moved past it since, and what was deleted, is in the log.
+        // Up to the head at the start. Values that have moved past it since, and deletions, are in
+        // the log.
         let range = (self.next, self.snapshot_until.unwrap_or(self.next));
         let read = partition
             .last_values()
             .and_then(|kept| kept.read(range, budget, Self::LAST_VALUES_STEPS_MAX, channel, out));
-        // Dropped, because they became too large: Kafka has what they were made of.
+        // The values were dropped because the topic is too large. Kafka has their records.
         let Some(read) = read else {
             self.source = Source::Log;
             return Gathered { follow_up: FollowUp::More, ..Gathered::default() };
@@ -78,7 +80,8 @@ impl Cursor {
         self.next = self.next.max(read.next);
         if !read.more {
             self.source = Source::Log;
-            // A key that was updated meanwhile has moved past the end: what is in the log by then is part of the snapshot.
+            // Keys that were updated meanwhile have moved past the end, so the snapshot includes
+            // the log up to now.
             self.snapshot_until = Some(self.lease.partition.head());
         }
         Gathered { deliveries: read.deliveries, follow_up: FollowUp::More, ..Gathered::default() }

@@ -1,6 +1,6 @@
-//! A cursor against a [model]. Whatever the feed, the budget, retention and the socket do meanwhile, a lossless one hands out
-//! exactly what the model has from its start on, once, in order, and a conflated one ends with the latest record of each key
-//! and has counted all others.
+//! A cursor against a [model]. Whatever the feed, the budget, retention and the socket do, a
+//! lossless cursor delivers exactly the model's records from its start on, once and in order. A
+//! conflated one ends with the latest record of each key and has counted all others.
 
 mod model;
 mod snapshot;
@@ -56,7 +56,7 @@ proptest! {
             let is_told = outcome.delivered.contains(&at) || outcome.is_lost(at);
             assert!(is_told, "{key}@{at} is neither in {:?} nor in {:?}", outcome.delivered, outcome.lost);
         }
-        // Range by range: what was not handed out was counted, and nothing else was.
+        // In each range, exactly the records that were not delivered were counted.
         for range in &outcome.conflated {
             let own = |at: &&(i64, &str)| (range.first.get()..range.next.get()).contains(&at.0);
             let records = expected.iter().filter(own).count();
@@ -73,7 +73,7 @@ proptest! {
         name in select(vec!["t/a", "t/a*", "t/*"]),
         steps in steps(),
     ) {
-        // All that is asked for is in the window: what is caught up is the past, and has no pace.
+        // All requested records are in the window: catching up is not paced.
         let interval = Duration::from_millis(interval_ms);
         let start = (name, DeliveryMode::Conflated { interval: Some(interval) });
         let mut world = World::new(Vec::new(), |_| 0, start);
@@ -92,8 +92,9 @@ proptest! {
 
 #[test]
 fn what_was_left_out_for_a_record_that_retention_took_is_counted_and_the_other_one_lost() {
-    // The model above wanted the latest of what was not lost, and failed by chance: record 1 was left out for record 2, and
-    // both were gone from the window and from Kafka when 2 was next.
+    // The model above expected the latest of the records that were not lost, and failed at random:
+    // record 1 was left out in favour of record 2, and both were gone from the window and from
+    // Kafka when 2 was next.
     let mut world = World::new(Vec::new(), |_| 0, ("t/*", DeliveryMode::Conflated { interval: None }));
     world.step(Step::Append(vec![(1, "b"), (1, "a"), (1, "a")]));
     world.step(Step::Gather { budget: 1, is_behind: false });
@@ -123,8 +124,8 @@ fn a_conflated_subscriber_that_keeps_up_gets_every_record() {
 
 #[test]
 fn what_leaves_the_log_while_a_conflated_subscriber_catches_up_is_conflated_too() {
-    // It was surveyed once, up to where the log began then. What the window dropped while that was delivered came as it was:
-    // a client slower than its topic got ever more history.
+    // The past was scanned once, up to where the log began then. Records evicted while it was
+    // delivered were not conflated, so a client slower than its topic got more and more history.
     let mut kafka =
         Kafka { records: (0..40).map(|at| (at, if at % 2 == 0 { "a" } else { "b" })).collect(), low: 0 };
     let partition = partition(40);
@@ -187,8 +188,8 @@ fn a_quiet_channel_moves_on_with_its_partition() {
     assert_eq!(
         outcome.gather(&mut cursor, GatherRequest { budget: 100, is_behind: false, now: Instant::now() }),
         FollowUp::Idle,
-        "it missed nothing, so it needs nothing of Kafka"
+        "it missed nothing, so it needs no page"
     );
     assert_eq!((outcome.delivered, cursor.progress()), (vec![], Some(offset(2))));
-    assert_eq!(cursor.progress(), None, "what was said is not said again");
+    assert_eq!(cursor.progress(), None, "progress is reported once");
 }

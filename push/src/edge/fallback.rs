@@ -1,4 +1,4 @@
-//! What is answered to requests that are not for a WebSocket.
+//! Answers to HTTP requests that do not open a WebSocket.
 
 use std::{future::Future, pin::Pin};
 
@@ -7,9 +7,10 @@ use http::{Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
 
-/// Answers requests that are not for a WebSocket: `tailcast dev` has a page. Without one they are answered 404.
+/// Answers HTTP requests that do not open a WebSocket. `tailcast dev` serves its page this way.
+/// Without a fallback, they are answered with 404.
 pub trait HttpFallback: Send + Sync + 'static {
-    /// Answers one request. Dropped when the client leaves.
+    /// Answers a request. The future is dropped if the client disconnects.
     fn answer(
         &self,
         request: Request<Incoming>,

@@ -1,8 +1,8 @@
-//! How much the kernel may hold for one client.
+//! Limits on the data that the kernel queues for one client.
 //!
-//! What the kernel has taken can neither be conflated nor be forgotten, and a slow client is noticed only when the kernel
-//! takes no more. So its queue is short, in two ways: what is not sent yet, and that together with what is sent and not
-//! acknowledged.
+//! Queued data can neither be conflated nor dropped, and a slow client is noticed only when the
+//! kernel accepts no more. So the queue is kept short in two ways: the unsent data, and the total
+//! of unsent and unacknowledged data.
 
 use std::io;
 
@@ -11,10 +11,10 @@ use tokio::net::TcpStream;
 
 use crate::config::SessionsConfig;
 
-/// Keeps the kernel's queue for a connection short.
+/// Limits the kernel's queue for a connection.
 ///
-/// The socket then counts as writable while less than `unsent_bytes_max` of it waits to be sent: one write may go beyond by
-/// what fits into a segment.
+/// The socket is then writable while less than `unsent_bytes_max` is unsent. One write may exceed
+/// the limit by a segment.
 pub(super) fn shorten(stream: &TcpStream, limits: &SessionsConfig) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let socket = SockRef::from(stream);
@@ -29,7 +29,8 @@ mod tests {
     use super::*;
     use crate::config::tests::defaults;
 
-    /// Writes to a client that reads nothing until the kernel takes no more. Returns what it took, in bytes.
+    /// Writes to a client that does not read until the kernel accepts no more. Returns the bytes
+    /// accepted.
     async fn bytes_accepted(limits: &SessionsConfig) -> usize {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let client = TcpSocket::new_v4().expect("there are sockets left");
@@ -40,7 +41,8 @@ mod tests {
         shorten(&stream, limits).expect("the kernel knows these options");
         stream.writable().await.expect("an empty queue takes something");
         let mut bytes_accepted = 0;
-        // What fits at once, as a flush does. A client's acknowledgement may make room for a little more later.
+        // Only what is accepted at once, as in a flush. An acknowledgement may make room for more
+        // later.
         while let Ok(written) = stream.try_write(&[0; 16_384]) {
             bytes_accepted += written;
         }
@@ -50,7 +52,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_client_that_reads_nothing_has_little_in_the_kernel() {
-        // With the send buffer's bound alone, the kernel took 100 KB.
+        // With only the send buffer limited, the kernel accepted 100 KB.
         let limits = defaults().sessions;
         let bytes_accepted = bytes_accepted(&limits).await;
         assert!(

@@ -1,18 +1,18 @@
-//! Reports pages whose origin is refused.
+//! Logs pages whose origin was refused.
 //!
-//! The browser tells its page only that the connection failed, so the node's log is where the reason is found. Anybody can
-//! cause the line, so there is at most one per period.
+//! A browser reports to its page only that the connection failed, so the reason has to be in the
+//! node's log. Any client can cause the line, so at most one is logged per interval.
 
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// The shortest time between two lines.
+/// Minimum time between two lines.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
-/// How much of an origin is logged, in characters.
+/// Maximum length of a logged origin, in characters.
 const ORIGIN_CHARS_MAX: usize = 200;
 
-/// When the last line was logged, and how many refusals came after it.
+/// Time of the last line, and the number of refusals since.
 #[derive(Debug, Default)]
 pub(super) struct RefusedOrigins(Mutex<State>);
 
@@ -23,7 +23,7 @@ struct State {
 }
 
 impl RefusedOrigins {
-    /// Logs a refused origin, unless another was logged a short time ago.
+    /// Logs a refused origin, at most once per interval.
     pub(super) fn report(&self, origin: &[u8]) {
         if let Some(suppressed) = self.next_line(Instant::now()) {
             let origin: String = String::from_utf8_lossy(origin).chars().take(ORIGIN_CHARS_MAX).collect();
@@ -35,7 +35,7 @@ impl RefusedOrigins {
         }
     }
 
-    /// Counts a refusal. Returns how many were not logged before it, when it is to be logged itself.
+    /// Counts a refusal. If it is to be logged, returns how many were not logged before it.
     fn next_line(&self, now: Instant) -> Option<u64> {
         let mut state = self.0.lock();
         if state.logged.is_some_and(|logged| now.duration_since(logged) < LOG_INTERVAL) {

@@ -1,4 +1,5 @@
-//! The whole edge over streams other than TCP: from the first byte of a handshake to the end of the closing handshake.
+//! The whole edge over streams other than TCP: from the first byte of a handshake to the end of the
+//! closing handshake.
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -18,13 +19,13 @@ use crate::{config::tests::defaults, push::Push};
 
 const PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
 
-/// A stream in memory that keeps what it was given until it is flushed, as TLS does with records. A flush is pending once
-/// before it is done.
+/// A stream in memory that buffers data until it is flushed, as TLS does. Each flush is pending
+/// once before it completes.
 struct BufferedStream {
     stream: DuplexStream,
     buffer: Vec<u8>,
     is_flushing: bool,
-    /// How much it holds, where its writer can see it.
+    /// Number of buffered bytes, shared with the writer.
     count: Arc<AtomicUsize>,
 }
 
@@ -144,7 +145,8 @@ async fn a_session_is_served_over_memory_that_takes_seven_bytes_at_a_time() {
 
 #[tokio::test]
 async fn a_session_is_served_over_a_stream_that_holds_back_until_it_is_flushed() {
-    // A flush that was pending when everything was written was not polled again: the last message stayed in the stream.
+    // A flush that was pending when everything was written was not polled again, so the last
+    // message stayed in the buffer.
     let (client, stream) = tokio::io::duplex(64 * 1024);
     let buffer = BufferedStream { stream, buffer: Vec::new(), is_flushing: false, count: Arc::default() };
     converse(client, buffer).await;
@@ -178,7 +180,7 @@ async fn converse(client: DuplexStream, stream: impl Transport) {
     lifecycle.drain();
 }
 
-/// Writes and reads at once, as a client does whose node writes before it has read everything.
+/// Writes and reads concurrently, because the node may write before it has read everything.
 async fn exchange(
     writing: &mut WriteHalf<DuplexStream>,
     sent: &[u8],
@@ -210,7 +212,7 @@ fn has(received: &[u8], expected: &[u8]) -> bool {
     received.windows(expected.len()).any(|window| window == expected)
 }
 
-/// A frame of a client, with a mask of zeros.
+/// A client's frame, masked with zeros.
 fn masked(head: u8, payload: &[u8]) -> Vec<u8> {
     let length = u8::try_from(payload.len()).expect("it is short");
     let mut frame = vec![head, 0x80 | length, 0, 0, 0, 0];
@@ -218,7 +220,7 @@ fn masked(head: u8, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// A server of a node that looks for Kafka where there is none.
+/// A server of a node whose Kafka is unreachable.
 async fn server() -> (Server, Lifecycle) {
     let mut config = defaults();
     config.listen.set_port(0);
@@ -229,14 +231,14 @@ async fn server() -> (Server, Lifecycle) {
     (Server::new(shared, None), lifecycle)
 }
 
-/// Returns the size of what a call would give.
+/// Returns the size of a function's result.
 fn size_given<A, B, C, D, E, F>(_: impl FnOnce(A, B, C, D, E) -> F) -> usize {
     size_of::<F>()
 }
 
 #[test]
 fn the_future_of_a_session_is_small() {
-    // It was 2,440 bytes, with two copies of the session and a buffer that only the end of it needs.
+    // The future had 2,440 bytes: two copies of the session, and a buffer used only at its end.
     let size = size_given(Server::serve_session::<TcpStream>);
     assert!(size <= 1024, "{size} bytes");
 }

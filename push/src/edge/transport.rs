@@ -1,4 +1,4 @@
-//! What carries a client's connection: TCP, and in tests memory.
+//! The byte stream of a client's connection: TCP, or memory in tests.
 
 use std::{io, net::SocketAddr};
 
@@ -23,10 +23,10 @@ pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     ///
     /// # Errors
     ///
-    /// When the connection has gone.
+    /// If the connection is closed.
     fn peer(&self) -> io::Result<SocketAddr>;
 
-    /// Splits the stream, so that reading and writing wait for one another nowhere.
+    /// Splits the stream, so that reads and writes never wait for each other.
     fn split(self) -> (Self::Reader, Self::Writer);
 }
 

@@ -1,4 +1,4 @@
-//! Whether a request becomes a WebSocket, and which subprotocol it speaks: RFC 6455, section 4.2.
+//! Whether a request is upgraded to a WebSocket, and with which subprotocol: RFC 6455, section 4.2.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
@@ -8,29 +8,29 @@ use tailcast_proto::delivery::Format;
 use super::{PATH, text};
 use crate::config::Origins;
 
-/// Why a request does not become a session.
+/// Why a request was not upgraded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum UpgradeError {
-    /// It asks for no upgrade.
+    /// The request does not ask for an upgrade.
     NoUpgrade,
-    /// It is no WebSocket handshake, or not of version 13.
+    /// The WebSocket handshake is invalid, or not of version 13.
     Handshake,
-    /// It comes from a page of another origin.
+    /// The page's origin is not allowed.
     Origin,
-    /// The node has as many sessions as it may.
+    /// The session limit is reached.
     Full,
-    /// The node has as much memory as it may.
+    /// The memory limit is exceeded.
     Memory,
-    /// The node drains.
+    /// The node is draining.
     Draining,
 }
 
-/// Checks a request and chooses the subprotocol. `Ok(None)`: none of those offered is ours, which can only be said after
-/// the upgrade.
+/// Checks a request and chooses the subprotocol. `Ok(None)` means that the client offered no known
+/// one, which can be reported only after the upgrade.
 ///
 /// # Errors
 ///
-/// When the request is answered with an HTTP error.
+/// See [`UpgradeError`].
 pub(super) fn check_upgrade<B>(
     request: &Request<B>,
     origins: &Origins,
@@ -49,7 +49,7 @@ pub(super) fn check_upgrade<B>(
     Ok(choose_subprotocol(headers))
 }
 
-/// The name of a subprotocol.
+/// Returns the name of a subprotocol.
 pub(super) fn subprotocol(format: Format) -> &'static str {
     match format {
         Format::Proto => "tailcast.v1.proto",
@@ -71,24 +71,28 @@ impl UpgradeError {
 
     pub(super) fn response(self) -> Response<Full<Bytes>> {
         let (status, why) = match self {
-            Self::NoUpgrade => (StatusCode::UPGRADE_REQUIRED, format!("{PATH} is for WebSockets\n")),
+            Self::NoUpgrade => {
+                (StatusCode::UPGRADE_REQUIRED, format!("{PATH} accepts WebSocket upgrades only\n"))
+            }
             Self::Handshake => {
-                let why = "not a WebSocket handshake: GET, Sec-WebSocket-Version: 13 and a Sec-WebSocket-Key of 16 bytes\n";
+                let why = "invalid WebSocket handshake: expected GET, Sec-WebSocket-Version: 13 and a Sec-WebSocket-Key of 16 bytes\n";
                 (StatusCode::UPGRADE_REQUIRED, why.to_owned())
             }
             Self::Origin => {
                 let why = "pages of this origin are not allowed to connect; push.origins lists the allowed origins\n";
                 (StatusCode::FORBIDDEN, why.to_owned())
             }
-            Self::Full => {
-                (StatusCode::SERVICE_UNAVAILABLE, "this node has as many sessions as it may\n".to_owned())
-            }
-            Self::Memory => {
-                (StatusCode::SERVICE_UNAVAILABLE, "this node has no memory for more sessions\n".to_owned())
-            }
+            Self::Full => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "session limit reached; retry later or connect to another node\n".to_owned(),
+            ),
+            Self::Memory => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "memory limit exceeded; retry later or connect to another node\n".to_owned(),
+            ),
             Self::Draining => (
                 StatusCode::SERVICE_UNAVAILABLE,
-                "this node is draining; another one serves you\n".to_owned(),
+                "this node is draining; connect to another node\n".to_owned(),
             ),
         };
         let mut response = text(status, why);
@@ -107,13 +111,13 @@ impl UpgradeError {
     }
 }
 
-/// Whether there is a nonce of 16 bytes in base64.
+/// Whether the request has a nonce of 16 bytes in base64.
 fn has_nonce(headers: &HeaderMap) -> bool {
     let key = headers.get(header::SEC_WEBSOCKET_KEY).map(HeaderValue::as_bytes);
     key.is_some_and(|key| key.len() == 24 && key.ends_with(b"=="))
 }
 
-/// Whether the page that connects may: a browser says where it is from, and other clients say nothing.
+/// Whether the page's origin is allowed. Clients other than browsers send no origin.
 fn is_allowed_origin(headers: &HeaderMap, origins: &Origins) -> bool {
     let Some(origin) = headers.get(header::ORIGIN) else { return true };
     let Ok(origin) = origin.to_str() else { return false };
@@ -121,7 +125,7 @@ fn is_allowed_origin(headers: &HeaderMap, origins: &Origins) -> bool {
     origins.allow(origin, host)
 }
 
-/// The first of the offered subprotocols that is ours: the client's preference counts.
+/// Returns the first known subprotocol, in the client's order of preference.
 fn choose_subprotocol(headers: &HeaderMap) -> Option<Format> {
     let offered =
         headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());

@@ -1,12 +1,13 @@
-//! Reading from Kafka what has left the window.
+//! Reading records from Kafka that have left the window.
 //!
-//! A cursor that is behind asks for the page that begins with its offset, takes what is its own, and asks for the next
-//! one, at its own pace. Pages are shared: who asks for an offset that a page has gets that page, and who asks while it is
-//! being read waits for it. So a storm of clients that are all a thousand records behind costs one scan, and a client that
-//! does not read costs nothing.
+//! A cursor that is behind requests the page that contains its next offset, takes the records of
+//! its channel, and requests the next page at its own pace. Pages are shared: a request for an
+//! offset in a cached page gets that page, and requests that a page in progress will contain wait
+//! for it. So a reconnect storm of clients that are all a thousand records behind costs one scan,
+//! and a client that does not read costs nothing.
 //!
-//! A bounded number of readers, at a bounded rate, each a thread with a consumer of its own, take wishes from the lowest
-//! offset upwards. The tail consumer is never sought.
+//! Readers are bounded in number and rate. Each is a thread with a consumer of its own and serves
+//! the requests of a partition from the lowest offset upwards. The tail consumer is never sought.
 
 mod page_builder;
 mod page_cache;
@@ -36,7 +37,7 @@ use crate::{
     partition::Partition,
 };
 
-/// Gives out pages.
+/// Reads pages and shares them. A cheap handle.
 #[derive(Clone)]
 pub(crate) struct CatchUp {
     inner: Arc<Inner>,
@@ -46,26 +47,26 @@ struct Inner {
     page_cache: Mutex<PageCache<Waiter>>,
     requested: Condvar,
     rate: Mutex<RateLimiter>,
-    /// Notified when the process closes: readers wait for time to pass, and nothing else.
+    /// Notified when the process closes. Readers that wait for the rate limit wait on it.
     closing: Condvar,
     metrics: CatchUpMetrics,
 }
 
 type Waiter = oneshot::Sender<Result<Arc<Page>, PageError>>;
 
-/// Why there is no page.
+/// Why a page is not available.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum PageError {
-    /// Kafka's retention removed the offset; `low` is the first that is left.
+    /// Retention has removed the requested offset.
     #[error("offsets before {low} are no longer retained")]
     Expired {
-        /// The first offset that is left.
+        /// The first offset that Kafka still has.
         low: Offset,
     },
-    /// The log ends before the offset: it was cut back.
-    #[error("the log ends before the offset")]
+    /// The log ends before the requested offset: it was truncated.
+    #[error("the log ends before the requested offset")]
     Truncated,
-    /// The subscription ends for another reason.
+    /// The partition was closed, which ends its subscriptions.
     #[error("the partition is closed")]
     Closed,
     /// The topic was deleted and created again.
@@ -73,12 +74,12 @@ pub(crate) enum PageError {
     Recreated,
 }
 
-/// Why the readers cannot start.
+/// Why the readers could not be started.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CatchUpStartError {
-    #[error("a reader cannot be made: {0}")]
+    #[error("cannot create the Kafka client for catch-up: {0}")]
     Consumer(#[from] KafkaError),
-    #[error("a reader's thread cannot be started: {0}")]
+    #[error("cannot start a catch-up thread: {0}")]
     Thread(#[from] io::Error),
 }
 
@@ -89,9 +90,10 @@ impl std::fmt::Debug for CatchUp {
 }
 
 impl Inner {
-    /// Wakes the readers that wait for a wish or for the rate.
+    /// Wakes the readers that wait for a request or for the rate limit.
     fn wake_all(&self) {
-        // Under its lock, a reader is either asleep or has yet to look whether the process closes.
+        // Under the lock, so that a reader is either waiting or will check for closing before it
+        // waits.
         let rate = self.rate.lock();
         self.closing.notify_all();
         drop(rate);
@@ -102,7 +104,7 @@ impl Inner {
 }
 
 impl CatchUp {
-    /// Starts the readers; they end when the process closes.
+    /// Starts the readers. They end when the process closes.
     pub(crate) fn start(
         config: &crate::config::CatchUpConfig,
         consumer: &ClientConfig,
@@ -124,13 +126,14 @@ impl CatchUp {
         Ok(catch_up)
     }
 
-    /// Returns a page that has `offset`: its records from there on, and at least the knowledge that there are none.
+    /// Returns a page that contains `offset`. The page may have no records from there on, if
+    /// compaction removed them.
     ///
-    /// Waits while Kafka is away. Cancel safe: a wish that nobody waits for is dropped.
+    /// Waits while Kafka is unreachable. Cancel safe: an abandoned request is dropped.
     ///
     /// # Errors
     ///
-    /// When Kafka has the offset no more.
+    /// See [`PageError`].
     pub(crate) async fn page(
         &self,
         partition: Arc<Partition>,
@@ -149,11 +152,11 @@ impl CatchUp {
         self.inner.requested.notify_one();
         let _waiting = GaugeGuard::new(&self.inner.metrics.waiting);
         let answer = answer.await;
-        // Readers answer every wish before they end; they end after the sessions.
+        // Readers answer all requests before they end, and they end after the sessions.
         answer.unwrap_or(Err(PageError::Closed))
     }
 
-    /// Waits until the next page may be read, or until the process closes.
+    /// Waits until the rate limit allows the next page, or until the process closes.
     fn wait_for_rate(&self, lifecycle: &Lifecycle) {
         let began = Instant::now();
         let mut rate = self.inner.rate.lock();
@@ -170,7 +173,7 @@ impl CatchUp {
         }
     }
 
-    /// Takes the next wish; waits for one at most `wait`, and not while the process closes.
+    /// Returns the next job. Waits for a request up to `wait`, but not while the process closes.
     fn next_job(&self, wait: Duration, lifecycle: &Lifecycle) -> Option<ReadJob> {
         let job = {
             let mut page_cache = self.inner.page_cache.lock();
@@ -183,19 +186,19 @@ impl CatchUp {
             })
         }?;
         if job.partition.closed().is_some() {
-            // Whoever waits learns the reason from the partition.
+            // The waiting cursors take the reason from the partition.
             self.fail(&job, PageError::Closed);
             return None;
         }
         Some(job)
     }
 
-    /// Whether anybody still waits for what a job reads.
+    /// Whether a request is still waiting for this job.
     fn is_wanted(&self, job: &ReadJob) -> bool {
         self.inner.page_cache.lock().is_wanted(job, oneshot::Sender::is_closed)
     }
 
-    /// Answers those whom a page serves.
+    /// Answers the requests that a page serves.
     fn finish(&self, job: &ReadJob, page: Page) {
         self.inner.metrics.pages_read.inc();
         self.inner.metrics.bytes_read.inc_by(page.memory() as u64);
@@ -212,7 +215,8 @@ impl CatchUp {
         }
     }
 
-    /// Answers those who asked for an offset before `low`, or everybody when the partition is gone.
+    /// Fails the requests for offsets before `low`, or all requests for the partition if it is
+    /// gone.
     fn fail(&self, job: &ReadJob, error: PageError) {
         let until = match error {
             PageError::Expired { low } => Some(low),
@@ -224,7 +228,7 @@ impl CatchUp {
         }
     }
 
-    /// Gives a job up; who still waits is served by another one.
+    /// Ends a job without a page. Requests that still wait are served by another job.
     fn abandon(&self, job: &ReadJob) {
         self.inner.page_cache.lock().abandon(job);
         self.inner.requested.notify_one();

@@ -1,7 +1,7 @@
 //! The loop that reads the tail of Kafka and appends it to the windows.
 //!
-//! It runs on a thread of its own: librdkafka's poll blocks, and the stream API of rdkafka can lose wake-ups. It never
-//! waits for a session, never asks Kafka a question, and is never sought backwards.
+//! It has a thread of its own, because librdkafka's poll blocks and rdkafka's stream API can lose
+//! wake-ups. It never waits for a session, never queries Kafka, and never seeks backwards.
 
 use std::{
     sync::Arc,
@@ -30,42 +30,44 @@ pub(crate) struct Feed {
     budget: Arc<WindowBudget>,
     signals: FeedSignals,
     metrics: FeedMetrics,
-    /// The partitions of the records at hand, with what was read of each.
+    /// The partitions of the records read in this round, with a batch for each.
     open: Vec<(Arc<Partition>, RecordBatchBuilder)>,
-    /// Builders that are empty, with memory that was warm a moment ago.
+    /// Empty builders whose memory is likely still in cache.
     spare: Vec<RecordBatchBuilder>,
-    /// How often partitions had been assigned or released when `open` was last checked.
+    /// The assignment's change count when `open` was last checked.
     seen_changes: u64,
     headers: BytesMut,
-    /// When everything that had been fetched until then was last known to be taken.
-    drained_at: Instant,
+    /// A time before which every fetched record is known to have been polled.
+    caught_up_at: Instant,
 }
 
-/// What the feed leaves to others: it never asks Kafka a question.
+/// Work that the feed leaves to other tasks, because it never queries Kafka.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct FeedSignals {
-    /// Kafka refused an offset; the hub finds out whose.
+    /// Kafka rejected an offset. The hub finds out of which partition.
     pub(crate) rejected: Arc<Notify>,
-    /// Records are held until Kafka confirms that their topic is still the same.
+    /// Records are held until Kafka confirms the topic id.
     pub(crate) held: Arc<Notify>,
 }
 
-/// Why the feed cannot go on.
+/// Why the feed had to stop.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FeedError {
-    /// librdkafka says that this consumer is beyond repair.
-    #[error("the tail consumer failed for good: {0}")]
+    /// librdkafka reported a fatal error. This consumer cannot be used any more.
+    #[error("fatal error of the tail consumer: {0}")]
     Fatal(KafkaError),
 }
 
 impl Feed {
-    /// How long a poll waits for a record before the loop looks whether it should end.
+    /// How long a poll waits for a record before the loop checks whether to stop.
     const POLL_TIMEOUT: Duration = Duration::from_millis(100);
-    /// A poll that took so long has waited: there was nothing to be taken.
+    /// A poll that took at least this long found no record waiting.
     const WAIT_MIN: Duration = Duration::from_millis(1);
-    /// How many records are read before those at hand are appended, so that a backlog does not wait to be complete.
+    /// Number of records after which a round is appended, so that a backlog does not have to be
+    /// read completely first.
     const ROUND_RECORDS_MAX: usize = 2_000;
-    /// How many builders are kept for the next round. One has up to half a megabyte, and a round has rarely more of those.
+    /// Number of builders kept for the next round. A builder takes up to half a megabyte, and a
+    /// round rarely has more partitions.
     const SPARE_BUILDERS_MAX: usize = 8;
 
     pub(crate) fn new(
@@ -83,26 +85,26 @@ impl Feed {
             spare: Vec::new(),
             seen_changes: 0,
             headers: BytesMut::new(),
-            drained_at: Instant::now(),
+            caught_up_at: Instant::now(),
         }
     }
 
-    /// Reads until `stopped`.
+    /// Reads until `stopped` returns true.
     ///
     /// # Errors
     ///
-    /// When the consumer is beyond repair. Anything else is Kafka's to mend, and librdkafka goes on trying.
+    /// If librdkafka reports a fatal error. It recovers from all others by itself.
     pub(crate) fn run(mut self, stopped: impl Fn() -> bool) -> Result<(), FeedError> {
         let tail = Arc::clone(&self.tail);
         while !stopped() {
-            // Nothing is in hand here.
+            // No record is in `open` at this point.
             tail.apply_rereads();
             let began = Instant::now();
             let mut polled = tail.consumer().poll(Self::POLL_TIMEOUT);
             if began.elapsed() >= Self::WAIT_MIN {
-                self.drained_at = Instant::now();
+                self.caught_up_at = Instant::now();
             }
-            let (mut round, mut is_drained) = (0, true);
+            let (mut round, mut is_caught_up) = (0, true);
             while let Some(result) = polled {
                 match result {
                     Ok(message) => self.take(&message),
@@ -110,22 +112,22 @@ impl Feed {
                 }
                 round += 1;
                 if round >= Self::ROUND_RECORDS_MAX {
-                    is_drained = false;
+                    is_caught_up = false;
                     break;
                 }
                 polled = tail.consumer().poll(Duration::ZERO);
             }
-            let drained_at = Instant::now();
+            let caught_up_at = Instant::now();
             self.append();
-            if is_drained {
-                self.drained_at = drained_at;
+            if is_caught_up {
+                self.caught_up_at = caught_up_at;
             }
             self.shed();
         }
         Ok(())
     }
 
-    /// Notes a record for its partition.
+    /// Adds a record to the batch of its partition.
     fn take(&mut self, message: &BorrowedMessage<'_>) {
         self.headers.clear();
         for header in record_headers(message) {
@@ -150,14 +152,15 @@ impl Feed {
         }
     }
 
-    /// Returns where records of the message's partition are collected; `None` when it was released meanwhile.
+    /// Returns the index in `open` for the message's partition; `None` if the partition was
+    /// released.
     fn open_for(&mut self, message: &BorrowedMessage<'_>) -> Option<usize> {
         self.append_released();
         let (topic, id) = (message.topic(), message.partition());
         let is_it = |(partition, _): &(Arc<Partition>, _)| {
             partition.id.kafka() == id && partition.topic.as_str() == topic
         };
-        // Records come from one partition after the other, so the last one is nearly always it.
+        // Records come in runs of one partition, so the last entry is usually the right one.
         if let Some(at) = self.open.iter().rposition(is_it) {
             return Some(at);
         }
@@ -166,8 +169,8 @@ impl Feed {
         Some(self.open.len() - 1)
     }
 
-    /// Appends what is at hand of partitions that were released since: another one may have their name now, and its records
-    /// are not theirs.
+    /// Appends the batches of partitions that were released. A partition with the same name may
+    /// have been assigned since, and its records must not be mixed with these.
     fn append_released(&mut self) {
         let changes = self.tail.assignment().changes();
         if std::mem::replace(&mut self.seen_changes, changes) == changes {
@@ -183,7 +186,7 @@ impl Feed {
         }
     }
 
-    /// Appends what is at hand to the windows.
+    /// Appends all batches to their windows.
     fn append(&mut self) {
         let mut open = std::mem::take(&mut self.open);
         for (partition, mut builder) in open.drain(..) {
@@ -198,25 +201,26 @@ impl Feed {
     fn append_one(&self, partition: &Arc<Partition>, batch: RecordBatch) {
         self.metrics.records.inc_by(batch.len() as u64);
         self.metrics.bytes.inc_by(batch.bytes() as u64);
-        match partition.receive(batch, self.drained_at, Instant::now()) {
+        match partition.receive(batch, self.caught_up_at, Instant::now()) {
             AppendOutcome::Appended => {}
             AppendOutcome::Held | AppendOutcome::ConfirmSoon => self.signals.held.notify_one(),
             AppendOutcome::Overflow => {
-                tracing::warn!(topic = %partition.topic, partition = %partition.id, "held too much, read again later");
-                // Assigned again when Kafka has answered: reading on would only fill the fence again.
+                tracing::warn!(topic = %partition.topic, partition = %partition.id, "limit of held records exceeded; reading them again after confirming the topic id");
+                // Assigned again once Kafka has answered. Until then, reading on would only fill
+                // the fence again.
                 self.tail.release(partition);
                 self.signals.held.notify_one();
             }
         }
     }
 
-    /// Makes the windows fit their budget: the largest one sheds its oldest records, so that a busy partition does not
-    /// cost a quiet one its window.
+    /// Evicts the oldest records of the largest window until all windows are within the budget, so
+    /// that a busy partition does not cost a quiet one its window.
     fn shed(&self) {
         if self.budget.used() <= self.budget.max() {
             return;
         }
-        // A little more than needed, so that the search for the largest is not made for every batch.
+        // Slightly more than necessary, so that not every batch searches for the largest window.
         let goal = self.budget.max() - self.budget.max() / 32;
         let partitions = self.tail.assignment().all();
         while self.budget.used() > goal {
@@ -236,8 +240,8 @@ impl Feed {
             }
             _ => {}
         }
-        // What a person should know of it, the client's context has logged, at a rate that can be read.
-        tracing::debug!(%error, "the tail met an error");
+        // The client's context logs errors at a limited rate.
+        tracing::debug!(%error, "Kafka error of the tail consumer");
         Ok(())
     }
 }

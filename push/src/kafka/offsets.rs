@@ -1,10 +1,10 @@
-//! What a subscription has to ask Kafka before it can start: where a partition begins and ends, and which offset belongs
-//! to a time.
+//! Offset queries: where a partition begins and ends, and the offset for a time.
 //!
-//! rdkafka's calls block, so they run on the runtime's blocking threads, a bounded number at a time.
+//! rdkafka's calls block, so a bounded number of them run on the runtime's blocking threads.
 //!
-//! Invariant: an end that is before what is known to have been there is not believed at once ([`confirmed_watermarks`]): a broker that
-//! leads no more and has not heard of it knows an older one, and what hangs on it is a subscription.
+//! Invariant: an end before an offset that is known to exist is not believed at once
+//! ([`confirmed_watermarks`]). It may come from a deposed leader that has not heard of its
+//! successor, and believing it would end subscriptions.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,38 +17,40 @@ use tailcast_proto::{Offset, PartitionId, TopicName};
 use tailcast_services::{kafka::Context, lifecycle::Lifecycle};
 use tokio::sync::Semaphore;
 
-/// Asks Kafka for offsets.
+/// Queries Kafka for offsets.
 #[derive(Clone)]
 pub(crate) struct KafkaOffsets {
     consumer: Arc<BaseConsumer<Context>>,
-    /// Bounds the blocking threads that wait for Kafka. Who does not get a permit waits: sessions wait for nothing else.
+    /// Limits the blocking threads that wait for Kafka. Other calls wait for a permit.
     permits: Arc<Semaphore>,
     lifecycle: Lifecycle,
 }
 
-/// What Kafka has of a partition: `low` ≤ every offset < `high`.
+/// The watermarks of a partition: `low` ≤ every offset in Kafka < `high`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Watermarks {
     pub(crate) low: Offset,
     pub(crate) high: Offset,
 }
 
-/// How long an end is doubted that is before what is known to be there: as long as an election takes.
+/// Pause before the end is queried again if it lies before a known offset. Leader elections take
+/// about as long.
 const RECHECK_PAUSE: Duration = Duration::from_millis(500);
 
-/// Why Kafka did not say an offset.
+/// Why Kafka returned no offset.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum OffsetsError {
-    /// The partition has no leader that knows of it: the topic was just created or deleted, or a leader is being elected.
+    /// No leader knows the partition: the topic was just created or deleted, or a leader is being
+    /// elected.
     #[error("the partition has no leader")]
     NoLeader,
-    /// Kafka did not answer. Trying again may help.
+    /// Kafka did not answer. A retry may succeed.
     #[error("Kafka did not answer: {0}")]
     Unavailable(String),
 }
 
 impl Watermarks {
-    /// What librdkafka calls the watermarks of a partition.
+    /// Converts librdkafka's watermarks.
     pub(crate) fn of(low: i64, high: i64) -> Self {
         let offset = |offset| Offset::new(offset).unwrap_or(Offset::ZERO);
         Self { low: offset(low), high: offset(high) }
@@ -56,12 +58,13 @@ impl Watermarks {
 }
 
 impl KafkaOffsets {
-    /// How many calls wait for Kafka at the same time.
+    /// Maximum number of concurrent calls.
     const CALLS_MAX: usize = 8;
-    /// How long a call waits. Long enough for a leader election, short enough that a client is told.
+    /// Timeout of a call: long enough for a leader election, short enough for a waiting client.
     const TIMEOUT: Duration = Duration::from_secs(5);
 
-    /// How often a partition without a leader is asked for, and how long apart: one second together.
+    /// Tries for a partition without a leader, and the pause between them: about one second in
+    /// total.
     const TRIES_MAX: u32 = 11;
     const TRY_PAUSE: Duration = Duration::from_millis(100);
 
@@ -69,11 +72,11 @@ impl KafkaOffsets {
         Self { consumer: Arc::new(consumer), permits: Arc::new(Semaphore::new(Self::CALLS_MAX)), lifecycle }
     }
 
-    /// Asks where a partition begins and ends.
+    /// Queries the watermarks of a partition.
     ///
     /// # Errors
     ///
-    /// See [`OffsetsError`]. Cancel safe: the call goes on, and its answer is dropped.
+    /// See [`OffsetsError`]. Cancel safe: the call completes, and its result is dropped.
     pub(crate) async fn watermarks(
         &self,
         topic: &TopicName,
@@ -86,10 +89,10 @@ impl KafkaOffsets {
             if watermarks != Err(OffsetsError::NoLeader) || tries == Self::TRIES_MAX {
                 return watermarks;
             }
-            // librdkafka asks whom it remembers to lead the topic's partitions, for half a minute, and remembers none of a
+            // librdkafka caches the leaders of a topic's partitions for 30 s, and has none for a
             // partition that was added since.
             self.forget_leaders(topic).await?;
-            // Brokers learn of a new partition one after the other. The usual case is over in some 100 ms.
+            // Brokers learn of a new partition one by one, usually within 100 ms.
             tokio::time::sleep(Self::TRY_PAUSE).await;
         }
     }
@@ -107,12 +110,12 @@ impl KafkaOffsets {
         .await
     }
 
-    /// Asks for the first offset whose record is not older than a time in milliseconds since the Unix epoch; `None` when
-    /// there is no such record yet.
+    /// Queries the first offset whose record is not older than a time, in milliseconds since the
+    /// Unix epoch; `None` if there is no such record yet.
     ///
     /// # Errors
     ///
-    /// See [`OffsetsError`]. Cancel safe: the call goes on, and its answer is dropped.
+    /// See [`OffsetsError`]. Cancel safe: the call completes, and its result is dropped.
     pub(crate) async fn at_time(
         &self,
         topic: &TopicName,
@@ -139,7 +142,7 @@ impl KafkaOffsets {
         .await
     }
 
-    /// Makes librdkafka look again at who leads the partitions of a topic.
+    /// Makes librdkafka refresh the leaders of a topic's partitions.
     async fn forget_leaders(&self, topic: &TopicName) -> Result<(), OffsetsError> {
         let topic = topic.clone();
         self.call(move |consumer| consumer.fetch_metadata(Some(topic.as_str()), Self::TIMEOUT)).await?;
@@ -154,7 +157,7 @@ impl KafkaOffsets {
         self.wait_for(move || ask(&consumer)).await
     }
 
-    /// Waits for a call of librdkafka that blocks, as one of the bounded number. Cancel safe: the call goes on.
+    /// Runs a blocking librdkafka call when a permit is free. Cancel safe: the call completes.
     ///
     /// # Errors
     ///
@@ -173,12 +176,12 @@ impl KafkaOffsets {
     }
 }
 
-/// Asks where a partition begins and ends, and once more when it should end before `known`, half a second later: `pass` lets
-/// the time pass. A second answer that says the same is to be believed.
+/// Queries the watermarks, and queries them again after a pause if the partition ends before
+/// `known`. The second answer is believed. `pass` waits for the pause.
 ///
 /// # Errors
 ///
-/// Those of `ask`. Cancel safe where `ask` is.
+/// Those of `ask`. Cancel safe if `ask` is.
 pub(crate) async fn confirmed_watermarks<
     E,
     Answer: Future<Output = Result<Watermarks, E>>,
@@ -223,7 +226,8 @@ mod tests {
         Offset::new(offset).expect("an offset")
     }
 
-    /// Has a broker say one end after the other. Returns which is believed of a partition known up to 7, and after how long.
+    /// Simulates a broker that returns one end after the other. Returns the confirmed end of a
+    /// partition known up to 7, and the pause.
     fn confirmed_of(highs: &[i64]) -> (i64, Duration) {
         let (mut highs, mut passed) = (highs.iter(), Duration::ZERO);
         let ask = || {
@@ -243,9 +247,9 @@ mod tests {
     fn an_end_that_is_before_what_is_known_is_asked_for_again_after_a_doubt() {
         assert_eq!(confirmed_of(&[7]), (7, Duration::ZERO));
         assert_eq!(confirmed_of(&[9]), (9, Duration::ZERO));
-        // A leader that was deposed, and its successor.
+        // A deposed leader, then its successor.
         assert_eq!(confirmed_of(&[5, 8]), (8, RECHECK_PAUSE));
-        // A log that was cut back.
+        // A truncated log.
         assert_eq!(confirmed_of(&[5, 5]), (5, RECHECK_PAUSE));
     }
 }

@@ -1,6 +1,7 @@
-//! The tail consumer: which partitions it has, and what it says about Kafka's ends.
+//! The tail consumer, its partitions, and the end offsets in its statistics.
 //!
-//! Partitions are assigned by hand, never through a consumer group: there is no rebalance in the delivery path.
+//! Partitions are assigned manually, never through a consumer group: there is no rebalance in the
+//! delivery path.
 
 use std::{
     collections::HashMap,
@@ -25,39 +26,39 @@ use crate::{clock::wall_clock_ms, partition::Partition};
 /// The tail consumer and its partitions.
 pub(crate) struct Tail {
     consumer: BaseConsumer<Context>,
-    /// Held while the consumer and `assigned` are changed together: librdkafka knows partitions by name, and a partition
-    /// may be another one with the name of one that was released.
+    /// Locked while the consumer and `assignment` change together. librdkafka identifies partitions
+    /// by name, and an assigned partition may have the name of one that was released.
     changes: Mutex<()>,
-    /// The topics whose metadata the consumer has been given, and how many partitions they had then.
+    /// The topics whose metadata the consumer has loaded, and their partition counts at that time.
     partition_counts: Mutex<HashMap<TopicName, usize>>,
-    /// Partitions that are to be read again from their head. The feed does it, when it has nothing in hand: what it had of
-    /// the partition would be appended over a gap.
+    /// Partitions to be read again from their head. The feed does this when it holds no records of
+    /// them, which would otherwise be appended after a gap.
     rereads: Mutex<Vec<Arc<Partition>>>,
     assignment: Arc<Assignment>,
 }
 
-/// The partitions of the tail consumer, found by what a record says.
+/// The partitions of the tail consumer, by topic name and id.
 #[derive(Debug, Default)]
 pub(crate) struct Assignment {
     topics: RwLock<HashMap<TopicName, HashMap<i32, Arc<Partition>>>>,
-    /// Counts changes, so that who remembers a partition knows when to look again.
+    /// Counts changes, so that a caller that remembers a partition knows when to look it up again.
     changes: AtomicU64,
 }
 
-/// librdkafka did not take a partition.
+/// librdkafka rejected the assignment of a partition.
 #[derive(Debug, thiserror::Error)]
-#[error("the partition cannot be assigned: {0}")]
+#[error("cannot assign the partition: {0}")]
 pub(crate) struct AssignError(#[from] KafkaError);
 
 impl Tail {
-    /// How long Kafka may take to tell of a topic.
+    /// Timeout for loading the metadata of a topic.
     const METADATA_TIMEOUT: Duration = Duration::from_secs(5);
 
-    /// Makes the consumer.
+    /// Creates the consumer.
     ///
     /// # Errors
     ///
-    /// When librdkafka refuses the configuration.
+    /// If librdkafka rejects the configuration.
     pub(crate) fn new(config: &ClientConfig) -> Result<Arc<Self>, KafkaError> {
         let assignment = Arc::new(Assignment::default());
         let context = Context::new("tail").with_statistics({
@@ -82,8 +83,9 @@ impl Tail {
         &self.assignment
     }
 
-    /// Makes the consumer know a partition before it is assigned: until the first record it would otherwise take half a second
-    /// for a topic that it does not know, and ten for a partition that was added to one. Blocks while Kafka answers.
+    /// Loads the metadata of a topic before a partition is assigned. Without it, the first record
+    /// takes half a second for a topic that is new to the consumer, and ten seconds for a partition
+    /// added to a known topic. Blocks until Kafka answers.
     pub(crate) fn load_metadata(&self, topic: &TopicName, partition: PartitionId) -> Result<(), KafkaError> {
         let is_known = |count: &usize| usize::try_from(partition.get()).is_ok_and(|id| id < *count);
         if self.partition_counts.lock().get(topic).is_some_and(is_known) {
@@ -95,17 +97,18 @@ impl Tail {
         Ok(())
     }
 
-    /// Tails a partition from its head on. Takes some 100 µs, and does not disturb the other partitions.
+    /// Tails a partition from its head. Takes about 100 µs and does not disturb other partitions.
     pub(crate) fn assign(&self, partition: &Arc<Partition>) -> Result<(), AssignError> {
         self.add(partition, &self.changes.lock())
     }
 
-    /// Stops tailing a partition. Does nothing when it is not tailed, also when another one of its name is.
+    /// Stops tailing a partition. Does nothing if it is not tailed, even if another one with the
+    /// same name is.
     pub(crate) fn release(&self, partition: &Arc<Partition>) {
         self.remove(partition, &self.changes.lock());
     }
 
-    /// Asks the feed to read a partition again from its head on.
+    /// Asks the feed to read a partition again from its head.
     pub(crate) fn request_reread(&self, partition: &Arc<Partition>) {
         let mut rereads = self.rereads.lock();
         if !rereads.iter().any(|asked| Arc::ptr_eq(asked, partition)) {
@@ -113,21 +116,23 @@ impl Tail {
         }
     }
 
-    /// Reads those partitions again that this was asked for. Called by the feed, when it has nothing in hand.
+    /// Assigns the partitions of [`request_reread`](Self::request_reread) again. Called by the feed
+    /// when it holds no records.
     pub(crate) fn apply_rereads(&self) {
         for partition in std::mem::take(&mut *self.rereads.lock()) {
             partition.discard_held();
             if let Err(error) = self.assign_again(&partition) {
-                // The partition does not move, and its lag shows it.
-                tracing::error!(topic = %partition.topic, partition = %partition.id, %error, "not tailed again");
+                // The partition makes no progress, which its lag shows.
+                tracing::error!(topic = %partition.topic, partition = %partition.id, %error, "cannot assign the partition again");
             }
         }
     }
 
-    /// Assigns a partition at its head whether or not it is tailed, unless nobody wants it any more.
+    /// Assigns a partition at its head, whether or not it is tailed, unless it was retired.
     fn assign_again(&self, partition: &Arc<Partition>) -> Result<(), AssignError> {
         let changes = self.changes.lock();
-        // Under the lock, which a release takes after it has said so.
+        // Under the lock: a partition is retired before it is released, and releasing takes the
+        // lock.
         if partition.is_retired() {
             return Ok(());
         }
@@ -159,19 +164,20 @@ impl Tail {
         let mut list = TopicPartitionList::new();
         list.add_partition(partition.topic.as_str(), partition.id.kafka());
         if let Err(error) = self.consumer.incremental_unassign(&list) {
-            // Its records find no partition and are dropped: nothing is lost but the work of reading them.
-            tracing::warn!(topic = %partition.topic, partition = %partition.id, %error, "not released");
+            // Its records match no assigned partition and are dropped. Only the work of reading
+            // them is wasted.
+            tracing::warn!(topic = %partition.topic, partition = %partition.id, %error, "cannot unassign the partition");
         }
     }
 }
 
 impl Assignment {
-    /// Returns the partition that a record is from; `None` when it was released meanwhile.
+    /// Returns the partition that a record is from; `None` if it was released.
     pub(crate) fn find(&self, topic: &str, partition: i32) -> Option<Arc<Partition>> {
         self.topics.read().get(topic)?.get(&partition).cloned()
     }
 
-    /// Returns how often partitions were assigned or released.
+    /// Returns the number of assignments and releases so far.
     pub(crate) fn changes(&self) -> u64 {
         self.changes.load(Ordering::Acquire)
     }
@@ -188,7 +194,7 @@ impl Assignment {
         self.changes.fetch_add(1, Ordering::Release);
     }
 
-    /// Returns whether it was there.
+    /// Returns whether the partition was assigned.
     fn remove(&self, partition: &Arc<Partition>) -> bool {
         let mut topics = self.topics.write();
         let Some(topic) = topics.get_mut(&partition.topic) else { return false };
@@ -203,17 +209,19 @@ impl Assignment {
         is_there
     }
 
-    /// Takes over where Kafka's partitions end.
+    /// Updates the high watermarks of the partitions from librdkafka's statistics.
     fn update_high_watermarks(&self, statistics: &Statistics) {
         let topics = self.topics.read();
         for (name, topic) in &statistics.topics {
             let Some(partitions) = topics.get(name.as_str()) else { continue };
             for (id, seen) in &topic.partitions {
                 let Some(partition) = partitions.get(id) else { continue };
-                // What is not committed yet cannot be read, so the last stable offset is the end, where Kafka says it.
+                // Records of open transactions cannot be read, so the last stable offset is the
+                // end, if Kafka reports one.
                 let end =
                     if seen.ls_offset >= 0 { seen.ls_offset.min(seen.hi_offset) } else { seen.hi_offset };
-                // Transaction markers and compacted records are passed without a record to deliver.
+                // Transaction markers and compacted records move the position without a record to
+                // deliver.
                 let all_read = seen.fetchq_cnt == 0 && seen.next_offset >= end && !partition.is_holding();
                 let end = if all_read { Some(partition.head()) } else { Offset::new(end) };
                 if let Some(end) = end {

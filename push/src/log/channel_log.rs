@@ -1,11 +1,12 @@
 //! The log of one channel in one partition, encoded once for all its subscribers.
 //!
-//! The feed appends chunks, sessions read them, each from its own cursor. Nothing is kept per subscriber but a ringer:
-//! a subscriber that does not read costs nothing here.
+//! The feed appends chunks; sessions read them, each from its own cursor. A subscriber adds only a
+//! ringer to the log, so one that does not read costs nothing here.
 //!
-//! Invariant: from `complete_from` up to the partition's head, the log has every record of the channel. What a cursor
-//! before that needs is in the window's records or in Kafka, never assumed absent. That may reach back further than the
-//! window itself: evicting records of other channels takes nothing from this log.
+//! Invariant: from `complete_from` up to the partition's head, the log has every record of the
+//! channel. Earlier records may be in the window or in Kafka and are never assumed absent.
+//! `complete_from` may be before the window's tail, because evicting records of other channels
+//! takes nothing from this log.
 
 use std::{
     collections::VecDeque,
@@ -28,9 +29,10 @@ pub(crate) struct ChannelLog {
     pub(crate) channel: Arc<NodeChannel>,
     pub(crate) encoding: Encoding,
     chunks: Mutex<Chunks>,
-    /// Apart from the chunks: a thousand rings must not keep the readers that they woke waiting.
+    /// Not under the lock of the chunks: ringing a thousand subscribers must not block those that
+    /// already read.
     subscribers: Mutex<Vec<Arc<Ringer>>>,
-    /// Which records are the latest of their keys, while a conflated subscriber is behind.
+    /// The latest offset of each key, while a conflated subscription is behind.
     offset_map: Mutex<Weak<RwLock<OffsetMap>>>,
 }
 
@@ -41,20 +43,20 @@ pub(crate) struct Chunks {
     complete_from: Offset,
 }
 
-/// What a cursor found in a log.
+/// The result of reading from a log.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum LogRead {
     /// Deliveries, possibly none.
     Deliveries {
         deliveries: u64,
-        /// Up to where the cursor has seen the log, at least where it was.
+        /// The offset up to which the log was read.
         next: Offset,
-        /// Whether the budget ended before the log did.
+        /// Whether the log has more than fitted in the budget.
         more: bool,
-        /// The newest delivery; `None` when there is none.
+        /// The newest delivery; `None` if there is none.
         newest: Option<Newest>,
     },
-    /// The log no longer has, or never had, what is next for this cursor.
+    /// The log does not have the cursor's next record, or is not known to.
     Behind,
 }
 
@@ -63,14 +65,15 @@ impl Chunks {
         Self { chunks: VecDeque::new(), complete_from }
     }
 
-    /// Appends what a batch became. Returns the memory that it takes, in bytes.
+    /// Appends a chunk. Returns its memory, in bytes.
     pub(crate) fn append(&mut self, chunk: Chunk) -> usize {
         let memory = chunk.memory();
         self.chunks.push_back(chunk);
         memory
     }
 
-    /// Puts older chunks in front, so that the log is complete from `from`. Returns the memory that they take, in bytes.
+    /// Prepends older chunks, so that the log is complete from `from`. Returns their memory, in
+    /// bytes.
     pub(crate) fn extend_back(&mut self, from: Offset, older: Vec<Chunk>) -> usize {
         let memory = older.iter().map(Chunk::memory).sum();
         for chunk in older.into_iter().rev() {
@@ -80,7 +83,7 @@ impl Chunks {
         memory
     }
 
-    /// Drops what is before `tail`. Returns the memory that was freed, in bytes.
+    /// Evicts chunks that end before `tail`. Returns the memory that was freed, in bytes.
     pub(crate) fn evict_before(&mut self, tail: Offset) -> usize {
         let mut freed = 0;
         while let Some(chunk) = self.chunks.pop_front_if(|chunk| chunk.last_offset() < tail) {
@@ -90,14 +93,14 @@ impl Chunks {
         freed
     }
 
-    /// Returns handles on the first chunks that have something at or after `next`, at most so many; `None` when the log no
-    /// longer has, or never had, what is next.
+    /// Returns at most `most` chunks, beginning with the first that has a record at or after
+    /// `next`; `None` if the log is not complete from `next`.
     pub(crate) fn unread(&self, next: Offset, most: usize) -> Option<Vec<Chunk>> {
         let first = self.first_unread(next);
         (next >= self.complete_from).then(|| self.chunks.range(first..).take(most).cloned().collect())
     }
 
-    /// Returns the number of the first chunk that has something at or after `next`.
+    /// Returns the index of the first chunk that has a record at or after `next`.
     fn first_unread(&self, next: Offset) -> usize {
         // Most cursors are at the end.
         match self.chunks.back() {
@@ -116,7 +119,8 @@ impl Chunks {
         self.chunks.iter().map(Chunk::memory).sum()
     }
 
-    /// Reads from `next` on, up to `budget` bytes but at least one delivery, and appends the encodings to `out`.
+    /// Reads from `next` on, up to `budget` bytes but at least one delivery, and appends the
+    /// encodings to `out`.
     pub(crate) fn read(&self, next: Offset, mut budget: usize, out: &mut Vec<Bytes>) -> LogRead {
         if next < self.complete_from {
             return LogRead::Behind;
@@ -130,7 +134,7 @@ impl Chunks {
             budget = budget.saturating_sub(slice.bytes.len());
             read = (read.0 + slice.deliveries, slice.next, Some(chunk.newest()));
             out.push(slice.bytes);
-            // A later chunk may have a delivery that fits where one of this chunk did not: that would be a gap.
+            // Continuing could add a smaller delivery of a later chunk and leave a gap.
             if budget == 0 || slice.next <= chunk.last_offset() {
                 break;
             }
@@ -151,12 +155,13 @@ impl ChannelLog {
         })
     }
 
-    /// Runs `with` on the chunks, under their lock. Short: readers wait.
+    /// Runs `with` on the chunks under their lock. Keep it short: readers are blocked meanwhile.
     pub(crate) fn chunks<T>(&self, with: impl FnOnce(&mut Chunks) -> T) -> T {
         with(&mut self.chunks.lock())
     }
 
-    /// Returns the survey that conflated subscribers share which are behind. Makes it for the first of them.
+    /// Returns the offset map that the conflated subscriptions of this log share. Creates it if
+    /// there is none.
     pub(crate) fn offset_map(&self, keys: &Arc<OffsetMapLimit>) -> Arc<RwLock<OffsetMap>> {
         let mut known = self.offset_map.lock();
         known.upgrade().unwrap_or_else(|| {
@@ -166,12 +171,12 @@ impl ChannelLog {
         })
     }
 
-    /// Notes for every subscriber that there is something new. Appends those to `rung` that the fan-out is to attend to.
+    /// Rings for every subscriber. Adds the doorbells that the fan-out has to serve to `rung`.
     pub(crate) fn ring(&self, rung: &mut Vec<Arc<Doorbell>>) {
         rung.extend(self.subscribers.lock().iter().filter_map(|subscriber| subscriber.ring()).cloned());
     }
 
-    /// Tells every subscriber of something that it has to hear at once, whatever it listens for.
+    /// Wakes every subscriber, including those whose ringer is silent.
     pub(crate) fn alert(&self) {
         for subscriber in &*self.subscribers.lock() {
             subscriber.alert();
@@ -184,7 +189,7 @@ impl ChannelLog {
         subscribers.push(ringer);
     }
 
-    /// Takes a subscriber out. Returns whether it was the last one.
+    /// Removes a subscriber. Returns whether it was the last one.
     pub(crate) fn leave(&self, ringer: &Arc<Ringer>) -> bool {
         let mut subscribers = self.subscribers.lock();
         let slot = ringer.slot.load(Ordering::Relaxed);

@@ -1,13 +1,15 @@
 //! Delivering only the latest record of each key to a subscription that is behind.
 //!
-//! What waits is conflated when it is read, and not when it is appended: subscribers that keep up read the log as it is and
-//! cost nothing more. A [`OffsetMap`] knows which records are the latest; what is read is held against it. So each record is
-//! looked at twice, however many messages it takes, and the first look is shared by all subscribers of the channel.
+//! Records are conflated when they are read, not when they are appended, so subscribers that keep
+//! up pay nothing. A first pass builds an [`OffsetMap`], which has the offset of the latest record
+//! of each key; a second pass delivers the records at those offsets. All subscribers of a channel
+//! share the map.
 //!
 //! Plain data: no lock, no clock, no IO.
 //!
-//! Invariant: what is handed out are records of the channel in the order of their offsets, and up to where the reader got
-//! to, every record was handed out or counted as skipped; a newer record of its key was handed out or follows.
+//! Invariant: records of the channel are delivered in offset order, and every record before the
+//! reader's position was delivered or counted as skipped. For each skipped record, a newer one of
+//! the same key was delivered or follows.
 
 mod offset_map;
 
@@ -19,7 +21,7 @@ use tailcast_proto::Offset;
 pub(crate) use self::offset_map::{OffsetMap, OffsetMapLimit};
 use crate::record::chunk::{Chunk, Newest};
 
-/// Reads the latest records of a log, chunk after chunk.
+/// Reads the latest record of each key from the chunks of a log.
 #[derive(Debug)]
 pub(crate) struct LatestReader<'a> {
     offset_map: &'a OffsetMap,
@@ -29,22 +31,23 @@ pub(crate) struct LatestReader<'a> {
     read: LatestRead,
 }
 
-/// What a reader of the latest records took.
+/// The result of reading the latest records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LatestRead {
     pub(crate) deliveries: u64,
-    /// How many records before `next` were left out.
+    /// Number of records before `next` that were left out.
     pub(crate) skipped: u64,
-    /// Up to where the reader has seen the log.
+    /// The offset up to which the log was read.
     pub(crate) next: Offset,
-    /// Whether the budget ended before the latest records did.
+    /// Whether the budget was used up before the end was reached.
     pub(crate) is_full: bool,
-    /// The newest delivery; `None` when there is none.
+    /// The newest delivery; `None` if there is none.
     pub(crate) newest: Option<Newest>,
 }
 
 impl<'a> LatestReader<'a> {
-    /// Starts at an offset, to read what is before `until`: up to `budget` bytes but at least one record, appended to `out`.
+    /// Starts to read from an offset up to `until`, with up to `budget` bytes but at least one
+    /// record appended to `out`.
     pub(crate) fn new(
         offset_map: &'a OffsetMap,
         (from, until): (Offset, Offset),
@@ -55,16 +58,16 @@ impl<'a> LatestReader<'a> {
         Self { offset_map, until, budget, out, read }
     }
 
-    /// Goes on from what an earlier one took.
+    /// Continues after an earlier read.
     pub(crate) fn after(mut self, read: LatestRead) -> Self {
         self.read = read;
         self
     }
 
-    /// Takes what a chunk has. Returns whether there is room for more.
+    /// Reads a chunk. Returns whether the budget has room for more.
     pub(crate) fn take(&mut self, chunk: &Chunk) -> bool {
         let numbers = chunk.between(self.read.next, self.until);
-        // Neighbours go out as one slice.
+        // Adjacent deliveries are returned as one slice.
         let mut run = numbers.start..numbers.start;
         for number in numbers {
             let offset = chunk.offset(number);
@@ -88,7 +91,7 @@ impl<'a> LatestReader<'a> {
         true
     }
 
-    /// Returns what was taken.
+    /// Returns the result.
     pub(crate) fn finish(self) -> LatestRead {
         self.read
     }

@@ -1,7 +1,7 @@
 //! Which channels of a partition a record belongs to.
 //!
-//! The cost per record is one look-up for the exact channel and one for each *length* of prefix in use, however many
-//! channels there are.
+//! A record costs one lookup for the exact channel and one for each *length* of prefix in use,
+//! however many channels there are.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -23,7 +23,7 @@ pub(crate) struct Interest {
     entries: Slab<Entry>,
     exact: HashMap<Bytes, EntryId>,
     prefix: HashMap<Bytes, EntryId>,
-    /// How many prefixes there are of each length.
+    /// Number of prefixes of each length.
     prefix_lengths: BTreeMap<usize, usize>,
     all: Option<EntryId>,
 }
@@ -39,7 +39,7 @@ struct Entry {
     logs: [Option<GrowingLog>; Encoding::COUNT],
 }
 
-/// A log and the chunk that is being made for it.
+/// A log and the chunk being built for it.
 #[derive(Debug)]
 pub(crate) struct GrowingLog {
     pub(crate) log: Arc<ChannelLog>,
@@ -47,7 +47,7 @@ pub(crate) struct GrowingLog {
 }
 
 impl Interest {
-    /// Calls `found` with each channel that a record with this key belongs to.
+    /// Calls `found` for each channel that a record with this key belongs to.
     pub(crate) fn matching(&self, key: Option<&[u8]>, mut found: impl FnMut(EntryId)) {
         if let Some(key) = key {
             if let Some(exact) = self.exact.get(key) {
@@ -70,7 +70,7 @@ impl Interest {
         (&entry.channel, entry.logs.iter_mut().flatten())
     }
 
-    /// Returns the log of a channel in an encoding, if it has one.
+    /// Returns the log of a channel in an encoding, if there is one.
     pub(crate) fn log(&self, channel: &NodeChannel, encoding: Encoding) -> Option<Arc<ChannelLog>> {
         let entry = &self.entries[self.find(&channel.channel.keys)?.0];
         entry.logs[encoding.number()].as_ref().map(|log| Arc::clone(&log.log))
@@ -82,7 +82,7 @@ impl Interest {
         self.entries[id.0].logs[number] = Some(GrowingLog { log, building: ChunkBuilder::default() });
     }
 
-    /// Removes a log, and its channel with the last one.
+    /// Removes a log. Removes its channel with the last log.
     pub(crate) fn remove(&mut self, log: &ChannelLog) {
         let keys = &log.channel.channel.keys;
         let Some(id) = self.find(keys) else { return };

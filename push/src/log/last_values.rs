@@ -1,11 +1,12 @@
-//! The latest value of each key of the topics configured with `last_values`, from which snapshots are served.
+//! The latest value of each key, for topics configured with `last_values`. Snapshots are served
+//! from it.
 //!
-//! The feed keeps the values up to date; [loaders](crate::node::last_values_loader) load what Kafka had before. This is the data and
-//! its budget.
+//! The feed keeps the values up to date; [loaders](crate::node::last_values_loader) add what Kafka
+//! had before. This module has the data and its memory limit.
 //!
-//! What is deliberately absent: a copy on disk. Kafka has it, and a node that starts reads it again.
+//! Deliberately absent: a copy on disk. A node that starts reads the values from Kafka again.
 //!
-//! Invariant: a topic's values are all here or none are, and whoever asks is told which.
+//! Invariant: the last values of a topic are complete or absent, and readers learn which.
 
 mod partition;
 mod table;
@@ -28,15 +29,15 @@ pub(crate) struct LastValues {
 }
 
 impl LastValues {
-    /// Keeps those of `topics`, which may take `bytes_max` bytes together.
+    /// Keeps the last values of `topics`, up to `bytes_max` bytes in total.
     pub(crate) fn new<'a>(topics: impl Iterator<Item = &'a TopicName>, bytes_max: usize) -> Arc<Self> {
         let budget = LastValuesBudget::new(bytes_max);
         let kept = |name: &TopicName| (name.clone(), TopicLastValues::new(name.clone(), Arc::clone(&budget)));
         Arc::new(Self { topics: topics.map(kept).collect(), budget })
     }
 
-    /// Returns what keeps the last values of a partition that the feed reads from `feed_from` on; `None` when those of its
-    /// topic are not kept.
+    /// Creates the last values of a partition that the feed reads from `feed_from` on; `None` if
+    /// the topic is not configured to keep them.
     pub(crate) fn keep(&self, topic: &TopicName, feed_from: Offset) -> Option<Arc<PartitionLastValues>> {
         Some(PartitionLastValues::of(self.topics.get(topic)?, feed_from))
     }

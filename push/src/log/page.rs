@@ -1,4 +1,4 @@
-//! A stretch of a partition, read from Kafka.
+//! A range of a partition, read from Kafka to catch up.
 
 use bytes::{Bytes, BytesMut};
 use tailcast_proto::{Offset, PartitionId};
@@ -12,26 +12,26 @@ use crate::{
     },
 };
 
-/// A stretch of a partition: every record at or after `from` and before `to`.
+/// A range of a partition: every record at or after `from` and before `to`.
 #[derive(Debug)]
 pub(crate) struct Page {
     pub(crate) from: Offset,
     pub(crate) to: Offset,
-    /// `None` when the stretch has no record: compaction or transaction markers left a gap.
+    /// `None` if the range has no record, because of compaction or transaction markers.
     batch: Option<RecordBatch>,
 }
 
-/// What a cursor took from a page.
+/// The result of reading from a page.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct PageRead {
     pub(crate) deliveries: u64,
-    /// How many records before `next` were left out.
+    /// Number of records before `next` that were left out.
     pub(crate) skipped: u64,
-    /// The newest of them; `None` when there is none.
+    /// The newest delivery; `None` if there is none.
     pub(crate) newest: Option<Newest>,
-    /// Up to where the cursor has seen the partition.
+    /// The offset up to which the page was read.
     pub(crate) next: Offset,
-    /// Whether the budget ended before the page did.
+    /// Whether the page has more than fitted in the budget.
     pub(crate) more: bool,
 }
 
@@ -46,13 +46,14 @@ impl Page {
         self.batch.iter().flat_map(RecordBatch::records)
     }
 
-    /// What the page holds of the node's memory, in bytes.
+    /// Returns the memory that the page occupies, in bytes.
     pub(crate) fn memory(&self) -> usize {
         size_of::<Self>() + self.batch.as_ref().map_or(0, RecordBatch::memory)
     }
 
-    /// Encodes what a channel has at or after `next` and before `until`, up to `budget` bytes but at least one record, appended
-    /// to `out`. With a survey, only the records that are the latest of their keys.
+    /// Encodes the records of a channel at or after `next` and before `until`, up to `budget` bytes
+    /// but at least one record, and appends them to `out`. With an offset map, only the latest
+    /// record of each key.
     pub(crate) fn read(
         &self,
         (next, until): (Offset, Offset),
@@ -70,7 +71,7 @@ impl Page {
                 read.more = true;
                 break;
             }
-            // A lossless reader does not pay for the hash.
+            // Without an offset map, no hash is computed.
             if offset_map
                 .is_none_or(|offset_map| offset_map.is_latest(channel.key_hash(&record), record.offset))
             {
@@ -87,7 +88,7 @@ impl Page {
         read
     }
 
-    /// Calls `note` with the key and the offset of each record of a channel from `next` on.
+    /// Calls `note` with the key and offset of each record of a channel from `next` on.
     pub(crate) fn for_each_key(
         &self,
         next: Offset,

@@ -1,11 +1,13 @@
 //! The recent records of one partition, and the logs of its channels.
 //!
-//! The feed appends, sessions attach and read. A window is bounded in bytes, not records, because the bound is the node's
-//! memory; it does not evict by itself, because the budget is the node's and not the window's.
+//! The feed appends; sessions attach and read. A window is bounded in bytes, not records, because
+//! it is limited by the node's memory. It does not evict by itself, because all windows share one
+//! budget.
 //!
 //! Plain data: no lock, no clock, no IO. [`crate::partition::Partition`] puts it behind a lock.
 //!
-//! Invariant: `tail` ≤ every record's offset < `head`, and every record that the partition has in between is here.
+//! Invariant: `tail` ≤ every record's offset < `head`, and every record that the partition has in
+//! between is here.
 
 use std::{
     collections::VecDeque,
@@ -41,7 +43,7 @@ struct Segment {
 }
 
 impl Window {
-    /// Makes an empty window: the next record is the one at `head`, and nothing before it is here.
+    /// Creates an empty window whose next record is the one at `head`.
     pub(crate) fn new(partition: PartitionId, head: Offset) -> Self {
         Self {
             partition,
@@ -53,7 +55,7 @@ impl Window {
         }
     }
 
-    /// The first offset from which on the window is complete.
+    /// The offset from which on the window has every record.
     pub(crate) fn tail(&self) -> Offset {
         self.tail
     }
@@ -63,14 +65,15 @@ impl Window {
         self.head
     }
 
-    /// What the window and its logs hold of the node's memory, in bytes.
+    /// Returns the memory of the window and its logs, in bytes.
     pub(crate) fn memory(&self) -> usize {
         self.memory
     }
 
-    /// Appends records and encodes them for the channels that they belong to. Returns the logs that grew.
+    /// Appends records and encodes them for the channels they belong to. Returns the logs that
+    /// grew.
     ///
-    /// Records before the head were read twice, after a reassignment, and are left out.
+    /// Records before the head are ignored: they were read again after a reassignment.
     pub(crate) fn append(&mut self, batch: RecordBatch) -> Vec<Arc<ChannelLog>> {
         let Some(batch) = batch.without_before(self.head) else { return Vec::new() };
         let grown = self.encode(&batch);
@@ -80,7 +83,8 @@ impl Window {
         grown
     }
 
-    /// Returns the log of a channel, complete from `from` on if the window still has that. Makes it at the first call.
+    /// Returns the log of a channel, complete from `from` on if the window still has those records.
+    /// Creates it on the first call.
     pub(crate) fn attach(
         &mut self,
         channel: &Arc<NodeChannel>,
@@ -96,19 +100,19 @@ impl Window {
         log
     }
 
-    /// Forgets a log that has no subscriber any more.
+    /// Removes a log that has no subscribers.
     pub(crate) fn detach(&mut self, log: &ChannelLog) {
         self.memory -= log.chunks(|chunks| chunks.memory());
         self.interest.remove(log);
     }
 
-    /// Drops the oldest segment and its chunks in the logs. Returns whether there was one.
+    /// Evicts the oldest batch and its chunks in the logs. Returns whether there was one.
     pub(crate) fn evict_oldest(&mut self) -> bool {
         let Some(oldest) = self.segments.pop_front() else { return false };
         self.tail = oldest.batch.last_offset().next();
         self.memory -= oldest.batch.memory() + oldest.logs.len() * size_of::<Weak<ChannelLog>>();
         for log in oldest.logs.iter().filter_map(Weak::upgrade) {
-            // A log that was forgotten is not counted any more, and evicting from it would be counted twice.
+            // The memory of a removed log was subtracted when it was removed.
             if self.interest.log(&log.channel, log.encoding).is_some_and(|known| Arc::ptr_eq(&known, &log)) {
                 self.memory -= log.chunks(|chunks| chunks.evict_before(self.tail));
             }
@@ -116,7 +120,7 @@ impl Window {
         true
     }
 
-    /// Forgets all records and goes on at `head`: what lies between is gone from Kafka.
+    /// Drops all records and continues at `head`: Kafka no longer has the records in between.
     pub(crate) fn restart(&mut self, head: Offset) {
         while self.evict_oldest() {}
         self.tail = head;
@@ -131,11 +135,11 @@ impl Window {
         self.interest.logs()
     }
 
-    /// Encodes a batch for the channels that its records belong to. Returns the logs that grew.
+    /// Encodes a batch for the channels its records belong to. Returns the logs that grew.
     fn encode(&mut self, batch: &RecordBatch) -> Vec<Arc<ChannelLog>> {
         let (mut touched, mut matching) = (Vec::new(), Vec::new());
         for record in batch.records() {
-            // Ids first: which entries match is read from the same maps that the chunks are kept beside.
+            // Ids are collected first, because `interest` is borrowed while they are found.
             self.interest.matching(record.key, |id| matching.push(id));
             for id in matching.drain(..) {
                 let (channel, logs) = self.interest.logs_mut(id);
@@ -160,7 +164,7 @@ impl Window {
         grown
     }
 
-    /// Encodes for a log what the window has from `from` up to where the log begins.
+    /// Encodes the window's records from `from` up to the beginning of a log, and prepends them.
     fn extend_back(&mut self, log: &Arc<ChannelLog>, from: Offset) {
         let complete_from = log.chunks(|chunks| chunks.complete_from());
         if from >= complete_from || from < self.tail {

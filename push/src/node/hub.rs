@@ -1,10 +1,10 @@
-//! What this node tails, and for whom: the partitions that somebody watches and the numbers of their channels.
+//! The partitions that this node tails, with their leases, and the numbers of subscribed channels.
 //!
-//! A partition is assigned to the tail consumer with the first lease on it, and released some seconds after the last one:
-//! a page that is reloaded finds its window again.
+//! A partition is assigned to the tail consumer with the first lease on it, and released some
+//! seconds after the last one, so that a page that is reloaded finds its window again.
 //!
-//! Invariant: whoever holds a [`Lease`] sees every record after the moment at which it got it. A partition is assigned at
-//! Kafka's end before the first lease is given out, and is never sought.
+//! Invariant: the holder of a [`Lease`] sees every record after the lease was given. A partition is
+//! assigned at Kafka's end before its first lease is given, and is never sought.
 
 mod channels;
 mod metrics;
@@ -41,34 +41,34 @@ use crate::{
     wake::fan_out::FanOut,
 };
 
-/// What this node tails, and for whom.
+/// The partitions that this node tails, and the channels that are subscribed to.
 pub(crate) struct Hub {
     slots: DashMap<(TopicName, PartitionId), Arc<Slot>>,
     channels: DashMap<Channel, Weak<NodeChannel>>,
-    /// How many partitions topics had before some were added, as far as this node has seen it: by name, the incarnation and
-    /// the counts.
+    /// For each topic to which partitions were added: its incarnation and the earlier partition
+    /// counts that this node has seen.
     earlier_counts: DashMap<TopicName, (Epoch, BTreeSet<u32>)>,
     next_alias: AtomicU32,
     tail: Arc<Tail>,
     offsets: KafkaOffsets,
-    /// Reads partitions to find times in them, where the brokers have no index of times.
+    /// Scans partitions for a time, if the brokers have no time index.
     time_scan: Option<CatchUp>,
     last_values: Arc<LastValues>,
     budget: Arc<WindowBudget>,
     fan_out: Arc<FanOut>,
 }
 
-/// The place of a partition, from the first wish for it on.
+/// The entry of a partition, from the first request for a lease on.
 #[derive(Debug, Default)]
 struct Slot {
     partition: OnceCell<Arc<Partition>>,
-    /// How many partitions the topic had when this one was opened.
+    /// Number of partitions of the topic when this one was opened.
     count: AtomicU32,
     leases: AtomicUsize,
-    /// When the last lease ended.
+    /// When the last lease was dropped.
     idle_since: Mutex<Option<Instant>>,
-    /// What Kafka had of the partition, and when it said so. The lock is held while Kafka is asked: a thousand resumes at
-    /// once are one question.
+    /// The watermarks, and when they were queried. Locked during the query, so that a thousand
+    /// concurrent resumes cost one query.
     watermarks: tokio::sync::Mutex<Option<(Instant, Watermarks)>>,
 }
 
@@ -79,30 +79,31 @@ pub(crate) struct Lease {
     pub(crate) partition: Arc<Partition>,
 }
 
-/// Counts as a lease from the wish on, so that a wish that is given up is counted out again.
+/// Counts as a lease from the request on, so that a cancelled request is subtracted again.
 #[derive(Debug)]
 struct LeaseGuard(Arc<Slot>);
 
 /// Why a partition cannot be tailed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LeaseError {
-    /// Kafka did not say where the partition ends.
+    /// Kafka returned no end of the partition.
     #[error(transparent)]
     Offsets(#[from] OffsetsError),
-    /// librdkafka did not take the partition.
+    /// librdkafka rejected the partition.
     #[error(transparent)]
     Assign(#[from] AssignError),
-    /// This node tails the partition of an earlier or a later incarnation: one of the two is outdated.
+    /// This node tails the partition of another incarnation. Either this node or the caller is
+    /// outdated.
     #[error("the topic is being recreated")]
     OtherEpoch {
-        /// The incarnation that is tailed.
+        /// The incarnation that this node tails.
         found: Epoch,
     },
-    /// This node tails the partition of a topic of another size: one of the two is outdated, and a key may belong to another
-    /// partition.
+    /// This node opened the partition when the topic had another partition count. Either this node
+    /// or the caller is outdated, and the key may belong to another partition.
     #[error("partitions are being added to the topic")]
     OtherCount {
-        /// How many partitions the topic had when the partition was opened.
+        /// Number of partitions of the topic when the partition was opened.
         found: u32,
     },
 }
@@ -114,7 +115,7 @@ impl fmt::Debug for Hub {
 }
 
 impl Hub {
-    /// How old an answer about a partition's beginning may be. Retention works by the minute.
+    /// Maximum age of cached watermarks. Retention works by the minute.
     const WATERMARKS_AGE_MAX: Duration = Duration::from_secs(1);
 
     pub(crate) fn new(
@@ -129,7 +130,7 @@ impl Hub {
             slots: DashMap::new(),
             channels: DashMap::new(),
             earlier_counts: DashMap::new(),
-            // 0 is what an absent field decodes to.
+            // An absent protobuf field decodes to 0.
             next_alias: AtomicU32::new(1),
             tail,
             offsets,
@@ -140,11 +141,12 @@ impl Hub {
         })
     }
 
-    /// Tails a partition for as long as the lease lives.
+    /// Tails a partition for as long as the lease exists. Cancel safe.
     ///
     /// # Errors
     ///
-    /// When Kafka cannot be asked, or when the partition is tailed as that of another incarnation of the topic. Cancel safe.
+    /// If Kafka does not answer, or if the partition is tailed with another epoch or partition
+    /// count.
     pub(crate) async fn lease(&self, topic: &Topic, id: PartitionId) -> Result<Lease, LeaseError> {
         let guard = self.guard(&topic.name, id);
         let partition = guard.0.partition.get_or_try_init(async || {
@@ -165,16 +167,17 @@ impl Hub {
 
     fn guard(&self, topic: &TopicName, id: PartitionId) -> LeaseGuard {
         let slot = self.slots.entry((topic.clone(), id)).or_default();
-        // Under the entry's lock, where a slot without leases is removed.
+        // Under the entry's lock, under which a slot without leases is removed.
         slot.leases.fetch_add(1, Ordering::SeqCst);
         LeaseGuard(Arc::clone(&slot))
     }
 
-    /// Returns what Kafka has of a leased partition, with an answer that is at most a second old, or a fresh one.
+    /// Returns the watermarks of a leased partition, at most a second old, or queried now if
+    /// `fresh`. Cancel safe.
     ///
     /// # Errors
     ///
-    /// When Kafka cannot be asked. Cancel safe.
+    /// If Kafka does not answer.
     pub(crate) async fn watermarks(&self, lease: &Lease, fresh: bool) -> Result<Watermarks, OffsetsError> {
         let asked = Instant::now();
         let mut known = lease.guard.0.watermarks.lock().await;
@@ -190,28 +193,29 @@ impl Hub {
         Ok(watermarks)
     }
 
-    /// Returns every partition that is tailed.
+    /// Returns all partitions that are tailed.
     pub(crate) fn partitions(&self) -> Vec<Arc<Partition>> {
         self.slots.iter().filter_map(|slot| slot.partition.get().cloned()).collect()
     }
 
-    /// Returns what all windows hold of the node's memory and what they may hold, in bytes.
+    /// Returns the memory of all windows and its limit, in bytes.
     pub(crate) fn memory(&self) -> (usize, usize) {
         (self.budget.used(), self.budget.max())
     }
 
-    /// Returns how many keys are known of stretches that conflated subscribers catch up on.
+    /// Returns the number of keys in offset maps.
     pub(crate) fn offset_map_keys(&self) -> usize {
         self.budget.offset_map_limit().used()
     }
 
-    /// Releases what nobody has watched for `linger`, and forgets the channels that nobody holds.
+    /// Releases partitions that had no lease for `linger`, and removes channels without
+    /// subscribers.
     pub(crate) fn release_idle(&self, now: Instant, linger: Duration) {
         self.slots.retain(|_, slot| {
             let idle = slot.leases.load(Ordering::SeqCst) == 0
                 && slot.idle_since.lock().is_none_or(|since| now.duration_since(since) >= linger);
             if idle && let Some(partition) = slot.partition.get() {
-                // Under the entry's lock: a new lease would assign the partition anew.
+                // Under the entry's lock, so that no new lease can be given meanwhile.
                 partition.retire();
                 self.tail.release(partition);
             }
@@ -220,7 +224,7 @@ impl Hub {
         self.channels.retain(|_, channel| channel.strong_count() > 0);
     }
 
-    /// Ends every subscription to an incarnation of a topic, and forgets its partitions.
+    /// Ends every subscription to an incarnation of a topic, and removes its partitions.
     pub(crate) fn close_topic(&self, topic: &TopicName, epoch: Epoch, reason: UnsubscribeReason) {
         self.close_slots(reason, |name, _, partition| name == topic && partition.epoch == epoch);
     }
@@ -231,7 +235,7 @@ impl Hub {
         is_meant: impl Fn(&TopicName, &Slot, &Partition) -> bool,
     ) {
         self.slots.retain(|(name, _), slot| {
-            // A slot that is being opened stays: whoever waits for it has to find it here.
+            // A slot that is being opened stays, because a caller waits for it.
             let partition = slot.partition.get().filter(|partition| is_meant(name, slot, partition));
             if let Some(partition) = partition {
                 partition.retire();
@@ -266,7 +270,7 @@ impl Drop for LeaseGuard {
 
 #[cfg(any(test, feature = "benchmarks"))]
 impl Lease {
-    /// A lease on a partition that no hub knows of.
+    /// Creates a lease on a partition that is in no hub.
     pub(crate) fn of(partition: &Arc<Partition>) -> Self {
         Self { guard: LeaseGuard(Arc::default()), partition: Arc::clone(partition) }
     }

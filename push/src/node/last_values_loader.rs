@@ -1,8 +1,9 @@
-//! The tasks that load the last values of topics, and keep their partitions leased.
+//! The tasks that load last values and keep their partitions leased.
 //!
-//! For each topic configured with `last_values` a keeper leases all partitions for the life of the process and reads what
-//! Kafka has by the pages of catch-up. A node is ready once all of it is loaded, so a client that starts with a snapshot
-//! does not wait. What is deliberately absent: a copy on disk. A node that starts reads the values from Kafka again.
+//! For each topic configured with `last_values`, a loader leases all partitions for the life of the
+//! process and reads their records through catch-up pages. A node becomes ready when all topics are
+//! loaded, so that clients that start with a snapshot do not wait. Deliberately absent: a copy on
+//! disk. A node that starts reads the values from Kafka again.
 
 mod metrics;
 mod progress;
@@ -17,7 +18,7 @@ use self::{progress::LoadingProgress, topic_loader::TopicLoader};
 use super::hub::Hub;
 use crate::{kafka::catch_up::CatchUp, log::last_values::LastValues};
 
-/// Starts a keeper for each topic, and says what there is to `readiness` and `registry`.
+/// Starts a loader for each topic. Registers the readiness condition and the metrics.
 pub(crate) fn start(
     last_values: &Arc<LastValues>,
     hub: &Arc<Hub>,
@@ -31,7 +32,7 @@ pub(crate) fn start(
     if last_values.topics.is_empty() {
         return;
     }
-    let condition = readiness.condition("push.last_values", "no topic has been looked up yet");
+    let condition = readiness.condition("push.last_values", "waiting for the first lookup of topics");
     let progress = LoadingProgress::new(last_values.topics.keys(), condition);
     for topic in last_values.topics.values() {
         let loader = TopicLoader {

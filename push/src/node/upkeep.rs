@@ -1,7 +1,7 @@
-//! What goes on beside the feed and the sessions: releasing what nobody watches, mending what Kafka refused, confirming what
-//! the fence holds, and following what becomes of topics.
+//! Background tasks of the node: releasing idle partitions, recovering partitions with a rejected
+//! offset, confirming topic ids for the fence, and following changes of topics.
 //!
-//! Each is a task of its own that waits for its reason and calls the hub. None is in the way of a record.
+//! Each task waits for its trigger and then calls the hub. None is in the path of a record.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,14 +22,15 @@ use tokio::{
 
 use crate::{node::hub::Hub, partition::fence::Needs};
 
-/// How often idle partitions are looked for.
+/// Interval at which idle partitions are released.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
-/// Between two questions for a topic's id while Kafka does not answer.
+/// Pause between queries for a topic id while Kafka does not answer.
 const CONFIRM_PAUSE: Duration = Duration::from_millis(200);
-/// Between two looks for partitions whose offset Kafka refused: librdkafka says it once for each, in a burst.
+/// Pause between recoveries. librdkafka reports a rejected offset once for each partition, in a
+/// burst.
 const RECOVERY_PAUSE: Duration = Duration::from_millis(200);
 
-/// Releases partitions that nobody watches.
+/// Releases idle partitions.
 pub(crate) async fn sweep(hub: Arc<Hub>, linger: Duration, lifecycle: Lifecycle) {
     let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -41,7 +42,7 @@ pub(crate) async fn sweep(hub: Arc<Hub>, linger: Duration, lifecycle: Lifecycle)
     }
 }
 
-/// Looks after partitions whose offset Kafka refused.
+/// Recovers partitions whose offset Kafka rejected.
 pub(crate) async fn recover(hub: Arc<Hub>, topics: Topics, rejected: Arc<Notify>, lifecycle: Lifecycle) {
     let recovering = async {
         loop {
@@ -63,7 +64,7 @@ async fn recover_rejected(hub: &Hub, topics: &Topics, rejected: &Notify) {
     }
 }
 
-/// Asks Kafka whether topics are still what they were, for partitions that hold what arrived after a silence.
+/// Confirms topic ids for partitions whose fence holds records.
 pub(crate) async fn confirm(hub: Arc<Hub>, topics: Topics, held: Arc<Notify>, lifecycle: Lifecycle) {
     tokio::select! {
         () = confirm_held(&hub, &topics, &held) => {}
@@ -78,14 +79,15 @@ async fn confirm_held(hub: &Hub, topics: &Topics, held: &Notify) {
             hub.partitions().into_iter().filter(|partition| partition.begin_confirmation()).collect();
         let names: BTreeSet<_> = asking.iter().map(|partition| partition.topic.clone()).collect();
         let asked_at = Instant::now();
-        // All questions of a moment go to Kafka as one request.
+        // Concurrent queries are combined into one request.
         let answers = join_all(names.iter().map(|name| topics.ask(name))).await;
         let answers: BTreeMap<_, _> = names.iter().zip(answers).collect();
         let (mut again, mut is_answered) = (false, true);
         for partition in asking {
             let is_same = match &answers[&partition.topic] {
                 Ok(topic) => Some(topic.epoch == partition.epoch),
-                // Kafka does not answer, or does not know the topic: if it is gone, `follow` will be told.
+                // Kafka does not answer, or does not know the topic. If the topic is gone, `follow`
+                // ends its subscriptions.
                 Err(_) => None,
             };
             let needs = partition.confirmation_result(asked_at, is_same);
@@ -106,7 +108,7 @@ async fn confirm_held(hub: &Hub, topics: &Topics, held: &Notify) {
     }
 }
 
-/// Ends the subscriptions to topics that are no longer what they were.
+/// Ends the subscriptions to topics that were deleted, recreated or given more partitions.
 pub(crate) async fn follow(hub: Arc<Hub>, topics: Topics, lifecycle: Lifecycle) {
     tokio::select! {
         () = follow_changes(&hub, &topics) => {}
@@ -122,13 +124,14 @@ async fn follow_changes(hub: &Hub, topics: &Topics) {
             Ok(TopicChange::Deleted { topic }) => (topic, UnsubscribeReason::TopicDeleted),
             Ok(TopicChange::Recreated { old, .. }) => (old, UnsubscribeReason::TopicRecreated),
             Ok(TopicChange::Grown { from, to }) => {
-                tracing::warn!(topic = %from.name, from = from.partitions, to = to.partitions, "partitions were added");
+                tracing::warn!(topic = %from.name, from = from.partitions, to = to.partitions, "partitions were added; subscribers have to subscribe again");
                 hub.grow_topic(&from);
                 continue;
             }
             Err(broadcast::error::RecvError::Lagged(missed)) => {
-                // Every client subscribes again with its position, and is told what has become of its topic.
-                tracing::error!(missed, "changes of topics were missed: all subscriptions start over");
+                // Every client subscribes again with its position and learns what happened to its
+                // topic.
+                tracing::error!(missed, "topic changes were missed; closing all subscriptions");
                 for partition in hub.partitions() {
                     hub.close_topic(&partition.topic, partition.epoch, UnsubscribeReason::PartitionsAdded);
                 }
@@ -136,7 +139,7 @@ async fn follow_changes(hub: &Hub, topics: &Topics) {
             }
             Err(broadcast::error::RecvError::Closed) => return,
         };
-        tracing::warn!(topic = %topic.name, ?reason, "the topic changed");
+        tracing::warn!(topic = %topic.name, ?reason, "topic deleted or recreated; closing its subscriptions");
         hub.close_topic(&topic.name, topic.epoch, reason);
     }
 }

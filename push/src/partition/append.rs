@@ -1,7 +1,8 @@
-//! How records get into a partition: past its fence, into its last values and its window, and to those who watch.
+//! How records enter a partition: through its fence, into its last values and its window, with a
+//! ring for each subscribed session.
 //!
-//! Invariant: records are appended in the order in which they arrived. What the fence holds is appended under its lock, so
-//! that nothing that arrives later can overtake it.
+//! Invariant: records are appended in the order in which they were received. Held batches are
+//! appended under the fence's lock, so nothing received later can overtake them.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -15,28 +16,28 @@ use crate::{
     wake::doorbell::Doorbell,
 };
 
-/// What became of records that arrived.
+/// What happened to a received batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AppendOutcome {
     Appended,
-    /// They are appended, and Kafka has to be asked so that the next ones can be.
+    /// Appended. The topic id has to be confirmed soon, or the next batches are held.
     ConfirmSoon,
-    /// They are held until Kafka confirms the topic's id.
+    /// Held until Kafka confirms the topic id.
     Held,
-    /// They were given up: the partition has to be assigned anew.
+    /// Discarded, with all held batches: the partition has to be assigned again.
     Overflow,
 }
 
 impl Partition {
-    /// Takes records that were taken at `now` and fetched after `fetched_after`: appends them if they are of this topic, holds
-    /// them while that is not sure.
+    /// Receives a batch that was polled at `now` and fetched after `fetched_after`. Appends it if
+    /// it is known to be of this topic, and holds it otherwise.
     pub(crate) fn receive(&self, batch: RecordBatch, fetched_after: Instant, now: Instant) -> AppendOutcome {
         let mut rung = Vec::new();
         let arrived = {
             let mut fence = self.fence.lock();
             match fence.receive(batch, fetched_after, now) {
                 FenceDecision::Append(batch) => {
-                    // Under the fence's lock: what was held before goes first.
+                    // Under the fence's lock, so that held batches go first.
                     self.append_trusted(batch, &mut rung);
                     AppendOutcome::Appended
                 }
@@ -52,13 +53,14 @@ impl Partition {
         arrived
     }
 
-    /// Begins to ask Kafka for the topic's id. Returns whether that is needed, and nobody asks yet.
+    /// Starts a confirmation of the topic id. Returns false if none is needed or one is in
+    /// progress.
     pub(crate) fn begin_confirmation(&self) -> bool {
         self.fence.lock().begin_confirmation()
     }
 
-    /// Takes the answer to a question asked at `asked_at`: whether the topic's id is that of this partition. `None`: there
-    /// was no answer. Returns what is needed then.
+    /// Takes the result of a confirmation that began at `asked_at`: whether Kafka's topic id is
+    /// this partition's, or `None` if Kafka did not answer. Returns what is needed next.
     pub(crate) fn confirmation_result(&self, asked_at: Instant, is_same: Option<bool>) -> Needs {
         let mut rung = Vec::new();
         let needs = {
@@ -79,17 +81,17 @@ impl Partition {
         needs
     }
 
-    /// Drops what is held: it is going to be read again.
+    /// Discards held batches, because they are going to be read again.
     pub(crate) fn discard_held(&self) {
         self.fence.lock().discard();
     }
 
-    /// Whether something is held until Kafka confirms the topic's id.
+    /// Whether batches are held until Kafka confirms the topic id.
     pub(crate) fn is_holding(&self) -> bool {
         self.fence.lock().is_holding()
     }
 
-    /// Appends records that Kafka has after the head, and rings whom they concern.
+    /// Appends records after the head and rings their subscribers.
     #[cfg(any(test, feature = "benchmarks"))]
     pub(crate) fn append(&self, batch: RecordBatch) {
         let mut rung = Vec::new();
@@ -97,10 +99,12 @@ impl Partition {
         self.fan_out.attend(rung);
     }
 
-    /// Appends records that Kafka has after the head. Adds those who are to be attended to for them, once no lock is held.
+    /// Appends records after the head. Adds the doorbells that the fan-out has to serve to `rung`,
+    /// for when no lock is held.
     fn append_trusted(&self, batch: RecordBatch, rung: &mut Vec<Arc<Doorbell>>) {
         self.last_timestamp_ms.store(batch.last_timestamp_ms(), Ordering::Relaxed);
-        // Before the head moves: whoever reads them up to a head finds what is before it.
+        // Before the head moves, so that a reader of last values up to a head finds everything
+        // before it.
         if let Some(last_values) = &self.last_values {
             last_values.append(&batch);
         }

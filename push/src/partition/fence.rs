@@ -1,17 +1,21 @@
-//! Whether records that arrive are of the topic that the offsets belong to.
+//! Checks that records belong to the topic that the partition's offsets refer to.
 //!
-//! A topic that is deleted and created again is read on by librdkafka as if nothing had happened: after some 500 ms
-//! (`fetch.error.backoff.ms`) the *new* topic's records come with offsets that look right. Only the topic id tells, and
-//! only the pause gives a hint. So what arrives soon after the record before is of the same topic; what arrives after a
-//! longer silence is held until an answer to a question asked after its arrival confirms the id.
+//! When a topic is deleted and created again, librdkafka continues to read without an error: after
+//! about 500 ms (`fetch.error.backoff.ms`) it returns records of the *new* topic, with offsets that
+//! look valid. Only the topic id distinguishes them; only the pause gives a hint. So a record that
+//! arrives soon after the previous one is trusted. A record after a longer silence is held until
+//! Kafka, asked after its arrival, confirms the topic id.
 //!
-//! What counts is when a record was fetched, and that is only known to be after the moment at which everything fetched until
-//! then had been taken. So a feed that is behind, and takes old and new records one right behind the other, trusts nothing
-//! that an answer does not speak for; it asks in time, so that it need not hold.
+//! The fetch time is what counts, and it is only known to be later than the last moment without a
+//! backlog. A feed with a backlog polls old and new records without a pause in between. It
+//! therefore trusts only what a confirmation covers, and asks early enough that nothing has to be
+//! held.
 //!
-//! Plain data; time is an argument. A busy partition is never held, a quiet one for the few milliseconds of an answer.
+//! Plain data; time is an argument. Records of a busy partition are not held; those of a quiet one
+//! for the few milliseconds of an answer.
 //!
-//! Bounded: beyond `HELD_BYTES_MAX` what is held is given up, and read again once Kafka answers.
+//! Bounded: beyond `HELD_BYTES_MAX`, held records are discarded and read again once Kafka has
+//! answered.
 
 use std::{
     collections::VecDeque,
@@ -20,22 +24,22 @@ use std::{
 
 use crate::record::batch::RecordBatch;
 
-/// Whether records that arrive are of the topic that the offsets belong to.
+/// Checks that records belong to the topic that the partition's offsets refer to.
 #[derive(Debug, Default)]
 pub(crate) struct Fence {
-    /// After when the last record was fetched that is known to be of the topic.
+    /// Lower bound of the fetch time of the last trusted record.
     trusted_at: Option<Instant>,
     held: VecDeque<HeldBatch>,
     held_bytes: usize,
-    /// What is trusted rests on an answer, or on a moment without a backlog, that will soon be too old.
+    /// Whether `trusted_at` is old enough that the topic id should be confirmed again.
     expires_soon: bool,
-    /// What was held was given up, and has to be read again.
+    /// Whether held batches were discarded and have to be read again.
     has_overflowed: bool,
-    /// Kafka is being asked.
+    /// Whether a confirmation is in progress.
     is_asking: bool,
 }
 
-/// A batch that waits for an answer.
+/// A batch that is held until a confirmation.
 #[derive(Debug)]
 struct HeldBatch {
     fetched_after: Instant,
@@ -43,36 +47,36 @@ struct HeldBatch {
     batch: RecordBatch,
 }
 
-/// What the fence needs after an answer.
+/// What the fence needs after a confirmation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Needs {
     Nothing,
-    /// Something is held, and has to be asked for.
+    /// Another confirmation, for batches that are still held.
     Confirmation,
     /// The partition has to be read again from its head.
     Reread,
 }
 
-/// What to do with a batch that arrived.
+/// What to do with a received batch.
 #[derive(Debug)]
 pub(crate) enum FenceDecision {
     /// Append it.
     Append(RecordBatch),
-    /// Append it, and ask Kafka for the topic's id, so that the next ones can be trusted too.
+    /// Append it, and confirm the topic id soon, so that the next batches can be trusted too.
     AppendAndConfirm(RecordBatch),
-    /// It is held; ask Kafka for the topic's id.
+    /// It is held: confirm the topic id.
     Hold,
-    /// What was held is given up: read the partition again from its head.
+    /// It was discarded with all held batches: read the partition again from its head.
     Overflow,
 }
 
-/// A silence that a recreation cannot hide in, at half of librdkafka's pause.
+/// The longest silence that cannot hide a recreation: half of librdkafka's pause.
 const SILENCE_MAX: Duration = Duration::from_millis(250);
-/// What one partition may hold, in bytes: some milliseconds of a busy one.
+/// Maximum size of the held batches of a partition, in bytes: a few milliseconds of a busy one.
 const HELD_BYTES_MAX: usize = 1024 * 1024;
 
 impl Fence {
-    /// Takes a batch that was taken at `now` and fetched after `fetched_after`.
+    /// Decides on a batch that was polled at `now` and fetched after `fetched_after`.
     pub(crate) fn receive(
         &mut self,
         batch: RecordBatch,
@@ -80,7 +84,7 @@ impl Fence {
         now: Instant,
     ) -> FenceDecision {
         if self.has_overflowed {
-            // Something before it was given up: until that is read again, this would leave a gap.
+            // A batch before this one was discarded. Appending this one would leave a gap.
             return FenceDecision::Overflow;
         }
         if self.held.is_empty() && self.is_trusted(now) {
@@ -103,15 +107,15 @@ impl Fence {
         FenceDecision::Hold
     }
 
-    /// Begins to ask Kafka. Returns whether there is something to ask for, and nobody asks yet.
+    /// Starts a confirmation. Returns false if none is needed or one is in progress.
     pub(crate) fn begin_confirmation(&mut self) -> bool {
         let asks = (self.is_holding() || self.has_overflowed || self.expires_soon) && !self.is_asking;
         self.is_asking |= asks;
         asks
     }
 
-    /// Takes the answer to a question asked at `asked_at`, that the id is the same. Returns what is trusted now; something
-    /// may still be held, and has to be asked for.
+    /// Takes a confirmation that began at `asked_at`. Returns the batches that are trusted now.
+    /// Others may still be held and need another one.
     pub(crate) fn confirmed(&mut self, asked_at: Instant) -> Vec<RecordBatch> {
         self.is_asking = false;
         self.expires_soon = false;
@@ -128,12 +132,12 @@ impl Fence {
         trusted
     }
 
-    /// Whether something is held.
+    /// Whether batches are held.
     pub(crate) fn is_holding(&self) -> bool {
         !self.held.is_empty()
     }
 
-    /// Returns what is needed after an answer.
+    /// Returns what is needed after a confirmation.
     pub(crate) fn needs(&self) -> Needs {
         if self.is_holding() {
             Needs::Confirmation
@@ -144,13 +148,13 @@ impl Fence {
         }
     }
 
-    /// There was no answer: it has to be asked again.
+    /// Takes that Kafka did not answer: the confirmation has to be repeated.
     pub(crate) fn confirmation_failed(&mut self) -> Needs {
         self.is_asking = false;
         Needs::Confirmation
     }
 
-    /// Drops what is held: the partition is read again from its head, or not at all any more.
+    /// Discards held batches. The partition is read again from its head, or no longer needed.
     pub(crate) fn discard(&mut self) {
         self.is_asking = false;
         self.has_overflowed = false;
@@ -178,15 +182,15 @@ mod tests {
         matches!(arrival, FenceDecision::Append(_))
     }
 
-    /// A record that is taken as soon as it is fetched.
+    /// Receives a record that is polled as soon as it was fetched.
     fn receive(fence: &mut Fence, offset: i64, now: Instant) -> FenceDecision {
         fence.receive(batch(&[(offset, "a")]), now, now)
     }
 
     #[test]
     fn a_feed_that_is_behind_trusts_only_what_an_answer_speaks_for() {
-        // A recreation that happened while old records waited: they are taken one right behind the other with the new
-        // topic's, and nothing in their pace tells.
+        // The topic was recreated while old records were in the backlog: they are polled together
+        // with records of the new topic, at a steady pace.
         let (mut fence, start) = (Fence::default(), Instant::now());
         receive(&mut fence, 0, start);
         assert_eq!(firsts(&fence.confirmed(start)), [0]);
@@ -195,8 +199,8 @@ mod tests {
             let arrival = fence.receive(batch(&[(offset, "a")]), start, start + at * MS);
             held += usize::from(matches!(arrival, FenceDecision::Hold));
         }
-        assert_eq!(held, 74, "what was taken more than 250 ms after the last moment without a backlog");
-        assert_eq!(firsts(&fence.confirmed(start + 500 * MS)).len(), 50, "the answer speaks for 250 ms");
+        assert_eq!(held, 74, "records polled more than 250 ms after the last moment without a backlog");
+        assert_eq!(firsts(&fence.confirmed(start + 500 * MS)).len(), 50, "the answer covers 250 ms");
         assert!(fence.is_holding());
     }
 
@@ -211,7 +215,7 @@ mod tests {
             match fence.receive(record, start, now) {
                 FenceDecision::Append(_) => {}
                 FenceDecision::AppendAndConfirm(_) => {
-                    // The answer comes with the next record.
+                    // The answer arrives with the next record.
                     asked += u32::from(fence.begin_confirmation());
                     assert!(fence.confirmed(now).is_empty());
                 }
@@ -248,7 +252,7 @@ mod tests {
         assert!(fence.begin_confirmation());
         receive(&mut fence, 1, start + 600 * MS);
         assert_eq!(firsts(&fence.confirmed(start + MS)), [0]);
-        assert!(fence.begin_confirmation(), "the second one has to be asked for");
+        assert!(fence.begin_confirmation(), "the second one needs a confirmation");
         assert_eq!(firsts(&fence.confirmed(start + 700 * MS)), [1]);
         assert!(!fence.begin_confirmation());
     }
@@ -262,7 +266,7 @@ mod tests {
         assert!(fence.begin_confirmation(), "it is read again only once Kafka answers");
         assert!(fence.confirmed(start).is_empty());
         assert_eq!(fence.needs(), Needs::Reread);
-        // What came behind what was given up was appended, and its offsets hid the gap.
+        // A batch received after the discarded ones was appended, and its offsets hid the gap.
         assert!(matches!(receive(&mut fence, 1_000_000, start), FenceDecision::Overflow));
         fence.discard();
         assert_eq!(fence.needs(), Needs::Nothing);

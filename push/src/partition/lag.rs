@@ -9,14 +9,15 @@ use super::Partition;
 /// How far this node is behind Kafka in a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) struct Lag {
-    /// The age of what is not read yet, in milliseconds: 0 when all is read.
+    /// Maximum age of the records not read yet, in milliseconds; 0 if all were read.
     pub(crate) ms: u64,
-    /// Records not read yet.
+    /// Number of records not read yet.
     pub(crate) records: u64,
 }
 
 impl Partition {
-    /// Takes over where Kafka's end was at the last fetch; `now_ms` is the time in milliseconds since the Unix epoch.
+    /// Sets Kafka's end of the partition at the last fetch. `now_ms` is in milliseconds since the
+    /// Unix epoch.
     pub(crate) fn set_high_watermark(&self, offset: Offset, now_ms: i64) {
         self.high_watermark.store(offset.get(), Ordering::Relaxed);
         let since = self.behind_since_ms.load(Ordering::Relaxed);
@@ -27,12 +28,13 @@ impl Partition {
         }
     }
 
-    /// Returns how far this node is behind Kafka; `now_ms` is the time in milliseconds since the Unix epoch.
+    /// Returns the lag. `now_ms` is in milliseconds since the Unix epoch.
     pub(crate) fn lag(&self, now_ms: i64) -> Lag {
         let end = Offset::new(self.high_watermark.load(Ordering::Relaxed)).unwrap_or(Offset::ZERO);
         let records = end.since(self.head());
-        // What is not read yet is younger than the last record read, and than the moment when all was read. The first
-        // grows old in a busy partition that falls behind, the second in a quiet one.
+        // A record not read yet is younger than the last record read, and than the last moment at
+        // which all were read. The first bound is the tighter one in a busy partition, the second
+        // in a quiet one.
         let (last, behind_since) =
             (self.last_timestamp_ms.load(Ordering::Relaxed), self.behind_since_ms.load(Ordering::Relaxed));
         let since = last.max(behind_since);

@@ -7,7 +7,7 @@ use std::sync::{
 
 use crate::log::conflation::OffsetMapLimit;
 
-/// The memory that the windows of all partitions may hold together.
+/// The memory limit of all windows together, with what they use of it.
 #[derive(Debug)]
 pub(crate) struct WindowBudget {
     pub(super) used: AtomicUsize,
@@ -16,7 +16,7 @@ pub(crate) struct WindowBudget {
 }
 
 impl WindowBudget {
-    /// How many keys the surveys of all channels may have: some 40 bytes each.
+    /// Maximum number of keys in the offset maps of all channels, at about 40 bytes each.
     const OFFSET_MAP_KEYS_MAX: usize = 1_000_000;
 
     pub(crate) fn new(max: usize) -> Arc<Self> {
@@ -24,7 +24,7 @@ impl WindowBudget {
         Arc::new(Self { used: AtomicUsize::new(0), max, offset_map_limit })
     }
 
-    /// How many keys are known of stretches that conflated subscribers have to catch up on.
+    /// Returns the limit of keys in offset maps, with the number in use.
     pub(crate) fn offset_map_limit(&self) -> &Arc<OffsetMapLimit> {
         &self.offset_map_limit
     }

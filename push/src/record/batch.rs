@@ -1,9 +1,11 @@
-//! Records of one partition as they were read from Kafka: immutable, and shared by windows and catch-up pages.
+//! Records of one partition as read from Kafka: immutable, shared by windows and catch-up pages.
 //!
-//! A batch is two allocations, however many records it holds: their bytes one behind the other, and an index.
+//! A batch takes two allocations, whatever its size: the concatenated bytes of its records, and an
+//! index.
 //!
-//! Invariant: offsets grow from front to back. They may skip (compaction, transaction markers), so a gap between two
-//! neighbours is not a loss, and "the record after `offset`" is found by search, never by arithmetic.
+//! Invariant: offsets grow from front to back. They may skip (compaction, transaction markers), so
+//! a gap between two neighbours is not a loss, and "the record after `offset`" is found by search,
+//! never by arithmetic.
 
 use tailcast_proto::Offset;
 
@@ -11,16 +13,16 @@ use tailcast_proto::Offset;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Record<'a> {
     pub(crate) offset: Offset,
-    /// Milliseconds since the Unix epoch; -1 when the record has no timestamp.
+    /// Milliseconds since the Unix epoch; -1 if the record has no timestamp.
     pub(crate) timestamp_ms: i64,
     pub(crate) key: Option<&'a [u8]>,
     /// `None` for a tombstone.
     pub(crate) value: Option<&'a [u8]>,
-    /// As `tailcast_proto::delivery::encode_header` wrote them.
+    /// Encoded by `tailcast_proto::delivery::encode_header`.
     pub(crate) headers: &'a [u8],
 }
 
-/// Records of one partition, in the order of their offsets. Never empty.
+/// Records of one partition in offset order. Never empty.
 #[derive(Debug)]
 pub(crate) struct RecordBatch {
     bytes: Box<[u8]>,
@@ -34,7 +36,7 @@ pub(crate) struct RecordBatchBuilder {
     index: Vec<Entry>,
 }
 
-/// Where a record lies in the bytes: its key, then its value, then its headers.
+/// Location of a record in the bytes: its key, then its value, then its headers.
 #[derive(Debug, Clone, Copy)]
 struct Entry {
     offset: Offset,
@@ -45,13 +47,13 @@ struct Entry {
     headers: u32,
 }
 
-/// The length of something that may be null, in the space of a `u32`.
+/// The length of a nullable field, in the space of a `u32`.
 #[derive(Debug, Clone, Copy)]
 struct Length(u32);
 
 impl RecordBatch {
-    /// What a batch costs beside its bytes and its index, in bytes: its own fields, the two allocations, and its place in
-    /// a window. An estimate for the budget, on the high side.
+    /// Memory of a batch besides its bytes and its index, in bytes: its own fields, two
+    /// allocations, and its slot in a window. Estimated on the high side.
     const OVERHEAD_BYTES: usize = 160;
 
     /// Returns the records from the first one at or after `offset`.
@@ -60,7 +62,7 @@ impl RecordBatch {
         self.index[first..].iter().map(|entry| self.record(entry))
     }
 
-    /// Returns the batch without the records before `offset`; `None` when nothing is left.
+    /// Returns the batch without the records before `offset`; `None` if none are left.
     pub(crate) fn without_before(self, offset: Offset) -> Option<Self> {
         if self.first_offset() >= offset {
             return Some(self);
@@ -75,12 +77,11 @@ impl RecordBatch {
         self.index.iter().map(|entry| self.record(entry))
     }
 
-    /// Returns how long keys, values and headers are together, in bytes.
+    /// Returns the total length of keys, values and headers, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes.len()
     }
 
-    /// Returns how many records there are.
     pub(crate) fn len(&self) -> usize {
         self.index.len()
     }
@@ -98,7 +99,7 @@ impl RecordBatch {
         self.index[self.index.len() - 1].timestamp_ms
     }
 
-    /// Returns what the batch holds of the node's memory, in bytes.
+    /// Returns the memory that the batch occupies, in bytes.
     pub(crate) fn memory(&self) -> usize {
         self.bytes.len() + size_of_val(&*self.index) + Self::OVERHEAD_BYTES
     }
@@ -117,16 +118,16 @@ impl RecordBatch {
 }
 
 impl RecordBatchBuilder {
-    /// At this size a batch is full. Small enough that a window sheds memory in small steps and that its `u32` lengths
-    /// hold, with the largest record that Kafka takes on top.
+    /// Size at which a batch is full. Small enough that a window evicts in small steps, and that
+    /// `u32` lengths suffice even with the largest record of Kafka on top.
     const BYTES_MAX: usize = 256 * 1024;
-    /// At this many records a batch is full.
+    /// Number of records at which a batch is full.
     const RECORDS_MAX: usize = 1_000;
 
     /// Appends a record.
     ///
-    /// A record that is not behind the last one is left out: after a reassignment a partition may be read again from a
-    /// little earlier.
+    /// Ignores a record that is not after the last one: after a reassignment, a partition may be
+    /// read again from a slightly earlier offset.
     pub(crate) fn push(&mut self, record: &Record<'_>) {
         if self.last_offset().is_some_and(|last| record.offset <= last) {
             return;
@@ -153,12 +154,12 @@ impl RecordBatchBuilder {
         self.index.last().map(|entry| entry.offset)
     }
 
-    /// Whether its memory is what batches need, and not what one record beyond them took.
+    /// Whether the builder's buffers have the usual size and were not enlarged by a huge record.
     pub(crate) fn is_ordinary(&self) -> bool {
         self.bytes.capacity() <= 2 * Self::BYTES_MAX
     }
 
-    /// Takes the records collected so far; `None` when there are none. The builder can be used again.
+    /// Takes the records collected so far; `None` if there are none. The builder can be reused.
     pub(crate) fn build(&mut self) -> Option<RecordBatch> {
         if self.index.is_empty() {
             return None;
@@ -192,7 +193,7 @@ impl Length {
 pub(crate) mod tests {
     use super::*;
 
-    /// Makes a batch of `(offset, key)`, whose values say the offset.
+    /// Makes a batch of `(offset, key)`. Each value contains its key and offset.
     pub(crate) fn batch(records: &[(i64, &str)]) -> RecordBatch {
         let mut builder = RecordBatchBuilder::default();
         for (offset, key) in records {

@@ -1,4 +1,4 @@
-//! The deliveries that one batch of records became for one channel, encoded.
+//! The records of one batch that belong to one channel, encoded as deliveries.
 
 use std::{ops::Range, sync::Arc};
 
@@ -13,17 +13,17 @@ use crate::record::{
     key_hash::KeyHash,
 };
 
-/// A channel as this node knows it.
+/// A channel, with its number on this node.
 #[derive(Debug)]
 pub(crate) struct NodeChannel {
     pub(crate) channel: Channel,
-    /// The channel's number on this node, on the wire of all its subscribers.
+    /// The number that identifies the channel to all its subscribers on this node.
     pub(crate) alias: u32,
-    /// For a channel of one key, the partition that deliveries do not name: the one that the key belongs to.
+    /// For a channel of one key, the partition of that key. Deliveries from it omit the partition.
     pub(crate) home: Option<PartitionId>,
 }
 
-/// How a channel's deliveries are encoded for some of its subscribers.
+/// How deliveries are encoded: one of the variants that subscribers of a channel can choose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Encoding {
     pub(crate) format: Format,
@@ -31,28 +31,30 @@ pub(crate) struct Encoding {
     pub(crate) headers: bool,
 }
 
-/// The deliveries that one batch of records became for one channel: immutable, never empty.
+/// The deliveries of one batch of records for one channel: immutable, never empty.
 #[derive(Debug, Clone)]
 pub(crate) struct Chunk {
     pub(crate) bytes: Bytes,
-    /// The offset of each delivery and the end of its encoding. Shared, because sessions take chunks by the thousand.
+    /// The offset of each delivery and the end of its encoding. Shared, because sessions clone
+    /// chunks by the thousand.
     index: Index,
     /// The timestamp of the last delivery, in milliseconds since the Unix epoch.
     pub(crate) timestamp_ms: i64,
 }
 
-/// Most chunks of a quiet channel have one delivery: they need no allocation for the index.
+/// The index of a chunk. Most chunks of a quiet channel have one delivery and need no allocation
+/// for it.
 #[derive(Debug, Clone)]
 enum Index {
     One(Offset, KeyHash),
     Many {
         ends: Arc<[(Offset, u32)]>,
-        /// Whose deliveries they are; `None` for a channel of one key.
+        /// The key of each delivery; `None` for a channel of one key.
         keys: Option<Arc<[KeyHash]>>,
     },
 }
 
-/// A part of a chunk: the deliveries from an offset on, as many as fit.
+/// A part of a chunk: the deliveries from an offset on that fit a byte budget.
 #[derive(Debug)]
 pub(crate) struct Slice {
     pub(crate) bytes: Bytes,
@@ -66,13 +68,13 @@ pub(crate) struct Slice {
 pub(crate) struct ChunkBuilder {
     bytes: BytesMut,
     index: Vec<(Offset, u32)>,
-    /// One for each delivery of a channel that spans keys.
+    /// One for each delivery of a channel that spans several keys.
     keys: Vec<KeyHash>,
     timestamp_ms: i64,
 }
 
 impl Encoding {
-    /// How many encodings there are.
+    /// Number of encodings.
     pub(crate) const COUNT: usize = 4;
 
     /// Returns a number below [`Encoding::COUNT`].
@@ -103,30 +105,32 @@ impl NodeChannel {
         delivery.encode(encoding.format, out);
     }
 
-    /// Returns what tells the record's key from others of this channel.
+    /// Returns the hash that distinguishes the record's key from other keys of this channel.
     pub(crate) fn key_hash(&self, record: &Record<'_>) -> KeyHash {
         if self.channel.spans_keys() { KeyHash::of(record.key) } else { KeyHash::ONLY }
     }
 }
 
-/// Which record was the newest of several, and when it was written.
+/// Offset and timestamp of the newest of several records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Newest {
     pub(crate) offset: Offset,
-    /// Its timestamp in Kafka, in milliseconds since the Unix epoch.
+    /// Timestamp in Kafka, in milliseconds since the Unix epoch.
     pub(crate) timestamp_ms: i64,
 }
 
 impl Chunk {
-    /// Returns the newest of its records.
+    /// Returns the newest record of the chunk.
     pub(crate) fn newest(&self) -> Newest {
         Newest { offset: self.last_offset(), timestamp_ms: self.timestamp_ms }
     }
 
-    /// What a chunk costs beside its bytes and its index, in bytes: its own fields, and what a shared `Bytes` allocates.
+    /// Memory of a chunk besides its bytes and its index, in bytes: its own fields, and the
+    /// allocation of a shared `Bytes`.
     const OVERHEAD_BYTES: usize = 128;
 
-    /// Encodes what a channel has in a batch from `from` on and before `until`; `None` when it has nothing there.
+    /// Encodes the records of a batch that belong to a channel, from `from` on and before `until`;
+    /// `None` if there are none.
     pub(crate) fn of(
         batch: &RecordBatch,
         (from, until): (Offset, Offset),
@@ -146,7 +150,7 @@ impl Chunk {
         self.offset(self.len() - 1)
     }
 
-    /// Returns how many deliveries there are.
+    /// Returns the number of deliveries.
     pub(crate) fn len(&self) -> usize {
         match &self.index {
             Index::One(..) => 1,
@@ -154,7 +158,7 @@ impl Chunk {
         }
     }
 
-    /// Returns the deliveries at or after `from` and before `until`, by number.
+    /// Returns the indexes of the deliveries at or after `from` and before `until`.
     pub(crate) fn between(&self, from: Offset, until: Offset) -> Range<usize> {
         let first = |bound: Offset| match &self.index {
             Index::One(offset, _) => usize::from(*offset < bound),
@@ -167,7 +171,7 @@ impl Chunk {
     ///
     /// # Panics
     ///
-    /// When there is no delivery with this number.
+    /// If the index is out of range.
     pub(crate) fn offset(&self, number: usize) -> Offset {
         match &self.index {
             Index::One(offset, _) => *offset,
@@ -175,11 +179,11 @@ impl Chunk {
         }
     }
 
-    /// Returns whose delivery it is.
+    /// Returns the key hash of a delivery.
     ///
     /// # Panics
     ///
-    /// When there is no delivery with this number.
+    /// If the index is out of range.
     pub(crate) fn key(&self, number: usize) -> KeyHash {
         match &self.index {
             Index::One(_, key) => *key,
@@ -187,11 +191,11 @@ impl Chunk {
         }
     }
 
-    /// Returns how long the encodings of some deliveries are, by number, in bytes.
+    /// Returns the encoded length of a range of deliveries, in bytes.
     ///
     /// # Panics
     ///
-    /// When there are no deliveries with these numbers.
+    /// If the range is empty or out of range.
     pub(crate) fn bytes_of(&self, numbers: Range<usize>) -> usize {
         match &self.index {
             Index::One(..) => self.bytes.len(),
@@ -202,11 +206,11 @@ impl Chunk {
         }
     }
 
-    /// Returns the encodings of some deliveries, by number.
+    /// Returns the encoding of a range of deliveries.
     ///
     /// # Panics
     ///
-    /// When there are no deliveries with these numbers.
+    /// If the range is empty or out of range.
     pub(crate) fn slice(&self, numbers: Range<usize>) -> Bytes {
         match &self.index {
             Index::One(..) => self.bytes.clone(),
@@ -217,8 +221,8 @@ impl Chunk {
         }
     }
 
-    /// Returns the deliveries from `next` on, at least one and otherwise no more than fit in `budget` bytes; `None` when
-    /// all of them are before `next`.
+    /// Returns the deliveries from `next` on that fit in `budget` bytes, but at least one; `None`
+    /// if all deliveries are before `next`.
     pub(crate) fn starting_at(&self, next: Offset, budget: usize) -> Option<Slice> {
         let ends = match &self.index {
             Index::One(offset, _) => {
@@ -239,7 +243,7 @@ impl Chunk {
         })
     }
 
-    /// Returns what the chunk holds of the node's memory, in bytes.
+    /// Returns the memory that the chunk occupies, in bytes.
     pub(crate) fn memory(&self) -> usize {
         let index = match &self.index {
             Index::One(..) => 0,
@@ -272,7 +276,7 @@ impl ChunkBuilder {
         self.index.is_empty()
     }
 
-    /// Takes the deliveries collected so far; `None` when there are none.
+    /// Takes the deliveries collected so far; `None` if there are none. The builder can be reused.
     pub(crate) fn build(&mut self) -> Option<Chunk> {
         let index = match self.index.as_slice() {
             [] => return None,
@@ -282,7 +286,8 @@ impl ChunkBuilder {
                 Index::Many { ends: many.into(), keys }
             }
         };
-        // The buffer grew by doubling. What a log keeps for minutes is cut to size, the buffer is used again.
+        // Copied, because the buffer grew by doubling and a log keeps the bytes for minutes. The
+        // buffer is reused.
         let bytes = Bytes::copy_from_slice(&self.bytes);
         self.bytes.clear();
         self.index.clear();

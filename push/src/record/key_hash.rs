@@ -1,22 +1,22 @@
-//! Telling the keys of a channel apart in 16 bytes.
+//! Hashes that distinguish the keys of a channel, 16 bytes each.
 //!
-//! A log keeps encodings, not records, and conflating has to know which of them are of the same key. Two keyed SipHash-1-3
-//! of 64 bits each, with secrets of this process: that two of a billion keys meet has a probability of 10⁻²¹, and nobody
-//! can make them meet.
+//! A log stores encodings, not records, and conflation has to know which of them have the same key.
+//! The hash is two keyed SipHash-1-3 of 64 bits, with secrets of this process: among a billion
+//! keys, the probability of a collision is 10⁻²¹, and nobody can provoke one.
 
 use std::{
     hash::{BuildHasher as _, Hash, Hasher, RandomState},
     sync::LazyLock,
 };
 
-/// The key of a record, as far as conflation cares. Records without a key have one of their own.
+/// The hash of a record's key. Records without a key have a hash of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct KeyHash([u64; 2]);
 
 static SECRETS: LazyLock<[RandomState; 2]> = LazyLock::new(|| [RandomState::new(), RandomState::new()]);
 
 impl KeyHash {
-    /// What every record of a channel of one key has.
+    /// The hash of every record in a channel of one key.
     pub(crate) const ONLY: Self = Self([0; 2]);
 
     /// Hashes a key.
@@ -26,7 +26,7 @@ impl KeyHash {
 }
 
 impl Hash for KeyHash {
-    /// Half of it is as good as any hash.
+    /// One of the two hashes is enough for a hash table.
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write_u64(self.0[0]);
     }

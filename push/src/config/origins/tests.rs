@@ -1,4 +1,4 @@
-//! Which pages each configuration lets in, and which entries are refused.
+//! Which pages each configuration allows, and which entries are rejected.
 
 use proptest::prelude::*;
 

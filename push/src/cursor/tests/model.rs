@@ -1,5 +1,5 @@
-//! The plainest model there is of what a cursor reads: a vector of records, with Kafka's retention, a window that evicts and
-//! pages of any length in front of it.
+//! A simple model of what a cursor reads: a vector of records, with retention, eviction from the
+//! window, and pages of any length.
 
 use proptest::{
     collection::vec,
@@ -55,7 +55,7 @@ pub(super) fn offsets(encoded: &[Bytes]) -> Vec<i64> {
     message.frames.into_iter().map(offset).collect()
 }
 
-/// Kafka as a test needs it: all records, the first that is retained, and pages of some length.
+/// Kafka for tests: all records, the low watermark, and pages of any length.
 #[derive(Default)]
 pub(super) struct Kafka {
     pub(super) records: Vec<(i64, &'static str)>,
@@ -63,7 +63,8 @@ pub(super) struct Kafka {
 }
 
 impl Kafka {
-    /// Reads a page as a reader does: up to `length` records, or to the end, which is not before the window's tail.
+    /// Reads a page of up to `length` records, or to the end, which is not before the window's
+    /// tail.
     pub(super) fn page(&self, from: Offset, length: usize, tail: Offset) -> Result<Arc<Page>, PageError> {
         if from.get() < self.low {
             return Err(PageError::Expired { low: offset(self.low) });
@@ -88,18 +89,18 @@ impl Kafka {
 
 #[derive(Debug, Clone)]
 pub(super) enum Step {
-    /// Records of these keys, each so far behind the last.
+    /// Records with these keys, each with its distance to the previous offset.
     Append(Vec<(i64, &'static str)>),
     Evict,
-    /// Retention removes so many of the oldest records.
+    /// Retention removes this number of the oldest records.
     Expire(usize),
     Gather {
         budget: usize,
         is_behind: bool,
     },
-    /// So many milliseconds pass.
+    /// Time passes, in milliseconds.
     Wait(u64),
-    /// The page that was asked for comes.
+    /// The requested page arrives.
     Answer {
         length: usize,
     },
@@ -118,11 +119,11 @@ pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
     vec(step, 1..60)
 }
 
-/// What a cursor handed out, and what it said of the rest.
+/// What a cursor delivered, and what it reported about the other records.
 #[derive(Default)]
 pub(super) struct Outcome {
     pub(super) delivered: Vec<i64>,
-    /// When each of them was.
+    /// Times of the deliveries.
     pub(super) at: Vec<Instant>,
     pub(super) lost: Vec<LostRange>,
     pub(super) conflated: Vec<ConflatedRange>,
@@ -165,7 +166,7 @@ impl Outcome {
             let page = kafka.page(from, length, cursor.partition().tail());
             self.lost
                 .extend(cursor.take_page(page.as_ref().map_err(|error| *error)).expect("the topic is there"));
-            // Some pages stay on the shelf, others are gone when the cursor comes to them.
+            // Some pages stay in the page cache; others are dropped before the cursor reads them.
             if length.is_multiple_of(2) {
                 self.shelf.extend(page);
             }
@@ -178,7 +179,8 @@ impl Outcome {
 }
 
 impl World {
-    /// A partition that had some records before anybody watched: they are in Kafka, and in no window.
+    /// Creates a partition with records from before the first subscription: they are in Kafka and
+    /// in no window.
     pub(super) fn new(
         before: Vec<(i64, &'static str)>,
         back: impl Fn(usize) -> usize,
@@ -215,7 +217,8 @@ impl World {
             }
             Step::Evict => drop(self.partition.evict_oldest()),
             Step::Expire(count) => {
-                // Retention may remove what a cursor still needs, but never what the tail has not read.
+                // Retention may remove records that a cursor still needs, but none that the tail
+                // has not read.
                 let remaining = self.kafka.records.iter().filter(|(at, _)| *at >= self.kafka.low);
                 let low = remaining.map(|(at, _)| *at + 1).take(count).last().unwrap_or(self.kafka.low);
                 self.kafka.low = low.min(self.partition.head().get());
@@ -230,7 +233,7 @@ impl World {
         assert!(self.cursor.next() >= seen, "a cursor goes forward");
     }
 
-    /// In the end everything is quiet, and the cursor arrives.
+    /// Lets the cursor reach the end without further changes.
     pub(super) fn settle(&mut self) {
         for _ in 0..1_000 {
             self.outcome.answer(&mut self.cursor, &self.kafka, 4);
@@ -246,7 +249,7 @@ impl World {
         assert!(!self.cursor.is_catching_up());
     }
 
-    /// What the subscription is about.
+    /// Returns the records of the subscription.
     pub(super) fn own(&self) -> impl Iterator<Item = (i64, &'static str)> {
         let own = |(at, key): &&(i64, &'static str)| {
             *at >= self.start && self.channel.matches(Some(key.as_bytes()))
@@ -254,7 +257,7 @@ impl World {
         self.kafka.records.iter().filter(own).copied()
     }
 
-    /// What the subscription is about, but for what it was told is lost.
+    /// Returns the records of the subscription that were not reported as lost.
     pub(super) fn expected(&self) -> impl Iterator<Item = (i64, &'static str)> {
         self.own().filter(|(at, _)| !self.outcome.is_lost(*at))
     }

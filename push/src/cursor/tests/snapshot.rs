@@ -1,4 +1,5 @@
-//! A subscription that starts with a snapshot, against the plainest model: what a map has after all records were applied.
+//! A subscription that starts with a snapshot, against a simple model: a map to which all records
+//! were applied.
 
 use std::collections::BTreeMap;
 
@@ -49,13 +50,13 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     vec(step, 0..40)
 }
 
-/// How much was delivered when the end of the snapshot was said, and where the cursor was.
+/// Number of deliveries before the end of the snapshot, and the cursor's position.
 struct Ended {
     delivered: usize,
     at: Offset,
 }
 
-/// What a client knows after it has applied what it got.
+/// A client's state after applying its deliveries.
 #[derive(Default)]
 struct ClientState(BTreeMap<&'static str, i64>);
 
@@ -69,7 +70,7 @@ impl ClientState {
     }
 }
 
-/// All records of a partition whose last values are kept, with Kafka behind it.
+/// A partition that keeps last values, with all its records.
 struct KeptPartition {
     records: Vec<(i64, &'static str, bool)>,
     partition: Arc<Partition>,
@@ -100,7 +101,7 @@ impl KeptPartition {
         let mut builder = RecordBatchBuilder::default();
         let records = self.records.iter().filter(|(at, ..)| *at >= from.get()).take(length);
         records.for_each(|(at, key, is_value)| builder.push(&record(*at, key, *is_value)));
-        let to = builder.last_offset().expect("a cursor asks for what is there").next();
+        let to = builder.last_offset().expect("a cursor requests existing records").next();
         Arc::new(Page::new(from, to, builder.build()))
     }
 }
@@ -170,12 +171,12 @@ proptest! {
         log.records.iter().filter(own).for_each(|record| expected.apply(*record));
         log.records.iter().filter(|record| outcome.delivered.contains(&record.0)).for_each(|record| found.apply(*record));
         prop_assert_eq!(&found.0, &expected.0);
-        // Everything from the end of the snapshot on is delivered, or counted as left out for something newer.
+        // Every record after the start was delivered, or counted as left out for a newer one.
         let after = log.records.iter().filter(own).filter(|record| record.0 >= started_at.get()).count() as u64;
         let delivered = outcome.delivered.iter().filter(|at| **at >= started_at.get()).count() as u64;
         let skipped: u64 = outcome.conflated.iter().map(|range| range.records).sum();
         prop_assert_eq!(after, delivered + skipped);
-        // When its end was said, the client had every key that there was by then.
+        // At the end of the snapshot the client had every key that existed then.
         let ended = ended_at.expect("it ended");
         let (mut expected, mut found) = (ClientState::default(), ClientState::default());
         let by_then = log.records.iter().filter(own).filter(|record| record.0 < ended.at.get());

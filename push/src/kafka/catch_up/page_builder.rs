@@ -1,10 +1,10 @@
-//! A page while it is read: what belongs to it, and when it is complete.
+//! A page under construction: which records belong to it, and when it is complete.
 //!
-//! Plain code: the reader brings records, and says when Kafka said that the partition ends.
+//! Plain code: the reader passes it records, and the end of the partition when Kafka reports it.
 //!
-//! Invariant: every record that the partition has at or after `from` and before the page's `to` is in the page. That holds
-//! also when a broker that leads no more, and does not know it yet, says that the partition ends: records that others have
-//! read already may be behind its end.
+//! Invariant: the page has every record of the partition at or after `from` and before the page's
+//! `to`. This holds even if a deposed leader reports an end before records that were already read
+//! elsewhere.
 
 use tailcast_proto::Offset;
 
@@ -13,30 +13,30 @@ use crate::{
     record::batch::{Record, RecordBatchBuilder},
 };
 
-/// A page while it is read.
+/// A page under construction.
 #[derive(Debug)]
 pub(super) struct PageBuilder {
     from: Offset,
-    /// Where a page begins that is there already.
+    /// Where the next cached page begins.
     until: Option<Offset>,
-    /// The window's tail when the reading began: the partition goes at least so far.
+    /// The window's tail when the read began. The partition has records up to there, or had.
     floor: Offset,
-    /// What a broker said is the end of the partition, before it was read once more.
+    /// The end that a broker returned when it was queried.
     confirmed_end: Option<Offset>,
-    /// Kafka said that the partition ends.
+    /// Whether Kafka reported the end of the partition.
     has_ended: bool,
     builder: RecordBatchBuilder,
 }
 
-/// What the end of a partition means for a page.
+/// What the end of the partition means for the page.
 #[derive(Debug)]
 pub(super) enum EndOfPartition {
     /// The page is complete.
     Page(Page),
-    /// There is nothing to read yet.
+    /// There is no record to read yet.
     Empty,
-    /// The window had records behind this end, or there were none left by compaction or transactions. Which of the two, is
-    /// found out by asking where the partition ends, and reading once more.
+    /// The end lies before the window's tail: either the broker is outdated, or compaction or
+    /// transactions left no records. Querying the end and reading once more tells which.
     Unconfirmed,
 }
 
@@ -52,10 +52,10 @@ impl PageBuilder {
         }
     }
 
-    /// Takes a record. Returns the page once it is complete.
+    /// Adds a record. Returns the page once it is complete.
     pub(super) fn take(&mut self, record: &Record<'_>) -> Option<Page> {
         if record.offset < self.from {
-            // What was fetched for an earlier assignment may still come.
+            // Fetched for an earlier assignment.
             return None;
         }
         if let Some(until) = self.until
@@ -67,10 +67,10 @@ impl PageBuilder {
         self.builder.is_full().then(|| self.page(record.offset.next()))
     }
 
-    /// Takes that Kafka says that the partition ends.
+    /// Takes that Kafka reported the end of the partition.
     ///
-    /// What was read is a page in any case. Without anything, the end may be older than what the window has had since, and
-    /// going on at the window's tail would leave out what lies between.
+    /// Records read so far make a page. Without any, the end may be outdated, and continuing at the
+    /// window's tail could omit records.
     pub(super) fn at_end(&mut self) -> EndOfPartition {
         self.has_ended = true;
         match self.builder.last_offset() {
@@ -83,17 +83,17 @@ impl PageBuilder {
         }
     }
 
-    /// Takes where a broker says that the partition ends. Returns whether it can be right; if so, the end that comes when the
-    /// partition is read from `from` again is at or after that, and what is not there then is nowhere.
+    /// Takes the end that a broker returned. Returns whether it can be right. If so, reading from
+    /// `from` again reports an end at or after it, and records not found then do not exist.
     pub(super) fn confirm_end(&mut self, end: Offset) -> bool {
         self.confirmed_end = Some(end);
         end >= self.floor
     }
 
-    /// Whether a consumer that has read a page up to `to` may go on from there and will say once more where the partition
-    /// ends: it says so once for each assignment.
+    /// Whether a consumer that has read a page up to `to` can continue from there. It cannot if the
+    /// end has to be reported once more, because that happens once for each assignment.
     pub(super) fn can_continue(&self, to: Offset) -> bool {
-        // Beyond `until` it has given out a record that the page does not have.
+        // The consumer has already returned a record beyond `until`.
         self.until != Some(to) && (!self.has_ended || to >= self.floor)
     }
 
@@ -128,26 +128,24 @@ mod tests {
 
     #[test]
     fn an_end_before_what_the_window_had_is_not_believed_at_once() {
-        // The page went to the window's tail, as if there were nothing between. A broker that had been deposed, or an end
-        // that was said before the window moved on, made it leave out records without a word.
+        // The page extended to the window's tail as if there were no records in between. With a
+        // deposed leader, or an end reported before the window moved on, it omitted records
+        // silently.
         let mut page_builder = PageBuilder::new(offset(10), None, offset(20));
         assert!(matches!(page_builder.at_end(), EndOfPartition::Unconfirmed));
-        assert!(!page_builder.confirm_end(offset(15)), "this broker does not know what the window had");
+        assert!(!page_builder.confirm_end(offset(15)), "this broker is behind the window");
         assert!(matches!(page_builder.at_end(), EndOfPartition::Unconfirmed));
         assert!(page_builder.confirm_end(offset(25)));
         assert!(page_builder.take(&record(12)).is_none());
         assert_eq!(bounds(&page_builder.at_end()), Some((10, 13)), "there was a record");
-        assert!(
-            !page_builder.can_continue(offset(13)),
-            "the consumer would not say again that this is the end"
-        );
+        assert!(!page_builder.can_continue(offset(13)), "the consumer would not report the end again");
     }
 
     #[test]
     fn a_full_page_is_followed_by_the_next_without_asking_again() {
         let mut page_builder = PageBuilder::new(offset(0), None, offset(1_000_000));
         let page = (0..).find_map(|at| page_builder.take(&record(at))).expect("a page is full at some time");
-        assert!(page_builder.can_continue(page.to), "what was fetched ahead would be fetched twice");
+        assert!(page_builder.can_continue(page.to), "fetched records would be fetched twice");
     }
 
     #[test]
@@ -169,7 +167,7 @@ mod tests {
     #[test]
     fn a_page_ends_where_another_begins() {
         let mut page_builder = PageBuilder::new(offset(10), Some(offset(15)), offset(20));
-        assert!(page_builder.take(&record(9)).is_none(), "it was fetched for somebody else");
+        assert!(page_builder.take(&record(9)).is_none(), "it was fetched for an earlier assignment");
         assert!(page_builder.take(&record(12)).is_none());
         let page = page_builder.take(&record(16)).expect("16 is beyond the page");
         assert_eq!((page.from, page.to), (offset(10), offset(15)));
@@ -179,15 +177,15 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(10_000))]
 
-        /// A log with gaps, read to the window's tail through brokers of which each knows it up to somewhere. Some answer
-        /// where it ends and then are asked for records, as one broker is.
+        /// A log with gaps, read up to the window's tail through brokers that each know it up to
+        /// some offset. Some are also queried for the end before they are read.
         #[test]
         fn whatever_a_broker_does_not_know_no_record_is_left_out(
             log in btree_set(0..60_i64, 0..40),
             floor in 1..60_i64,
             known in vec(0..=60_i64, 0..40),
         ) {
-            // The window has had the last record before its tail, and Kafka's end is there or later.
+            // The window had the record before its tail, and Kafka's end is there or later.
             let (mut next, mut found): (_, Vec<i64>) = (0, Vec::new());
             let attempts = known.iter().copied().chain(std::iter::repeat_n(60, 200));
             for broker in attempts {

@@ -1,9 +1,9 @@
-//! Which pages are there, which are wished for, and which is read next.
+//! The pages in memory, the requests for more, and which page is read next.
 //!
-//! Plain data, without Kafka and without waiting. `W` is whoever waits for a page.
+//! Plain data: no Kafka, no waiting. `W` represents the caller that waits for a page.
 //!
-//! Invariants: a partition is read by one reader at a time. Pages of a partition do not overlap. A wish that a page can
-//! serve is never kept.
+//! Invariants: a partition is read by one reader at a time. Pages of a partition do not overlap. No
+//! request is kept that a page in memory can serve.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -14,30 +14,30 @@ use tailcast_proto::{Offset, PartitionId, TopicName};
 
 use crate::{log::page::Page, partition::Partition};
 
-/// The pages of all partitions, and the wishes for more.
+/// The pages of all partitions, and the requests for more.
 #[derive(Debug)]
 pub(crate) struct PageCache<W> {
     partitions: HashMap<PartitionKey, PartitionPages<W>>,
-    /// The partitions that somebody waits for and nobody reads, first come first served.
+    /// Partitions with requests and no reader, first come, first served.
     queue: VecDeque<PartitionKey>,
-    /// The pages in the order in which they came, the oldest in front.
+    /// All pages, oldest first.
     pages: VecDeque<(PartitionKey, Offset)>,
     memory: usize,
     memory_max: usize,
 }
 
-/// A page that is to be read.
+/// A page to be read.
 #[derive(Debug)]
 pub(crate) struct ReadJob {
     pub(crate) partition: Arc<Partition>,
     pub(crate) from: Offset,
-    /// Where a page begins that is there already.
+    /// Where the next cached page begins.
     pub(crate) until: Option<Offset>,
 }
 
 #[derive(Debug)]
 struct PartitionPages<W> {
-    /// Weak: pages outlive the window of a partition that nobody watches any more.
+    /// Weak, because pages may outlive the window of a partition without subscribers.
     partition: Weak<Partition>,
     pages: BTreeMap<Offset, Arc<Page>>,
     requests: BTreeMap<Offset, Vec<W>>,
@@ -57,10 +57,10 @@ impl<W> PageCache<W> {
         }
     }
 
-    /// Returns the page that has an offset, if it is there.
+    /// Returns the page that contains an offset, if there is one.
     pub(crate) fn find(&self, partition: &Arc<Partition>, offset: Offset) -> Option<Arc<Page>> {
         let pages = self.partitions.get(&key(partition))?;
-        // A recreated topic is another partition with the same name: its offsets mean something else.
+        // A recreated topic has the same name, but its offsets mean other records.
         if !pages.is_of(partition) {
             return None;
         }
@@ -68,7 +68,7 @@ impl<W> PageCache<W> {
         (offset < page.to).then(|| Arc::clone(page))
     }
 
-    /// Notes that somebody waits for a page that has `offset`.
+    /// Adds a request for the page that contains `offset`.
     pub(crate) fn request(&mut self, partition: &Arc<Partition>, offset: Offset, waiter: W) {
         let key = key(partition);
         if self.partitions.get(&key).is_some_and(|pages| !pages.is_of(partition)) {
@@ -87,7 +87,8 @@ impl<W> PageCache<W> {
         }
     }
 
-    /// Takes the next page to read: of the partition that waited longest, from the lowest offset upwards.
+    /// Returns the next page to read: of the partition that has waited longest, from its lowest
+    /// requested offset.
     pub(crate) fn next_job(&mut self, is_cancelled: impl Fn(&W) -> bool) -> Option<ReadJob> {
         while let Some(key) = self.queue.pop_front() {
             let Some(pages) = self.partitions.get_mut(&key) else { continue };
@@ -95,7 +96,7 @@ impl<W> PageCache<W> {
                 waiters.retain(|waiter| !is_cancelled(waiter));
                 !waiters.is_empty()
             });
-            // Whoever waits for a page keeps its partition.
+            // A waiting caller keeps the partition alive.
             let wanted =
                 pages.requests.first_key_value().map(|(from, _)| *from).zip(pages.partition.upgrade());
             let Some((from, partition)) = wanted else {
@@ -111,13 +112,13 @@ impl<W> PageCache<W> {
         None
     }
 
-    /// Whether anybody still waits for what a job reads.
+    /// Whether a request for the job's partition is still waiting.
     pub(crate) fn is_wanted(&self, job: &ReadJob, is_cancelled: impl Fn(&W) -> bool) -> bool {
         self.pages(job)
             .is_some_and(|pages| pages.requests.values().flatten().any(|waiter| !is_cancelled(waiter)))
     }
 
-    /// Puts a page that was read on the shelf. Returns those whom it serves.
+    /// Stores a page that was read. Returns the callers whose requests it serves.
     pub(crate) fn put(&mut self, job: &ReadJob, page: &Arc<Page>) -> Vec<W> {
         let Some(pages) = self.pages_mut(job) else { return Vec::new() };
         let rest = pages.requests.split_off(&page.to);
@@ -131,7 +132,7 @@ impl<W> PageCache<W> {
         served.into_values().flatten().collect()
     }
 
-    /// Takes out those who wait for an offset before `until`, or everybody.
+    /// Removes the requests for offsets before `until`, or all of them. Returns their callers.
     pub(crate) fn fail(&mut self, job: &ReadJob, until: Option<Offset>) -> Vec<W> {
         let Some(pages) = self.pages_mut(job) else { return Vec::new() };
         let rest = until.map(|until| pages.requests.split_off(&until)).unwrap_or_default();
@@ -140,7 +141,7 @@ impl<W> PageCache<W> {
         failed.into_values().flatten().collect()
     }
 
-    /// Ends a job: the partition waits in line again if somebody still waits for it.
+    /// Ends a job. The partition is queued again if requests are left.
     pub(crate) fn abandon(&mut self, job: &ReadJob) {
         let Some(pages) = self.pages_mut(job) else { return };
         pages.is_being_read = false;
@@ -151,13 +152,13 @@ impl<W> PageCache<W> {
         }
     }
 
-    /// What the pages hold of the node's memory, in bytes.
+    /// Returns the memory of all pages, in bytes.
     pub(crate) fn memory(&self) -> usize {
         self.memory
     }
 
     fn drop_oldest(&mut self) {
-        // The newest stays, however large: somebody is about to take it.
+        // The newest page stays, whatever its size, because a cursor is about to read it.
         while self.memory > self.memory_max && self.pages.len() > 1 {
             let Some((key, from)) = self.pages.pop_front() else { return };
             let Some(pages) = self.partitions.get_mut(&key) else { continue };
@@ -170,7 +171,8 @@ impl<W> PageCache<W> {
         }
     }
 
-    /// Drops the pages of a topic that was recreated. Who waits for them is dropped too, and learns that it is gone.
+    /// Removes the pages and requests of a topic that was recreated. Dropping a request tells its
+    /// caller that the partition is gone.
     fn remove_stale(&mut self, gone: &PartitionKey) {
         if let Some(pages) = self.partitions.remove(gone) {
             self.memory -= pages.pages.values().map(|page| page.memory()).sum::<usize>();
@@ -190,7 +192,7 @@ impl<W> PageCache<W> {
 }
 
 impl<W> PartitionPages<W> {
-    /// Whether this is the shelf of that partition, and not of an earlier one with the same name.
+    /// Whether these are the pages of this partition, not of an earlier one with the same name.
     fn is_of(&self, partition: &Arc<Partition>) -> bool {
         std::ptr::eq(self.partition.as_ptr(), Arc::as_ptr(partition))
     }
@@ -200,7 +202,7 @@ fn key(partition: &Partition) -> PartitionKey {
     (partition.topic.clone(), partition.id)
 }
 
-/// Taking from the front of a map while it is before something.
+/// Removes the first entry of a map if its key is before an offset.
 trait PopFirstBefore<V> {
     fn pop_first_before(&mut self, offset: Offset) -> Option<(Offset, V)>;
 }

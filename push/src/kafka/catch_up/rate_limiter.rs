@@ -1,24 +1,24 @@
-//! How fast pages may be read: a token bucket that is paid afterwards.
+//! The rate limit of catch-up: a token bucket that is charged after the read.
 //!
-//! Plain code, time is an argument. How large a page is, is known once it was read; so a reader reads when nothing is owed,
-//! and what it has read is owed then. Readers share one.
+//! Plain code; time is an argument. The size of a page is known only after it was read, so a page
+//! may be read when nothing is owed, and its size is charged then. All readers share one limiter.
 //!
-//! Invariant: in any stretch of time, what is read is at most the rate times its length, and a burst, and a page for each
-//! reader.
+//! Invariant: in any period, the bytes read are at most the rate times its length, plus a burst,
+//! plus one page for each reader.
 
 use std::time::{Duration, Instant};
 
-/// How fast pages may be read.
+/// Limits the rate at which pages are read.
 #[derive(Debug)]
 pub(super) struct RateLimiter {
-    /// 0: as fast as Kafka gives them.
+    /// 0 for no limit.
     bytes_per_second_max: u64,
-    /// When all that was read will have been paid for.
+    /// Time at which everything read so far will be within the rate.
     next_read_at: Option<Instant>,
 }
 
-/// What was not read in this time before may be read at once. Longer than a thread oversleeps, and short enough to be
-/// nothing on a network.
+/// Unused time that may be made up for at once. Longer than a thread oversleeps, and negligible for
+/// a network.
 const BURST: Duration = Duration::from_millis(100);
 
 impl RateLimiter {
@@ -26,18 +26,18 @@ impl RateLimiter {
         Self { bytes_per_second_max, next_read_at: None }
     }
 
-    /// Returns how long to wait before the next page is read.
+    /// Returns the time to wait before the next page may be read.
     pub(super) fn wait(&self, now: Instant) -> Duration {
         self.next_read_at.map_or(Duration::ZERO, |next_read_at| next_read_at.saturating_duration_since(now))
     }
 
-    /// Notes that so many bytes were read.
+    /// Charges bytes that were read.
     pub(super) fn record(&mut self, bytes: usize, now: Instant) {
         let Some(nanos) = (bytes as u64).saturating_mul(1_000_000_000).checked_div(self.bytes_per_second_max)
         else {
             return;
         };
-        // Without anything owed, the time that was not used counts up to the burst.
+        // If nothing is owed, unused time is credited up to the burst.
         let unused = now.checked_sub(BURST).unwrap_or(now);
         let from = self.next_read_at.map_or(unused, |next_read_at| next_read_at.max(unused));
         self.next_read_at = Some(from + Duration::from_nanos(nanos));
@@ -73,8 +73,8 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(10_000))]
 
-        /// Two readers that read as soon as they may, each with pages of some size that take some time, and now and then
-        /// nothing to read.
+        /// Two readers that read as soon as allowed, pages of various sizes and durations, with
+        /// idle times in between.
         #[test]
         fn in_no_stretch_of_time_is_more_read_than_the_rate_allows(
             per_second in 1_000..1_000_000_u64,
@@ -88,7 +88,7 @@ mod tests {
                 let now = readers[0];
                 let begun = now + rate.wait(now);
                 if begun > now {
-                    // Somebody else may read in between: this one looks again then.
+                    // Another reader may read meanwhile, so this one asks again.
                     readers[0] = begun;
                     continue;
                 }
@@ -103,7 +103,8 @@ mod tests {
                 for (at, bytes) in &read[first..] {
                     sum += *bytes as u64;
                     let seconds = (*at - read[first].0 + BURST).as_secs_f64();
-                    // A page for each reader: one is owed when a stretch begins, one is read when it ends.
+                    // One page for each reader: one is owed at the beginning of the period, one is
+                    // read at its end.
                     let most = seconds * per_second as f64 + 2.0 * 300_000.0;
                     assert!(sum as f64 <= most + 1.0, "{sum} bytes in {seconds} s");
                 }

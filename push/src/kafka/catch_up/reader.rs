@@ -1,7 +1,7 @@
-//! A thread that reads pages, one after the other.
+//! A thread that reads pages, one at a time.
 //!
-//! Its consumer stays where the last page ended, so that a cursor that reads on is served from what librdkafka has fetched
-//! ahead already.
+//! Its consumer stays where the last page ended, so the next page of the same cursor is served from
+//! what librdkafka has already fetched.
 
 use std::{
     collections::HashSet,
@@ -37,33 +37,35 @@ use crate::{
     record::batch::Record,
 };
 
-/// Reads pages.
+/// Reads pages on a thread of its own.
 pub(super) struct PageReader {
     consumer: BaseConsumer<Context>,
     catch_up: CatchUp,
     topics: Topics,
-    /// Where the consumer stands: the partition and the offset that it delivers next.
+    /// The position of the consumer: the partition, and the offset of the next record it will
+    /// return.
     at: Option<(Arc<Partition>, Offset)>,
-    /// The topics whose metadata the consumer has. The first assign of another one would take half a second.
+    /// The topics whose metadata the consumer has loaded. Without it, the first record of a topic
+    /// takes half a second.
     known: HashSet<TopicName>,
 }
 
-/// How the reading of a page ended.
+/// The result of reading a page.
 enum ReadOutcome {
     Page(Page),
     Failed(PageError),
-    /// Nobody waits any more, or the process ends.
+    /// No request is waiting any more, or the process closes.
     Abandoned,
 }
 
 impl PageReader {
-    /// How long a poll waits before the reader looks whether anybody still waits.
+    /// How long a poll waits before the reader checks whether the page is still wanted.
     const POLL_TIMEOUT: Duration = Duration::from_millis(100);
-    /// How long a reader waits for a partition that says nothing.
+    /// How long a reader waits for a partition that returns nothing.
     const READ_TIMEOUT: Duration = Duration::from_secs(5);
-    /// How long a reader without a job keeps its partition, and what was fetched ahead.
+    /// How long an idle reader keeps its assignment, which fetches ahead.
     const IDLE_MAX: Duration = Duration::from_secs(1);
-    /// How long Kafka is asked for metadata or bounds before the job is tried again.
+    /// Timeout for metadata and watermarks. Then the job is tried again.
     const TIMEOUT: Duration = Duration::from_secs(5);
 
     pub(super) fn new(config: &ClientConfig, catch_up: CatchUp, topics: Topics) -> Result<Self, KafkaError> {
@@ -84,9 +86,9 @@ impl PageReader {
                 Ok(ReadOutcome::Failed(error)) => self.confirm(&job, Err(error)),
                 Ok(ReadOutcome::Abandoned) => self.catch_up.abandon(&job),
                 Err(error) => {
-                    // Kafka is away. Whoever waits goes on waiting, and this or another reader tries again; polling
-                    // keeps the pace.
-                    tracing::warn!(topic = %job.partition.topic, partition = %job.partition.id, %error, "catch-up met an error");
+                    // Kafka is unreachable. The requests keep waiting, and a reader tries again.
+                    // The poll limits the retry rate.
+                    tracing::warn!(topic = %job.partition.topic, partition = %job.partition.id, %error, "catch-up read failed; retrying");
                     self.at = None;
                     drop(self.consumer.poll(Self::POLL_TIMEOUT));
                     self.catch_up.abandon(&job);
@@ -96,18 +98,19 @@ impl PageReader {
         Ok(())
     }
 
-    /// Gives out what was found if it is of the topic that the offsets belong to: librdkafka reads a topic that was recreated
-    /// as if it were the old one, and its bounds say nothing of the old one's, so the id is asked for after the reading.
+    /// Returns a page or an error to the callers, if the topic still has the same id. librdkafka
+    /// reads a recreated topic as if it were the old one, and its watermarks are those of the new
+    /// one, so the id is queried after the read.
     fn confirm(&mut self, job: &ReadJob, found: Result<Page, PageError>) {
-        // The reader's thread has nothing else to do meanwhile.
+        // Blocking is fine: the thread has no other work.
         let found = match block_on(self.topics.ask(&job.partition.topic)) {
             Ok(topic) if topic.epoch != job.partition.epoch => Err(PageError::Recreated),
             Ok(_) => found,
-            // It cannot be told of which topic it is, and is read again. If the topic is gone, its subscriptions are ended
-            // by who is told for sure.
+            // The topic id is unknown, so the page is read again. If the topic is gone,
+            // `upkeep::follow` ends its subscriptions.
             Err(LookupError::Unknown { .. } | LookupError::Unavailable { .. }) => {
                 self.at = None;
-                // Keeps the pace; what it may give out is read again too.
+                // Limits the retry rate. Records returned here are read again.
                 drop(self.consumer.poll(Self::POLL_TIMEOUT));
                 self.catch_up.abandon(job);
                 return;
@@ -126,7 +129,7 @@ impl PageReader {
         let deadline = Instant::now() + Self::READ_TIMEOUT;
         loop {
             match self.consumer.poll(Self::POLL_TIMEOUT) {
-                // A partition that does not answer goes to the end of the line: others wait too.
+                // A partition that does not answer is queued again behind the others.
                 None if lifecycle.is_closing()
                     || !self.catch_up.is_wanted(job)
                     || Instant::now() >= deadline =>
@@ -163,8 +166,8 @@ impl PageReader {
         }
     }
 
-    /// Asks where a partition ends that ended before what the window had, and begins to read it once more. Returns whether
-    /// that makes sense: a broker that leads no more may know less than the window.
+    /// Queries the end of a partition that ended before the window's tail, and starts to read it
+    /// again. Returns false if the broker's end is outdated too.
     fn is_end_confirmed(
         &mut self,
         page_builder: &mut PageBuilder,
@@ -177,21 +180,21 @@ impl PageReader {
             self.position_at(&job.partition, job.from)?;
         } else {
             let Partition { topic, id, .. } = &*job.partition;
-            tracing::warn!(%topic, partition = %id, %high, "a broker does not know the end of the log, and is asked again");
-            // Keeps the pace; what it may give out is read again too.
+            tracing::warn!(%topic, partition = %id, %high, "a broker reported an outdated end of the log; retrying");
+            // Limits the retry rate. Records returned here are read again.
             drop(self.consumer.poll(Self::POLL_TIMEOUT));
         }
         Ok(is_end_confirmed)
     }
 
-    /// Asks where a partition begins and ends.
+    /// Queries the watermarks of a partition.
     fn watermarks(&self, job: &ReadJob) -> Result<Watermarks, KafkaError> {
         let Partition { topic, id, .. } = &*job.partition;
         let (low, high) = self.consumer.fetch_watermarks(topic.as_str(), id.kafka(), Self::TIMEOUT)?;
         Ok(Watermarks::of(low, high))
     }
 
-    /// Polls for so long. What comes is dropped: the consumer does not stand anywhere.
+    /// Polls for a while. Records returned here are dropped, because the consumer has no position.
     fn pause(&self, time: Duration) {
         let until = Instant::now() + time;
         while let left = until.saturating_duration_since(Instant::now())
@@ -201,7 +204,7 @@ impl PageReader {
         }
     }
 
-    /// Makes the consumer deliver a partition's record at `offset` next.
+    /// Makes `offset` the next record that the consumer returns.
     fn position_at(&mut self, partition: &Arc<Partition>, offset: Offset) -> Result<(), KafkaError> {
         if self.at.as_ref().is_some_and(|(at, next)| Arc::ptr_eq(at, partition) && *next == offset) {
             return Ok(());
@@ -216,16 +219,16 @@ impl PageReader {
         self.consumer.assign(&list)
     }
 
-    /// Stops fetching ahead.
+    /// Unassigns the partition, which stops fetching ahead.
     fn release_partition(&mut self) {
         if self.at.take().is_some()
             && let Err(error) = self.consumer.unassign()
         {
-            tracing::warn!(%error, "a catch-up reader keeps fetching");
+            tracing::warn!(%error, "cannot unassign the partition of an idle catch-up reader");
         }
     }
 
-    /// Says what an error means for a job; `None` when librdkafka goes on by itself.
+    /// Returns what an error means for a job; `None` if librdkafka recovers by itself.
     fn failed(&self, error: &KafkaError, job: &ReadJob) -> Result<Option<ReadOutcome>, KafkaError> {
         match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
@@ -240,26 +243,26 @@ impl PageReader {
                 } else if job.from > watermarks.high {
                     ReadOutcome::Failed(PageError::Truncated)
                 } else {
-                    // The refusal was of an earlier job, and is no answer to this one.
+                    // The error belongs to an earlier job.
                     ReadOutcome::Abandoned
                 }))
             }
             _ => {
-                tracing::warn!(%error, "catch-up met an error");
+                tracing::warn!(%error, "Kafka error during catch-up");
                 Ok(None)
             }
         }
     }
 }
 
-/// Takes a record if it is one of the job. Returns the page once it is complete.
+/// Adds a record of the job's partition to the page. Returns the page once it is complete.
 fn take(
     message: &BorrowedMessage<'_>,
     headers: &mut BytesMut,
     page_builder: &mut PageBuilder,
     job: &ReadJob,
 ) -> Option<Page> {
-    // What was fetched for an earlier assignment may still come.
+    // Records fetched for an earlier assignment may still arrive.
     let partition = &job.partition;
     let own = message.partition() == partition.id.kafka() && message.topic() == partition.topic.as_str();
     let offset = Offset::new(message.offset()).filter(|_| own)?;
@@ -276,7 +279,7 @@ fn take(
     })
 }
 
-/// Where the consumer stands after a page.
+/// Returns the consumer's position after a page.
 fn position_after(
     page: &Page,
     page_builder: &PageBuilder,

@@ -1,12 +1,14 @@
-//! Which record of each key of a channel is the latest.
+//! The offset of the latest record of each key of a channel.
 //!
-//! A conflated subscription that is behind goes through what waits for it twice: once to learn which records are the latest,
-//! and once to take those; in the log, and in pages where the log no longer has it. What was learnt is shared by all
-//! subscribers of the channel, because a record that is the latest of its key from some offset on is so from every offset
-//! between the two. Memory is a few words for each key, and nothing of a record.
+//! A conflated subscription that is behind reads its backlog twice: the first pass fills the map,
+//! the second delivers the records at the offsets in it. Both read the log, or pages where the log
+//! was evicted. All subscribers of a channel share the map, because the latest record of a key from
+//! some offset on is also the latest from every offset in between. It takes a few words for each
+//! key, and stores no records.
 //!
-//! Invariant: for each key, the survey has an offset of a record of that key. It may be too old, where nobody has surveyed
-//! yet or the bound was reached; then more is delivered than needed, and never less.
+//! Invariant: the offset stored for a key is that of a record with the key. It may not be the
+//! latest, where no cursor has scanned yet or the limit was reached. Then more records are
+//! delivered than necessary, never fewer.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -21,22 +23,22 @@ use tailcast_proto::Offset;
 
 use crate::record::key_hash::KeyHash;
 
-/// How many keys the surveys of a node may have together.
+/// The limit of keys in all offset maps of a node.
 #[derive(Debug)]
 pub(crate) struct OffsetMapLimit {
     used: AtomicUsize,
     max: usize,
 }
 
-/// Takes a hash for what it is.
+/// Uses a `KeyHash` as its own hash.
 #[derive(Debug, Default)]
 struct IdentityHasher(u64);
 
-/// Which record of each key is the latest.
+/// The offset of the latest record of each key.
 #[derive(Debug)]
 pub(crate) struct OffsetMap {
     latest: HashMap<KeyHash, Offset, BuildHasherDefault<IdentityHasher>>,
-    /// What has been surveyed: every record at or after the first and before the second.
+    /// The range that was scanned: every record at or after the first offset and before the second.
     range: Option<(Offset, Offset)>,
     keys: Arc<OffsetMapLimit>,
 }
@@ -61,7 +63,7 @@ impl OffsetMap {
         Self { latest: HashMap::default(), range: None, keys }
     }
 
-    /// Notes a record. At the bound a key that is new is left out, and its records are delivered as they are.
+    /// Adds a record. At the limit, a new key is not stored, and all its records are delivered.
     pub(crate) fn note(&mut self, key: KeyHash, offset: Offset) {
         match self.latest.entry(key) {
             Entry::Occupied(mut known) => {
@@ -73,22 +75,23 @@ impl OffsetMap {
         }
     }
 
-    /// Notes that somebody who started at `from` has surveyed everything up to `to`.
+    /// Notes that a cursor that started at `from` has scanned everything up to `to`.
     pub(crate) fn cover(&mut self, from: Offset, to: Offset) {
         self.range = match self.range {
             Some((first, last)) if from <= last && first <= to => Some((first.min(from), last.max(to))),
-            // Two stretches that do not touch: the later one is what others are more likely to need.
+            // Of two separate ranges the later one is kept: other cursors are more likely to need
+            // it.
             Some(known) if known.0 > to => Some(known),
             Some(_) | None => Some((from, to)),
         };
     }
 
-    /// Returns from where on somebody who has surveyed up to `at` has to go on.
+    /// Returns the offset at which a cursor that has scanned up to `at` has to continue.
     pub(crate) fn skip(&self, at: Offset) -> Offset {
         self.range.filter(|(from, to)| *from <= at && at < *to).map_or(at, |(_, to)| to)
     }
 
-    /// Whether no newer record of the key is known.
+    /// Whether the map has no newer record of the key.
     pub(crate) fn is_latest(&self, key: KeyHash, offset: Offset) -> bool {
         self.latest.get(&key).is_none_or(|latest| *latest <= offset)
     }
@@ -100,7 +103,7 @@ impl Hasher for IdentityHasher {
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        // A `KeyHash` writes a `u64`; this is for the trait.
+        // Required by the trait, but not called: a `KeyHash` writes a `u64`.
         bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
     }
 

@@ -1,4 +1,4 @@
-//! Conflating against a plain model: a vector of keys, whose offsets are their places.
+//! Conflation against a simple model: a vector of keys, indexed by offset.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -21,7 +21,7 @@ fn offset(offset: usize) -> Offset {
     Offset::new(i64::try_from(offset).expect("tests are small")).expect("it is not negative")
 }
 
-/// Makes the chunks of `t/*` of batches of keys.
+/// Encodes batches of keys as chunks of `t/*`.
 fn chunks(batches: &[Vec<&str>]) -> Vec<Chunk> {
     let all = NodeChannel { channel: "t/*".parse().expect("it is a channel"), alias: 1, home: None };
     let encoding = Encoding { format: Format::Proto, headers: false };
@@ -35,7 +35,7 @@ fn chunks(batches: &[Vec<&str>]) -> Vec<Chunk> {
     batches.iter().map(chunk).collect()
 }
 
-/// Surveys everything, with room for every key.
+/// Scans all chunks, without a limit of keys.
 fn offset_map(chunks: &[Chunk]) -> OffsetMap {
     let mut offset_map = OffsetMap::new(OffsetMapLimit::new(usize::MAX));
     for chunk in chunks {
@@ -115,7 +115,7 @@ proptest! {
     #[test]
     fn whoever_surveys_what_a_record_is_never_left_out_without_a_newer_one(
         keys in vec(0..6_u8, 1..60),
-        // Stretches that several cursors survey, in whatever order.
+        // Ranges scanned by several cursors, in any order.
         stretches in vec((0..60_usize, 0..60_usize), 0..8),
         keys_max in 0..6_usize,
     ) {

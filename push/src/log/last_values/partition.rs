@@ -1,9 +1,11 @@
-//! The last values of one partition, shared by the feed, the loader, and the sessions that read them.
+//! The last values of one partition, shared by the feed, the loader, and the sessions that read
+//! them.
 //!
-//! Behind a lock of their own, so that a session that reads a million of them is not in the way of those who attach to the
-//! window. Under the lock values are only found; they are encoded after it.
+//! They have a lock of their own, so that a session that reads a million values does not block
+//! sessions that attach to the window. Values are found under the lock and encoded outside it.
 //!
-//! Invariant: what is taken of the node's budget is what the table holds, and is given back when the table goes.
+//! Invariant: the memory reserved from the budget is the memory of the table, and is returned when
+//! the table is dropped.
 
 use std::sync::{Arc, Weak};
 
@@ -28,29 +30,29 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct PartitionLastValues {
     topic: Arc<TopicLastValues>,
-    /// `None` once they were dropped for being too large.
+    /// `None` once the values were dropped because the topic is too large.
     table: RwLock<Option<Table>>,
     state: watch::Sender<LoadState>,
 }
 
-/// Why the last values of a partition cannot be had.
+/// Why the last values of a partition are not available.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum LastValuesError {
-    /// The topic's were more than this node may keep. It keeps none of it until it starts again.
-    #[error("the last values of the topic are more than push.last_values.bytes_max allows")]
+    /// The last values of the topic exceeded the limit. They are not kept until the node restarts.
+    #[error("the last values of the topic exceed push.last_values.bytes_max")]
     TooLarge,
-    /// The topic is gone, or another one now.
+    /// The topic was deleted or recreated.
     #[error("the partition is closed")]
     Closed,
 }
 
-/// What a reader took of the last values.
+/// The result of reading last values.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct LastValuesRead {
     pub(crate) deliveries: u64,
-    /// Up to where the reader has seen them.
+    /// The offset up to which the values were read.
     pub(crate) next: Offset,
-    /// Whether the budget, or the steps of one read, ended before they did.
+    /// Whether there are more values than fitted in the budget or in the steps of one read.
     pub(crate) more: bool,
 }
 
@@ -63,7 +65,7 @@ enum LoadState {
 }
 
 impl PartitionLastValues {
-    /// Keeps the last values of a partition of a topic, which the feed reads from `feed_from` on.
+    /// Creates the last values of a partition that the feed reads from `feed_from` on.
     pub(super) fn of(topic: &Arc<TopicLastValues>, feed_from: Offset) -> Arc<Self> {
         let table = Table::new(feed_from);
         let state = if table.is_loaded() { LoadState::Loaded } else { LoadState::Loading };
@@ -71,14 +73,15 @@ impl PartitionLastValues {
         let kept = Arc::new(Self { topic, table, state: watch::Sender::new(state) });
         let values: Weak<Self> = Arc::downgrade(&kept);
         kept.topic.add(values);
-        // After the topic has it: whoever gives the topic up in between gives this one up too.
+        // Checked after the topic has this partition: the topic may have dropped its values in
+        // between.
         if kept.topic.is_too_large() {
             kept.drop_values();
         }
         kept
     }
 
-    /// Waits until they are loaded. Cancel safe.
+    /// Waits until the values are loaded. Cancel safe.
     ///
     /// # Errors
     ///
@@ -89,24 +92,26 @@ impl PartitionLastValues {
         match reached.map(|state| *state) {
             Ok(LoadState::Loaded) => Ok(()),
             Ok(LoadState::TooLarge) => Err(LastValuesError::TooLarge),
-            // The sender is ours: it is not dropped while this borrows it.
+            // `self` owns the sender, so it is not dropped here.
             Ok(LoadState::Closed | LoadState::Loading) | Err(_) => Err(LastValuesError::Closed),
         }
     }
 
-    /// Waits until they cannot be had any more. Cancel safe.
+    /// Waits until the values become unavailable. Cancel safe.
     pub(crate) async fn unavailable(&self) {
         let mut state = self.state.subscribe();
         drop(state.wait_for(|state| matches!(state, LoadState::TooLarge | LoadState::Closed)).await);
     }
 
-    /// Hands out what a channel has at or after `next` and before `until`, in the order of offsets: up to `budget` bytes, but
-    /// at least one delivery if there is one among the `steps_max` values that are looked at; appended to `out`. `None` while
-    /// they are not loaded, and once they were dropped.
+    /// Reads the values of a channel at or after `next` and before `until`, in offset order, and
+    /// appends their encodings to `out`: up to `budget` bytes, but at least one delivery if there
+    /// is one among the `steps_max` values examined. `None` if the values are not loaded, or were
+    /// dropped.
     ///
-    /// `until` is the partition's head at the time when the reader began, and stays the same for all its reads: a value that
-    /// is updated meanwhile moves past it, and comes from the log, as its deletion does. So a reader ends, however busy the
-    /// topic is, and reads on in the log at `until` without gap or repetition.
+    /// `until` is the partition's head when the reader began, and the same for all its reads. A
+    /// value that is updated meanwhile moves past `until` and is delivered from the log, as is a
+    /// deletion. So a reader ends, however busy the topic is, and continues in the log at `until`
+    /// without gap or repetition.
     pub(crate) fn read(
         &self,
         (next, until): (Offset, Offset),
@@ -123,7 +128,7 @@ impl PartitionLastValues {
         let mut read = LastValuesRead { deliveries: 0, next, more };
         let mut encoded = BytesMut::new();
         for (at, value) in &values {
-            // Encoded they are longer than they are.
+            // The encoding is longer than the value.
             if encoded.len() >= budget && read.deliveries > 0 {
                 (read.next, read.more) = (*at, true);
                 break;
@@ -137,32 +142,33 @@ impl PartitionLastValues {
         Some(read)
     }
 
-    /// Takes what the feed appends to the window.
+    /// Takes records that the feed appends to the window.
     pub(crate) fn append(&self, batch: &RecordBatch) {
         self.change(|table| table.append(batch));
     }
 
-    /// Forgets all and goes on at `head`: Kafka has nothing before it any more.
+    /// Drops all values and continues at `head`: Kafka has no earlier records.
     pub(crate) fn restart(&self, head: Offset) {
         self.change(|table| table.restart(head));
     }
 
-    /// Says that the topic is gone.
+    /// Makes the values unavailable because the topic is gone.
     pub(crate) fn close(&self) {
         self.state.send_replace(LoadState::Closed);
     }
 
-    /// Takes a page of what was there before the feed began.
+    /// Takes a page of records from before the feed began.
     pub(crate) fn load(&self, page: &Page) {
         self.change(|table| table.load(page.records(), page.to));
     }
 
-    /// Notes that Kafka has nothing before `low` any more.
+    /// Removes values before `low`: Kafka no longer has their records.
     pub(crate) fn expire_before(&self, low: Offset) {
         self.change(|table| table.expire_before(low));
     }
 
-    /// Up to where they have to be loaded; `None` when they are, or cannot be any more.
+    /// Returns the offset up to which values have to be loaded; `None` if they are loaded or
+    /// unavailable.
     pub(crate) fn load_until(&self) -> Option<Offset> {
         let is_loading = *self.state.borrow() == LoadState::Loading;
         self.table.read().as_ref().filter(|_| is_loading).map(Table::feed_from)
@@ -176,7 +182,7 @@ impl PartitionLastValues {
             change(table);
             (table.is_loaded(), self.topic.resize(before, table.memory()))
         };
-        // Without the lock: all partitions of the topic are dropped.
+        // Without the lock, because this locks all partitions of the topic.
         if !fits {
             self.topic.drop_values();
         } else if is_loaded {
@@ -184,7 +190,7 @@ impl PartitionLastValues {
         }
     }
 
-    /// Closed stays closed, and what was dropped stays dropped.
+    /// Changes the state, except that closed and dropped values stay so.
     fn advance(&self, to: LoadState) {
         self.state.send_if_modified(|state| {
             let moves = match state {

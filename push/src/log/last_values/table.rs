@@ -1,17 +1,18 @@
 //! The latest value of each key of one partition.
 //!
-//! Two write: the loader, upwards from the partition's beginning to where the feed began, and the feed, from there on. So
-//! while it is loaded a table learns of records in an order that is not theirs, and what is older than what it has of a
-//! key is left out.
+//! The table has two writers: the loader, from the beginning of the partition to where the feed
+//! began, and the feed, from there on. So records arrive out of order while the table is being
+//! loaded, and a record older than the known one of its key is ignored.
 //!
-//! A value lies at the offset of its record and moves up when its key is updated. So whoever reads upwards to where the
-//! table was complete when it began meets each value once, or finds in the log, from there on, the record that moved it or
-//! deleted it.
+//! A value is stored at its record's offset and moves up when its key is updated. A reader that
+//! goes upwards to where the table was complete when it began meets each value once. If a value has
+//! moved or was deleted, the log has the record that did it.
 //!
-//! Plain data: no lock, no clock, no IO. [`super::partition::PartitionLastValues`] puts it behind a lock.
+//! Plain data: no lock, no clock, no IO. [`super::partition::PartitionLastValues`] puts it behind a
+//! lock.
 //!
-//! Invariant: once loaded, the values before `covered_to` are those that Kafka's log has before it when only the last
-//! record of each key counts, and keys whose last record is a tombstone are absent.
+//! Invariant: once loaded, the table has the values before `covered_to` that compaction would
+//! leave: the last record of each key, without keys whose last record is a tombstone.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -24,19 +25,19 @@ use crate::record::batch::{Record, RecordBatch};
 #[derive(Debug)]
 pub(super) struct Table {
     values: BTreeMap<Offset, Value>,
-    /// The offset of the latest record of each key; while the table is loaded also of keys that the feed saw deleted, or
-    /// the loader would bring their older values back.
+    /// The offset of the latest record of each key. While the table is being loaded, it includes
+    /// keys that the feed saw deleted; otherwise the loader would restore their older values.
     latest: HashMap<Bytes, Offset>,
-    /// The loader has seen every record before this.
+    /// The loader has read every record before this offset.
     loaded_to: Offset,
-    /// Where the feed began, and the loader ends.
+    /// The offset at which the feed began, and at which the loader ends.
     feed_from: Offset,
-    /// The feed has seen every record from `feed_from` up to here.
+    /// The feed has appended every record from `feed_from` up to here.
     covered_to: Offset,
     memory: usize,
 }
 
-/// A value with all that its delivery says.
+/// A value, with everything that its delivery contains.
 #[derive(Debug, Clone)]
 pub(super) struct Value {
     /// The key, then the value, then the headers.
@@ -46,23 +47,23 @@ pub(super) struct Value {
     timestamp_ms: i64,
 }
 
-/// What a reader found.
+/// The result of reading from the table.
 #[derive(Debug)]
 pub(super) struct TableRead {
     pub(super) values: Vec<(Offset, Value)>,
-    /// Up to where the reader has seen the table.
+    /// The offset up to which the table was read.
     pub(super) next: Offset,
-    /// Whether the budget or the steps ended before the table did.
+    /// Whether there are more values than fitted in the budget or the steps.
     pub(super) more: bool,
 }
 
 impl Table {
-    /// What a value takes beside its own bytes, in bytes: an entry of either map at their worst load (103 and 94), the
-    /// count of who shares the bytes (32), and what an allocator rounds up.
+    /// Memory of a value besides its own bytes, in bytes: an entry of both maps at their worst load
+    /// (103 and 94), the reference count of the bytes (32), and rounding by the allocator.
     pub(super) const OVERHEAD_BYTES: usize = 256;
 
-    /// Makes the table of a partition that the feed reads from `feed_from` on. It is loaded once the loader has been there;
-    /// at once when there is nothing before.
+    /// Creates the table of a partition that the feed reads from `feed_from` on. It is loaded once
+    /// the loader has read up to there; at once if there is nothing before.
     pub(super) fn new(feed_from: Offset) -> Self {
         Self {
             values: BTreeMap::new(),
@@ -79,25 +80,25 @@ impl Table {
         self.loaded_to >= self.feed_from
     }
 
-    /// Where the feed began: what is before has to be loaded.
+    /// The offset up to which records have to be loaded.
     pub(super) fn feed_from(&self) -> Offset {
         self.feed_from
     }
 
-    /// How many values there are.
+    /// Returns the number of values.
     pub(super) fn len(&self) -> usize {
         self.values.len()
     }
 
-    /// What the table holds of the node's memory, in bytes.
+    /// Returns the memory of the table, in bytes.
     pub(super) fn memory(&self) -> usize {
         self.memory
     }
 
-    /// Takes what the loader read: every record that Kafka has between what it read before and `to`.
+    /// Takes records from the loader: every record between the end of its last page and `to`.
     pub(super) fn load<'a>(&mut self, records: impl Iterator<Item = Record<'a>>, to: Offset) {
         let (from, until) = (self.loaded_to, self.feed_from);
-        // The feed saw the records from there on, and sees to them.
+        // The feed takes the records from `feed_from` on.
         for record in records.filter(|record| from <= record.offset && record.offset < until) {
             self.put(&record);
         }
@@ -109,8 +110,9 @@ impl Table {
         }
     }
 
-    /// Notes that Kafka has nothing before `low` any more: the loader goes on there. What it read before goes too, since a
-    /// record that would have replaced or deleted it may be among those that it can no longer read.
+    /// Takes that Kafka has no record before `low`: the loader continues there. Values loaded from
+    /// before `low` are removed, because a record that replaced or deleted one may have expired
+    /// before it was read.
     pub(super) fn expire_before(&mut self, low: Offset) {
         while let Some((at, value)) = self.values.first_key_value()
             && *at < low
@@ -121,7 +123,7 @@ impl Table {
         self.load(std::iter::empty(), low);
     }
 
-    /// Takes what the feed read. Records that it read before are left out.
+    /// Takes records from the feed. Ignores those that it has appended before.
     pub(super) fn append(&mut self, batch: &RecordBatch) {
         for record in batch.starting_at(self.covered_to) {
             self.put(&record);
@@ -129,14 +131,14 @@ impl Table {
         self.covered_to = self.covered_to.max(batch.last_offset().next());
     }
 
-    /// Forgets all and goes on at `head`: Kafka has nothing before it any more.
+    /// Drops all values and continues at `head`: Kafka has no earlier records.
     pub(super) fn restart(&mut self, head: Offset) {
         *self = Self::new(head);
         self.loaded_to = head;
     }
 
-    /// Returns what a channel has from `next` on and before `until`: values of up to `budget` bytes, but at least one if
-    /// there is one, from at most `steps_max` that are looked at.
+    /// Returns the values of a channel from `next` on and before `until`: up to `budget` bytes, but
+    /// at least one if there is one, from at most `steps_max` values examined.
     pub(super) fn unread(
         &self,
         channel: &Channel,
@@ -168,7 +170,7 @@ impl Table {
     }
 
     fn put(&mut self, record: &Record<'_>) {
-        // A record without a key is of no key: there is no latest one.
+        // Records without a key have no latest record of their key.
         let Some(key) = record.key else { return };
         if self.latest.get(key).is_some_and(|latest| *latest >= record.offset) {
             return;
@@ -199,13 +201,13 @@ impl Table {
             *memory -= if has_value { 0 } else { key.len() + Self::OVERHEAD_BYTES };
             has_value
         });
-        // Loading is when most keys are met, and a table may keep few of them.
+        // Loading adds keys that turn out to be deleted, so the map may be much too large.
         self.latest.shrink_to_fit();
     }
 }
 
 impl Value {
-    /// Copies a record, out of a batch that is not kept; `None` for a tombstone.
+    /// Copies a record out of a batch that is dropped later; `None` for a tombstone.
     fn of(key: &[u8], record: &Record<'_>) -> Option<Self> {
         let value = record.value?;
         let mut bytes = BytesMut::with_capacity(key.len() + value.len() + record.headers.len());

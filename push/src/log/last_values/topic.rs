@@ -1,7 +1,9 @@
-//! A topic whose last values are kept, through all its incarnations, and what all such topics may take together.
+//! The last values of one topic, through all its incarnations, and the memory limit that all such
+//! topics share.
 //!
-//! Bounded: the topic that takes what is not there loses all its values, and keeps none until the process starts again; the
-//! others go on. Halves of a snapshot would be worse than none, and trying again would fill the node again and again.
+//! Bounded: a topic that exceeds the limit loses all its values and keeps none until the process
+//! restarts. Other topics are not affected. Partial snapshots would be taken for complete ones, and
+//! loading again would exceed the limit again.
 
 use std::{
     fmt,
@@ -14,29 +16,29 @@ use std::{
 use parking_lot::Mutex;
 use tailcast_proto::TopicName;
 
-/// What the last values of all topics may take together, in bytes.
+/// The memory limit of the last values of all topics, in bytes, with what they use of it.
 #[derive(Debug)]
 pub(crate) struct LastValuesBudget {
     used: AtomicUsize,
     max: usize,
 }
 
-/// The last values of one partition, as their topic sees them.
+/// The last values of one partition, as its topic uses them.
 pub(super) trait TopicMember: fmt::Debug + Send + Sync {
-    /// Returns how many there are.
+    /// Returns the number of values.
     fn count(&self) -> usize;
 
-    /// Drops them, and keeps none from here on.
+    /// Drops the values. None are kept from then on.
     fn drop_values(&self);
 }
 
-/// A topic whose last values are kept.
+/// The last values of a topic.
 #[derive(Debug)]
 pub(crate) struct TopicLastValues {
     pub(crate) name: TopicName,
     budget: Arc<LastValuesBudget>,
     is_too_large: AtomicBool,
-    /// Those of its partitions that live.
+    /// The partitions that still exist.
     partitions: Mutex<Vec<Weak<dyn TopicMember>>>,
 }
 
@@ -59,39 +61,39 @@ impl TopicLastValues {
         Arc::new(Self { name, budget, is_too_large: AtomicBool::new(false), partitions: Mutex::default() })
     }
 
-    /// Takes in a partition, which is given up with the others from here on.
+    /// Adds a partition. Its values are dropped with those of the others.
     pub(super) fn add(&self, values: Weak<dyn TopicMember>) {
         let mut partitions = self.partitions.lock();
         partitions.retain(|partition| partition.strong_count() > 0);
         partitions.push(values);
     }
 
-    /// Whether the topic was given up.
+    /// Whether the topic exceeded the limit.
     pub(crate) fn is_too_large(&self) -> bool {
         self.is_too_large.load(Ordering::SeqCst)
     }
 
-    /// How many values are kept.
+    /// Returns the number of values.
     pub(crate) fn count(&self) -> usize {
         self.live_partitions().iter().map(|partition| partition.count()).sum()
     }
 
-    /// Drops the values of all partitions, and keeps none from here on.
+    /// Drops the values of all partitions. None are kept from then on.
     pub(crate) fn drop_values(&self) {
         if self.is_too_large.swap(true, Ordering::SeqCst) {
             return;
         }
         tracing::error!(
             topic = %self.name, bytes_max = self.budget.max,
-            "the last values of the topic are more than push.last_values.bytes_max allows: none are kept, and snapshots \
-             of it are refused, until this node starts with a larger bound"
+            "last values of the topic exceed push.last_values.bytes_max: none are kept and its snapshots are refused \
+             until this node restarts with a higher limit"
         );
         for partition in self.live_partitions() {
             partition.drop_values();
         }
     }
 
-    /// Notes that a partition's table holds `after` bytes instead of `before`. Returns whether that fits.
+    /// Updates the memory of a partition's table. Returns whether the total is within the limit.
     pub(super) fn resize(&self, before: usize, after: usize) -> bool {
         if after <= before {
             self.budget.used.fetch_sub(before - after, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! Windows and logs against the plainest model there is: a vector of all records ever appended.
+//! Windows and logs against a simple model: a vector of all records ever appended.
 
 use bytes::Bytes;
 use proptest::{
@@ -34,7 +34,7 @@ fn offsets(encoded: &[Bytes]) -> Vec<i64> {
     message.frames.into_iter().map(offset).collect()
 }
 
-/// Reads everything from `next` on, a small budget at a time. `None` when the log is behind.
+/// Reads everything from `next` on with a small budget. `None` if the log does not have it.
 fn read(log: &ChannelLog, mut next: Offset) -> Option<Vec<i64>> {
     let mut found = Vec::new();
     loop {
@@ -128,7 +128,8 @@ proptest! {
         for step in steps {
             match step {
                 Step::Append(records) => {
-                    // The steps say by how much offsets jump, as compaction makes them do.
+                    // Each step contains the distance to the next offset; compaction leaves such
+                    // gaps.
                     let mut next = window.head().get() - 1;
                     let records: Vec<_> = records.into_iter().map(|(jump, key)| { next += jump; (next, key) }).collect();
                     model.extend(&records);

@@ -1,4 +1,4 @@
-//! The numbers of channels, and what adding partitions to a topic does to them.
+//! The numbers of channels, and what happens to them when partitions are added to a topic.
 
 use std::{
     collections::BTreeSet,
@@ -12,8 +12,9 @@ use super::Hub;
 use crate::record::chunk::NodeChannel;
 
 impl Hub {
-    /// Returns a channel with its number, the same for everybody who holds it at the same time. `home` is the partition that
-    /// the key of an exact channel belongs to; when partitions are added it may be another one, and so is the number.
+    /// Returns a channel with its number, which all its current subscribers share. `home` is the
+    /// partition of an exact channel's key. If it changes because partitions were added, the
+    /// channel gets another number.
     pub(crate) fn channel(&self, channel: &Channel, home: Option<PartitionId>) -> Arc<NodeChannel> {
         let mut known = self.channels.entry(channel.clone()).or_default();
         known.upgrade().filter(|known| known.home == home).unwrap_or_else(|| {
@@ -24,7 +25,8 @@ impl Hub {
         })
     }
 
-    /// Notes that partitions were added to a topic, and ends its subscriptions: their channels span more now.
+    /// Ends the subscriptions to a topic to which partitions were added, since their channels span
+    /// more partitions.
     pub(crate) fn grow_topic(&self, from: &Topic) {
         let mut earlier_counts =
             self.earlier_counts.entry(from.name.clone()).or_insert((from.epoch, BTreeSet::new()));
@@ -34,13 +36,14 @@ impl Hub {
         earlier_counts.1.insert(from.partitions);
         drop(earlier_counts);
         self.close_slots(UnsubscribeReason::PartitionsAdded, |name, slot, partition| {
-            // What was opened since knows of the new partitions.
+            // Partitions opened since then know the new count.
             let is_old = slot.count.load(Ordering::Acquire) <= from.partitions;
             *name == from.name && partition.epoch == from.epoch && is_old
         });
     }
 
-    /// Returns how many partitions a topic had before some were added, as far as this node has seen it.
+    /// Returns the partition counts that a topic had before some were added, as far as this node
+    /// has seen it.
     pub(crate) fn earlier_counts(&self, topic: &Topic) -> BTreeSet<u32> {
         let earlier_counts = self.earlier_counts.get(&topic.name);
         earlier_counts

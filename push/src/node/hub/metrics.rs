@@ -1,4 +1,4 @@
-//! The figures of the hub, read when Prometheus asks: partitions, memory, lag.
+//! Metrics of the hub, collected on scrape: partitions, memory, lag.
 
 use std::{
     fmt,
@@ -15,11 +15,11 @@ use prometheus_client::{
 use super::Hub;
 use crate::clock::wall_clock_ms;
 
-/// What is read from the hub when Prometheus asks.
+/// Collects the metrics of the hub on scrape.
 #[derive(Debug)]
 struct HubCollector(Weak<Hub>);
 
-/// Registers what is read from the hub when Prometheus asks.
+/// Registers the metrics of the hub.
 pub(crate) fn register(registry: &mut Registry, hub: &Arc<Hub>) {
     registry.register_collector(Box::new(HubCollector(Arc::downgrade(hub))));
 }
@@ -37,8 +37,8 @@ impl Collector for HubCollector {
             gauge.encode(metric)
         };
         let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-        gauge("tailcast_push_partitions", "Partitions that are tailed", None, count(partitions.len()))?;
-        let help = "Keys known of what conflated subscriptions have to catch up on";
+        gauge("tailcast_push_partitions", "Tailed partitions", None, count(partitions.len()))?;
+        let help = "Keys tracked while conflated subscriptions catch up";
         gauge("tailcast_push_surveyed_keys", help, None, count(hub.offset_map_keys()))?;
         let (used, max) = hub.memory();
         gauge(
@@ -47,7 +47,7 @@ impl Collector for HubCollector {
             Some(&Unit::Bytes),
             count(used),
         )?;
-        let help = "Bytes that windows and channel logs may hold";
+        let help = "Memory limit of windows and channel logs";
         gauge("tailcast_push_windows_max", help, Some(&Unit::Bytes), count(max))?;
 
         let mut lag = |name: &str,
@@ -73,7 +73,7 @@ impl Collector for HubCollector {
         );
         let help = "Records in Kafka that this node has not read yet";
         lag("tailcast_push_lag_records", help, None, &records)?;
-        let help = "Age of what this node has not read yet";
+        let help = "Maximum age of the records that this node has not read yet";
         lag("tailcast_push_lag", help, Some(&Unit::Seconds), &seconds)
     }
 }

@@ -1,4 +1,4 @@
-//! Looking after partitions that have to be read again, or whose offset Kafka refused.
+//! Recovering partitions that have to be read again, or whose offset Kafka rejected.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::{
     partition::Partition,
 };
 
-/// Why a partition could not be looked after: Kafka has to be asked again.
+/// Why a partition could not be recovered. It is tried again.
 #[derive(Debug, thiserror::Error)]
 enum RecoveryError {
     #[error(transparent)]
@@ -23,14 +23,15 @@ enum RecoveryError {
 }
 
 impl Hub {
-    /// Has a partition read again from its head on, if it is still wanted.
+    /// Reads a partition again from its head, unless it was retired.
     pub(crate) fn reassign(&self, partition: &Arc<Partition>) {
         self.tail.request_reread(partition);
     }
 
-    /// Looks after partitions whose offset Kafka refused: goes on where Kafka's log begins, or closes the subscriptions when
-    /// it ends before what this node has read. Kafka refuses without saying whose offset, and stops that partition, so all
-    /// are looked at and read again. Returns whether Kafka answered for all of them.
+    /// Recovers partitions whose offset Kafka rejected: continues at the low watermark if retention
+    /// passed the head, or closes the subscriptions if the log ends before it. Kafka does not say
+    /// which partition it rejected, and librdkafka stops reading it, so all are checked and read
+    /// again. Returns whether Kafka answered for all of them.
     pub(crate) async fn recover(&self, topics: &Topics) -> bool {
         let partitions = self.partitions();
         let recovered = join_all(partitions.iter().map(|partition| self.recover_one(partition, topics)));
@@ -39,24 +40,24 @@ impl Hub {
 
     async fn recover_one(&self, partition: &Arc<Partition>, topics: &Topics) -> Result<(), RecoveryError> {
         let (topic, id) = (&partition.topic, partition.id);
-        // Before Kafka is asked: a partition that grows meanwhile must not look as if it ended before its head.
+        // Loaded before the query, so that a partition that grows meanwhile does not seem to end
+        // before its head.
         let head = partition.head();
         let watermarks = confirmed_watermarks(head, || self.offsets.watermarks(topic, id), sleep).await?;
         if head < watermarks.low || head > watermarks.high {
-            // The bounds may be those of a topic that was created since, under the same name: a log that seems cut back is
-            // most often that.
+            // A log that seems truncated usually belongs to a new topic with the same name.
             if topics.ask(topic).await?.epoch != partition.epoch {
                 self.close_topic(topic, partition.epoch, UnsubscribeReason::TopicRecreated);
                 return Ok(());
             }
         }
         if head > watermarks.high {
-            tracing::error!(%topic, partition = %id, %head, high = %watermarks.high, "the log was cut back");
+            tracing::error!(%topic, partition = %id, %head, high = %watermarks.high, "the log was truncated; closing its subscriptions");
             self.close_topic(topic, partition.epoch, UnsubscribeReason::LogTruncated);
             return Ok(());
         }
         if head < watermarks.low {
-            tracing::warn!(%topic, partition = %id, %head, low = %watermarks.low, "retention passed the tail");
+            tracing::warn!(%topic, partition = %id, %head, low = %watermarks.low, "retention passed the tail; continuing at the low watermark");
             partition.restart(watermarks.low);
         }
         self.reassign(partition);

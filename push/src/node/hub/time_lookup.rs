@@ -1,6 +1,6 @@
-//! The offset at which a subscription that starts at a time begins.
+//! Finding the offset for a time.
 //!
-//! Kafka has an index of times. For brokers without one, the partition is read from its beginning.
+//! Kafka has a time index. With brokers that have none, the partition is scanned.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::kafka::{
     offsets::OffsetsError,
 };
 
-/// Why no offset could be found for a time.
+/// Why the offset for a time could not be found.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TimeLookupError {
     /// Kafka did not return an offset.
@@ -24,12 +24,12 @@ pub(crate) enum TimeLookupError {
 }
 
 impl Hub {
-    /// Returns the first offset of a leased partition whose record is not older than a time, in milliseconds since the
-    /// Unix epoch; `None` if there is none. Cancel safe.
+    /// Returns the first offset of a leased partition whose record is not older than a time, in
+    /// milliseconds since the Unix epoch; `None` if there is none. Cancel safe.
     ///
     /// # Errors
     ///
-    /// If Kafka did not answer.
+    /// If Kafka does not answer, or the partition cannot be read.
     pub(crate) async fn at_time(
         &self,
         lease: &Lease,
@@ -44,7 +44,7 @@ impl Hub {
         }
     }
 
-    /// Reads a partition up to the first record that is not older than a time.
+    /// Scans a partition for the first record that is not older than a time.
     async fn scan_for_time(
         &self,
         catch_up: &CatchUp,

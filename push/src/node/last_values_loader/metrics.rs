@@ -1,4 +1,4 @@
-//! The figures of last values, read when Prometheus asks.
+//! Metrics of last values, collected on scrape.
 
 use std::{
     fmt,
@@ -17,7 +17,7 @@ use crate::log::last_values::LastValues;
 #[derive(Debug)]
 struct LastValuesCollector(Weak<LastValues>);
 
-/// Registers what is read when Prometheus asks.
+/// Registers the metrics.
 pub(super) fn register(registry: &mut Registry, last_values: &Arc<LastValues>) {
     registry.register_collector(Box::new(LastValuesCollector(Arc::downgrade(last_values))));
 }
@@ -33,10 +33,10 @@ impl Collector for LastValuesCollector {
         };
         let budget = &last_values.budget;
         gauge("tailcast_push_last_values", "Bytes held by last values", bytes, budget.used())?;
-        let help = "Bytes that last values may hold";
+        let help = "Memory limit of last values";
         gauge("tailcast_push_last_values_max", help, bytes, budget.max())?;
         let too_large = last_values.topics.values().filter(|topic| topic.is_too_large()).count();
-        let help = "Topics whose last values are not kept because they are too large";
+        let help = "Topics whose last values are not kept because they exceeded the limit";
         gauge("tailcast_push_last_values_topics_too_large", help, None, too_large)?;
 
         let help = "Keys whose last value is kept";

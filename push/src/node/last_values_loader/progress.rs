@@ -1,8 +1,8 @@
-//! How far the last values of this node's topics are loaded, as readiness says it.
+//! Loading progress of last values, reported through readiness.
 //!
-//! A node is not ready before every topic that exists is loaded for the first time. After that it stays ready: a topic that
-//! is created, recreated or grows is loaded beside the traffic of the others, on all nodes at once, and who starts with a
-//! snapshot of it waits.
+//! A node is not ready until every existing topic was loaded once. From then on it stays ready: a
+//! topic that is created, recreated or grows later is loaded by all nodes at the same time, and
+//! only clients that start with a snapshot of it wait.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -10,32 +10,34 @@ use parking_lot::Mutex;
 use tailcast_proto::TopicName;
 use tailcast_services::readiness::{Condition, Status};
 
-/// How far the topics are loaded.
+/// Loading progress of all topics.
 #[derive(Debug)]
 pub(super) struct LoadingProgress {
     topics: Mutex<TopicsProgress>,
     condition: Condition,
 }
 
-/// How far one topic is.
+/// Loading progress of one topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum TopicProgress {
-    /// Kafka has not said yet whether there is such a topic.
+    /// Kafka has not answered yet whether the topic exists.
     Unknown,
-    /// There is none.
+    /// The topic does not exist.
     Missing,
-    /// So many of its partitions are loaded.
-    Loading { loaded: usize, of: usize },
-    /// It is loaded.
+    /// Number of partitions loaded so far.
+    Loading {
+        loaded: usize,
+        of: usize,
+    },
     Loaded,
-    /// It was given up.
+    /// The values exceeded the limit and were dropped.
     TooLarge,
 }
 
 #[derive(Debug)]
 struct TopicsProgress {
     by_topic: BTreeMap<TopicName, TopicProgress>,
-    /// Whether all were loaded once.
+    /// Whether all topics were loaded at some time.
     was_loaded: bool,
 }
 
@@ -45,11 +47,11 @@ impl LoadingProgress {
         Arc::new(Self { topics: Mutex::new(TopicsProgress { by_topic, was_loaded: false }), condition })
     }
 
-    /// Notes how far a topic is.
+    /// Sets the progress of a topic and updates readiness.
     pub(super) fn set(&self, topic: &TopicName, progress: TopicProgress) {
         let mut topics = self.topics.lock();
         topics.by_topic.insert(topic.clone(), progress);
-        // Under the lock, so that what is said last is what is true last.
+        // Under the lock, so that concurrent updates are reported in order.
         match topics.status() {
             Status::Ready => self.condition.ready(),
             Status::Degraded(reason) => self.condition.degraded(reason),
@@ -81,13 +83,13 @@ impl TopicsProgress {
 impl TopicProgress {
     fn reason(self, topic: &TopicName) -> String {
         match self {
-            Self::Unknown => format!("looking for topic {topic}"),
+            Self::Unknown => format!("looking up topic {topic}"),
             Self::Loading { loaded, of } => {
                 format!("loading last values of {topic}: {loaded} of {of} partitions")
             }
-            Self::TooLarge => format!(
-                "the last values of {topic} are not kept: they are more than push.last_values.bytes_max allows"
-            ),
+            Self::TooLarge => {
+                format!("last values of {topic} are not kept: they exceed push.last_values.bytes_max")
+            }
             Self::Missing | Self::Loaded => String::new(),
         }
     }
@@ -99,7 +101,7 @@ mod tests {
 
     use super::*;
 
-    /// Takes `(topic, progress)` in turn, and expects what readiness says after each.
+    /// Applies `(topic, progress)` in turn and checks what readiness reports after each.
     #[track_caller]
     fn check(topics: &[&str], steps: &[(&str, TopicProgress, &str)]) {
         let readiness = Readiness::new();
@@ -121,7 +123,7 @@ mod tests {
         check(
             &["a", "b"],
             &[
-                ("a", HALF, "loading last values of a: 1 of 2 partitions; looking for topic b"),
+                ("a", HALF, "loading last values of a: 1 of 2 partitions; looking up topic b"),
                 ("b", TopicProgress::Missing, "loading last values of a: 1 of 2 partitions"),
                 ("a", TopicProgress::Loaded, "ready"),
             ],
@@ -133,7 +135,7 @@ mod tests {
         check(
             &["a", "b"],
             &[
-                ("a", TopicProgress::Loaded, "looking for topic b"),
+                ("a", TopicProgress::Loaded, "looking up topic b"),
                 ("b", TopicProgress::Loaded, "ready"),
                 ("a", HALF, "degraded: loading last values of a: 1 of 2 partitions"),
                 ("a", TopicProgress::Loaded, "ready"),
@@ -143,12 +145,11 @@ mod tests {
 
     #[test]
     fn a_topic_that_is_too_large_is_said_and_does_not_take_readiness_away() {
-        let too_large =
-            "the last values of a are not kept: they are more than push.last_values.bytes_max allows";
+        let too_large = "last values of a are not kept: they exceed push.last_values.bytes_max";
         check(
             &["a", "b"],
             &[
-                ("a", TopicProgress::TooLarge, "looking for topic b"),
+                ("a", TopicProgress::TooLarge, "looking up topic b"),
                 ("b", TopicProgress::Loaded, &format!("degraded: {too_large}")),
                 ("b", HALF, &format!("degraded: {too_large}; loading last values of b: 1 of 2 partitions")),
             ],

@@ -1,10 +1,10 @@
-//! The task that loads the last values of one topic, and keeps its partitions leased.
+//! The task that loads the last values of one topic and keeps its partitions leased.
 //!
-//! Partitions are read by the pages of catch-up, up to where the feed began: clients that are behind have their turns with
-//! the same readers, and a page that both want is read once.
+//! It reads each partition through catch-up pages up to where the feed began. It shares the readers
+//! with clients that are behind, and a page that both need is read once.
 //!
-//! Whatever goes wrong (Kafka is away, the topic is missing, was recreated or has grown) has one answer: after a pause, look
-//! at what the topic is by then, and load what is not loaded.
+//! All errors (Kafka is unreachable; the topic is missing, was recreated or has grown) are handled
+//! in the same way: after a pause, look up the topic and load whatever is not loaded.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -32,7 +32,7 @@ use crate::{
     node::hub::{Hub, Lease, LeaseError},
 };
 
-/// Keeps the last values of one topic.
+/// Loads the last values of one topic.
 pub(super) struct TopicLoader {
     pub(super) topic: Arc<TopicLastValues>,
     pub(super) hub: Arc<Hub>,
@@ -41,11 +41,11 @@ pub(super) struct TopicLoader {
     pub(super) progress: Arc<LoadingProgress>,
     /// The partitions that are loaded.
     pub(super) leases: BTreeMap<PartitionId, Lease>,
-    /// Whether it was said that there is no such topic.
+    /// Whether a warning about the missing topic was logged.
     pub(super) is_missing: bool,
 }
 
-/// Why the last values of a topic are not loaded yet, or not any more.
+/// Why the last values of a topic are not loaded.
 #[derive(Debug, thiserror::Error)]
 enum LoadError {
     #[error(transparent)]
@@ -60,18 +60,20 @@ enum LoadError {
     Values(#[from] LastValuesError),
 }
 
-/// Before a page is asked for again whose answer was outdated.
+/// Pause before a page is requested again after an outdated answer.
 const STALE_ANSWER_PAUSE: Duration = Duration::from_millis(100);
 
 impl TopicLoader {
-    /// From an error to the next look at the topic; so also how long a topic goes unnoticed that was just created.
+    /// Pause between an error and the next lookup of the topic. A topic that was just created goes
+    /// unnoticed for this long.
     const RETRY_PAUSE: Duration = Duration::from_secs(1);
-    /// How often it is said how far loading is. What is loaded sooner is not talked about.
+    /// Interval at which loading progress is reported. Loading that ends sooner is not reported.
     const REPORT_INTERVAL: Duration = Duration::from_secs(1);
-    /// How many partitions of a topic are loaded at the same time.
+    /// Number of partitions of a topic that are loaded concurrently.
     const CONCURRENT_PARTITIONS_MAX: usize = 8;
 
-    /// Keeps them until the process drains: sessions that read then hold leases of their own.
+    /// Keeps the values loaded until the process drains. Sessions that read them then have leases
+    /// of their own.
     pub(super) async fn run(mut self, lifecycle: Lifecycle) {
         tokio::select! {
             () = lifecycle.draining() => {}
@@ -79,9 +81,9 @@ impl TopicLoader {
         }
     }
 
-    /// Returns when the topic was given up.
+    /// Loads the values whenever the topic changes. Returns when the topic exceeded the limit.
     async fn keep_loaded(&mut self) {
-        // Before the first look, so that no change is missed.
+        // Subscribed before the first lookup, so that no change is missed.
         let mut changes = self.topics.changes();
         while !self.topic.is_too_large() {
             match self.load().await {
@@ -99,10 +101,10 @@ impl TopicLoader {
         self.progress.set(&self.topic.name, TopicProgress::TooLarge);
     }
 
-    /// Loads what is not loaded of the topic as it is.
+    /// Loads the partitions that are not loaded yet.
     async fn load(&mut self) -> Result<(), LoadError> {
-        // Before Kafka is asked, which may go on saying for days that there is no such topic: what is held of the old one is
-        // memory that nobody else can have.
+        // Before the lookup, which may fail for days while the topic is missing: leases of the old
+        // topic hold memory that others need.
         self.leases.retain(|_, lease| lease.partition.closed().is_none());
         let topic = self.topics.lookup(&self.topic.name).await?;
         self.is_missing = false;
@@ -124,7 +126,7 @@ impl TopicLoader {
             tokio::select! {
                 loaded = loads.next() => match loaded {
                     Some(Ok(lease)) => drop(self.leases.insert(lease.partition.id, lease)),
-                    // The others go on: what they load is not loaded again.
+                    // The other partitions continue and do not have to be loaded again.
                     Some(Err(error)) => outcome = Err(error),
                     None => return outcome,
                 },
@@ -135,7 +137,7 @@ impl TopicLoader {
         }
     }
 
-    /// Waits until the topic is not what was loaded.
+    /// Waits until the topic differs from what was loaded.
     async fn changed(&self, changes: &mut broadcast::Receiver<TopicChange>) {
         let kept = self.leases.values().filter_map(|lease| lease.partition.last_values());
         let mut gone: FuturesUnordered<_> = kept.map(|kept| kept.unavailable()).collect();
@@ -156,19 +158,19 @@ impl TopicLoader {
         }
     }
 
-    /// Says why the topic is not loaded: that it is missing once, all else each time.
+    /// Logs why the topic is not loaded. That it is missing is logged once.
     fn report(&mut self, error: &LoadError) {
         let topic = &self.topic.name;
         match error {
             LoadError::Topic(LookupError::Unknown { .. }) => {
                 if !std::mem::replace(&mut self.is_missing, true) {
-                    tracing::warn!(%topic, "last values are to be kept of a topic that does not exist; they are once it does");
+                    tracing::warn!(%topic, "topic with last_values = true does not exist; it is loaded once it is created");
                 }
                 self.progress.set(topic, TopicProgress::Missing);
             }
-            // Said by who gave it up.
+            // Logged by the topic.
             LoadError::Values(LastValuesError::TooLarge) => {}
-            error => tracing::warn!(%topic, %error, "last values are not loaded yet"),
+            error => tracing::warn!(%topic, %error, "loading last values failed; retrying"),
         }
     }
 }
@@ -194,12 +196,13 @@ async fn load_partition(
                 kept.load(&page);
                 next = page.to;
             }
-            // Retention goes on meanwhile.
+            // Retention progresses during loading.
             Err(PageError::Expired { low }) if low > next => {
                 kept.expire_before(low);
                 next = low;
             }
-            // The page was asked for when Kafka had it no more, and the answer is outdated too. It is asked again, not at once.
+            // The page had expired when it was requested, but `low` is outdated too. Retried after
+            // a pause.
             Err(PageError::Expired { .. }) => tokio::time::sleep(STALE_ANSWER_PAUSE).await,
             Err(error) => return Err(error.into()),
         }

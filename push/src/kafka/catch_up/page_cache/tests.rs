@@ -1,4 +1,4 @@
-//! The shelf as data: who is served by which page, and in which order pages are read.
+//! The page cache as data: which requests a page serves, and in which order pages are read.
 
 use std::collections::BTreeSet;
 
@@ -43,7 +43,7 @@ fn pages_are_read_from_the_lowest_wish_upwards_and_serve_all_in_them() {
     for request in [500, 300, 450, 900] {
         page_cache.request(&p, offset(request), request);
     }
-    let job = page_cache.next_job(never).expect("there are wishes");
+    let job = page_cache.next_job(never).expect("there are requests");
     assert_eq!((job.from, job.until), (offset(300), None));
     assert!(page_cache.next_job(never).is_none(), "a partition is read by one reader at a time");
 
@@ -57,10 +57,10 @@ fn pages_are_read_from_the_lowest_wish_upwards_and_serve_all_in_them() {
 fn a_page_ends_where_another_begins() {
     let (mut page_cache, p) = (PageCache::new(usize::MAX), partition(0));
     page_cache.request(&p, offset(500), 500);
-    let job = page_cache.next_job(never).expect("there is a wish");
+    let job = page_cache.next_job(never).expect("there is a request");
     page_cache.put(&job, &page(500, 600));
     page_cache.request(&p, offset(100), 100);
-    assert_eq!(page_cache.next_job(never).expect("there is a wish").until, Some(offset(500)));
+    assert_eq!(page_cache.next_job(never).expect("there is a request").until, Some(offset(500)));
 }
 
 #[test]
@@ -69,10 +69,10 @@ fn partitions_are_read_in_turn() {
     page_cache.request(&a, offset(0), 0);
     page_cache.request(&a, offset(10), 10);
     page_cache.request(&b, offset(0), 0);
-    let first = page_cache.next_job(never).expect("there are wishes");
+    let first = page_cache.next_job(never).expect("there are requests");
     assert_eq!(first.partition.id, a.id);
     page_cache.put(&first, &page(0, 10));
-    assert_eq!(page_cache.next_job(never).expect("there are wishes").partition.id, b.id);
+    assert_eq!(page_cache.next_job(never).expect("there are requests").partition.id, b.id);
 }
 
 #[test]
@@ -81,11 +81,11 @@ fn who_asked_for_what_is_gone_is_told_and_the_others_go_on_waiting() {
     for request in [5, 20] {
         page_cache.request(&p, offset(request), request);
     }
-    let job = page_cache.next_job(never).expect("there are wishes");
+    let job = page_cache.next_job(never).expect("there are requests");
     assert_eq!(page_cache.fail(&job, Some(offset(10))), [5]);
     let job = page_cache.next_job(never).expect("20 still waits");
     assert_eq!(page_cache.fail(&job, None), [20]);
-    assert!(page_cache.partitions.is_empty(), "nothing is kept of a partition without pages or wishes");
+    assert!(page_cache.partitions.is_empty(), "a partition without pages and requests is removed");
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn a_wish_that_was_given_up_is_not_read_for() {
 fn a_recreated_topic_gets_no_page_of_the_old_one() {
     let (mut page_cache, old, new) = (PageCache::new(usize::MAX), partition(0), partition(0));
     page_cache.request(&old, offset(0), 0);
-    let job = page_cache.next_job(never).expect("there is a wish");
+    let job = page_cache.next_job(never).expect("there is a request");
     page_cache.put(&job, &page(0, 10));
     assert!(page_cache.find(&new, offset(5)).is_none());
     page_cache.request(&new, offset(5), 5);
@@ -127,7 +127,7 @@ proptest! {
         let mut waiting: Vec<i64> = Vec::new();
         let serve = |page_cache: &mut PageCache<i64>, waiting: &mut Vec<i64>, length: i64| {
             let Some(job) = page_cache.next_job(never) else { return false };
-            let lowest = waiting.iter().min().expect("there is a job only while somebody waits");
+            let lowest = waiting.iter().min().expect("there is a job only while a request waits");
             assert_eq!(job.from.get(), *lowest);
             let from = job.from.get();
             let to = job.until.map_or(from + length, |until| until.get().min(from + length));
@@ -149,6 +149,6 @@ proptest! {
             }
         }
         while serve(&mut page_cache, &mut waiting, 7) {}
-        assert!(waiting.is_empty(), "nobody waits for ever: {waiting:?}");
+        assert!(waiting.is_empty(), "every request is served: {waiting:?}");
     }
 }

@@ -1,5 +1,5 @@
-//! A table against the plainest model there is: a vector of records. Whatever order the feed, the loader and readers come in,
-//! and whatever compaction and retention do meanwhile, it has what the model has.
+//! A table against a simple model: a vector of records. Whatever the order of the feed, the loader
+//! and the readers, and whatever compaction and retention remove, the table has the model's values.
 
 use proptest::{
     collection::vec,
@@ -10,7 +10,7 @@ use proptest::{
 use super::*;
 use crate::record::batch::RecordBatchBuilder;
 
-/// A record of the model: its offset, its key, and whether it has a value.
+/// A record of the model: offset, key, and whether it has a value.
 type Known = (i64, &'static str, bool);
 
 fn offset(offset: i64) -> Offset {
@@ -48,7 +48,7 @@ struct Model {
 }
 
 impl Model {
-    /// Appends records, each so far behind the last.
+    /// Appends records, each with its distance to the previous offset.
     fn grow(&mut self, records: Vec<(i64, &'static str, bool)>) -> Vec<Known> {
         let mut at = self.end - 1;
         let grown: Vec<_> = records
@@ -63,7 +63,7 @@ impl Model {
         grown
     }
 
-    /// Returns the latest record of each key before `until`, in order, tombstones included.
+    /// Returns the latest record of each key before `until` in offset order, including tombstones.
     fn latest(&self, until: i64) -> Vec<Known> {
         let before: Vec<_> = self.records.iter().filter(|(at, ..)| *at < until).collect();
         let is_latest = |(at, key, _): &Known| !before.iter().any(|(other, of, _)| of == key && other > at);
@@ -81,8 +81,8 @@ impl Model {
         latest
     }
 
-    /// Reads a page as Kafka has it by then: up to `length` records from an offset on. Compaction may have removed what has a
-    /// later record of its key.
+    /// Returns a page as Kafka has it at this time: up to `length` records from an offset on.
+    /// Compaction may have removed records that have a later one of their key.
     fn page(&self, from: i64, length: usize, is_compacted: bool) -> (Vec<Known>, i64) {
         let latest = self.latest(i64::MAX);
         let stays = |record: &&Known| !is_compacted || latest.contains(record);
@@ -96,12 +96,12 @@ impl Model {
 #[derive(Debug, Clone)]
 enum Step {
     Append(Vec<(i64, &'static str, bool)>),
-    /// A page of so many records.
+    /// Loads a page with this number of records.
     Load(usize, bool),
-    /// Retention removes so many of the oldest records.
+    /// Retention removes this number of the oldest records.
     Expire(usize),
     Begin(&'static str),
-    /// Each reader reads so many bytes in so many steps.
+    /// Each reader reads this number of bytes and steps.
     Read(usize, usize),
 }
 
@@ -120,7 +120,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     vec(step, 1..50)
 }
 
-/// A reader, and what the model said when it began.
+/// A reader, with the bounds of the table when it began.
 struct Reader {
     channel: Channel,
     next: Offset,
@@ -147,7 +147,7 @@ impl Reader {
         unread.more
     }
 
-    /// Reads to the end, and checks what was taken against the model as it is by then.
+    /// Reads to the end, and compares the result with the model as it is then.
     fn finish(mut self, table: &Table, model: &Model) {
         while self.read(table, 40, 3) {}
         assert_eq!(self.next, self.until, "a reader arrives where the log goes on");
@@ -164,7 +164,11 @@ impl Reader {
             self.taken
         );
         let missing: Vec<_> = before.iter().filter(|at| !self.taken.contains(at)).collect();
-        assert!(missing.into_iter().all(since), "what is not taken follows in the log: {:?}", self.taken);
+        assert!(
+            missing.into_iter().all(since),
+            "values that were not read follow in the log: {:?}",
+            self.taken
+        );
     }
 }
 
@@ -174,8 +178,12 @@ fn assert_is(table: &Table, model: &Model) {
     let expected = model.values(i64::MAX).into_iter().map(|(at, key, _)| (at, key.as_bytes().to_owned()));
     assert_eq!(found, expected.collect::<Vec<_>>());
     let memory = |(at, key): &(i64, Vec<u8>)| key.len() + value_at(*at).len() + 1 + Table::OVERHEAD_BYTES;
-    assert_eq!(table.memory(), found.iter().map(memory).sum::<usize>(), "what is counted in is counted out");
-    assert_eq!(table.latest.len(), found.len(), "nothing is remembered of what was deleted");
+    assert_eq!(
+        table.memory(),
+        found.iter().map(memory).sum::<usize>(),
+        "memory is returned as it was counted"
+    );
+    assert_eq!(table.latest.len(), found.len(), "deleted keys are not kept");
 }
 
 proptest! {
@@ -188,7 +196,7 @@ proptest! {
         let mut table = Table::new(offset(model.end));
         let (feed_from, mut loaded_to) = (model.end, 0);
         let mut readers: Vec<Reader> = Vec::new();
-        // In the end the loader arrives.
+        // Finally the loader reaches its end.
         let rest = std::iter::repeat_n(Step::Load(3, true), 30);
         for step in steps.into_iter().chain(rest) {
             match step {
@@ -202,7 +210,7 @@ proptest! {
                     table.load(batch(&page).iter().flat_map(RecordBatch::records), offset(to.max(loaded_to)));
                     loaded_to = to;
                 }
-                // The loader learns of it when it asks for what is gone.
+                // The loader finds out when it requests an expired page.
                 Step::Expire(count) => {
                     let unread = model.records.iter().filter(|(at, ..)| *at >= loaded_to && *at < feed_from);
                     let low = unread.take(count).last().map(|(at, ..)| at + 1);
@@ -262,11 +270,11 @@ fn a_reader_takes_what_its_channel_has_within_its_bounds() {
     check(&table, "t/other", (0, 5), wide, (&[], 5, false));
     check(&table, "t/*", (0, 4), wide, (&[0, 1, 3], 4, false));
     check(&table, "t/*", (7, 5), wide, (&[], 7, false));
-    // At least one, however small the budget; no more than that once it is used up.
+    // At least one value, however small the budget, and no more once it is used up.
     check(&table, "t/*", (0, 5), (0, 1_000), (&[0], 1, true));
     check(&table, "t/*", (1, 5), (13, 1_000), (&[1, 3], 4, true));
     check(&table, "t/b", (0, 5), (0, 1_000), (&[1], 5, false));
-    // A prefix of few keys among many is looked for in steps.
+    // A prefix of few keys among many takes several reads.
     check(&table, "t/ab*", (0, 5), (1_000, 2), (&[], 3, true));
     check(&table, "t/ab*", (3, 5), (1_000, 2), (&[3, 4], 5, false));
 }

@@ -1,4 +1,4 @@
-//! The last values of a topic as the rest of the node sees them.
+//! The last values of a topic through their public functions.
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
@@ -32,7 +32,7 @@ fn page(from: i64, to: i64, batch: RecordBatch) -> Page {
     Page::new(offset(from), offset(to), Some(batch))
 }
 
-/// Reads a whole topic's channel before `until`. Returns the offsets, and what the read says.
+/// Reads `t/*` before `until`. Returns the offsets and the result of the read.
 fn read(
     kept: &PartitionLastValues,
     next: i64,
@@ -78,7 +78,7 @@ fn a_read_ends_with_its_budget_and_goes_on_where_it_ended() {
     let (mut next, mut found) = (0, Vec::new());
     loop {
         let (offsets, read) = read(&kept, next, 100, 50).expect("they are loaded");
-        // A delivery is some 25 bytes: longer than its value, of which more would fit.
+        // A delivery takes about 25 bytes, more than its value alone.
         assert!((1..=3).contains(&offsets.len()), "{offsets:?}");
         assert_eq!(read.deliveries, offsets.len() as u64);
         found.extend(offsets);
@@ -119,15 +119,15 @@ fn a_topic_over_the_bound_keeps_nothing_and_the_others_go_on() {
     assert_eq!(
         second.loaded().now_or_never(),
         Some(Err(LastValuesError::TooLarge)),
-        "who waits for it is told"
+        "waiting callers are notified"
     );
-    assert_eq!((large.count(), budget.used()), (0, used), "all its memory is given back");
+    assert_eq!((large.count(), budget.used()), (0, used), "all its memory is returned");
     let later = PartitionLastValues::of(&large, offset(0));
     later.append(&batch(&[(0, "a")]));
     assert_eq!(
         later.loaded().now_or_never(),
         Some(Err(LastValuesError::TooLarge)),
-        "also of a partition that comes later"
+        "also for a partition that is added later"
     );
     kept.append(&batch(&[(2, "c")]));
     assert_eq!((small.count(), kept.loaded().now_or_never()), (3, Some(Ok(()))));
