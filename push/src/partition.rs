@@ -26,7 +26,7 @@ use crate::{
         channel_log::ChannelLog, conflation::OffsetMapLimit, last_values::PartitionLastValues, window::Window,
     },
     partition::fence::Fence,
-    record::chunk::{Encoding, NodeChannel},
+    record::channel::{Encoding, NodeChannel},
     wake::{doorbell::Ringer, fan_out::FanOut},
 };
 

@@ -6,4 +6,6 @@ pub(crate) mod batch;
 
 pub(crate) mod key_hash;
 
+pub(crate) mod channel;
+
 pub(crate) mod chunk;

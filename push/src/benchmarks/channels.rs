@@ -8,7 +8,7 @@ use super::records::key;
 use crate::{
     log::channel_log::ChannelLog,
     partition::Partition,
-    record::chunk::{Encoding, NodeChannel},
+    record::channel::{Encoding, NodeChannel},
     wake::doorbell::{CursorId, Ringer},
 };
 

@@ -5,7 +5,7 @@
 mod model;
 mod snapshot;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Instant};
 
 use proptest::{
     collection::vec,

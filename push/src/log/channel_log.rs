@@ -19,7 +19,10 @@ use tailcast_proto::Offset;
 
 use crate::{
     log::conflation::{OffsetMap, OffsetMapLimit},
-    record::chunk::{Chunk, Encoding, Newest, NodeChannel},
+    record::{
+        channel::{Encoding, NodeChannel},
+        chunk::{Chunk, Newest},
+    },
     wake::doorbell::{Doorbell, Ringer},
 };
 

@@ -14,7 +14,10 @@ use tailcast_proto::{Key, Keys};
 
 use crate::{
     log::channel_log::ChannelLog,
-    record::chunk::{ChunkBuilder, Encoding, NodeChannel},
+    record::{
+        channel::{Encoding, NodeChannel},
+        chunk::ChunkBuilder,
+    },
 };
 
 /// The channels of one partition that have subscribers on this node.

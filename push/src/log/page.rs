@@ -7,7 +7,8 @@ use crate::{
     log::conflation::OffsetMap,
     record::{
         batch::{Record, RecordBatch},
-        chunk::{Encoding, Newest, NodeChannel},
+        channel::{Encoding, NodeChannel},
+        chunk::Newest,
         key_hash::KeyHash,
     },
 };

@@ -20,7 +20,8 @@ use crate::{
     log::{channel_log::ChannelLog, interest::Interest},
     record::{
         batch::RecordBatch,
-        chunk::{Chunk, Encoding, NodeChannel},
+        channel::{Encoding, NodeChannel},
+        chunk::Chunk,
     },
 };
 

@@ -7,6 +7,7 @@
 //! assigned at Kafka's end before its first lease is given, and is never sought.
 
 mod channels;
+mod lease;
 mod metrics;
 mod recovery;
 mod time_lookup;
@@ -16,28 +17,31 @@ use std::{
     fmt,
     sync::{
         Arc, Weak,
-        atomic::{AtomicU32, AtomicUsize, Ordering},
+        atomic::{AtomicU32, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use dashmap::DashMap;
-use parking_lot::Mutex;
 use tailcast_proto::{Channel, Epoch, PartitionId, TopicName, push::v1::UnsubscribeReason};
 use tailcast_services::topics::Topic;
-use tokio::sync::OnceCell;
 
-pub(crate) use self::{metrics::register, time_lookup::TimeLookupError};
+use self::lease::{LeaseGuard, Slot};
+pub(crate) use self::{
+    lease::{Lease, LeaseError},
+    metrics::register,
+    time_lookup::TimeLookupError,
+};
 use crate::{
     clock::wall_clock_ms,
     kafka::{
         catch_up::CatchUp,
         offsets::{KafkaOffsets, OffsetsError, Watermarks},
-        tail::{AssignError, Tail},
+        tail::Tail,
     },
     log::last_values::LastValues,
     partition::{Partition, WindowBudget},
-    record::chunk::NodeChannel,
+    record::channel::NodeChannel,
     wake::fan_out::FanOut,
 };
 
@@ -56,56 +60,6 @@ pub(crate) struct Hub {
     last_values: Arc<LastValues>,
     budget: Arc<WindowBudget>,
     fan_out: Arc<FanOut>,
-}
-
-/// The entry of a partition, from the first request for a lease on.
-#[derive(Debug, Default)]
-struct Slot {
-    partition: OnceCell<Arc<Partition>>,
-    /// Number of partitions of the topic when this one was opened.
-    count: AtomicU32,
-    leases: AtomicUsize,
-    /// When the last lease was dropped.
-    idle_since: Mutex<Option<Instant>>,
-    /// The watermarks, and when they were queried. Locked during the query, so that a thousand
-    /// concurrent resumes cost one query.
-    watermarks: tokio::sync::Mutex<Option<(Instant, Watermarks)>>,
-}
-
-/// Keeps a partition tailed while it lives.
-#[derive(Debug)]
-pub(crate) struct Lease {
-    guard: LeaseGuard,
-    pub(crate) partition: Arc<Partition>,
-}
-
-/// Counts as a lease from the request on, so that a cancelled request is subtracted again.
-#[derive(Debug)]
-struct LeaseGuard(Arc<Slot>);
-
-/// Why a partition cannot be tailed.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum LeaseError {
-    /// Kafka returned no end of the partition.
-    #[error(transparent)]
-    Offsets(#[from] OffsetsError),
-    /// librdkafka rejected the partition.
-    #[error(transparent)]
-    Assign(#[from] AssignError),
-    /// This node tails the partition of another incarnation. Either this node or the caller is
-    /// outdated.
-    #[error("the topic is being recreated")]
-    OtherEpoch {
-        /// The incarnation that this node tails.
-        found: Epoch,
-    },
-    /// This node opened the partition when the topic had another partition count. Either this node
-    /// or the caller is outdated, and the key may belong to another partition.
-    #[error("partitions are being added to the topic")]
-    OtherCount {
-        /// Number of partitions of the topic when the partition was opened.
-        found: u32,
-    },
 }
 
 impl fmt::Debug for Hub {
@@ -258,20 +212,5 @@ impl Hub {
         self.tail.assign(&partition)?;
         tracing::debug!(topic = %topic.name, partition = %id, at = %watermarks.high, "tailing");
         Ok(partition)
-    }
-}
-
-impl Drop for LeaseGuard {
-    fn drop(&mut self) {
-        *self.0.idle_since.lock() = Some(Instant::now());
-        self.0.leases.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
-#[cfg(any(test, feature = "benchmarks"))]
-impl Lease {
-    /// Creates a lease on a partition that is in no hub.
-    pub(crate) fn of(partition: &Arc<Partition>) -> Self {
-        Self { guard: LeaseGuard(Arc::default()), partition: Arc::clone(partition) }
     }
 }

@@ -33,7 +33,7 @@ use crate::{
     node::hub::Lease,
     partition::Partition,
     push::Push,
-    record::chunk::NodeChannel,
+    record::channel::NodeChannel,
     wake::{doorbell::Doorbell, fan_out::FanOut},
 };
 

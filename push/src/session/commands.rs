@@ -14,7 +14,7 @@ use super::{
     reply,
     start::Started,
 };
-use crate::record::chunk::Encoding;
+use crate::record::channel::Encoding;
 
 impl<W: Writer> Session<W> {
     pub(super) fn take_message(&mut self, message: Inbound) -> Result<(), CloseReason> {

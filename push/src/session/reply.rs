@@ -10,7 +10,9 @@ use tailcast_proto::{
 };
 
 use super::command::{Refusal, Request};
-use crate::{clock::wall_clock_ms, config::SessionsConfig, cursor::DeliveryMode, record::chunk::NodeChannel};
+use crate::{
+    clock::wall_clock_ms, config::SessionsConfig, cursor::DeliveryMode, record::channel::NodeChannel,
+};
 
 /// Encodes a frame as a message of its own.
 pub(crate) fn encode(id: u32, frame: v1::frame::Frame, format: Format) -> BytesMut {

@@ -17,7 +17,7 @@ use crate::{
     cursor::StartAt,
     kafka::offsets::{OffsetsError, confirmed_watermarks},
     node::hub::{Hub, Lease, LeaseError, TimeLookupError},
-    record::chunk::NodeChannel,
+    record::channel::NodeChannel,
 };
 
 /// Finds where subscriptions start.

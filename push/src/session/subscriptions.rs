@@ -28,7 +28,7 @@ use crate::{
     kafka::catch_up::PageError,
     log::page::Page,
     partition::Partition,
-    record::chunk::{Encoding, NodeChannel},
+    record::channel::{Encoding, NodeChannel},
     wake::doorbell::{CursorId, Doorbell, Ringer},
 };
 

@@ -1,6 +1,8 @@
 //! A simple model of what a cursor reads: a vector of records, with retention, eviction from the
 //! window, and pages of any length.
 
+use std::time::Instant;
+
 use proptest::{
     collection::vec,
     prelude::{Strategy, any, prop_oneof},

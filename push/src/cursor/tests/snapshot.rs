@@ -1,7 +1,7 @@
 //! A subscription that starts with a snapshot, against a simple model: a map to which all records
 //! were applied.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Instant};
 
 use proptest::{
     collection::vec,

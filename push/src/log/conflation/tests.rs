@@ -13,7 +13,7 @@ use tailcast_proto::{PartitionId, delivery::Format, push::v1};
 use super::*;
 use crate::record::{
     batch::tests::batch,
-    chunk::{Encoding, NodeChannel},
+    channel::{Encoding, NodeChannel},
     key_hash::KeyHash,
 };
 

@@ -22,7 +22,7 @@ use crate::{
     log::page::Page,
     record::{
         batch::RecordBatch,
-        chunk::{Encoding, NodeChannel},
+        channel::{Encoding, NodeChannel},
     },
 };
 

@@ -9,7 +9,7 @@ use tailcast_proto::{Channel, PartitionId, push::v1::UnsubscribeReason};
 use tailcast_services::topics::Topic;
 
 use super::Hub;
-use crate::record::chunk::NodeChannel;
+use crate::record::channel::NodeChannel;
 
 impl Hub {
     /// Returns a channel with its number, which all its current subscribers share. `home` is the

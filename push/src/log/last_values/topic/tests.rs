@@ -13,7 +13,7 @@ use crate::{
     },
     record::{
         batch::{RecordBatch, tests::batch},
-        chunk::{Encoding, NodeChannel},
+        channel::{Encoding, NodeChannel},
     },
 };
 
