@@ -21,8 +21,8 @@ use std::{
 use bytes::Bytes;
 use tailcast_proto::Offset;
 
-pub(crate) use self::gathered::{Age, ConflatedRange, FollowUp, GatherRequest, Gathered, LostRange};
-use self::{conflated::Backlog, pace::Pace};
+pub(crate) use self::gathered::{ConflatedRange, FollowUp, GatherRequest, Gathered, LostRange, RecordTime};
+use self::{conflated::Backlog, pace::DeliveryPace};
 use crate::{
     kafka::catch_up::PageError,
     log::{channel_log::ChannelLog, page::Page},
@@ -73,7 +73,7 @@ pub(crate) enum DeliveryMode {
 enum CursorMode {
     Lossless,
     Conflated {
-        pace: Option<Pace>,
+        pace: Option<DeliveryPace>,
         /// Started before the partition's end and has not reached it yet.
         is_resuming: bool,
         /// State while the cursor is behind.
@@ -127,7 +127,7 @@ impl Cursor {
                 // A resumed subscription gets the latest records of the past, even if the past is
                 // short.
                 let is_resuming = snapshot_until.is_none() && next < head;
-                CursorMode::Conflated { pace: interval.map(Pace::new), is_resuming, backlog: None }
+                CursorMode::Conflated { pace: interval.map(DeliveryPace::new), is_resuming, backlog: None }
             }
         };
         Self {
@@ -183,12 +183,14 @@ impl Cursor {
     }
 
     /// Returns the timestamp of the newest of some deliveries.
-    fn age(&self, newest: Option<Newest>) -> Option<Age> {
-        newest.map(
-            |Newest { offset, timestamp_ms }| {
-                if offset < self.live_from { Age::Resumed(timestamp_ms) } else { Age::Live(timestamp_ms) }
-            },
-        )
+    fn record_time(&self, newest: Option<Newest>) -> Option<RecordTime> {
+        newest.map(|Newest { offset, timestamp_ms }| {
+            if offset < self.live_from {
+                RecordTime::Resumed(timestamp_ms)
+            } else {
+                RecordTime::Live(timestamp_ms)
+            }
+        })
     }
 
     /// Whether the delivery mode is lossless.
@@ -230,11 +232,11 @@ impl Cursor {
         self.source = Source::Log;
         match page {
             Ok(page) => self.source = Source::Page(Arc::downgrade(page)),
-            Err(PageError::Expired { low }) if low <= self.next => self.forget_before(low),
+            Err(PageError::Expired { low }) if low <= self.next => self.skip_expired(low),
             Err(PageError::Expired { low }) => {
                 let lost = LostRange { first: self.next, next: low };
                 self.next = low;
-                self.forget_before(low);
+                self.skip_expired(low);
                 // For records before the snapshot began, only the latest values were promised.
                 self.promised_from = self.promised_from.max(lost.first);
                 let lost = LostRange { first: self.promised_from, ..lost };

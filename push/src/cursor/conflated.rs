@@ -148,7 +148,7 @@ impl Cursor {
         let conflated = ConflatedRange { first: from, next: self.next, records: read.skipped };
         Some(Gathered {
             deliveries: read.deliveries,
-            age: self.age(read.newest),
+            newest: self.record_time(read.newest),
             conflated: (read.skipped > 0).then_some(conflated),
             follow_up,
         })
@@ -160,7 +160,7 @@ impl Cursor {
         backlog.at = backlog.at.max(self.next);
         for _ in 0..ROUNDS_MAX {
             // Another cursor may have extended the map.
-            backlog.at = backlog.offset_map.read().skip(backlog.at).max(backlog.at);
+            backlog.at = backlog.offset_map.read().next_unscanned(backlog.at).max(backlog.at);
             if backlog.at >= until {
                 return Coverage::Complete;
             }
@@ -176,9 +176,9 @@ impl Cursor {
             let mut offset_map = backlog.offset_map.write();
             for chunk in &chunks {
                 let numbers = chunk.between(backlog.at, to);
-                numbers.for_each(|number| offset_map.note(chunk.key(number), chunk.offset(number)));
+                numbers.for_each(|number| offset_map.insert(chunk.key(number), chunk.offset(number)));
             }
-            offset_map.cover(backlog.from, to);
+            offset_map.mark_scanned(backlog.from, to);
             drop(offset_map);
             backlog.at = to;
         }
@@ -256,18 +256,18 @@ impl Cursor {
             return false;
         }
         // Another cursor may have extended the map.
-        let at = backlog.offset_map.read().skip(backlog.at).max(backlog.at);
+        let at = backlog.offset_map.read().next_unscanned(backlog.at).max(backlog.at);
         if at < page.to {
             let mut offset_map = backlog.offset_map.write();
-            page.for_each_key(at, &self.log.channel, |key, offset| offset_map.note(key, offset));
-            offset_map.cover(backlog.from, page.to);
+            page.for_each_key(at, &self.log.channel, |key, offset| offset_map.insert(key, offset));
+            offset_map.mark_scanned(backlog.from, page.to);
         }
         backlog.at = at.max(page.to);
         true
     }
 
     /// Skips offsets before `low`, which have expired, when filling the offset map.
-    pub(super) fn forget_before(&mut self, low: Offset) {
+    pub(super) fn skip_expired(&mut self, low: Offset) {
         if let CursorMode::Conflated { backlog: Some(backlog), .. } = &mut self.mode {
             backlog.at = backlog.at.max(low);
         }

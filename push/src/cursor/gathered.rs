@@ -19,14 +19,14 @@ pub(crate) struct GatherRequest {
 pub(crate) struct Gathered {
     pub(crate) deliveries: u64,
     /// Timestamp of the newest delivery; `None` without a delivery, and for last values.
-    pub(crate) age: Option<Age>,
+    pub(crate) newest: Option<RecordTime>,
     pub(crate) conflated: Option<ConflatedRange>,
     pub(crate) follow_up: FollowUp,
 }
 
 /// Timestamp of a record, in milliseconds since the Unix epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Age {
+pub(crate) enum RecordTime {
     /// Of a record after the start of the subscription: its age is a latency.
     Live(i64),
     /// Of a record from before the start of the subscription: its age says nothing about latency.

@@ -11,7 +11,7 @@ use tailcast_proto::Offset;
 
 /// The rate limit of a subscription in one partition.
 #[derive(Debug)]
-pub(crate) struct Pace {
+pub(crate) struct DeliveryPace {
     interval: Duration,
     /// When the next round may begin; `None` before the first delivery.
     due: Option<Instant>,
@@ -19,7 +19,7 @@ pub(crate) struct Pace {
     until: Option<Offset>,
 }
 
-impl Pace {
+impl DeliveryPace {
     pub(crate) fn new(interval: Duration) -> Self {
         Self { interval, due: None, until: None }
     }
@@ -54,7 +54,7 @@ mod tests {
 
     #[test]
     fn a_round_begins_at_once_after_a_pause_and_an_interval_after_the_last_delivery() {
-        let (mut pace, start) = (Pace::new(Duration::from_millis(100)), Instant::now());
+        let (mut pace, start) = (DeliveryPace::new(Duration::from_millis(100)), Instant::now());
         let offset = |offset| Offset::new(offset).expect("it is an offset");
         let at = |ms| start + Duration::from_millis(ms);
 

@@ -19,7 +19,12 @@ impl Cursor {
                     // A quiet channel advances with its partition.
                     self.next = if more { next } else { next.max(head) };
                     let follow_up = if more { FollowUp::More } else { FollowUp::Idle };
-                    return Gathered { deliveries, age: self.age(newest), follow_up, conflated: None };
+                    return Gathered {
+                        deliveries,
+                        newest: self.record_time(newest),
+                        follow_up,
+                        conflated: None,
+                    };
                 }
                 LogRead::Behind if self.next >= self.lease.partition.tail() => {
                     self.lease.partition.extend_back(&self.log, self.next);
@@ -56,7 +61,7 @@ impl Cursor {
         let conflated = ConflatedRange { first: from, next: self.next, records: read.skipped };
         Gathered {
             deliveries: read.deliveries,
-            age: self.age(read.newest),
+            newest: self.record_time(read.newest),
             conflated: (read.skipped > 0).then_some(conflated),
             // The next call finds out whether the log has the rest or another page is needed.
             follow_up: FollowUp::More,

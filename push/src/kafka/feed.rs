@@ -108,7 +108,7 @@ impl Feed {
             while let Some(result) = polled {
                 match result {
                     Ok(message) => self.take(&message),
-                    Err(error) => self.failed(error)?,
+                    Err(error) => self.handle_error(error)?,
                 }
                 round += 1;
                 if round >= Self::ROUND_RECORDS_MAX {
@@ -122,7 +122,7 @@ impl Feed {
             if is_caught_up {
                 self.caught_up_at = caught_up_at;
             }
-            self.shed();
+            self.evict();
         }
         Ok(())
     }
@@ -191,7 +191,7 @@ impl Feed {
         let mut open = std::mem::take(&mut self.open);
         for (partition, mut builder) in open.drain(..) {
             builder.build().into_iter().for_each(|batch| self.append_one(&partition, batch));
-            if self.spare.len() < Self::SPARE_BUILDERS_MAX && builder.is_ordinary() {
+            if self.spare.len() < Self::SPARE_BUILDERS_MAX && builder.has_usual_capacity() {
                 self.spare.push(builder);
             }
         }
@@ -216,7 +216,7 @@ impl Feed {
 
     /// Evicts the oldest records of the largest window until all windows are within the budget, so
     /// that a busy partition does not cost a quiet one its window.
-    fn shed(&self) {
+    fn evict(&self) {
         if self.budget.used() <= self.budget.max() {
             return;
         }
@@ -232,7 +232,7 @@ impl Feed {
         }
     }
 
-    fn failed(&self, error: KafkaError) -> Result<(), FeedError> {
+    fn handle_error(&self, error: KafkaError) -> Result<(), FeedError> {
         match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::Fatal) => return Err(FeedError::Fatal(error)),
             Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {

@@ -155,7 +155,7 @@ impl RecordBatchBuilder {
     }
 
     /// Whether the builder's buffers have the usual size and were not enlarged by a huge record.
-    pub(crate) fn is_ordinary(&self) -> bool {
+    pub(crate) fn has_usual_capacity(&self) -> bool {
         self.bytes.capacity() <= 2 * Self::BYTES_MAX
     }
 
@@ -247,7 +247,7 @@ pub(crate) mod tests {
             let offset = Offset::new(at).expect("it is an offset");
             builder.push(&Record { offset, timestamp_ms: -1, key: None, value: Some(&value), headers: &[] });
             drop(builder.build());
-            builder.is_ordinary()
+            builder.has_usual_capacity()
         };
         assert!(push(0, RecordBatchBuilder::BYTES_MAX));
         assert!(!push(1, 3 * RecordBatchBuilder::BYTES_MAX));

@@ -157,7 +157,7 @@ impl PageReader {
                 }
                 Some(Err(KafkaError::PartitionEOF(_))) => {}
                 Some(Err(error)) => {
-                    if let Some(outcome) = self.failed(&error, job)? {
+                    if let Some(outcome) = self.classify_error(&error, job)? {
                         self.at = None;
                         return Ok(outcome);
                     }
@@ -229,7 +229,7 @@ impl PageReader {
     }
 
     /// Returns what an error means for a job; `None` if librdkafka recovers by itself.
-    fn failed(&self, error: &KafkaError, job: &ReadJob) -> Result<Option<ReadOutcome>, KafkaError> {
+    fn classify_error(&self, error: &KafkaError, job: &ReadJob) -> Result<Option<ReadOutcome>, KafkaError> {
         match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
                 let pass = |doubt| {

@@ -64,7 +64,7 @@ impl OffsetMap {
     }
 
     /// Adds a record. At the limit, a new key is not stored, and all its records are delivered.
-    pub(crate) fn note(&mut self, key: KeyHash, offset: Offset) {
+    pub(crate) fn insert(&mut self, key: KeyHash, offset: Offset) {
         match self.latest.entry(key) {
             Entry::Occupied(mut known) => {
                 let latest = known.get_mut();
@@ -76,7 +76,7 @@ impl OffsetMap {
     }
 
     /// Notes that a cursor that started at `from` has scanned everything up to `to`.
-    pub(crate) fn cover(&mut self, from: Offset, to: Offset) {
+    pub(crate) fn mark_scanned(&mut self, from: Offset, to: Offset) {
         self.range = match self.range {
             Some((first, last)) if from <= last && first <= to => Some((first.min(from), last.max(to))),
             // Of two separate ranges the later one is kept: other cursors are more likely to need
@@ -87,7 +87,7 @@ impl OffsetMap {
     }
 
     /// Returns the offset at which a cursor that has scanned up to `at` has to continue.
-    pub(crate) fn skip(&self, at: Offset) -> Offset {
+    pub(crate) fn next_unscanned(&self, at: Offset) -> Offset {
         self.range.filter(|(from, to)| *from <= at && at < *to).map_or(at, |(_, to)| to)
     }
 

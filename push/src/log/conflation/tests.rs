@@ -39,7 +39,7 @@ fn chunks(batches: &[Vec<&str>]) -> Vec<Chunk> {
 fn offset_map(chunks: &[Chunk]) -> OffsetMap {
     let mut offset_map = OffsetMap::new(OffsetMapLimit::new(usize::MAX));
     for chunk in chunks {
-        (0..chunk.len()).for_each(|number| offset_map.note(chunk.key(number), chunk.offset(number)));
+        (0..chunk.len()).for_each(|number| offset_map.insert(chunk.key(number), chunk.offset(number)));
     }
     offset_map
 }
@@ -123,13 +123,13 @@ proptest! {
         let mut offset_map = OffsetMap::new(Arc::clone(&bound));
         for (from, to) in stretches {
             let to = to.min(keys.len());
-            let mut at = usize::try_from(offset_map.skip(offset(from)).get()).expect("it is not negative");
+            let mut at = usize::try_from(offset_map.next_unscanned(offset(from)).get()).expect("it is not negative");
             assert!(at >= from);
             while at < to {
-                offset_map.note(KeyHash::of(Some(&[keys[at]])), offset(at));
+                offset_map.insert(KeyHash::of(Some(&[keys[at]])), offset(at));
                 at += 1;
             }
-            offset_map.cover(offset(from), offset(at.max(from)));
+            offset_map.mark_scanned(offset(from), offset(at.max(from)));
         }
         assert!(bound.used() <= keys_max, "the bound holds");
         for (at, key) in keys.iter().enumerate() {

@@ -9,7 +9,7 @@ use tailcast_proto::{
 
 use super::Subscriptions;
 use crate::{
-    cursor::{Age, ConflatedRange, FollowUp, GatherRequest, LostRange},
+    cursor::{ConflatedRange, FollowUp, GatherRequest, LostRange, RecordTime},
     wake::doorbell::CursorId,
 };
 
@@ -85,9 +85,9 @@ impl Subscriptions {
         }
         batch.bytes += batch.parts[first..].iter().map(Bytes::len).sum::<usize>();
         batch.deliveries += gathered.deliveries;
-        match gathered.age {
-            Some(Age::Live(ms)) => batch.live_ms = batch.live_ms.max(Some(ms)),
-            Some(Age::Resumed(ms)) => batch.resumed_ms = batch.resumed_ms.max(Some(ms)),
+        match gathered.newest {
+            Some(RecordTime::Live(ms)) => batch.live_ms = batch.live_ms.max(Some(ms)),
+            Some(RecordTime::Resumed(ms)) => batch.resumed_ms = batch.resumed_ms.max(Some(ms)),
             None => {}
         }
     }
