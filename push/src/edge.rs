@@ -228,7 +228,7 @@ impl Server {
             }
             None => refuse_subprotocol(reader, writer).await,
         };
-        // If the close frame was not written, reading on cannot protect it.
+        // Only if the close frame was written: otherwise there is nothing that a reset could destroy.
         if let Some(reader) = reader {
             discard_until_end(reader).await;
         }

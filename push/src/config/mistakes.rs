@@ -1,4 +1,4 @@
-//! Mistakes in a configuration whose values are each of the right type.
+//! Mistakes in a configuration beyond the types of its values.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -167,14 +167,14 @@ mod tests {
     }
 
     #[test]
-    fn a_bound_of_nothing_is_refused_with_its_key() {
+    fn a_limit_of_zero_is_refused_with_its_key() {
         check(|c| c.sessions.count_max = 0, Err("push.sessions.count_max is 0"));
         check(|c| c.sessions.connect_deadline = Duration::ZERO, Err("push.sessions.connect_deadline is 0"));
         check(|c| c.last_values.bytes_max = 0, Err("push.last_values.bytes_max is 0"));
     }
 
     #[test]
-    fn a_pause_of_fan_out_has_a_bound() {
+    fn the_pause_of_the_fan_out_is_limited() {
         // A pause of one year made a slot for each of its milliseconds: 757 GB when the first
         // session was delayed.
         check(|c| c.fan_out.pause_max = PAUSE_MAX, Ok(()));

@@ -43,8 +43,8 @@ impl TryFrom<BTreeMap<String, TopicSettings>> for TopicSettingsMap {
     }
 }
 
-/// Reads a boolean. Values from the environment and from flags are text if no default gives their
-/// type, as here.
+/// Reads a boolean. The environment and flags give text if no default determines the type, and this
+/// key has no default.
 fn bool_or_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
     struct BoolVisitor;
 
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
+    fn an_error_names_the_key() {
         check(
             By::Flag("push.topic.quotes.last_values", "yes"),
             Err("push.topic.quotes.last_values: \"yes\""),

@@ -21,7 +21,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(10_000))]
 
     #[test]
-    fn a_cursor_hands_out_every_record_from_its_start_on_once_and_in_order(
+    fn a_cursor_delivers_every_record_from_its_start_on_once_and_in_order(
         before in vec((1..4_i64, select(vec!["a", "b", "ab"])), 0..20),
         back in any::<proptest::sample::Index>(),
         name in select(vec!["t/a", "t/a*", "t/*"]),
@@ -91,7 +91,7 @@ proptest! {
 }
 
 #[test]
-fn what_was_left_out_for_a_record_that_retention_took_is_counted_and_the_other_one_lost() {
+fn a_record_left_out_for_an_expired_one_is_counted_and_the_expired_one_is_lost() {
     // The model above expected the latest of the records that were not lost, and failed at random:
     // record 1 was left out in favour of record 2, and both were gone from the window and from
     // Kafka when 2 was next.
@@ -123,7 +123,7 @@ fn a_conflated_subscriber_that_keeps_up_gets_every_record() {
 }
 
 #[test]
-fn what_leaves_the_log_while_a_conflated_subscriber_catches_up_is_conflated_too() {
+fn records_evicted_while_a_conflated_subscriber_catches_up_are_conflated_too() {
     // The past was scanned once, up to where the log began then. Records evicted while it was
     // delivered were not conflated, so a client slower than its topic got more and more history.
     let mut kafka =

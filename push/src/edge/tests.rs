@@ -138,13 +138,13 @@ async fn a_session_is_served_over_memory() {
 }
 
 #[tokio::test]
-async fn a_session_is_served_over_memory_that_takes_seven_bytes_at_a_time() {
+async fn a_session_is_served_over_memory_that_accepts_seven_bytes_at_a_time() {
     let (client, stream) = tokio::io::duplex(7);
     converse(client, stream).await;
 }
 
 #[tokio::test]
-async fn a_session_is_served_over_a_stream_that_holds_back_until_it_is_flushed() {
+async fn a_session_is_served_over_a_stream_that_buffers_until_it_is_flushed() {
     // A flush that was pending when everything was written was not polled again, so the last
     // message stayed in the buffer.
     let (client, stream) = tokio::io::duplex(64 * 1024);

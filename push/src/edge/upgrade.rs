@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_handshake_is_refused() {
+    fn an_invalid_handshake_is_refused() {
         check(&[("upgrade", "h2c")], Err(UpgradeError::NoUpgrade));
         check(&[("sec-websocket-version", "8")], Err(UpgradeError::Handshake));
         check(&[("sec-websocket-key", "short")], Err(UpgradeError::Handshake));

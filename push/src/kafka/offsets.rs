@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_that_is_before_what_is_known_is_asked_for_again_after_a_doubt() {
+    fn an_end_before_a_known_offset_is_queried_again_after_a_pause() {
         assert_eq!(confirmed_of(&[7]), (7, Duration::ZERO));
         assert_eq!(confirmed_of(&[9]), (9, Duration::ZERO));
         // A deposed leader, then its successor.

@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_feed_that_is_behind_trusts_only_what_an_answer_speaks_for() {
+    fn a_feed_with_a_backlog_trusts_only_what_a_confirmation_covers() {
         // The topic was recreated while old records were in the backlog: they are polled together
         // with records of the new topic, at a steady pace.
         let (mut fence, start) = (Fence::default(), Instant::now());
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_feed_that_is_behind_asks_in_time_and_holds_nothing() {
+    fn a_feed_with_a_backlog_confirms_in_time_and_holds_nothing() {
         let (mut fence, start) = (Fence::default(), Instant::now());
         receive(&mut fence, 0, start);
         assert_eq!(firsts(&fence.confirmed(start)), [0]);
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn what_arrives_after_a_silence_is_held_until_the_id_is_confirmed() {
+    fn records_after_a_silence_are_held_until_the_topic_id_is_confirmed() {
         let (mut fence, start) = (Fence::default(), Instant::now());
         assert!(!is_trusted(&receive(&mut fence, 0, start)), "the first record is after a silence too");
         assert!(fence.begin_confirmation() && !fence.begin_confirmation(), "Kafka is asked once");
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_behind_something_held_is_held_too() {
+    fn batches_behind_a_held_one_are_held_too() {
         let (mut fence, start) = (Fence::default(), Instant::now());
         for (at, offset) in [(0, 0), (1, 1), (100, 2)] {
             assert!(!is_trusted(&receive(&mut fence, offset, start + at * MS)));
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_does_not_speak_for_what_arrived_long_after_its_question() {
+    fn a_confirmation_does_not_cover_batches_received_long_after_it_began() {
         let (mut fence, start) = (Fence::default(), Instant::now());
         receive(&mut fence, 0, start);
         assert!(fence.begin_confirmation());
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_held_is_bounded() {
+    fn held_batches_are_bounded() {
         let (mut fence, start) = (Fence::default(), Instant::now());
         let mut arrivals = (0..).map(|offset| receive(&mut fence, offset, start));
         let held = arrivals.by_ref().take_while(|arrival| matches!(arrival, FenceDecision::Hold)).count();

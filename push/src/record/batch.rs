@@ -209,7 +209,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn null_and_empty_are_told_apart() {
+    fn null_and_empty_are_distinguished() {
         let mut builder = RecordBatchBuilder::default();
         let offset = |offset| Offset::new(offset).expect("it is an offset");
         let record =
@@ -240,7 +240,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_builder_is_ordinary_until_a_record_is_larger_than_batches() {
+    fn a_builder_keeps_its_usual_capacity_until_a_record_is_larger_than_batches() {
         let mut builder = RecordBatchBuilder::default();
         let mut push = |at, bytes: usize| {
             let value = vec![b'x'; bytes];
@@ -254,7 +254,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_record_that_was_read_before_is_left_out() {
+    fn a_record_that_was_read_before_is_ignored() {
         let batch = batch(&[(3, "a"), (4, "a"), (3, "a"), (4, "a"), (5, "a")]);
         assert_eq!(batch.records().map(|record| record.offset.get()).collect::<Vec<_>>(), [3, 4, 5]);
     }

@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_key_an_empty_key_and_others_are_told_apart() {
+    fn no_key_an_empty_key_and_others_are_distinguished() {
         let keys = [None, Some(b"".as_slice()), Some(b"a"), Some(b"b"), Some(b"ab")];
         for (i, one) in keys.iter().enumerate() {
             for (j, other) in keys.iter().enumerate() {

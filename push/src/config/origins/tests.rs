@@ -69,7 +69,7 @@ fn pages_of_the_server_itself_may_connect() {
 }
 
 #[test]
-fn null_and_everybody_have_to_be_asked_for() {
+fn null_and_every_page_are_allowed_only_if_listed() {
     check(&[], "null", false);
     check(&["null"], "null", true);
     check(&["*"], "null", true);

@@ -90,8 +90,9 @@ impl PageBuilder {
         end >= self.floor
     }
 
-    /// Whether a consumer that has read a page up to `to` can continue from there. It cannot if the
-    /// end has to be reported once more, because that happens once for each assignment.
+    /// Whether a consumer that has read a page up to `to` can continue from there. It cannot if it
+    /// has to report the end of the partition again: librdkafka reports it once for each
+    /// assignment.
     pub(super) fn can_continue(&self, to: Offset) -> bool {
         // The consumer has already returned a record beyond `until`.
         self.until != Some(to) && (!self.has_ended || to >= self.floor)
@@ -127,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_before_what_the_window_had_is_not_believed_at_once() {
+    fn an_end_before_the_windows_tail_is_not_believed_at_once() {
         // The page extended to the window's tail as if there were no records in between. With a
         // deposed leader, or an end reported before the window moved on, it omitted records
         // silently.
@@ -180,7 +181,7 @@ mod tests {
         /// A log with gaps, read up to the window's tail through brokers that each know it up to
         /// some offset. Some are also queried for the end before they are read.
         #[test]
-        fn whatever_a_broker_does_not_know_no_record_is_left_out(
+        fn however_outdated_a_broker_is_no_record_is_left_out(
             log in btree_set(0..60_i64, 0..40),
             floor in 1..60_i64,
             known in vec(0..=60_i64, 0..40),

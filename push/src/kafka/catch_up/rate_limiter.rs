@@ -54,14 +54,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn without_a_bound_nobody_waits() {
+    fn without_a_limit_no_reader_waits() {
         let (mut rate, now) = (RateLimiter::new(0), Instant::now());
         rate.record(usize::MAX, now);
         assert_eq!(rate.wait(now), Duration::ZERO);
     }
 
     #[test]
-    fn what_was_read_is_waited_for() {
+    fn bytes_that_were_read_delay_the_next_page() {
         let (mut rate, now) = (RateLimiter::new(1_000), Instant::now());
         rate.record(100, now);
         assert_eq!(rate.wait(now), Duration::ZERO, "a burst is free");

@@ -77,7 +77,7 @@ fn the_latest_of_each_key_comes_in_the_order_of_offsets() {
 }
 
 #[test]
-fn what_does_not_fit_is_neither_delivered_nor_counted_yet() {
+fn records_beyond_the_budget_are_neither_delivered_nor_counted() {
     let chunks = chunks(&[vec!["a", "b", "a", "c", "b"]]);
     let mut out = Vec::new();
     let read = read(&chunks, (offset(0), offset(5)), 1, &mut out);
@@ -113,7 +113,7 @@ proptest! {
     }
 
     #[test]
-    fn whoever_surveys_what_a_record_is_never_left_out_without_a_newer_one(
+    fn whatever_was_scanned_no_record_is_left_out_without_a_newer_one(
         keys in vec(0..6_u8, 1..60),
         // Ranges scanned by several cursors, in any order.
         stretches in vec((0..60_usize, 0..60_usize), 0..8),

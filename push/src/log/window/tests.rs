@@ -76,7 +76,7 @@ fn a_first_subscriber_resumes_from_the_window() {
 }
 
 #[test]
-fn evicting_frees_all_that_was_taken() {
+fn evicting_frees_all_memory() {
     let mut window = Window::new(PartitionId::new(0), offset(0));
     let empty = window.memory();
     let log = window.attach(&channel("t/*"), PROTO, offset(0));
@@ -121,7 +121,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(10_000))]
 
     #[test]
-    fn a_cursor_reads_what_the_model_has_or_learns_that_it_is_behind(steps in steps(), back in 0..30_i64) {
+    fn a_cursor_reads_the_models_records_or_learns_that_it_is_behind(steps in steps(), back in 0..30_i64) {
         let mut window = Window::new(PartitionId::new(0), offset(0));
         let mut model: Vec<(i64, &str)> = Vec::new();
         let mut attached: Vec<Arc<ChannelLog>> = Vec::new();

@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_topic_that_is_too_large_is_said_and_does_not_take_readiness_away() {
+    fn a_topic_that_is_too_large_is_reported_and_does_not_take_readiness_away() {
         let too_large = "last values of a are not kept: they exceed push.last_values.bytes_max";
         check(
             &["a", "b"],

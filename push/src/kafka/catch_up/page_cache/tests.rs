@@ -76,7 +76,7 @@ fn partitions_are_read_in_turn() {
 }
 
 #[test]
-fn who_asked_for_what_is_gone_is_told_and_the_others_go_on_waiting() {
+fn requests_for_expired_offsets_fail_and_the_others_keep_waiting() {
     let (mut page_cache, p) = (PageCache::new(usize::MAX), partition(0));
     for request in [5, 20] {
         page_cache.request(&p, offset(request), request);
@@ -89,7 +89,7 @@ fn who_asked_for_what_is_gone_is_told_and_the_others_go_on_waiting() {
 }
 
 #[test]
-fn a_wish_that_was_given_up_is_not_read_for() {
+fn a_cancelled_request_is_not_read_for() {
     let (mut page_cache, p) = (PageCache::new(usize::MAX), partition(0));
     page_cache.request(&p, offset(5), 5);
     assert!(page_cache.next_job(|_| true).is_none());
@@ -121,7 +121,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(10_000))]
 
     #[test]
-    fn every_wish_is_served_once_by_a_page_that_has_it(steps in steps(), pages_max in 1..10_usize) {
+    fn every_request_is_served_once_by_a_page_that_contains_it(steps in steps(), pages_max in 1..10_usize) {
         let one = page(199, 200).memory();
         let (mut page_cache, p) = (PageCache::new(pages_max * one), partition(0));
         let mut waiting: Vec<i64> = Vec::new();

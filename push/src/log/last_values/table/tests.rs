@@ -259,7 +259,7 @@ fn check(
 }
 
 #[test]
-fn a_reader_takes_what_its_channel_has_within_its_bounds() {
+fn a_reader_takes_the_values_of_its_channel_within_its_bounds() {
     let mut table = Table::new(offset(0));
     table.append(&batch(&[(0, "a", true), (1, "b", true), (3, "ab", true), (4, "abc", true)]).expect("some"));
     let wide = (1_000, 1_000);
@@ -292,7 +292,7 @@ fn an_update_moves_a_value_and_a_tombstone_removes_it() {
 }
 
 #[test]
-fn the_loader_brings_nothing_back_that_the_feed_saw_deleted() {
+fn the_loader_does_not_restore_values_that_the_feed_saw_deleted() {
     let mut table = Table::new(offset(10));
     table.append(&batch(&[(10, "a", false), (11, "b", true)]).expect("some"));
     let page = batch(&[(3, "a", true), (4, "b", true), (5, "ab", true), (11, "b", true)]).expect("some");
@@ -302,7 +302,7 @@ fn the_loader_brings_nothing_back_that_the_feed_saw_deleted() {
 }
 
 #[test]
-fn a_partition_that_starts_over_has_no_values_of_before() {
+fn a_restarted_partition_has_no_earlier_values() {
     let mut table = Table::new(offset(10));
     table.append(&batch(&[(10, "a", true)]).expect("some"));
     table.restart(offset(50));

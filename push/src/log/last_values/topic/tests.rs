@@ -71,7 +71,7 @@ fn last_values_can_be_read_once_they_are_loaded() {
 }
 
 #[test]
-fn a_read_ends_with_its_budget_and_goes_on_where_it_ended() {
+fn a_read_ends_with_its_budget_and_continues_there() {
     let kept = PartitionLastValues::of(&topic("t", &LastValuesBudget::new(WHOLE)), offset(0));
     let keys: Vec<_> = (0..100).map(|key: i64| (key, key.to_string())).collect();
     kept.append(&batch(&keys.iter().map(|(at, key)| (*at, key.as_str())).collect::<Vec<_>>()));
@@ -91,13 +91,13 @@ fn a_read_ends_with_its_budget_and_goes_on_where_it_ended() {
 }
 
 #[test]
-fn nothing_before_the_feed_is_nothing_to_load() {
+fn without_earlier_records_there_is_nothing_to_load() {
     let kept = PartitionLastValues::of(&topic("t", &LastValuesBudget::new(WHOLE)), Offset::ZERO);
     assert_eq!(kept.loaded().now_or_never(), Some(Ok(())));
 }
 
 #[test]
-fn a_topic_over_the_bound_keeps_nothing_and_the_others_go_on() {
+fn a_topic_over_the_limit_keeps_nothing_and_the_others_continue() {
     let budget = LastValuesBudget::new(2_000);
     let (small, large) = (topic("small", &budget), topic("large", &budget));
     let kept = PartitionLastValues::of(&small, offset(0));
@@ -134,7 +134,7 @@ fn a_topic_over_the_bound_keeps_nothing_and_the_others_go_on() {
 }
 
 #[test]
-fn a_partition_that_is_closed_tells_who_waits_and_gives_its_memory_back() {
+fn a_closed_partition_notifies_its_waiters_and_returns_its_memory() {
     let budget = LastValuesBudget::new(WHOLE);
     let kept = PartitionLastValues::of(&topic("t", &budget), offset(10));
     kept.append(&batch(&[(10, "a")]));
