@@ -22,7 +22,7 @@ use bytes::Bytes;
 use tailcast_proto::Offset;
 
 pub(crate) use self::gathered::{ConflatedRange, FollowUp, GatherRequest, Gathered, LostRange, RecordTime};
-use self::{conflated::Backlog, pace::DeliveryPace};
+use self::{conflated::ConflatedBacklog, pace::DeliveryPace};
 use crate::{
     kafka::catch_up::PageError,
     log::{channel_log::ChannelLog, page::Page},
@@ -43,7 +43,7 @@ pub(crate) struct Cursor {
     ringer: Arc<Ringer>,
     mode: CursorMode,
     next: Offset,
-    source: Source,
+    source: CursorSource,
     /// The end of the snapshot that the subscription started with; `None` once it was reached.
     snapshot_until: Option<Offset>,
     /// The partition's head when the snapshot began. Every record from here on is delivered or
@@ -77,7 +77,7 @@ enum CursorMode {
         /// Started before the partition's end and has not reached it yet.
         is_resuming: bool,
         /// State while the cursor is behind.
-        backlog: Option<Backlog>,
+        backlog: Option<ConflatedBacklog>,
     },
 }
 
@@ -92,7 +92,7 @@ pub(crate) enum StartAt {
 
 /// Source of the next record.
 #[derive(Debug)]
-enum Source {
+enum CursorSource {
     /// The partition's last values.
     LastValues,
     /// The channel log, as far as it has the record.
@@ -115,8 +115,8 @@ impl Cursor {
     ) -> Self {
         let head = lease.partition.head();
         let (next, source, snapshot_until) = match from {
-            StartAt::Offset(offset) => (offset, Source::Log, None),
-            StartAt::LastValues => (Offset::ZERO, Source::LastValues, Some(head)),
+            StartAt::Offset(offset) => (offset, CursorSource::Log, None),
+            StartAt::LastValues => (Offset::ZERO, CursorSource::LastValues, Some(head)),
         };
         // After the last values the cursor reads the log from the head on.
         let attach_at = if snapshot_until.is_some() { head } else { next };
@@ -169,12 +169,12 @@ impl Cursor {
 
     /// Whether the cursor reads from another source than the log.
     pub(crate) fn is_catching_up(&self) -> bool {
-        !matches!(self.source, Source::Log)
+        !matches!(self.source, CursorSource::Log)
     }
 
     /// Whether a page was requested or is being read.
     pub(crate) fn is_paging(&self) -> bool {
-        matches!(self.source, Source::PendingPage | Source::Page(_))
+        matches!(self.source, CursorSource::PendingPage | CursorSource::Page(_))
     }
 
     /// Returns true once after the cursor has passed the end of its snapshot.
@@ -206,13 +206,13 @@ impl Cursor {
     /// Appends the next deliveries to `out`.
     pub(crate) fn gather(&mut self, request: GatherRequest, out: &mut Vec<Bytes>) -> Gathered {
         match &self.source {
-            Source::PendingPage => Gathered::default(),
-            Source::LastValues => self.gather_last_values(request.budget, out),
-            Source::Page(page) => match page.upgrade() {
+            CursorSource::PendingPage => Gathered::default(),
+            CursorSource::LastValues => self.gather_last_values(request.budget, out),
+            CursorSource::Page(page) => match page.upgrade() {
                 Some(page) => self.gather_from_page(&page, request.budget, out),
                 None => self.ask(),
             },
-            Source::Log => match self.mode {
+            CursorSource::Log => match self.mode {
                 CursorMode::Lossless => self.gather_from_log(request.budget, out),
                 CursorMode::Conflated { .. } => self.gather_conflated(request, out),
             },
@@ -229,9 +229,9 @@ impl Cursor {
         &mut self,
         page: Result<&Arc<Page>, PageError>,
     ) -> Result<Option<LostRange>, PageError> {
-        self.source = Source::Log;
+        self.source = CursorSource::Log;
         match page {
-            Ok(page) => self.source = Source::Page(Arc::downgrade(page)),
+            Ok(page) => self.source = CursorSource::Page(Arc::downgrade(page)),
             Err(PageError::Expired { low }) if low <= self.next => self.skip_expired(low),
             Err(PageError::Expired { low }) => {
                 let lost = LostRange { first: self.next, next: low };

@@ -43,12 +43,12 @@ const RECORD_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct FeedRun {
     tail: Arc<Tail>,
     budget: Arc<WindowBudget>,
-    partitions: Vec<Backlog>,
+    partitions: Vec<PartitionBacklog>,
 }
 
 /// A partition and the end of its backlog.
 #[derive(Debug)]
-struct Backlog {
+struct PartitionBacklog {
     partition: Arc<Partition>,
     end: Offset,
 }
@@ -96,11 +96,12 @@ impl FeedRun {
             tail.load_metadata(topic, id)?;
             let partition =
                 Partition::new(topic.clone(), epoch, id, *first, Arc::clone(&budget), FanOut::idle(), None);
-            partitions.push(Backlog { partition, end: *end });
+            partitions.push(PartitionBacklog { partition, end: *end });
         }
         let count = u32::try_from(partitions.len())?;
         for channel in channels(topic, count, watching) {
-            let is_in = |backlog: &&Backlog| channel.home.is_none_or(|home| home == backlog.partition.id);
+            let is_in =
+                |backlog: &&PartitionBacklog| channel.home.is_none_or(|home| home == backlog.partition.id);
             partitions.iter().filter(is_in).for_each(|backlog| drop(log(&backlog.partition, &channel)));
         }
         Ok(Self { tail, budget, partitions })
@@ -136,7 +137,7 @@ impl FeedRun {
     }
 
     fn assign(&self) -> Result<(), Box<dyn Error + Send + Sync>> {
-        for Backlog { partition, .. } in &self.partitions {
+        for PartitionBacklog { partition, .. } in &self.partitions {
             // As if it had been tailed until now, so that the first records do not follow a
             // silence.
             partition.confirmation_result(Instant::now(), Some(true));
@@ -148,7 +149,7 @@ impl FeedRun {
     /// Waits until a partition needs a confirmation, and confirms it.
     fn answer(&self, signals: &FeedSignals) {
         block_on(signals.held.notified());
-        for Backlog { partition, .. } in &self.partitions {
+        for PartitionBacklog { partition, .. } in &self.partitions {
             if !partition.begin_confirmation() {
                 continue;
             }

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use parking_lot::{RwLock, RwLockReadGuard};
 use tailcast_proto::Offset;
 
-use super::{ConflatedRange, Cursor, CursorMode, FollowUp, GatherRequest, Gathered, Source};
+use super::{ConflatedRange, Cursor, CursorMode, CursorSource, FollowUp, GatherRequest, Gathered};
 use crate::{
     log::{
         conflation::{LatestRead, LatestReader, OffsetMap},
@@ -23,7 +23,7 @@ use crate::{
 
 /// State of a cursor that is behind.
 #[derive(Debug)]
-pub(super) struct Backlog {
+pub(super) struct ConflatedBacklog {
     offset_map: Arc<RwLock<OffsetMap>>,
     /// Where the cursor began to fill the offset map.
     from: Offset,
@@ -39,7 +39,7 @@ const CHUNKS_AT_ONCE: usize = 64;
 /// thread.
 const ROUNDS_MAX: usize = 64;
 
-impl Backlog {
+impl ConflatedBacklog {
     /// Returns the offset up to which the offset map is complete.
     pub(super) fn at(&self) -> Offset {
         self.at
@@ -82,7 +82,7 @@ impl Cursor {
             FollowUp::More | FollowUp::Page(_) if !self.is_in_snapshot() => {
                 out.truncate(parts);
                 self.next = from;
-                self.source = Source::Log;
+                self.source = CursorSource::Log;
                 return self.gather_latest(request, out);
             }
             FollowUp::More | FollowUp::Page(_) | FollowUp::At(_) => {}
@@ -122,7 +122,7 @@ impl Cursor {
     /// `None` if that needs a page.
     fn gather_mapped(
         &mut self,
-        backlog: &mut Backlog,
+        backlog: &mut ConflatedBacklog,
         (head, until): (Offset, Offset),
         request: GatherRequest,
         out: &mut Vec<Bytes>,
@@ -155,7 +155,7 @@ impl Cursor {
     }
 
     /// Completes the offset map up to `until`, as far as the log has the records.
-    fn map_log(&self, backlog: &mut Backlog, until: Offset) -> Coverage {
+    fn map_log(&self, backlog: &mut ConflatedBacklog, until: Offset) -> Coverage {
         backlog.is_mapping = false;
         backlog.at = backlog.at.max(self.next);
         for _ in 0..ROUNDS_MAX {
@@ -189,7 +189,7 @@ impl Cursor {
     /// allows.
     fn read_latest(
         &self,
-        backlog: &Backlog,
+        backlog: &ConflatedBacklog,
         until: Offset,
         budget: usize,
         out: &mut Vec<Bytes>,
@@ -228,12 +228,12 @@ impl Cursor {
     }
 
     /// Takes the backlog state, or creates one at the cursor.
-    fn take_backlog(&mut self) -> Backlog {
+    fn take_backlog(&mut self) -> ConflatedBacklog {
         let known = match &mut self.mode {
             CursorMode::Conflated { backlog, .. } => backlog.take(),
             CursorMode::Lossless => None,
         };
-        known.unwrap_or_else(|| Backlog {
+        known.unwrap_or_else(|| ConflatedBacklog {
             offset_map: self.log.offset_map(self.lease.partition.offset_map_limit()),
             from: self.next,
             at: self.next,
@@ -242,7 +242,7 @@ impl Cursor {
     }
 
     /// Stores the backlog state for the next call.
-    fn keep_backlog(&mut self, known: Backlog) {
+    fn keep_backlog(&mut self, known: ConflatedBacklog) {
         if let CursorMode::Conflated { backlog, .. } = &mut self.mode {
             *backlog = Some(known);
         }

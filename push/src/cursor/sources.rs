@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{ConflatedRange, Cursor, CursorMode, FollowUp, Gathered, Source};
+use super::{ConflatedRange, Cursor, CursorMode, CursorSource, FollowUp, Gathered};
 use crate::log::{channel_log::LogRead, page::Page};
 
 impl Cursor {
@@ -35,13 +35,13 @@ impl Cursor {
     }
 
     pub(super) fn ask(&mut self) -> Gathered {
-        self.source = Source::PendingPage;
+        self.source = CursorSource::PendingPage;
         Gathered { follow_up: FollowUp::Page(self.page_offset()), ..Gathered::default() }
     }
 
     pub(super) fn gather_from_page(&mut self, page: &Page, budget: usize, out: &mut Vec<Bytes>) -> Gathered {
         if self.map_page(page) {
-            self.source = Source::Log;
+            self.source = CursorSource::Log;
             return Gathered { follow_up: FollowUp::More, ..Gathered::default() };
         }
         let from = self.next;
@@ -56,7 +56,7 @@ impl Cursor {
         };
         self.next = self.next.max(read.next);
         if !read.more {
-            self.source = Source::Log;
+            self.source = CursorSource::Log;
         }
         let conflated = ConflatedRange { first: from, next: self.next, records: read.skipped };
         Gathered {
@@ -79,12 +79,12 @@ impl Cursor {
             .and_then(|kept| kept.read(range, budget, Self::LAST_VALUES_STEPS_MAX, channel, out));
         // The values were dropped because the topic is too large. Kafka has their records.
         let Some(read) = read else {
-            self.source = Source::Log;
+            self.source = CursorSource::Log;
             return Gathered { follow_up: FollowUp::More, ..Gathered::default() };
         };
         self.next = self.next.max(read.next);
         if !read.more {
-            self.source = Source::Log;
+            self.source = CursorSource::Log;
             // Keys that were updated meanwhile have moved past the end, so the snapshot includes
             // the log up to now.
             self.snapshot_until = Some(self.lease.partition.head());

@@ -13,7 +13,7 @@ use proptest::{
     sample::select,
 };
 
-use self::model::{Kafka, Outcome, Step, World, cursor, offset, partition, steps};
+use self::model::{CursorOutput, Kafka, Step, World, cursor, offset, partition, steps};
 use super::*;
 use crate::record::batch::tests::batch;
 
@@ -111,7 +111,7 @@ fn a_conflated_subscriber_that_keeps_up_gets_every_record() {
     let partition = partition(0);
     let mut cursor = cursor(&partition, "t/*", 0, DeliveryMode::Conflated { interval: None });
     let (mut outcome, request) =
-        (Outcome::default(), GatherRequest { budget: 1_000, is_behind: false, now: Instant::now() });
+        (CursorOutput::default(), GatherRequest { budget: 1_000, is_behind: false, now: Instant::now() });
     partition.append(batch(&[(0, "a"), (1, "a"), (2, "b")]));
     assert_eq!(outcome.gather(&mut cursor, request), FollowUp::Idle);
     assert_eq!((&*outcome.delivered, &*outcome.conflated), (&[0, 1, 2][..], &[][..]));
@@ -131,7 +131,7 @@ fn records_evicted_while_a_conflated_subscriber_catches_up_are_conflated_too() {
     let partition = partition(40);
     let mut cursor = cursor(&partition, "t/*", 0, DeliveryMode::Conflated { interval: None });
     let (mut outcome, request) =
-        (Outcome::default(), GatherRequest { budget: 1, is_behind: true, now: Instant::now() });
+        (CursorOutput::default(), GatherRequest { budget: 1, is_behind: true, now: Instant::now() });
     for round in 0..20 {
         let records: Vec<_> =
             (0..10).map(|at| (40 + round * 10 + at, if at % 2 == 0 { "a" } else { "b" })).collect();
@@ -155,7 +155,7 @@ fn a_resume_within_the_window_gets_the_latest_too() {
     partition.append(batch(&[(0, "a"), (1, "b"), (2, "a")]));
     let mut cursor = cursor(&partition, "t/*", 0, DeliveryMode::Conflated { interval: None });
     let (mut outcome, request) =
-        (Outcome::default(), GatherRequest { budget: 1_000, is_behind: false, now: Instant::now() });
+        (CursorOutput::default(), GatherRequest { budget: 1_000, is_behind: false, now: Instant::now() });
     assert_eq!(outcome.gather(&mut cursor, request), FollowUp::Idle);
     assert_eq!(outcome.delivered, [1, 2]);
     partition.append(batch(&[(3, "a"), (4, "a")]));
@@ -170,7 +170,7 @@ fn a_conflated_subscriber_that_resumes_gets_the_latest_of_each_key_and_not_the_h
     let partition = partition(100);
     let mut cursor = cursor(&partition, "t/*", 10, DeliveryMode::Conflated { interval: None });
     let (mut outcome, request) =
-        (Outcome::default(), GatherRequest { budget: 1_000, is_behind: false, now: Instant::now() });
+        (CursorOutput::default(), GatherRequest { budget: 1_000, is_behind: false, now: Instant::now() });
     while outcome.gather(&mut cursor, request) != FollowUp::Idle {
         outcome.answer(&mut cursor, &kafka, 8);
     }
@@ -184,7 +184,7 @@ fn a_quiet_channel_moves_on_with_its_partition() {
     let mut cursor = cursor(&partition, "t/quiet", 0, DeliveryMode::Lossless);
     partition.append(batch(&[(0, "busy"), (1, "busy")]));
     while partition.evict_oldest() {}
-    let mut outcome = Outcome::default();
+    let mut outcome = CursorOutput::default();
     assert_eq!(
         outcome.gather(&mut cursor, GatherRequest { budget: 100, is_behind: false, now: Instant::now() }),
         FollowUp::Idle,

@@ -14,10 +14,10 @@ const ORIGIN_CHARS_MAX: usize = 200;
 
 /// Time of the last line, and the number of refusals since.
 #[derive(Debug, Default)]
-pub(super) struct RefusedOrigins(Mutex<State>);
+pub(super) struct RefusedOrigins(Mutex<LogState>);
 
 #[derive(Debug, Default)]
-struct State {
+struct LogState {
     logged: Option<Instant>,
     suppressed: u64,
 }

@@ -23,7 +23,7 @@ use crate::{
 /// The channels of one partition that have subscribers on this node.
 #[derive(Debug, Default)]
 pub(crate) struct Interest {
-    entries: Slab<Entry>,
+    entries: Slab<ChannelEntry>,
     exact: HashMap<Bytes, EntryId>,
     prefix: HashMap<Bytes, EntryId>,
     /// Number of prefixes of each length.
@@ -37,7 +37,7 @@ pub(crate) struct EntryId(usize);
 
 /// The logs of one channel, one for each encoding in use.
 #[derive(Debug)]
-struct Entry {
+struct ChannelEntry {
     channel: Arc<NodeChannel>,
     logs: [Option<GrowingLog>; Encoding::COUNT],
 }
@@ -117,7 +117,7 @@ impl Interest {
 
     fn insert_entry(&mut self, channel: &Arc<NodeChannel>) -> EntryId {
         let logs = [const { None }; Encoding::COUNT];
-        let id = EntryId(self.entries.insert(Entry { channel: Arc::clone(channel), logs }));
+        let id = EntryId(self.entries.insert(ChannelEntry { channel: Arc::clone(channel), logs }));
         match &channel.channel.keys {
             Keys::Exact(key) => drop(self.exact.insert(key.as_bytes().clone(), id)),
             Keys::Prefix(prefix) => {

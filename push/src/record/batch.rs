@@ -26,19 +26,19 @@ pub(crate) struct Record<'a> {
 #[derive(Debug)]
 pub(crate) struct RecordBatch {
     bytes: Box<[u8]>,
-    index: Box<[Entry]>,
+    index: Box<[RecordEntry]>,
 }
 
 /// Collects records into a batch.
 #[derive(Debug, Default)]
 pub(crate) struct RecordBatchBuilder {
     bytes: Vec<u8>,
-    index: Vec<Entry>,
+    index: Vec<RecordEntry>,
 }
 
 /// Location of a record in the bytes: its key, then its value, then its headers.
 #[derive(Debug, Clone, Copy)]
-struct Entry {
+struct RecordEntry {
     offset: Offset,
     timestamp_ms: i64,
     start: u32,
@@ -104,7 +104,7 @@ impl RecordBatch {
         self.bytes.len() + size_of_val(&*self.index) + Self::OVERHEAD_BYTES
     }
 
-    fn record(&self, entry: &Entry) -> Record<'_> {
+    fn record(&self, entry: &RecordEntry) -> Record<'_> {
         let (key, rest) = entry.key.split(&self.bytes[entry.start as usize..]);
         let (value, rest) = entry.value.split(rest);
         Record {
@@ -133,7 +133,7 @@ impl RecordBatchBuilder {
             return;
         }
         let length = |bytes: usize| u32::try_from(bytes).expect("Kafka's records are shorter than 2 GiB");
-        self.index.push(Entry {
+        self.index.push(RecordEntry {
             offset: record.offset,
             timestamp_ms: record.timestamp_ms,
             start: length(self.bytes.len()),

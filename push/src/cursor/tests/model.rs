@@ -123,7 +123,7 @@ pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 /// What a cursor delivered, and what it reported about the other records.
 #[derive(Default)]
-pub(super) struct Outcome {
+pub(super) struct CursorOutput {
     pub(super) delivered: Vec<i64>,
     /// Times of the deliveries.
     pub(super) at: Vec<Instant>,
@@ -141,10 +141,10 @@ pub(super) struct World {
     channel: tailcast_proto::Channel,
     start: i64,
     now: Instant,
-    pub(super) outcome: Outcome,
+    pub(super) outcome: CursorOutput,
 }
 
-impl Outcome {
+impl CursorOutput {
     pub(super) fn gather(&mut self, cursor: &mut Cursor, request: GatherRequest) -> FollowUp {
         let (mut out, from) = (Vec::new(), cursor.next());
         let gathered = cursor.gather(request, &mut out);
@@ -198,7 +198,7 @@ impl World {
         let start = i64::try_from(back(usize::try_from(end).expect("it grows") + 1)).expect("it is small");
         let cursor = cursor(&partition, name, start, mode);
         let channel = name.parse().expect("tests name channels");
-        let (now, outcome) = (Instant::now(), Outcome::default());
+        let (now, outcome) = (Instant::now(), CursorOutput::default());
         Self { kafka, partition, cursor, channel, start, now, outcome }
     }
 

@@ -13,7 +13,7 @@ use tailcast_proto::{Epoch, PartitionId, TopicName};
 
 use super::{
     super::*,
-    model::{Outcome, PROTO, offset},
+    model::{CursorOutput, PROTO, offset},
 };
 use crate::{
     log::last_values::LastValues,
@@ -51,7 +51,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 /// Number of deliveries before the end of the snapshot, and the cursor's position.
-struct Ended {
+struct SnapshotEnded {
     delivered: usize,
     at: Offset,
 }
@@ -130,14 +130,14 @@ proptest! {
         let lease = Lease::of(&log.partition);
         let started_at = log.partition.head();
         let mut cursor = Cursor::new(lease, &node_channel, PROTO, (StartAt::LastValues, mode), ringer);
-        let mut outcome = Outcome::default();
+        let mut outcome = CursorOutput::default();
         let mut ended_at = None;
 
         let now = Instant::now();
-        let gather = |cursor: &mut Cursor, outcome: &mut Outcome, (budget, is_behind), ended_at: &mut Option<Ended>| {
+        let gather = |cursor: &mut Cursor, outcome: &mut CursorOutput, (budget, is_behind), ended_at: &mut Option<SnapshotEnded>| {
             let follow_up = outcome.gather(cursor, GatherRequest { budget, is_behind, now });
             if cursor.take_snapshot_end() {
-                let ended = Ended { delivered: outcome.delivered.len(), at: cursor.next() };
+                let ended = SnapshotEnded { delivered: outcome.delivered.len(), at: cursor.next() };
                 assert!(ended_at.replace(ended).is_none(), "it ends once");
             }
             follow_up

@@ -15,7 +15,7 @@ use tailcast_proto::{Offset, PartitionId};
 use tokio::sync::watch;
 
 use super::{
-    table::{Table, TableRead},
+    table::{LastValueTable, TableRead},
     topic::{TopicLastValues, TopicMember},
 };
 use crate::{
@@ -31,7 +31,7 @@ use crate::{
 pub(crate) struct PartitionLastValues {
     topic: Arc<TopicLastValues>,
     /// `None` once the values were dropped because the topic is too large.
-    table: RwLock<Option<Table>>,
+    table: RwLock<Option<LastValueTable>>,
     state: watch::Sender<LoadState>,
 }
 
@@ -67,7 +67,7 @@ enum LoadState {
 impl PartitionLastValues {
     /// Creates the last values of a partition that the feed reads from `feed_from` on.
     pub(super) fn of(topic: &Arc<TopicLastValues>, feed_from: Offset) -> Arc<Self> {
-        let table = Table::new(feed_from);
+        let table = LastValueTable::new(feed_from);
         let state = if table.is_loaded() { LoadState::Loaded } else { LoadState::Loading };
         let (topic, table) = (Arc::clone(topic), RwLock::new(Some(table)));
         let kept = Arc::new(Self { topic, table, state: watch::Sender::new(state) });
@@ -171,10 +171,10 @@ impl PartitionLastValues {
     /// unavailable.
     pub(crate) fn load_until(&self) -> Option<Offset> {
         let is_loading = *self.state.borrow() == LoadState::Loading;
-        self.table.read().as_ref().filter(|_| is_loading).map(Table::feed_from)
+        self.table.read().as_ref().filter(|_| is_loading).map(LastValueTable::feed_from)
     }
 
-    fn change(&self, change: impl FnOnce(&mut Table)) {
+    fn change(&self, change: impl FnOnce(&mut LastValueTable)) {
         let (is_loaded, fits) = {
             let mut table = self.table.write();
             let Some(table) = table.as_mut() else { return };
@@ -208,18 +208,18 @@ impl PartitionLastValues {
 
 impl TopicMember for PartitionLastValues {
     fn count(&self) -> usize {
-        self.table.read().as_ref().map_or(0, Table::len)
+        self.table.read().as_ref().map_or(0, LastValueTable::len)
     }
 
     fn drop_values(&self) {
         let dropped = self.table.write().take();
-        self.topic.resize(dropped.as_ref().map_or(0, Table::memory), 0);
+        self.topic.resize(dropped.as_ref().map_or(0, LastValueTable::memory), 0);
         self.advance(LoadState::TooLarge);
     }
 }
 
 impl Drop for PartitionLastValues {
     fn drop(&mut self) {
-        self.topic.resize(self.table.get_mut().as_ref().map_or(0, Table::memory), 0);
+        self.topic.resize(self.table.get_mut().as_ref().map_or(0, LastValueTable::memory), 0);
     }
 }

@@ -23,8 +23,8 @@ use crate::record::batch::{Record, RecordBatch};
 
 /// The latest value of each key of one partition.
 #[derive(Debug)]
-pub(super) struct Table {
-    values: BTreeMap<Offset, Value>,
+pub(super) struct LastValueTable {
+    values: BTreeMap<Offset, LastValue>,
     /// The offset of the latest record of each key. While the table is being loaded, it includes
     /// keys that the feed saw deleted; otherwise the loader would restore their older values.
     latest: HashMap<Bytes, Offset>,
@@ -39,7 +39,7 @@ pub(super) struct Table {
 
 /// A value, with everything that its delivery contains.
 #[derive(Debug, Clone)]
-pub(super) struct Value {
+pub(super) struct LastValue {
     /// The key, then the value, then the headers.
     bytes: Bytes,
     key_end: usize,
@@ -50,14 +50,14 @@ pub(super) struct Value {
 /// The result of reading from the table.
 #[derive(Debug)]
 pub(super) struct TableRead {
-    pub(super) values: Vec<(Offset, Value)>,
+    pub(super) values: Vec<(Offset, LastValue)>,
     /// The offset up to which the table was read.
     pub(super) next: Offset,
     /// Whether there are more values than fitted in the budget or the steps.
     pub(super) more: bool,
 }
 
-impl Table {
+impl LastValueTable {
     /// Memory of a value besides its own bytes, in bytes: an entry of both maps at their worst load
     /// (103 and 94), the reference count of the bytes (32), and rounding by the allocator.
     pub(super) const OVERHEAD_BYTES: usize = 256;
@@ -177,7 +177,7 @@ impl Table {
         }
         self.remove(key);
         let is_older_to_come = !self.is_loaded() && record.offset >= self.feed_from;
-        if let Some(value) = Value::of(key, record) {
+        if let Some(value) = LastValue::of(key, record) {
             self.memory += value.memory();
             self.latest.insert(value.bytes.slice(..value.key_end), record.offset);
             self.values.insert(record.offset, value);
@@ -206,7 +206,7 @@ impl Table {
     }
 }
 
-impl Value {
+impl LastValue {
     /// Copies a record out of a batch that is dropped later; `None` for a tombstone.
     fn of(key: &[u8], record: &Record<'_>) -> Option<Self> {
         let value = record.value?;
@@ -233,7 +233,7 @@ impl Value {
     }
 
     fn memory(&self) -> usize {
-        self.bytes.len() + Table::OVERHEAD_BYTES
+        self.bytes.len() + LastValueTable::OVERHEAD_BYTES
     }
 }
 

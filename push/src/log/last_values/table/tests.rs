@@ -129,12 +129,12 @@ struct Reader {
 }
 
 impl Reader {
-    fn begin(table: &Table, channel: &str) -> Self {
+    fn begin(table: &LastValueTable, channel: &str) -> Self {
         let channel = channel.parse().expect("tests name channels");
         Self { channel, next: Offset::ZERO, until: table.covered_to, taken: Vec::new() }
     }
 
-    fn read(&mut self, table: &Table, budget: usize, steps: usize) -> bool {
+    fn read(&mut self, table: &LastValueTable, budget: usize, steps: usize) -> bool {
         let unread = table.unread(&self.channel, (self.next, self.until), budget, steps);
         for (at, value) in &unread.values {
             assert!(*at >= self.next && *at < unread.next, "offsets grow");
@@ -148,7 +148,7 @@ impl Reader {
     }
 
     /// Reads to the end, and compares the result with the model as it is then.
-    fn finish(mut self, table: &Table, model: &Model) {
+    fn finish(mut self, table: &LastValueTable, model: &Model) {
         while self.read(table, 40, 3) {}
         assert_eq!(self.next, self.until, "a reader arrives where the log goes on");
         let until = self.until.get();
@@ -173,11 +173,12 @@ impl Reader {
 }
 
 #[track_caller]
-fn assert_is(table: &Table, model: &Model) {
+fn assert_is(table: &LastValueTable, model: &Model) {
     let found: Vec<_> = table.values.iter().map(|(at, value)| (at.get(), value.key().to_owned())).collect();
     let expected = model.values(i64::MAX).into_iter().map(|(at, key, _)| (at, key.as_bytes().to_owned()));
     assert_eq!(found, expected.collect::<Vec<_>>());
-    let memory = |(at, key): &(i64, Vec<u8>)| key.len() + value_at(*at).len() + 1 + Table::OVERHEAD_BYTES;
+    let memory =
+        |(at, key): &(i64, Vec<u8>)| key.len() + value_at(*at).len() + 1 + LastValueTable::OVERHEAD_BYTES;
     assert_eq!(
         table.memory(),
         found.iter().map(memory).sum::<usize>(),
@@ -193,7 +194,7 @@ proptest! {
     fn a_table_has_what_the_model_has_and_readers_take_it_once(before in records(0..20), steps in steps()) {
         let mut model = Model::default();
         model.grow(before);
-        let mut table = Table::new(offset(model.end));
+        let mut table = LastValueTable::new(offset(model.end));
         let (feed_from, mut loaded_to) = (model.end, 0);
         let mut readers: Vec<Reader> = Vec::new();
         // Finally the loader reaches its end.
@@ -242,7 +243,7 @@ proptest! {
 
 #[track_caller]
 fn check(
-    table: &Table,
+    table: &LastValueTable,
     channel: &str,
     (next, until): (i64, i64),
     limits: (usize, usize),
@@ -260,7 +261,7 @@ fn check(
 
 #[test]
 fn a_reader_takes_the_values_of_its_channel_within_its_bounds() {
-    let mut table = Table::new(offset(0));
+    let mut table = LastValueTable::new(offset(0));
     table.append(&batch(&[(0, "a", true), (1, "b", true), (3, "ab", true), (4, "abc", true)]).expect("some"));
     let wide = (1_000, 1_000);
     check(&table, "t/*", (0, 5), wide, (&[0, 1, 3, 4], 5, false));
@@ -281,7 +282,7 @@ fn a_reader_takes_the_values_of_its_channel_within_its_bounds() {
 
 #[test]
 fn an_update_moves_a_value_and_a_tombstone_removes_it() {
-    let mut table = Table::new(offset(0));
+    let mut table = LastValueTable::new(offset(0));
     let whole = (1_000, 1_000);
     table.append(&batch(&[(0, "a", true), (1, "b", true)]).expect("some"));
     table.append(&batch(&[(2, "a", true)]).expect("some"));
@@ -293,7 +294,7 @@ fn an_update_moves_a_value_and_a_tombstone_removes_it() {
 
 #[test]
 fn the_loader_does_not_restore_values_that_the_feed_saw_deleted() {
-    let mut table = Table::new(offset(10));
+    let mut table = LastValueTable::new(offset(10));
     table.append(&batch(&[(10, "a", false), (11, "b", true)]).expect("some"));
     let page = batch(&[(3, "a", true), (4, "b", true), (5, "ab", true), (11, "b", true)]).expect("some");
     table.load(page.records(), offset(12));
@@ -303,7 +304,7 @@ fn the_loader_does_not_restore_values_that_the_feed_saw_deleted() {
 
 #[test]
 fn a_restarted_partition_has_no_earlier_values() {
-    let mut table = Table::new(offset(10));
+    let mut table = LastValueTable::new(offset(10));
     table.append(&batch(&[(10, "a", true)]).expect("some"));
     table.restart(offset(50));
     assert!(table.is_loaded(), "Kafka has nothing before the head");
