@@ -36,7 +36,7 @@ pub(crate) struct Fence {
     /// Whether held batches were discarded and have to be read again.
     has_overflowed: bool,
     /// Whether a confirmation is in progress.
-    is_asking: bool,
+    is_confirming: bool,
 }
 
 /// A batch that is held until a confirmation.
@@ -109,15 +109,15 @@ impl Fence {
 
     /// Starts a confirmation. Returns false if none is needed or one is in progress.
     pub(crate) fn begin_confirmation(&mut self) -> bool {
-        let asks = (self.is_holding() || self.has_overflowed || self.expires_soon) && !self.is_asking;
-        self.is_asking |= asks;
-        asks
+        let starts = (self.is_holding() || self.has_overflowed || self.expires_soon) && !self.is_confirming;
+        self.is_confirming |= starts;
+        starts
     }
 
     /// Takes a confirmation that began at `asked_at`. Returns the batches that are trusted now.
     /// Others may still be held and need another one.
     pub(crate) fn confirmed(&mut self, asked_at: Instant) -> Vec<RecordBatch> {
-        self.is_asking = false;
+        self.is_confirming = false;
         self.expires_soon = false;
         self.trusted_at = self.trusted_at.max(Some(asked_at));
         let mut trusted = Vec::new();
@@ -141,7 +141,7 @@ impl Fence {
     pub(crate) fn needs(&self) -> Needs {
         if self.is_holding() {
             Needs::Confirmation
-        } else if !self.is_asking && self.has_overflowed {
+        } else if !self.is_confirming && self.has_overflowed {
             Needs::Reread
         } else {
             Needs::Nothing
@@ -150,13 +150,13 @@ impl Fence {
 
     /// Takes that Kafka did not answer: the confirmation has to be repeated.
     pub(crate) fn confirmation_failed(&mut self) -> Needs {
-        self.is_asking = false;
+        self.is_confirming = false;
         Needs::Confirmation
     }
 
     /// Discards held batches. The partition is read again from its head, or no longer needed.
     pub(crate) fn discard(&mut self) {
-        self.is_asking = false;
+        self.is_confirming = false;
         self.has_overflowed = false;
         self.held.clear();
         self.held_bytes = 0;
