@@ -9,7 +9,7 @@ use std::{net::SocketAddr, time::Duration};
 use serde::Deserialize;
 use tailcast_services::topics::TopicsConfig;
 
-use crate::{budget::Cost, trace::TraceContext, validation::Limits};
+use crate::{budget::Cost, trace::Propagator, validation::Limits};
 
 /// The `[ingest]` section.
 #[derive(Debug, Clone, Deserialize)]
@@ -111,7 +111,7 @@ impl Config {
         let open = is_open.then_some(ConfigError::Open { listen: self.listen });
         let batch = Limits::BATCH_MAX;
         // What a request of the largest size costs at most: its call's trace goes into each of its records.
-        let beside = batch * (Cost::PER_MESSAGE_BYTES + TraceContext::BYTES_MAX);
+        let beside = batch * (Cost::PER_MESSAGE_BYTES + Propagator::RECORD_BYTES_MAX);
         let request = self.request_bytes_max.saturating_add(beside);
         let bounds = [
             ("ingest.message_bytes_max", self.message_bytes_max, 1, "a message has bytes"),
@@ -255,7 +255,7 @@ pub(crate) mod tests {
     fn bounds_that_no_request_could_fit_are_refused() {
         check(|c| c.message_bytes_max = c.request_bytes_max + 1, Err("ingest.request_bytes_max is"));
         check(|c| c.in_flight_bytes_max = 4 * c.request_bytes_max, Err("ingest.in_flight_bytes_max is"));
-        let fits = |c: &Config| 4 * (c.request_bytes_max + 500 * (256 + TraceContext::BYTES_MAX));
+        let fits = |c: &Config| 4 * (c.request_bytes_max + 500 * (256 + Propagator::RECORD_BYTES_MAX));
         check(|c| c.in_flight_bytes_max = fits(c), Ok(()));
         check(|c| c.in_flight_bytes_max = fits(c) - 1, Err("the headers of a trace"));
         check(|c| c.in_flight_messages_max = 1_999, Err("at least 2000"));

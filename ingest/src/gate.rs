@@ -29,6 +29,7 @@ use crate::{
     deadline::{Deadline, TimeoutError, parse_timeout},
     metrics::Metrics,
     refusal::{Ending, Refusal},
+    trace::{CallMetadata, Propagator, TraceContext},
 };
 
 /// The bound on requests that are arriving is usually met for milliseconds.
@@ -65,6 +66,8 @@ pub(crate) struct Caller {
     pub(crate) principal: Principal,
     /// The deadline that the caller set, if it set one.
     pub(crate) deadline: Option<Deadline>,
+    /// The trace context of the call.
+    pub(crate) trace: TraceContext,
 }
 
 #[derive(Debug)]
@@ -121,13 +124,14 @@ impl Arrival {
     /// Notes that the method has begun, and returns its caller. From here on the messages are the budget's, and the
     /// answer is the method's.
     pub(crate) fn begin<T>(request: &mut tonic::Request<T>) -> Caller {
+        let trace = Propagator.extract(CallMetadata(request.metadata()));
         let Some(Self(arriving)) = request.extensions_mut().remove() else {
             // Without a gate nobody has authenticated the caller.
-            return Caller { principal: Principal::Anonymous, deadline: None };
+            return Caller { principal: Principal::Anonymous, deadline: None, trace };
         };
         arriving.begun.store(true, Ordering::Release);
         drop(arriving.place.lock().unwrap_or_else(PoisonError::into_inner).take());
-        Caller { principal: arriving.principal.clone(), deadline: arriving.deadline }
+        Caller { principal: arriving.principal.clone(), deadline: arriving.deadline, trace }
     }
 
     fn has_begun(&self) -> bool {

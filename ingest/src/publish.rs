@@ -17,7 +17,7 @@ use crate::{
     outcome::{Cause, Outcome, Why},
     publisher::{Admitted, Publisher},
     refusal::{Ending, Refusal},
-    trace::TraceContext,
+    trace::{Propagator, RecordHeaders},
     validation::{Limits, Violation, Violations},
 };
 
@@ -57,12 +57,13 @@ impl Calls {
         &self,
         mut request: Request<v1::PublishRequest>,
     ) -> Result<v1::PublishResponse, PublishError> {
-        let Caller { principal, deadline } = Arrival::begin(&mut request);
+        let Caller { principal, deadline, trace } = Arrival::begin(&mut request);
         let deadline = deadline.unwrap_or_else(|| Deadline::after(Instant::now(), self.deadline));
-        let trace = TraceContext::of(request.metadata());
         let mut records = self.limits.batch(request.into_inner().messages).map_err(PublishError::Invalid)?;
         let topics: Vec<_> = records.iter().map(|record| record.topic.clone()).collect();
-        records.iter_mut().for_each(|record| trace.inject(record, self.limits.message_bytes_max));
+        for record in &mut records {
+            Propagator.inject(&trace, RecordHeaders::new(record, self.limits.message_bytes_max));
+        }
         let records: Vec<_> = (0..).zip(records).collect();
 
         let permit = self.budget.take(Admitted::cost(&records)).map_err(|Full| PublishError::Full)?;

@@ -18,7 +18,6 @@ use crate::{
     publish::Calls,
     refusal::Refusal,
     stream::{Parts, Stream, StreamError},
-    trace::TraceContext,
 };
 
 /// Responses that wait for HTTP/2: one, because acknowledgements that wait longer become fewer ranges. How the stream
@@ -49,7 +48,7 @@ impl IngestService for Ingestion {
         &self,
         mut request: Request<Streaming<PublishStreamRequest>>,
     ) -> Result<Response<Self::PublishStreamStream>, Status> {
-        let Caller { principal, deadline } = Arrival::begin(&mut request);
+        let Caller { principal, deadline, trace } = Arrival::begin(&mut request);
         let place = Arc::clone(&self.streams).try_acquire_owned();
         let parts = Parts {
             _place: place.map_err(|_| self.refuse(StreamError::TooMany))?,
@@ -62,7 +61,7 @@ impl IngestService for Ingestion {
             credits: self.stream_credits,
             principal,
             deadline,
-            trace: TraceContext::of(request.metadata()),
+            trace,
         };
         let (responses, told) = mpsc::channel(RESPONSES_MAX + 1);
         let stream = Stream::new(parts, request.into_inner(), responses);

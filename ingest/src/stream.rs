@@ -33,7 +33,7 @@ use crate::{
     outcome::{Cause, Outcome, Why},
     publisher::{Admitted, Publisher},
     refusal::Refusal,
-    trace::TraceContext,
+    trace::{Propagator, RecordHeaders, TraceContext},
     validation::{Limits, Record, Violation},
 };
 
@@ -192,7 +192,8 @@ impl Stream {
         for (sequence, message) in (first_sequence..).zip(self.parts.limits.chunk(messages)) {
             match message {
                 Ok(mut record) => {
-                    self.parts.trace.inject(&mut record, message_bytes_max);
+                    let headers = RecordHeaders::new(&mut record, message_bytes_max);
+                    Propagator.inject(&self.parts.trace, headers);
                     records.push((sequence, record));
                 }
                 Err(violations) => self.conversation.complete(refused(sequence, &violations)),

@@ -1,77 +1,89 @@
-//! The trace that a call belongs to, carried into the headers of its records.
+//! Trace context: from the metadata of a gRPC call into the headers of its records.
 //!
-//! W3C Trace Context: a publisher that is traced sends `traceparent` (and `tracestate`) as gRPC metadata. A record whose
-//! publisher set a `traceparent` header itself keeps it. A malformed `traceparent` is ignored, as the W3C says.
+//! This is the only code in ingest that knows how traces travel. [`Propagator`] has the two verbs of
+//! OpenTelemetry's propagators, and the two carriers are all that an OpenTelemetry propagator needs
+//! to take its place.
 //!
-//! Bound: one call's context is copied into up to 500 records, so it is short, and it counts like the record's own
-//! headers. A trace is a help and no part of the message: where there is no room for it, the record goes without.
+//! The format is W3C Trace Context: a traced caller sends `traceparent` and optionally `tracestate`.
+//! As the specification demands, a malformed `traceparent` is ignored, with its `tracestate`.
+//!
+//! Bound: a context is copied into up to 500 records of a call, so its length is limited, and it
+//! counts towards the size of each message. Trace context is optional: a header that would make a
+//! message too large is left out.
+
+mod carrier;
 
 use bytes::Bytes;
-use tonic::metadata::MetadataMap;
 
-use crate::validation::Record;
+pub(crate) use self::carrier::{CallMetadata, RecordHeaders};
 
+/// The header with the ids of trace and parent, and the flags.
 const TRACEPARENT: &str = "traceparent";
+/// The header with vendor-specific data.
 const TRACESTATE: &str = "tracestate";
 
-/// How long a `traceparent` of version 00 is, in bytes.
-const TRACEPARENT_LEN: usize = 55;
-/// The longest `tracestate` that is passed on, in bytes: what the W3C asks of everybody.
+/// The length of a `traceparent` of version 00, in bytes.
+const TRACEPARENT_BYTES: usize = 55;
+/// The maximum length of a `tracestate` that is propagated, in bytes: the minimum that the
+/// specification demands.
 const TRACESTATE_BYTES_MAX: usize = 512;
 
-/// The trace context of a call; empty when its caller is not traced.
+/// The trace context of a call; empty if the call is not traced.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct TraceContext {
-    parent: Option<Bytes>,
-    state: Option<Bytes>,
+    traceparent: Option<Bytes>,
+    tracestate: Option<Bytes>,
 }
 
-impl TraceContext {
-    /// The most that a record gets, in bytes.
-    pub(crate) const BYTES_MAX: usize =
-        TRACEPARENT.len() + TRACEPARENT_LEN + TRACESTATE.len() + TRACESTATE_BYTES_MAX;
+/// Propagates W3C Trace Context.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Propagator;
+
+impl Propagator {
+    /// The maximum size of the headers that a record gets, in bytes.
+    pub(crate) const RECORD_BYTES_MAX: usize =
+        TRACEPARENT.len() + TRACEPARENT_BYTES + TRACESTATE.len() + TRACESTATE_BYTES_MAX;
 
     /// Reads the trace context of a call.
-    pub(crate) fn of(metadata: &MetadataMap) -> Self {
-        let read = |name| metadata.get(name).map(|value| value.as_bytes());
-        match read(TRACEPARENT).filter(|parent| is_traceparent(parent)) {
-            Some(parent) => {
-                let state = read(TRACESTATE).filter(|state| state.len() <= TRACESTATE_BYTES_MAX);
-                Self { parent: Some(of_version_00(parent)), state: state.map(Bytes::copy_from_slice) }
-            }
-            None => Self::default(),
+    pub(crate) fn extract(self, call: CallMetadata<'_>) -> TraceContext {
+        let Some(traceparent) = call.get(TRACEPARENT).filter(|text| is_traceparent(text)) else {
+            return TraceContext::default();
+        };
+        let tracestate = call.get(TRACESTATE).filter(|state| state.len() <= TRACESTATE_BYTES_MAX);
+        TraceContext {
+            traceparent: Some(as_version_00(traceparent)),
+            tracestate: tracestate.map(Bytes::copy_from_slice),
         }
     }
 
-    /// Adds the headers to a record that has no trace of its own, as far as it stays a message of at most so many bytes.
-    pub(crate) fn inject(&self, record: &mut Record, message_bytes_max: usize) {
-        if self.parent.is_none() || record.has_header(TRACEPARENT) {
+    /// Adds the context to a record, unless the record has a trace context of its own.
+    pub(crate) fn inject(self, context: &TraceContext, mut record: RecordHeaders<'_>) {
+        if context.traceparent.is_none() || record.has(TRACEPARENT) {
             return;
         }
-        // A state without its parent says nothing, so the first that has no room is the last.
-        for (name, value) in [(TRACEPARENT, &self.parent), (TRACESTATE, &self.state)] {
+        // `tracestate` has no meaning without `traceparent`, so the first header that does not fit is
+        // the last.
+        for (name, value) in [(TRACEPARENT, &context.traceparent), (TRACESTATE, &context.tracestate)] {
             let Some(value) = value else { break };
-            let bytes = record.bytes + name.len() + value.len();
-            if bytes > message_bytes_max {
+            if !record.set(name, value.clone()) {
                 break;
             }
-            record.headers.push((name.to_owned(), Some(value.clone())));
-            record.bytes = bytes;
         }
     }
 }
 
-/// What version 00 knows of a `traceparent`: the W3C has later versions passed on as the one that is known.
-fn of_version_00(parent: &[u8]) -> Bytes {
-    [b"00", &parent[2..TRACEPARENT_LEN]].concat().into()
+/// Cuts a `traceparent` down to version 00: the specification demands that later versions are passed
+/// on as the version that the sender knows.
+fn as_version_00(traceparent: &[u8]) -> Bytes {
+    [b"00", &traceparent[2..TRACEPARENT_BYTES]].concat().into()
 }
 
-/// Whether the text is `version-trace-parent-flags` in lower-case hexadecimal, with ids that are not all zero. Later
-/// versions than 00 may have more after the flags.
+/// Returns whether the text is `version-traceid-parentid-flags` in lower-case hexadecimal, with ids
+/// that are not all zero. Versions after 00 may have more fields behind the flags.
 fn is_traceparent(text: &[u8]) -> bool {
     let hex = |part: &[u8]| part.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     let nonzero = |part: &[u8]| part.iter().any(|&byte| byte != b'0');
-    let (Some(version), Some(rest)) = (text.get(..2), text.get(TRACEPARENT_LEN..)) else { return false };
+    let (Some(version), Some(rest)) = (text.get(..2), text.get(TRACEPARENT_BYTES..)) else { return false };
     let (trace, parent, flags) = (&text[3..35], &text[36..52], &text[53..55]);
     let dashes = [2, 35, 52].iter().all(|&at| text[at] == b'-');
     let length = rest.is_empty() || (version != b"00" && rest[0] == b'-');
@@ -82,8 +94,10 @@ fn is_traceparent(text: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use tailcast_proto::TopicName;
+    use tonic::metadata::MetadataMap;
 
     use super::*;
+    use crate::validation::Record;
 
     const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
@@ -92,7 +106,7 @@ mod tests {
         for (name, value) in metadata {
             map.insert(*name, value.parse().expect("a metadata value"));
         }
-        TraceContext::of(&map)
+        Propagator.extract(CallMetadata(&map))
     }
 
     fn record(own: &[&str], bytes: usize) -> Record {
@@ -113,48 +127,53 @@ mod tests {
     #[track_caller]
     fn check(metadata: &[(&'static str, &str)], own: &[&str], expected: &[&str]) {
         let mut record = record(own, 0);
-        context(metadata).inject(&mut record, 1_000);
+        Propagator.inject(&context(metadata), RecordHeaders::new(&mut record, 1_000));
         assert_eq!(names(&record), expected);
     }
 
     #[test]
-    fn a_traced_call_passes_its_context_on() {
+    fn a_traced_call_propagates_its_context() {
         check(&[("traceparent", PARENT), ("tracestate", "a=b")], &["x"], &["x", "traceparent", "tracestate"]);
         check(&[("traceparent", PARENT)], &[], &["traceparent"]);
     }
 
     #[test]
-    fn a_message_with_a_trace_of_its_own_keeps_it() {
+    fn a_message_with_its_own_trace_context_keeps_it() {
         check(&[("traceparent", PARENT), ("tracestate", "a=b")], &["traceparent"], &["traceparent"]);
     }
 
     #[test]
-    fn a_long_tracestate_is_not_passed_on() {
-        // It was copied into all 500 records of a request, which its sender paid for once.
+    fn a_long_tracestate_is_dropped() {
+        // It was copied into all 500 records of a request.
         let state = |len: usize| "a=".to_owned() + &"b".repeat(len - 2);
         check(&[("traceparent", PARENT), ("tracestate", &state(512))], &[], &["traceparent", "tracestate"]);
         check(&[("traceparent", PARENT), ("tracestate", &state(513))], &[], &["traceparent"]);
     }
 
     #[test]
-    fn a_later_version_is_passed_on_as_the_one_that_is_known() {
+    fn a_later_version_is_propagated_as_version_00() {
         let later = PARENT.replacen("00-", "cc-", 1) + "-" + &"more".repeat(1_000);
         let mut record = record(&[], 0);
-        context(&[("traceparent", &later)]).inject(&mut record, 1_000);
+        let context = context(&[("traceparent", &later)]);
+        Propagator.inject(&context, RecordHeaders::new(&mut record, 1_000));
         assert_eq!(record.headers[0].1.as_deref(), Some(PARENT.as_bytes()));
     }
 
     #[test]
-    fn the_headers_count_in_the_size_of_the_message_and_never_make_it_too_large() {
-        // They were no part of the budget, nor of ingest.message_bytes_max.
+    fn the_headers_count_towards_the_message_size_and_never_exceed_it() {
+        // They counted neither for the in-flight limit nor for ingest.message_bytes_max.
         let traced = context(&[("traceparent", PARENT), ("tracestate", &"a".repeat(512))]);
         let check = |message_bytes_max: usize, bytes: usize, expected: &[&str]| {
             let mut record = record(&[], 10);
-            traced.inject(&mut record, message_bytes_max);
+            Propagator.inject(&traced, RecordHeaders::new(&mut record, message_bytes_max));
             assert_eq!((names(&record).as_slice(), record.bytes), (expected, bytes));
         };
-        check(10 + TraceContext::BYTES_MAX, 10 + TraceContext::BYTES_MAX, &["traceparent", "tracestate"]);
-        check(10 + TraceContext::BYTES_MAX - 1, 10 + 11 + 55, &["traceparent"]);
+        check(
+            10 + Propagator::RECORD_BYTES_MAX,
+            10 + Propagator::RECORD_BYTES_MAX,
+            &["traceparent", "tracestate"],
+        );
+        check(10 + Propagator::RECORD_BYTES_MAX - 1, 10 + 11 + 55, &["traceparent"]);
         check(10 + 11 + 55, 10 + 11 + 55, &["traceparent"]);
         check(10 + 11 + 55 - 1, 10, &[]);
     }
@@ -167,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_traceparent_is_what_the_w3c_says() {
+    fn a_traceparent_is_valid_as_the_w3c_specifies() {
         let mut cases = vec![(PARENT.to_owned(), true)];
         cases.push((PARENT.to_uppercase(), false));
         cases.push((PARENT.replacen("00-", "ff-", 1), false));
