@@ -1,6 +1,6 @@
 //! The bound on what waits for Kafka: bytes and messages, over all callers.
 //!
-//! A `Permit` is held by the messages it was taken for until Kafka has answered the last of them, whatever became of the
+//! A `InFlightPermit` is held by the messages it was taken for until Kafka has answered the last of them, whatever became of the
 //! call that brought them. So a caller that gives up and tries again cannot put more in flight than the bound.
 //!
 //! The rules are in `ledger`; here are the lock and the waiting.
@@ -14,65 +14,65 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use self::ledger::{Answer, Holder, Ledger, StreamId, Ticket};
-pub(crate) use self::ledger::{Cost, Full};
+pub(crate) use self::ledger::{BudgetExceeded, Cost};
+use self::ledger::{Holder, Ledger, StreamId, TakeResult, Ticket};
 use crate::metrics::InFlight;
 
 /// What may be in flight. Clones share it.
 #[derive(Debug, Clone)]
-pub(crate) struct Budget(Arc<Shared>);
+pub(crate) struct InFlightBudget(Arc<SharedBudget>);
 
-/// A stream's part in the budget. Dropping it gives up its place in line, not what its messages hold.
+/// A stream's part in the budget. Dropping it gives up its place in queue, not what its messages hold.
 #[derive(Debug)]
 pub(crate) struct StreamBudget {
-    budget: Budget,
+    budget: InFlightBudget,
     stream: StreamId,
 }
 
 /// What messages in flight hold; given back when dropped.
 #[derive(Debug)]
-pub(crate) struct Permit {
-    budget: Budget,
+pub(crate) struct InFlightPermit {
+    budget: InFlightBudget,
     holder: Holder,
     cost: Cost,
 }
 
 #[derive(Debug)]
-struct Shared {
-    books: Mutex<Books>,
+struct SharedBudget {
+    state: Mutex<BudgetState>,
     gauges: InFlight,
 }
 
 #[derive(Debug)]
-struct Books {
+struct BudgetState {
     ledger: Ledger,
-    /// One for every ticket in line: at most one per stream, because a stream asks for one request at a time.
-    line: HashMap<Ticket, oneshot::Sender<()>>,
+    /// One for every ticket in queue: at most one per stream, because a stream asks for one request at a time.
+    queue: HashMap<Ticket, oneshot::Sender<()>>,
 }
 
-/// A place in line that is given up when dropped.
-struct Place<'a> {
+/// A place in queue that is given up when dropped.
+struct QueuedTake<'a> {
     budget: &'a StreamBudget,
     ticket: Ticket,
     cost: Cost,
     served: bool,
 }
 
-impl Budget {
+impl InFlightBudget {
     pub(crate) fn new(bound: Cost, gauges: InFlight) -> Self {
-        let books = Books { ledger: Ledger::new(bound), line: HashMap::new() };
-        Self(Arc::new(Shared { books: Mutex::new(books), gauges }))
+        let state = BudgetState { ledger: Ledger::new(bound), queue: HashMap::new() };
+        Self(Arc::new(SharedBudget { state: Mutex::new(state), gauges }))
     }
 
     /// Takes for a unary call, or says that there is no room.
-    pub(crate) fn take(&self, cost: Cost) -> Result<Permit, Full> {
-        self.with(|books| books.ledger.take(cost))?;
-        Ok(Permit { budget: self.clone(), holder: Holder::Calls, cost })
+    pub(crate) fn take(&self, cost: Cost) -> Result<InFlightPermit, BudgetExceeded> {
+        self.with(|state| state.ledger.take(cost))?;
+        Ok(InFlightPermit { budget: self.clone(), holder: Holder::Calls, cost })
     }
 
     /// Enters a stream.
     pub(crate) fn open(&self) -> StreamBudget {
-        StreamBudget { stream: self.with(|books| books.ledger.open()), budget: self.clone() }
+        StreamBudget { stream: self.with(|state| state.ledger.open()), budget: self.clone() }
     }
 
     /// How full the budget is for streams, in thousandths.
@@ -80,48 +80,48 @@ impl Budget {
         self.lock().ledger.pressure()
     }
 
-    /// Does something with the books, and shows what is in flight afterwards.
-    fn with<T>(&self, act: impl FnOnce(&mut Books) -> T) -> T {
-        let mut books = self.lock();
-        let result = act(&mut books);
-        let used = books.ledger.used();
+    /// Does something with the state, and shows what is in flight afterwards.
+    fn with<T>(&self, act: impl FnOnce(&mut BudgetState) -> T) -> T {
+        let mut state = self.lock();
+        let result = act(&mut state);
+        let used = state.ledger.used();
         self.0.gauges.set(used.messages, used.bytes);
         result
     }
 
-    fn lock(&self) -> MutexGuard<'_, Books> {
-        self.0.books.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, BudgetState> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl StreamBudget {
     /// Takes for a request of the stream, when it is its turn.
     ///
-    /// Cancel safe: dropping the future gives up the place in line.
-    pub(crate) async fn take(&self, cost: Cost) -> Permit {
-        let asked = self.budget.with(|books| match books.ledger.ask(self.stream, cost) {
-            Answer::Taken => None,
-            Answer::Wait(ticket) => {
+    /// Cancel safe: dropping the future gives up the place in queue.
+    pub(crate) async fn take(&self, cost: Cost) -> InFlightPermit {
+        let asked = self.budget.with(|state| match state.ledger.take_or_queue(self.stream, cost) {
+            TakeResult::Taken => None,
+            TakeResult::Queued(ticket) => {
                 let (served, turn) = oneshot::channel();
-                books.line.insert(ticket, served);
+                state.queue.insert(ticket, served);
                 Some((ticket, turn))
             }
         });
         if let Some((ticket, turn)) = asked {
-            let mut place = Place { budget: self, ticket, cost, served: false };
+            let mut place = QueuedTake { budget: self, ticket, cost, served: false };
             // The sender goes away unused only when the stream is closed, which the borrow of `self` rules out.
             let _closed = turn.await;
             place.served = true;
         }
-        Permit { budget: self.budget.clone(), holder: Holder::Stream(self.stream), cost }
+        InFlightPermit { budget: self.budget.clone(), holder: Holder::Stream(self.stream), cost }
     }
 }
 
-impl Books {
+impl BudgetState {
     fn call(&mut self, served: Vec<Ticket>) {
         for ticket in served {
-            if let Some(turn) = self.line.remove(&ticket) {
-                // A future that was dropped meanwhile gives back what it was served when its `Place` is dropped.
+            if let Some(turn) = self.queue.remove(&ticket) {
+                // A future that was dropped meanwhile gives back what it was served when its `QueuedTake` is dropped.
                 let _dropped = turn.send(());
             }
         }
@@ -130,34 +130,34 @@ impl Books {
 
 impl Drop for StreamBudget {
     fn drop(&mut self) {
-        self.budget.with(|books| {
-            let served = books.ledger.close(self.stream);
-            books.call(served);
+        self.budget.with(|state| {
+            let served = state.ledger.close(self.stream);
+            state.call(served);
         });
     }
 }
 
-impl Drop for Permit {
+impl Drop for InFlightPermit {
     fn drop(&mut self) {
-        self.budget.with(|books| {
-            let served = books.ledger.give(self.holder, self.cost);
-            books.call(served);
+        self.budget.with(|state| {
+            let served = state.ledger.release(self.holder, self.cost);
+            state.call(served);
         });
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for QueuedTake<'_> {
     fn drop(&mut self) {
         if self.served {
             return;
         }
-        self.budget.budget.with(|books| {
-            books.line.remove(&self.ticket);
-            let served = books
+        self.budget.budget.with(|state| {
+            state.queue.remove(&self.ticket);
+            let served = state
                 .ledger
                 .leave(self.ticket)
-                .unwrap_or_else(|| books.ledger.give(Holder::Stream(self.budget.stream), self.cost));
-            books.call(served);
+                .unwrap_or_else(|| state.ledger.release(Holder::Stream(self.budget.stream), self.cost));
+            state.call(served);
         });
     }
 }
@@ -168,8 +168,8 @@ mod tests {
 
     use super::*;
 
-    fn budget(messages: usize) -> Budget {
-        Budget::new(Cost { messages, bytes: messages }, InFlight::default())
+    fn budget(messages: usize) -> InFlightBudget {
+        InFlightBudget::new(Cost { messages, bytes: messages }, InFlight::default())
     }
 
     fn cost(messages: usize) -> Cost {
@@ -202,6 +202,6 @@ mod tests {
         assert_eq!(budget.lock().ledger.used(), cost(10));
         drop(waiting);
         assert_eq!(budget.lock().ledger.used(), cost(0));
-        assert!(budget.lock().line.is_empty());
+        assert!(budget.lock().queue.is_empty());
     }
 }

@@ -9,7 +9,7 @@ use std::{net::SocketAddr, time::Duration};
 use serde::Deserialize;
 use tailcast_services::topics::TopicsConfig;
 
-use crate::{budget::Cost, trace::Propagator, validation::Limits};
+use crate::{budget::Cost, trace::Propagator, validation::MessageLimits};
 
 /// The `[ingest]` section.
 #[derive(Debug, Clone, Deserialize)]
@@ -109,7 +109,7 @@ impl Config {
     pub fn mistakes(&self) -> Vec<ConfigError> {
         let is_open = !self.listen.ip().is_loopback() && !self.insecure;
         let open = is_open.then_some(ConfigError::Open { listen: self.listen });
-        let batch = Limits::BATCH_MAX;
+        let batch = MessageLimits::BATCH_MAX;
         // What a request of the largest size costs at most: its call's trace goes into each of its records.
         let beside = batch * (Cost::PER_MESSAGE_BYTES + Propagator::RECORD_BYTES_MAX);
         let request = self.request_bytes_max.saturating_add(beside);
@@ -163,8 +163,8 @@ impl Config {
     }
 
     /// What a message may be.
-    pub(crate) fn limits(&self) -> Limits {
-        Limits { message_bytes_max: self.message_bytes_max, headers_max: self.message_headers_max }
+    pub(crate) fn limits(&self) -> MessageLimits {
+        MessageLimits { message_bytes_max: self.message_bytes_max, headers_max: self.message_headers_max }
     }
 
     /// How much may be in flight.

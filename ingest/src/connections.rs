@@ -29,7 +29,7 @@ use crate::metrics::Metrics;
 
 /// Which connections are served.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Admission {
+pub(crate) struct ConnectionLimits {
     /// How many at a time.
     pub(crate) connections_max: usize,
     /// How long one may take to begin with HTTP/2.
@@ -57,7 +57,7 @@ struct Listening {
 /// Accepts connections for as long as the stream is polled; dropping it closes the listener.
 pub(crate) fn accept(
     socket: TcpListener,
-    Admission { connections_max, preface_deadline }: Admission,
+    ConnectionLimits { connections_max, preface_deadline }: ConnectionLimits,
     metrics: Arc<Metrics>,
 ) -> impl stream::Stream<Item = io::Result<Connection>> {
     let limits = Limits { places_max: connections_max, at_bound: AtBound::Refuse };
@@ -154,8 +154,9 @@ mod tests {
         let metrics = Arc::<Metrics>::default();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
-        let admission = Admission { connections_max: 1, preface_deadline: Duration::from_secs(5) };
-        let mut accepted = Box::pin(accept(listener, admission, Arc::clone(&metrics)));
+        let connection_limits =
+            ConnectionLimits { connections_max: 1, preface_deadline: Duration::from_secs(5) };
+        let mut accepted = Box::pin(accept(listener, connection_limits, Arc::clone(&metrics)));
 
         let _first = TcpStream::connect(address).await.expect("it listens");
         let held = accepted.next().await;

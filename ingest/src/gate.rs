@@ -26,9 +26,9 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, body::Body, codegen::Service, server::NamedService};
 
 use crate::{
+    call_error::{CallError, CallOutcome},
     deadline::{Deadline, TimeoutError, parse_timeout},
     metrics::Metrics,
-    refusal::{Ending, Refusal},
     trace::{CallMetadata, Propagator, TraceContext},
 };
 
@@ -40,13 +40,13 @@ const BUSY_RETRY: Duration = Duration::from_millis(100);
 pub(crate) struct Gate<S> {
     inner: S,
     arriving: Arc<Semaphore>,
-    bounds: Bounds,
+    bounds: ArrivalLimits,
     metrics: Arc<Metrics>,
 }
 
 /// What bounds requests that are arriving.
 #[derive(Debug, Clone)]
-pub(crate) struct Bounds {
+pub(crate) struct ArrivalLimits {
     /// How many there are at a time.
     pub(crate) arriving_max: usize,
     /// How long one may take, whatever deadline its caller set.
@@ -57,7 +57,7 @@ pub(crate) struct Bounds {
 
 /// A call from its headers to the beginning of its method, which finds this in the request's extensions.
 #[derive(Debug, Clone)]
-pub(crate) struct Arrival(Arc<Arriving>);
+pub(crate) struct ArrivingCall(Arc<ArrivingState>);
 
 /// The caller of a method that has begun.
 #[derive(Debug)]
@@ -71,7 +71,7 @@ pub(crate) struct Caller {
 }
 
 #[derive(Debug)]
-struct Arriving {
+struct ArrivingState {
     principal: Principal,
     /// The caller's.
     deadline: Option<Deadline>,
@@ -102,15 +102,19 @@ enum GateError {
 }
 
 impl<S> Gate<S> {
-    pub(crate) fn new(inner: S, bounds: Bounds, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(inner: S, bounds: ArrivalLimits, metrics: Arc<Metrics>) -> Self {
         Self { inner, arriving: Arc::new(Semaphore::new(bounds.arriving_max)), bounds, metrics }
     }
 
-    fn admit(&self, principal: Principal, timeout: Option<&http::HeaderValue>) -> Result<Arrival, GateError> {
+    fn admit(
+        &self,
+        principal: Principal,
+        timeout: Option<&http::HeaderValue>,
+    ) -> Result<ArrivingCall, GateError> {
         let timeout = timeout.map(|header| parse_timeout(header.as_bytes())).transpose()?;
         let place = Arc::clone(&self.arriving).try_acquire_owned().map_err(|_| GateError::Busy)?;
         let now = Instant::now();
-        Ok(Arrival(Arc::new(Arriving {
+        Ok(ArrivingCall(Arc::new(ArrivingState {
             principal,
             deadline: timeout.map(|timeout| Deadline::after(now, timeout)),
             arrived_by: now + self.bounds.arrival_deadline,
@@ -120,7 +124,7 @@ impl<S> Gate<S> {
     }
 }
 
-impl Arrival {
+impl ArrivingCall {
     /// Notes that the method has begun, and returns its caller. From here on the messages are the budget's, and the
     /// answer is the method's.
     pub(crate) fn begin<T>(request: &mut tonic::Request<T>) -> Caller {
@@ -139,7 +143,7 @@ impl Arrival {
     }
 
     /// Waits until it is too late to begin, and says why; forever if the method has begun.
-    async fn late(&self, bounds: &Bounds) -> GateError {
+    async fn late(&self, bounds: &ArrivalLimits) -> GateError {
         let deadline = async {
             match self.0.deadline {
                 Some(deadline) => deadline.passed().await,
@@ -197,7 +201,7 @@ impl<S: NamedService> NamedService for Gate<S> {
 }
 
 /// Gives what tonic answered in place of the method the details that the method's own errors have.
-fn examined(answer: http::Response<Body>, arrival: &Arrival, metrics: &Metrics) -> http::Response<Body> {
+fn examined(answer: http::Response<Body>, arrival: &ArrivingCall, metrics: &Metrics) -> http::Response<Body> {
     if arrival.has_begun() {
         return answer;
     }
@@ -212,13 +216,13 @@ fn examined(answer: http::Response<Body>, arrival: &Arrival, metrics: &Metrics) 
 
 impl GateError {
     fn response(self, metrics: &Metrics) -> http::Response<Body> {
-        let refusal = Refusal::from(self);
+        let refusal = CallError::from(self);
         metrics.refused(refusal.reason());
         refusal.status().into_http()
     }
 }
 
-impl From<GateError> for Refusal {
+impl From<GateError> for CallError {
     fn from(error: GateError) -> Self {
         let message = error.to_string();
         let refusal = match error {
@@ -231,7 +235,7 @@ impl From<GateError> for Refusal {
             GateError::Undecodable(_) => Self::new(Code::InvalidArgument, "MALFORMED_REQUEST", message),
             GateError::TooLarge(_) => Self::new(Code::InvalidArgument, "REQUEST_TOO_LARGE", message),
         };
-        refusal.ending(Ending::Refused)
+        refusal.outcome(CallOutcome::Refused)
     }
 }
 

@@ -33,11 +33,11 @@ mod publisher;
 
 mod producer;
 
-mod delivery;
+mod completion;
 
 mod outcome;
 
-mod refusal;
+mod call_error;
 
 mod health;
 

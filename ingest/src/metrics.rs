@@ -26,11 +26,11 @@ const LATENCY_SECONDS: [f64; 14] =
 /// All of it.
 #[derive(Debug)]
 pub(crate) struct Metrics {
-    messages: Family<TopicOutcome, Counter>,
-    bytes: Family<Topic, Counter>,
-    not_acknowledged: Family<OutcomeReason, Counter>,
+    messages: Family<TopicOutcomeLabels, Counter>,
+    bytes: Family<TopicLabel, Counter>,
+    not_acknowledged: Family<OutcomeReasonLabels, Counter>,
     latency: Histogram,
-    calls_refused: Family<Reason, Counter>,
+    calls_refused: Family<ReasonLabel, Counter>,
     /// How many publish streams are open.
     pub(crate) streams: Gauge,
     /// How many responses told a stream's caller to wait.
@@ -61,24 +61,24 @@ pub(crate) struct InFlight {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct TopicOutcome {
+struct TopicOutcomeLabels {
     topic: String,
     outcome: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Topic {
+struct TopicLabel {
     topic: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OutcomeReason {
+struct OutcomeReasonLabels {
     outcome: &'static str,
     reason: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Reason {
+struct ReasonLabel {
     reason: &'static str,
 }
 
@@ -164,13 +164,13 @@ impl Metrics {
                 }
             }
             Outcome::Refused(cause) => {
-                self.not_acknowledged("refused", cause.why.word());
+                self.not_acknowledged("refused", cause.reason.name());
                 if let Some(topic) = topic {
                     topic.refused.inc();
                 }
             }
             Outcome::Unknown(cause) => {
-                self.not_acknowledged("unknown", cause.why.word());
+                self.not_acknowledged("unknown", cause.reason.name());
                 if let Some(topic) = topic {
                     topic.unknown.inc();
                 }
@@ -180,21 +180,22 @@ impl Metrics {
 
     /// Counts a call that ended with an error.
     pub(crate) fn refused(&self, reason: &'static str) {
-        self.calls_refused.get_or_create(&Reason { reason }).inc();
+        self.calls_refused.get_or_create(&ReasonLabel { reason }).inc();
     }
 
     fn not_acknowledged(&self, outcome: &'static str, reason: &'static str) {
-        self.not_acknowledged.get_or_create(&OutcomeReason { outcome, reason }).inc();
+        self.not_acknowledged.get_or_create(&OutcomeReasonLabels { outcome, reason }).inc();
     }
 
     fn topic_metrics(&self, topic: &TopicName) -> TopicMetrics {
-        let counter =
-            |outcome| self.messages.get_or_create_owned(&TopicOutcome { topic: topic.to_string(), outcome });
+        let counter = |outcome| {
+            self.messages.get_or_create_owned(&TopicOutcomeLabels { topic: topic.to_string(), outcome })
+        };
         TopicMetrics {
             acknowledged: counter("acknowledged"),
             refused: counter("refused"),
             unknown: counter("unknown"),
-            bytes: self.bytes.get_or_create_owned(&Topic { topic: topic.to_string() }),
+            bytes: self.bytes.get_or_create_owned(&TopicLabel { topic: topic.to_string() }),
         }
     }
 }
@@ -229,7 +230,7 @@ impl Default for Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outcome::{Cause, Why};
+    use crate::outcome::{Failure, FailureReason};
 
     #[test]
     fn messages_are_counted_by_topic_outcome_and_reason() {
@@ -238,7 +239,12 @@ mod tests {
         let topic = metrics.topic(&TopicName::parse("quotes").expect("a topic name"));
         let acknowledged = Outcome::of_acknowledgement(0, 0);
         metrics.ended(Some(&topic), &acknowledged, 12, Duration::from_millis(3));
-        metrics.ended(None, &Outcome::Refused(Cause::new(Why::UnknownTopic, "")), 5, Duration::ZERO);
+        metrics.ended(
+            None,
+            &Outcome::Refused(Failure::new(FailureReason::UnknownTopic, "")),
+            5,
+            Duration::ZERO,
+        );
         metrics.refused("IN_FLIGHT_BOUND");
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).expect("metrics encode");

@@ -20,23 +20,23 @@ pub(crate) enum Outcome {
         offset: Offset,
     },
     /// It is not in Kafka and will not appear there.
-    Refused(Cause),
+    Refused(Failure),
     /// It may or may not appear.
-    Unknown(Cause),
+    Unknown(Failure),
 }
 
 /// Why a message was not acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Cause {
+pub(crate) struct Failure {
     /// Why, for programs.
-    pub(crate) why: Why,
+    pub(crate) reason: FailureReason,
     /// Why, for people.
     pub(crate) detail: Cow<'static, str>,
 }
 
 /// Why a message was not acknowledged, for programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Why {
+pub(crate) enum FailureReason {
     /// The topic does not exist.
     UnknownTopic,
     /// It is larger than the topic allows.
@@ -65,8 +65,8 @@ impl Outcome {
     pub(crate) fn of_acknowledgement(partition: i32, offset: i64) -> Self {
         match (PartitionId::try_from(partition), Offset::new(offset)) {
             (Ok(partition), Some(offset)) => Self::Acknowledged { partition, offset },
-            _ => Self::Unknown(Cause {
-                why: Why::KafkaError,
+            _ => Self::Unknown(Failure {
+                reason: FailureReason::KafkaError,
                 detail: "Kafka recognised a retry and does not say where the first attempt is".into(),
             }),
         }
@@ -82,26 +82,26 @@ impl Outcome {
                 partition: partition.get(),
                 offset: offset.get(),
             }),
-            Self::Refused(Cause { why, detail }) => {
-                Wire::Refused(v1::Refused { reason: why.reason().into(), detail: detail.to_string() })
+            Self::Refused(Failure { reason, detail }) => {
+                Wire::Refused(v1::Refused { reason: reason.wire().into(), detail: detail.to_string() })
             }
-            Self::Unknown(Cause { why, detail }) => {
-                Wire::Unknown(v1::Unknown { reason: why.reason().into(), detail: detail.to_string() })
+            Self::Unknown(Failure { reason, detail }) => {
+                Wire::Unknown(v1::Unknown { reason: reason.wire().into(), detail: detail.to_string() })
             }
         };
         v1::Outcome { result: Some(result) }
     }
 }
 
-impl Cause {
-    pub(crate) fn new(why: Why, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { why, detail: detail.into() }
+impl Failure {
+    pub(crate) fn new(reason: FailureReason, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { reason, detail: detail.into() }
     }
 }
 
-impl Why {
+impl FailureReason {
     /// The contract's name for it. A full queue is Kafka not keeping up, and the contract has no closer word.
-    fn reason(self) -> v1::Reason {
+    fn wire(self) -> v1::Reason {
         match self {
             Self::UnknownTopic => v1::Reason::UnknownTopic,
             Self::TooLarge => v1::Reason::TooLarge,
@@ -116,7 +116,7 @@ impl Why {
     }
 
     /// The stable word for it in `google.rpc.ErrorInfo` and in metrics.
-    pub(crate) fn word(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::UnknownTopic => "UNKNOWN_TOPIC",
             Self::TooLarge => "TOO_LARGE",

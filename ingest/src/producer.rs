@@ -28,23 +28,23 @@ use tailcast_services::{kafka::ClientLog, lifecycle::Lifecycle};
 
 use crate::{
     budget::Cost,
-    delivery::Delivery,
-    outcome::{Cause, Outcome, Why},
+    completion::PendingMessage,
+    outcome::{Failure, FailureReason, Outcome},
     validation::Record,
 };
 
-/// How long the thread waits for a report before it looks whether it should end.
-const POLL: Duration = Duration::from_millis(100);
+/// How long the thread waits for a report before it checks whether it should end.
+const REPORT_POLL: Duration = Duration::from_millis(100);
 
 /// How often it is looked whether anything is still in flight, once the node drains.
-const FLUSH_LOOK: Duration = Duration::from_millis(10);
+const FLUSH_POLL: Duration = Duration::from_millis(10);
 
 /// Publishes records. Clones share it.
 #[derive(Clone)]
-pub(crate) struct Producer(Arc<Shared>);
+pub(crate) struct Producer(Arc<ProducerState>);
 
 /// Keeps the producer's thread from ending; dropped when nothing will be sent any more.
-pub(crate) struct InUse(Producer);
+pub(crate) struct ProducerGuard(Producer);
 
 /// Why a producer cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -65,14 +65,14 @@ pub(crate) struct Fatal {
     reason: String,
 }
 
-struct Shared {
-    librdkafka: BaseProducer<Reports>,
+struct ProducerState {
+    librdkafka: BaseProducer<DeliveryReports>,
     unused: AtomicBool,
     given_up: AtomicBool,
 }
 
 /// What librdkafka calls.
-struct Reports {
+struct DeliveryReports {
     log: ClientLog,
 }
 
@@ -82,24 +82,24 @@ impl Producer {
         lifecycle: &Lifecycle,
         mut config: ClientConfig,
         in_flight_max: Cost,
-    ) -> Result<(Self, InUse), ProducerError> {
+    ) -> Result<(Self, ProducerGuard), ProducerError> {
         // Twice, because librdkafka counts a message until the whole report that it is in has been handled.
         config.set("queue.buffering.max.messages", in_flight_max.messages.saturating_mul(2).to_string());
         config.set("queue.buffering.max.kbytes", (in_flight_max.bytes / 1_024).saturating_mul(2).to_string());
-        let reports = Reports { log: ClientLog::new("producer") };
+        let reports = DeliveryReports { log: ClientLog::new("producer") };
         let librdkafka =
             BaseProducer::from_config_and_context(&config, reports).map_err(ProducerError::Configuration)?;
         let (unused, given_up) = (AtomicBool::new(false), AtomicBool::new(false));
-        let producer = Self(Arc::new(Shared { librdkafka, unused, given_up }));
+        let producer = Self(Arc::new(ProducerState { librdkafka, unused, given_up }));
         let (thread, life) = (producer.clone(), lifecycle.clone());
         lifecycle
             .supervise_thread("ingest.producer", move || thread.run(&life))
             .map_err(ProducerError::Thread)?;
-        Ok((producer.clone(), InUse(producer)))
+        Ok((producer.clone(), ProducerGuard(producer)))
     }
 
     /// Hands a record over. The delivery is completed later; or at once, with what is returned, if the record is not taken.
-    pub(crate) fn send(&self, record: &Record, delivery: Delivery) -> Result<(), Cause> {
+    pub(crate) fn send(&self, record: &Record, pending: PendingMessage) -> Result<(), Failure> {
         let base = BaseRecord {
             topic: record.topic.as_str(),
             partition: None,
@@ -107,12 +107,15 @@ impl Producer {
             key: record.key.as_ref().map(|key| key.as_bytes().as_ref()),
             timestamp: record.timestamp_ms,
             headers: headers(record),
-            delivery_opaque: Box::new(delivery),
+            delivery_opaque: Box::new(pending),
         };
-        let base: BaseRecord<'_, [u8], [u8], Box<Delivery>> = base;
+        let base: BaseRecord<'_, [u8], [u8], Box<PendingMessage>> = base;
         self.0.librdkafka.send(base).map_err(|(error, base)| {
             let code = error.rdkafka_error_code();
-            let cause = code.map_or_else(|| Cause::new(Why::KafkaError, error.to_string()), Cause::of_kafka);
+            let cause = code.map_or_else(
+                || Failure::new(FailureReason::KafkaError, error.to_string()),
+                Failure::of_kafka,
+            );
             // What was never taken cannot appear, whatever the error.
             base.delivery_opaque.complete(Outcome::Refused(cause.clone()));
             cause
@@ -132,9 +135,9 @@ impl Producer {
 
     /// Waits until nothing is in flight. Cancel safe.
     pub(crate) async fn flushed(&self) {
-        let mut looks = tokio::time::interval(FLUSH_LOOK);
+        let mut polls = tokio::time::interval(FLUSH_POLL);
         while self.0.librdkafka.in_flight_count() > 0 {
-            looks.tick().await;
+            polls.tick().await;
         }
     }
 
@@ -142,7 +145,7 @@ impl Producer {
         let librdkafka = &self.0.librdkafka;
         let mut fatal = None;
         while !self.0.unused.load(Ordering::Acquire) || librdkafka.in_flight_count() > 0 {
-            librdkafka.poll(POLL);
+            librdkafka.poll(REPORT_POLL);
             if self.0.given_up.load(Ordering::Acquire) {
                 // A call that was looking up its topic sends only now, and nobody else would end its wait in time.
                 self.purge();
@@ -173,17 +176,17 @@ fn headers(record: &Record) -> Option<OwnedHeaders> {
     (!record.headers.is_empty()).then(|| record.headers.iter().fold(empty(), add))
 }
 
-impl Drop for InUse {
+impl Drop for ProducerGuard {
     fn drop(&mut self) {
         self.0.0.unused.store(true, Ordering::Release);
     }
 }
 
-impl ProducerContext for Reports {
-    type DeliveryOpaque = Box<Delivery>;
+impl ProducerContext for DeliveryReports {
+    type DeliveryOpaque = Box<PendingMessage>;
 
-    fn delivery(&self, report: &DeliveryResult<'_>, delivery: Box<Delivery>) {
-        delivery.complete(match report {
+    fn delivery(&self, report: &DeliveryResult<'_>, pending: Box<PendingMessage>) {
+        pending.complete(match report {
             Ok(message) => Outcome::of_acknowledgement(message.partition(), message.offset()),
             Err((error, message)) => match error.rdkafka_error_code() {
                 Some(code) => Outcome::of_failure(code, message_status(message)),
@@ -193,7 +196,7 @@ impl ProducerContext for Reports {
     }
 }
 
-impl ClientContext for Reports {
+impl ClientContext for DeliveryReports {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
         self.log.line(level, facility, line);
     }
@@ -210,8 +213,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        budget::Budget,
-        delivery::{Batch, Completed, Completions},
+        budget::InFlightBudget,
+        completion::{CompletedMessage, Completions, PendingBatch},
         metrics::InFlight,
     };
 
@@ -224,21 +227,24 @@ mod tests {
         kafka.broker_down(None).expect("the broker lives");
         let (lifecycle, bound) = (Lifecycle::new(), Cost { messages: 10, bytes: 10_000 });
         let config = kafka.settings().producer().expect("the settings are valid");
-        let (producer, in_use) = Producer::start(&lifecycle, config, bound).expect("it starts");
+        let (producer, producer_guard) = Producer::start(&lifecycle, config, bound).expect("it starts");
         let permit =
-            Budget::new(bound, InFlight::default()).take(Cost::of_message(0)).expect("there is room");
+            InFlightBudget::new(bound, InFlight::default()).take(Cost::of_message(0)).expect("there is room");
         let completions = Completions::of_call(1);
-        let batch = Batch::new(Arc::clone(&completions), Arc::default(), Vec::new(), permit);
+        let batch = PendingBatch::new(Arc::clone(&completions), Arc::default(), Vec::new(), permit);
 
         producer.give_up();
         let record =
             Record { topic, key: None, value: None, headers: Vec::new(), timestamp_ms: None, bytes: 0 };
-        producer.send(&record, batch.delivery(Some(0), 0, 0)).expect("it is enqueued");
-        drop(in_use);
+        producer.send(&record, batch.message(Some(0), 0, 0)).expect("it is enqueued");
+        drop(producer_guard);
 
         let ending = lifecycle.finish(Duration::from_secs(20)).await;
         assert!(ending.is_clean(), "{ending}");
         let ended = completions.take();
-        assert!(matches!(ended.as_slice(), [Completed { outcome: Outcome::Refused(_), .. }]), "{ended:?}");
+        assert!(
+            matches!(ended.as_slice(), [CompletedMessage { outcome: Outcome::Refused(_), .. }]),
+            "{ended:?}"
+        );
     }
 }

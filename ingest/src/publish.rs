@@ -10,15 +10,15 @@ use tokio::time::Instant;
 use tonic::{Code, Request};
 
 use crate::{
-    budget::{Budget, Full},
+    budget::{BudgetExceeded, InFlightBudget},
+    call_error::{CallError, CallOutcome},
+    completion::{CompletedMessage, Completions},
     deadline::Deadline,
-    delivery::{Completed, Completions},
-    gate::{Arrival, Caller},
-    outcome::{Cause, Outcome, Why},
+    gate::{ArrivingCall, Caller},
+    outcome::{Failure, FailureReason, Outcome},
     publisher::{Admitted, Publisher},
-    refusal::{Ending, Refusal},
     trace::{Propagator, RecordHeaders},
-    validation::{Limits, Violation, Violations},
+    validation::{MessageLimits, Violation, Violations},
 };
 
 /// Messages usually wait this long at most; by then some of what was in the way has been answered.
@@ -30,8 +30,8 @@ const KAFKA_RETRY: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub(crate) struct Calls {
     pub(crate) publisher: Publisher,
-    pub(crate) budget: Budget,
-    pub(crate) limits: Limits,
+    pub(crate) budget: InFlightBudget,
+    pub(crate) limits: MessageLimits,
     /// For calls that have no deadline.
     pub(crate) deadline: Duration,
 }
@@ -42,13 +42,13 @@ pub(crate) enum PublishError {
     /// The request is not valid; nothing was published.
     Invalid(Violations),
     /// There is too much in flight; nothing was published.
-    Full,
+    BudgetExceeded,
     /// The deadline passed before anything was enqueued.
     LateToBegin,
     /// The deadline passed before Kafka answered.
     LateAnswer,
     /// Kafka acknowledged nothing, for these reasons, in the order of the messages.
-    NothingAcknowledged(Vec<(Ending, Cause)>),
+    NothingAcknowledged(Vec<(CallOutcome, Failure)>),
 }
 
 impl Calls {
@@ -57,7 +57,7 @@ impl Calls {
         &self,
         mut request: Request<v1::PublishRequest>,
     ) -> Result<v1::PublishResponse, PublishError> {
-        let Caller { principal, deadline, trace } = Arrival::begin(&mut request);
+        let Caller { principal, deadline, trace } = ArrivingCall::begin(&mut request);
         let deadline = deadline.unwrap_or_else(|| Deadline::after(Instant::now(), self.deadline));
         let mut records = self.limits.batch(request.into_inner().messages).map_err(PublishError::Invalid)?;
         let topics: Vec<_> = records.iter().map(|record| record.topic.clone()).collect();
@@ -66,7 +66,10 @@ impl Calls {
         }
         let records: Vec<_> = (0..).zip(records).collect();
 
-        let permit = self.budget.take(Admitted::cost(&records)).map_err(|Full| PublishError::Full)?;
+        let permit = self
+            .budget
+            .take(Admitted::cost(&records))
+            .map_err(|BudgetExceeded| PublishError::BudgetExceeded)?;
         let admitted = deadline.limit(self.publisher.admit(&principal, records)).await;
         let admitted = admitted.ok_or(PublishError::LateToBegin)?;
         let completions = Completions::of_call(topics.len());
@@ -84,44 +87,44 @@ impl Calls {
 }
 
 /// The outcomes in the order of the messages.
-fn in_order(mut completed: Vec<Completed>) -> Vec<Outcome> {
+fn in_order(mut completed: Vec<CompletedMessage>) -> Vec<Outcome> {
     completed.sort_unstable_by_key(|done| done.sequence);
     completed.into_iter().map(|done| done.outcome).collect()
 }
 
 /// How each message failed, if none was acknowledged.
-fn nothing_acknowledged(outcomes: &[Outcome]) -> Option<Vec<(Ending, Cause)>> {
+fn nothing_acknowledged(outcomes: &[Outcome]) -> Option<Vec<(CallOutcome, Failure)>> {
     let failed = outcomes.iter().map(|outcome| match outcome {
         Outcome::Acknowledged { .. } => None,
-        Outcome::Refused(cause) => Some((Ending::Refused, cause.clone())),
-        Outcome::Unknown(cause) => Some((Ending::Unknown, cause.clone())),
+        Outcome::Refused(cause) => Some((CallOutcome::Refused, cause.clone())),
+        Outcome::Unknown(cause) => Some((CallOutcome::Unknown, cause.clone())),
     });
     failed.collect()
 }
 
-impl From<PublishError> for Refusal {
+impl From<PublishError> for CallError {
     fn from(error: PublishError) -> Self {
         match error {
             PublishError::Invalid(violations) => Self::invalid(violations),
-            PublishError::Full => Self::new(
+            PublishError::BudgetExceeded => Self::new(
                 Code::ResourceExhausted,
                 "IN_FLIGHT_BOUND",
                 "as many messages wait for Kafka as this node holds; nothing was published, try again",
             )
-            .ending(Ending::Refused)
+            .outcome(CallOutcome::Refused)
             .retry_after(FULL_RETRY),
             PublishError::LateToBegin => Self::new(
                 Code::DeadlineExceeded,
                 "DEADLINE",
                 "the deadline passed before the topic could be looked up; nothing was published",
             )
-            .ending(Ending::Refused),
+            .outcome(CallOutcome::Refused),
             PublishError::LateAnswer => Self::new(
                 Code::DeadlineExceeded,
                 "DEADLINE",
                 "the deadline passed before Kafka answered; the messages may still appear",
             )
-            .ending(Ending::Unknown),
+            .outcome(CallOutcome::Unknown),
             PublishError::NothingAcknowledged(failed) => of_failures(failed),
         }
     }
@@ -129,23 +132,26 @@ impl From<PublishError> for Refusal {
 
 /// One status for a batch of which nothing was acknowledged. If any message may appear, the caller has to treat the batch
 /// as unknown; otherwise the first message's reason speaks for all, and each message's own is among the details.
-fn of_failures(failed: Vec<(Ending, Cause)>) -> Refusal {
-    let unknown = failed.iter().find(|(ending, _)| *ending == Ending::Unknown);
-    let Some((ending, cause)) = unknown.or_else(|| failed.first()).cloned() else {
-        return Refusal::new(Code::Internal, "NO_OUTCOME", "the batch has no outcome")
-            .ending(Ending::Unknown);
+fn of_failures(failed: Vec<(CallOutcome, Failure)>) -> CallError {
+    let unknown = failed.iter().find(|(outcome, _)| *outcome == CallOutcome::Unknown);
+    let Some((outcome, cause)) = unknown.or_else(|| failed.first()).cloned() else {
+        return CallError::new(Code::Internal, "NO_OUTCOME", "the batch has no outcome")
+            .outcome(CallOutcome::Unknown);
     };
-    let refusal = Refusal::new(code_of(ending, cause.why), cause.why.word(), cause.detail).ending(ending);
+    let refusal =
+        CallError::new(code_of(outcome, cause.reason), cause.reason.name(), cause.detail).outcome(outcome);
     // Whether an unknown outcome may be repeated is the caller's to decide, so that one has no advice.
-    let refusal = match (ending, cause.why) {
-        (Ending::Refused, Why::QueueFull) => refusal.retry_after(FULL_RETRY),
-        (Ending::Refused, Why::KafkaUnavailable | Why::NotEnoughReplicas) => refusal.retry_after(KAFKA_RETRY),
+    let refusal = match (outcome, cause.reason) {
+        (CallOutcome::Refused, FailureReason::QueueFull) => refusal.retry_after(FULL_RETRY),
+        (CallOutcome::Refused, FailureReason::KafkaUnavailable | FailureReason::NotEnoughReplicas) => {
+            refusal.retry_after(KAFKA_RETRY)
+        }
         _ => refusal,
     };
-    let violation = |(index, (_, cause)): (usize, (Ending, Cause))| {
-        let field = match cause.why {
-            Why::UnknownTopic | Why::NotAuthorized => format!("messages[{index}].topic"),
-            Why::TooLarge => format!("messages[{index}].value"),
+    let violation = |(index, (_, cause)): (usize, (CallOutcome, Failure))| {
+        let field = match cause.reason {
+            FailureReason::UnknownTopic | FailureReason::NotAuthorized => format!("messages[{index}].topic"),
+            FailureReason::TooLarge => format!("messages[{index}].value"),
             _ => format!("messages[{index}]"),
         };
         Violation::new(field, cause.detail)
@@ -153,15 +159,22 @@ fn of_failures(failed: Vec<(Ending, Cause)>) -> Refusal {
     refusal.violations(failed.into_iter().enumerate().map(violation).collect())
 }
 
-fn code_of(ending: Ending, why: Why) -> Code {
-    match (ending, why) {
-        (Ending::Unknown, _) => Code::Unavailable,
-        (Ending::Refused, Why::UnknownTopic) => Code::NotFound,
-        (Ending::Refused, Why::NotAuthorized | Why::PermissionDenied) => Code::PermissionDenied,
-        (Ending::Refused, Why::TooLarge | Why::InvalidRecord | Why::InvalidArgument) => Code::InvalidArgument,
-        (Ending::Refused, Why::QueueFull) => Code::ResourceExhausted,
-        (Ending::Refused, Why::KafkaUnavailable | Why::NotEnoughReplicas) => Code::Unavailable,
-        (Ending::Refused, Why::KafkaError) => Code::Internal,
+fn code_of(outcome: CallOutcome, reason: FailureReason) -> Code {
+    match (outcome, reason) {
+        (CallOutcome::Unknown, _) => Code::Unavailable,
+        (CallOutcome::Refused, FailureReason::UnknownTopic) => Code::NotFound,
+        (CallOutcome::Refused, FailureReason::NotAuthorized | FailureReason::PermissionDenied) => {
+            Code::PermissionDenied
+        }
+        (
+            CallOutcome::Refused,
+            FailureReason::TooLarge | FailureReason::InvalidRecord | FailureReason::InvalidArgument,
+        ) => Code::InvalidArgument,
+        (CallOutcome::Refused, FailureReason::QueueFull) => Code::ResourceExhausted,
+        (CallOutcome::Refused, FailureReason::KafkaUnavailable | FailureReason::NotEnoughReplicas) => {
+            Code::Unavailable
+        }
+        (CallOutcome::Refused, FailureReason::KafkaError) => Code::Internal,
     }
 }
 
@@ -174,7 +187,7 @@ mod tests {
     #[track_caller]
     fn check(outcomes: &[Outcome], expected: Option<(Code, &str, &str)>) {
         let status = nothing_acknowledged(outcomes)
-            .map(|failed| Refusal::from(PublishError::NothingAcknowledged(failed)).status());
+            .map(|failed| CallError::from(PublishError::NothingAcknowledged(failed)).status());
         let found = status.map(|status| {
             let details = status.get_error_details();
             let info = details.error_info().expect("every error has an ErrorInfo").clone();
@@ -187,74 +200,81 @@ mod tests {
         assert_eq!(found, expected);
     }
 
-    fn refused(why: Why) -> Outcome {
-        Outcome::Refused(Cause::new(why, "a test"))
+    fn refused(reason: FailureReason) -> Outcome {
+        Outcome::Refused(Failure::new(reason, "a test"))
     }
 
-    fn unknown(why: Why) -> Outcome {
-        Outcome::Unknown(Cause::new(why, "a test"))
+    fn unknown(reason: FailureReason) -> Outcome {
+        Outcome::Unknown(Failure::new(reason, "a test"))
     }
 
     #[test]
     fn a_batch_with_an_acknowledged_message_has_outcomes_and_no_error() {
-        check(&[refused(Why::UnknownTopic), Outcome::of_acknowledgement(0, 0)], None);
-        check(&[unknown(Why::KafkaUnavailable), Outcome::of_acknowledgement(0, 0)], None);
+        check(&[refused(FailureReason::UnknownTopic), Outcome::of_acknowledgement(0, 0)], None);
+        check(&[unknown(FailureReason::KafkaUnavailable), Outcome::of_acknowledgement(0, 0)], None);
     }
 
     #[test]
     fn an_unreachable_kafka_is_unavailable_and_says_whether_the_outcome_is_known() {
         check(
-            &[refused(Why::KafkaUnavailable), refused(Why::KafkaUnavailable)],
+            &[refused(FailureReason::KafkaUnavailable), refused(FailureReason::KafkaUnavailable)],
             Some((Code::Unavailable, "KAFKA_UNAVAILABLE", "refused")),
         );
         check(
-            &[refused(Why::KafkaUnavailable), unknown(Why::KafkaUnavailable)],
+            &[refused(FailureReason::KafkaUnavailable), unknown(FailureReason::KafkaUnavailable)],
             Some((Code::Unavailable, "KAFKA_UNAVAILABLE", "unknown")),
         );
         check(
-            &[refused(Why::UnknownTopic), unknown(Why::KafkaError)],
+            &[refused(FailureReason::UnknownTopic), unknown(FailureReason::KafkaError)],
             Some((Code::Unavailable, "KAFKA_ERROR", "unknown")),
         );
     }
 
     #[test]
     fn a_refused_batch_has_the_code_of_its_reason() {
-        check(&[refused(Why::UnknownTopic)], Some((Code::NotFound, "UNKNOWN_TOPIC", "refused")));
-        check(&[refused(Why::NotAuthorized)], Some((Code::PermissionDenied, "NOT_AUTHORIZED", "refused")));
+        check(&[refused(FailureReason::UnknownTopic)], Some((Code::NotFound, "UNKNOWN_TOPIC", "refused")));
         check(
-            &[refused(Why::PermissionDenied)],
+            &[refused(FailureReason::NotAuthorized)],
+            Some((Code::PermissionDenied, "NOT_AUTHORIZED", "refused")),
+        );
+        check(
+            &[refused(FailureReason::PermissionDenied)],
             Some((Code::PermissionDenied, "PERMISSION_DENIED", "refused")),
         );
-        check(&[refused(Why::TooLarge)], Some((Code::InvalidArgument, "TOO_LARGE", "refused")));
-        check(&[refused(Why::InvalidRecord)], Some((Code::InvalidArgument, "INVALID_RECORD", "refused")));
+        check(&[refused(FailureReason::TooLarge)], Some((Code::InvalidArgument, "TOO_LARGE", "refused")));
         check(
-            &[refused(Why::NotEnoughReplicas)],
+            &[refused(FailureReason::InvalidRecord)],
+            Some((Code::InvalidArgument, "INVALID_RECORD", "refused")),
+        );
+        check(
+            &[refused(FailureReason::NotEnoughReplicas)],
             Some((Code::Unavailable, "NOT_ENOUGH_REPLICAS", "refused")),
         );
-        check(&[refused(Why::QueueFull)], Some((Code::ResourceExhausted, "QUEUE_FULL", "refused")));
-        check(&[refused(Why::KafkaError)], Some((Code::Internal, "KAFKA_ERROR", "refused")));
+        check(&[refused(FailureReason::QueueFull)], Some((Code::ResourceExhausted, "QUEUE_FULL", "refused")));
+        check(&[refused(FailureReason::KafkaError)], Some((Code::Internal, "KAFKA_ERROR", "refused")));
     }
 
     #[test]
     fn a_full_node_says_when_to_retry() {
-        let details = Refusal::from(PublishError::Full).status().get_error_details();
+        let details = CallError::from(PublishError::BudgetExceeded).status().get_error_details();
         assert_eq!(details.retry_info().and_then(|retry| retry.retry_delay), Some(FULL_RETRY));
     }
 
     #[test]
     fn only_what_is_refused_is_advised_to_be_retried() {
-        let retry = |ending| {
-            let failed = vec![(ending, Cause::new(Why::KafkaUnavailable, "a test"))];
-            let status = Refusal::from(PublishError::NothingAcknowledged(failed)).status();
+        let retry = |outcome| {
+            let failed = vec![(outcome, Failure::new(FailureReason::KafkaUnavailable, "a test"))];
+            let status = CallError::from(PublishError::NothingAcknowledged(failed)).status();
             status.get_error_details().retry_info().and_then(|retry| retry.retry_delay)
         };
-        assert_eq!(retry(Ending::Refused), Some(KAFKA_RETRY));
-        assert_eq!(retry(Ending::Unknown), None);
+        assert_eq!(retry(CallOutcome::Refused), Some(KAFKA_RETRY));
+        assert_eq!(retry(CallOutcome::Unknown), None);
     }
 
     #[test]
     fn outcomes_are_in_the_order_of_the_messages() {
-        let done = |sequence, offset| Completed { sequence, outcome: Outcome::of_acknowledgement(0, offset) };
+        let done =
+            |sequence, offset| CompletedMessage { sequence, outcome: Outcome::of_acknowledgement(0, offset) };
         assert_eq!(
             in_order(vec![done(1, 11), done(0, 10)]),
             [Outcome::of_acknowledgement(0, 10), Outcome::of_acknowledgement(0, 11)]

@@ -18,10 +18,10 @@ use tailcast_services::{
 };
 
 use crate::{
-    budget::{Cost, Permit},
-    delivery::{Batch, Completions},
+    budget::{Cost, InFlightPermit},
+    completion::{Completions, PendingBatch},
     metrics::{Metrics, TopicMetrics},
-    outcome::{Cause, Outcome, Why},
+    outcome::{Failure, FailureReason, Outcome},
     producer::Producer,
     validation::Record,
 };
@@ -39,9 +39,9 @@ pub(crate) struct Publisher {
 pub(crate) struct Admitted {
     records: Vec<(u64, Record)>,
     /// Each topic of a permitted record once.
-    topics: Vec<Result<Arc<TopicMetrics>, Cause>>,
-    /// For each record, which of the topics it has, or why it must not be published.
-    places: Vec<Result<usize, Cause>>,
+    topics: Vec<Result<Arc<TopicMetrics>, Failure>>,
+    /// For each record, which of the topics it has, or reason it must not be published.
+    places: Vec<Result<usize, Failure>>,
 }
 
 impl Publisher {
@@ -64,47 +64,47 @@ impl Publisher {
     }
 
     /// Enqueues the records. Each ends in `completions`, whatever happens.
-    pub(crate) fn send(&self, completions: &Arc<Completions>, permit: Permit, admitted: Admitted) {
+    pub(crate) fn send(&self, completions: &Arc<Completions>, permit: InFlightPermit, admitted: Admitted) {
         let Admitted { records, topics, places } = admitted;
         let known = topics.iter().map(|topic| topic.as_ref().ok().cloned()).collect();
-        let batch = Batch::new(Arc::clone(completions), Arc::clone(&self.metrics), known, permit);
+        let batch = PendingBatch::new(Arc::clone(completions), Arc::clone(&self.metrics), known, permit);
         let mut full = None;
         for ((sequence, record), place) in records.into_iter().zip(places) {
-            let delivery = batch.delivery(place.as_ref().ok().copied(), sequence, record.bytes);
+            let pending = batch.message(place.as_ref().ok().copied(), sequence, record.bytes);
             let failed = match &place {
                 Ok(place) => topics[*place].as_ref().err().or(full.as_ref()),
                 Err(denied) => Some(denied),
             };
             if let Some(cause) = failed {
-                delivery.complete(Outcome::Refused(cause.clone()));
+                pending.complete(Outcome::Refused(cause.clone()));
                 continue;
             }
-            let refused = self.producer.send(&record, delivery).err();
-            full = refused.filter(|cause| cause.why == Why::QueueFull);
+            let refused = self.producer.send(&record, pending).err();
+            full = refused.filter(|cause| cause.reason == FailureReason::QueueFull);
         }
     }
 
     /// Returns the record's topic if the principal may publish the record.
-    fn permit<'a>(&self, principal: &Principal, record: &'a Record) -> Result<&'a TopicName, Cause> {
+    fn permit<'a>(&self, principal: &Principal, record: &'a Record) -> Result<&'a TopicName, Failure> {
         let action = Action::Publish { topic: &record.topic, key: record.key.as_ref() };
         match self.permissions.check(principal, action) {
             Ok(()) => Ok(&record.topic),
-            Err(denied) => Err(Cause::new(Why::PermissionDenied, denied.to_string())),
+            Err(denied) => Err(Failure::new(FailureReason::PermissionDenied, denied.to_string())),
         }
     }
 
-    async fn look_up(&self, name: &TopicName) -> Result<Arc<TopicMetrics>, Cause> {
+    async fn look_up(&self, name: &TopicName) -> Result<Arc<TopicMetrics>, Failure> {
         if self.topics.cached(name).is_some() {
             return Ok(self.metrics.topic(name));
         }
         match self.topics.lookup(name).await {
             Ok(_) => Ok(self.metrics.topic(name)),
-            Err(LookupError::Unknown { .. }) => Err(Cause::new(
-                Why::UnknownTopic,
+            Err(LookupError::Unknown { .. }) => Err(Failure::new(
+                FailureReason::UnknownTopic,
                 format!("the topic {name} does not exist; create it first"),
             )),
             Err(error @ LookupError::Unavailable { .. }) => {
-                Err(Cause::new(Why::KafkaUnavailable, error.to_string()))
+                Err(Failure::new(FailureReason::KafkaUnavailable, error.to_string()))
             }
         }
     }
@@ -119,8 +119,8 @@ impl Admitted {
 
 /// The topics of records, each once, and which of them each record has. Records without permission name no topic.
 fn topics_of<'a>(
-    records: impl Iterator<Item = Result<&'a TopicName, Cause>>,
-) -> (Vec<TopicName>, Vec<Result<usize, Cause>>) {
+    records: impl Iterator<Item = Result<&'a TopicName, Failure>>,
+) -> (Vec<TopicName>, Vec<Result<usize, Failure>>) {
     let (mut names, mut known) = (Vec::<TopicName>::new(), HashMap::new());
     let mut last: Option<(&TopicName, usize)> = None;
     let places = records.map(|topic| {
@@ -157,7 +157,7 @@ mod tests {
     #[test]
     fn a_record_without_permission_names_no_topic() {
         let open = TopicName::parse("open").expect("a topic name");
-        let denied = Cause::new(Why::PermissionDenied, "a test");
+        let denied = Failure::new(FailureReason::PermissionDenied, "a test");
         let (names, places) = topics_of([Err(denied.clone()), Ok(&open), Err(denied.clone())].into_iter());
         assert_eq!((names, places), (vec![open], vec![Err(denied.clone()), Ok(0), Err(denied)]));
     }

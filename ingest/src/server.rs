@@ -22,13 +22,13 @@ use tonic::transport::{Server, server::Router};
 
 use self::drain::Drain;
 use crate::{
-    budget::Budget,
+    budget::InFlightBudget,
     config::{Config, ConfigError},
-    connections::{Admission, accept},
-    gate::{Bounds, Gate},
+    connections::{ConnectionLimits, accept},
+    gate::{ArrivalLimits, Gate},
     health::Health,
     metrics::Metrics,
-    producer::{InUse, Producer, ProducerError},
+    producer::{Producer, ProducerError, ProducerGuard},
     publish::Calls,
     publisher::Publisher,
     service::Ingestion,
@@ -40,10 +40,10 @@ pub struct Ingest {
     router: Router,
     health: Health,
     producer: Producer,
-    in_use: InUse,
+    producer_guard: ProducerGuard,
     metrics: Arc<Metrics>,
     overdue: CancellationToken,
-    admission: Admission,
+    connection_limits: ConnectionLimits,
     drain_within: Duration,
 }
 
@@ -109,7 +109,8 @@ impl Ingest {
         let metrics = Metrics::register(registry);
         let listener = listener::bind(config.listen)
             .map_err(|source| BindError::Listen { address: config.listen, source })?;
-        let (producer, in_use) = Producer::start(lifecycle, kafka.producer()?, config.in_flight_max())?;
+        let (producer, producer_guard) =
+            Producer::start(lifecycle, kafka.producer()?, config.in_flight_max())?;
         let condition = readiness.condition("ingest.kafka", "waiting for Kafka");
         let topics = Topics::start(
             lifecycle,
@@ -122,7 +123,7 @@ impl Ingest {
         )?;
 
         let publisher = Publisher::new(permissions, topics, producer.clone(), Arc::clone(&metrics));
-        let budget = Budget::new(config.in_flight_max(), metrics.in_flight.clone());
+        let budget = InFlightBudget::new(config.in_flight_max(), metrics.in_flight.clone());
         let overdue = CancellationToken::new();
         let service = Ingestion {
             calls: Calls { publisher, budget, limits: config.limits(), deadline: config.deadline },
@@ -144,10 +145,10 @@ impl Ingest {
             router,
             health,
             producer,
-            in_use,
+            producer_guard,
             metrics,
             overdue,
-            admission: Admission {
+            connection_limits: ConnectionLimits {
                 connections_max: config.connections_max,
                 preface_deadline: config.preface_deadline,
             },
@@ -167,14 +168,14 @@ impl Ingest {
     /// Serves until the process drains.
     pub fn serve(self, lifecycle: &Lifecycle) {
         lifecycle.supervise("ingest.health", self.health.run());
-        let incoming = accept(self.listener, self.admission, self.metrics);
+        let incoming = accept(self.listener, self.connection_limits, self.metrics);
         let draining = lifecycle.clone();
         let serving =
             self.router.serve_with_incoming_shutdown(incoming, async move { draining.draining().await });
         let drain = Drain {
             lifecycle: lifecycle.clone(),
             producer: self.producer,
-            _in_use: self.in_use,
+            _producer_guard: self.producer_guard,
             overdue: self.overdue,
             within: self.drain_within,
         };
@@ -198,7 +199,7 @@ fn gated(
     metrics: &Arc<Metrics>,
 ) -> Gate<IngestServiceServer<Ingestion>> {
     let service = IngestServiceServer::new(service).max_decoding_message_size(config.request_bytes_max);
-    let bounds = Bounds {
+    let bounds = ArrivalLimits {
         arriving_max: config.arriving_max,
         arrival_deadline: config.arrival_deadline,
         overdue: overdue.clone(),

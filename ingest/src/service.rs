@@ -13,10 +13,10 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
-    gate::{Arrival, Caller},
+    call_error::CallError,
+    gate::{ArrivingCall, Caller},
     metrics::Metrics,
     publish::Calls,
-    refusal::Refusal,
     stream::{Parts, Stream, StreamError},
 };
 
@@ -48,7 +48,7 @@ impl IngestService for Ingestion {
         &self,
         mut request: Request<Streaming<PublishStreamRequest>>,
     ) -> Result<Response<Self::PublishStreamStream>, Status> {
-        let Caller { principal, deadline, trace } = Arrival::begin(&mut request);
+        let Caller { principal, deadline, trace } = ArrivingCall::begin(&mut request);
         let place = Arc::clone(&self.streams).try_acquire_owned();
         let parts = Parts {
             _place: place.map_err(|_| self.refuse(StreamError::TooMany))?,
@@ -63,15 +63,15 @@ impl IngestService for Ingestion {
             deadline,
             trace,
         };
-        let (responses, told) = mpsc::channel(RESPONSES_MAX + 1);
+        let (responses, queue) = mpsc::channel(RESPONSES_MAX + 1);
         let stream = Stream::new(parts, request.into_inner(), responses);
         self.lifecycle.spawn("ingest.stream", stream.run());
-        Ok(Response::new(ReceiverStream::new(told)))
+        Ok(Response::new(ReceiverStream::new(queue)))
     }
 }
 
 impl Ingestion {
-    fn refuse(&self, error: impl Into<Refusal>) -> Status {
+    fn refuse(&self, error: impl Into<CallError>) -> Status {
         let refusal = error.into();
         self.metrics.refused(refusal.reason());
         refusal.status()

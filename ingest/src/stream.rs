@@ -8,7 +8,7 @@ mod conversation;
 mod ending;
 mod throttle;
 
-use std::{pin::Pin, sync::Arc};
+use std::{ops::ControlFlow, pin::Pin, sync::Arc};
 
 use tailcast_proto::ingest::v1::{PublishStreamRequest, PublishStreamResponse};
 use tailcast_services::{lifecycle::Lifecycle, principal::Principal};
@@ -21,27 +21,27 @@ use tonic::{Status, Streaming};
 
 pub(crate) use self::ending::StreamError;
 use self::{
-    conversation::{Conversation, News},
+    conversation::{Conversation, StreamReply},
     ending::End,
     throttle::throttle_ms,
 };
 use crate::{
-    budget::{Budget, Permit, StreamBudget},
+    budget::{InFlightBudget, InFlightPermit, StreamBudget},
+    call_error::CallError,
+    completion::{CompletedMessage, Completions},
     deadline::Deadline,
-    delivery::{Completed, Completions},
     metrics::Metrics,
-    outcome::{Cause, Outcome, Why},
+    outcome::{Failure, FailureReason, Outcome},
     publisher::{Admitted, Publisher},
-    refusal::Refusal,
     trace::{Propagator, RecordHeaders, TraceContext},
-    validation::{Limits, Record, Violation},
+    validation::{MessageLimits, Record, Violation},
 };
 
 /// What a stream is made of.
 pub(crate) struct Parts {
     pub(crate) publisher: Publisher,
-    pub(crate) budget: Budget,
-    pub(crate) limits: Limits,
+    pub(crate) budget: InFlightBudget,
+    pub(crate) limits: MessageLimits,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) lifecycle: Lifecycle,
     /// Cancelled when draining has taken too long.
@@ -60,12 +60,12 @@ pub(crate) struct Stream {
     requests: Streaming<PublishStreamRequest>,
     responses: mpsc::Sender<Result<PublishStreamResponse, Status>>,
     /// Room for how the stream ends. It is taken at the beginning, so that the end waits for no caller.
-    last_word: Option<OwnedPermit<Result<PublishStreamResponse, Status>>>,
+    end_slot: Option<OwnedPermit<Result<PublishStreamResponse, Status>>>,
     conversation: Conversation,
     completions: Arc<Completions>,
     budget: Arc<StreamBudget>,
     /// A request that was read and has no credits yet.
-    heard: Option<PublishStreamRequest>,
+    pending_request: Option<PublishStreamRequest>,
     /// Messages that were taken and cannot be enqueued yet.
     preparing: Option<Pin<Box<dyn Future<Output = Prepared> + Send>>>,
 }
@@ -73,10 +73,10 @@ pub(crate) struct Stream {
 /// Messages that can be enqueued.
 struct Prepared {
     admitted: Admitted,
-    permit: Permit,
+    permit: InFlightPermit,
 }
 
-enum Event {
+enum StreamEvent {
     /// The caller has gone.
     Gone,
     Deadline,
@@ -88,12 +88,6 @@ enum Event {
     Request(Result<Option<PublishStreamRequest>, Status>),
 }
 
-/// Whether the loop goes on.
-enum Next {
-    GoOn,
-    Stop,
-}
-
 impl Stream {
     /// A stream that answers into this queue, which is empty and has room for two: a response, and the end.
     pub(crate) fn new(
@@ -102,11 +96,11 @@ impl Stream {
         responses: mpsc::Sender<Result<PublishStreamResponse, Status>>,
     ) -> Self {
         Self {
-            last_word: responses.clone().try_reserve_owned().ok(),
+            end_slot: responses.clone().try_reserve_owned().ok(),
             conversation: Conversation::new(parts.credits),
             completions: Completions::of_stream(),
             budget: Arc::new(parts.budget.open()),
-            heard: None,
+            pending_request: None,
             preparing: None,
             requests,
             responses,
@@ -121,66 +115,67 @@ impl Stream {
             let event = tokio::select! {
                 // What ends the stream first, what frees room before what needs it.
                 biased;
-                () = self.responses.closed() => Event::Gone,
-                () = self.parts.overdue.cancelled() => Event::Overdue,
-                () = passed(self.parts.deadline) => Event::Deadline,
-                () = self.parts.lifecycle.draining(), if !self.conversation.is_ending() => Event::Drain,
-                () = self.completions.gathered() => Event::Completed,
-                Ok(_) = self.responses.reserve(), if self.conversation.has_news() => Event::Writable,
-                prepared = prepared(&mut self.preparing) => Event::Prepared(prepared),
-                request = self.requests.message(), if self.reads() => Event::Request(request),
+                () = self.responses.closed() => StreamEvent::Gone,
+                () = self.parts.overdue.cancelled() => StreamEvent::Overdue,
+                () = passed(self.parts.deadline) => StreamEvent::Deadline,
+                () = self.parts.lifecycle.draining(), if !self.conversation.is_ending() => StreamEvent::Drain,
+                () = self.completions.gathered() => StreamEvent::Completed,
+                Ok(_) = self.responses.reserve(), if self.conversation.has_reply() => StreamEvent::Writable,
+                prepared = prepared(&mut self.preparing) => StreamEvent::Prepared(prepared),
+                request = self.requests.message(), if self.reads() => StreamEvent::Request(request),
             };
-            if matches!(self.apply(event), Next::Stop) {
+            if matches!(self.apply(event), ControlFlow::Break(())) {
                 break;
             }
         }
         self.parts.metrics.streams.dec();
     }
 
-    fn apply(&mut self, event: Event) -> Next {
+    fn apply(&mut self, event: StreamEvent) -> ControlFlow<()> {
         match event {
-            Event::Gone => return Next::Stop,
+            StreamEvent::Gone => return ControlFlow::Break(()),
             // Neither waits for Kafka, nor for a caller who may never read. What was not enqueued is not any more.
-            Event::Deadline => return self.fail(StreamError::Deadline),
-            Event::Overdue => return self.fail(StreamError::DrainedTooLong),
-            Event::Drain => self.conversation.end(End::Failed(StreamError::Draining)),
-            Event::Writable => return self.write(),
-            Event::Completed => {
+            StreamEvent::Deadline => return self.fail(StreamError::Deadline),
+            StreamEvent::Overdue => return self.fail(StreamError::DrainedTooLong),
+            StreamEvent::Drain => self.conversation.end(End::Failed(StreamError::Draining)),
+            StreamEvent::Writable => return self.write(),
+            StreamEvent::Completed => {
                 self.completions.take().into_iter().for_each(|done| self.conversation.complete(done));
             }
-            Event::Prepared(Prepared { admitted, permit }) => {
+            StreamEvent::Prepared(Prepared { admitted, permit }) => {
                 self.preparing = None;
                 self.parts.publisher.send(&self.completions, permit, admitted);
             }
-            Event::Request(Ok(Some(request))) => match self.hear(&request) {
-                Ok(()) => self.heard = Some(request),
+            StreamEvent::Request(Ok(Some(request))) => match self.check_request(&request) {
+                Ok(()) => self.pending_request = Some(request),
                 Err(error) => self.conversation.end(End::Failed(error)),
             },
-            Event::Request(Ok(None)) => self.conversation.end(End::Done),
-            Event::Request(Err(status)) => {
+            StreamEvent::Request(Ok(None)) => self.conversation.end(End::Done),
+            StreamEvent::Request(Err(status)) => {
                 self.conversation.end(End::Failed(StreamError::Unreadable(status.message().to_owned())));
             }
         }
-        self.take_heard();
-        Next::GoOn
+        self.take_pending_request();
+        ControlFlow::Continue(())
     }
 
     /// Reads on only when the request before is on its way, and nothing has ended.
     fn reads(&self) -> bool {
-        self.heard.is_none() && self.preparing.is_none() && !self.conversation.is_ending()
+        self.pending_request.is_none() && self.preparing.is_none() && !self.conversation.is_ending()
     }
 
     /// Looks at a request as a whole. One with more messages than a request may have would wait for credits for ever.
-    fn hear(&mut self, request: &PublishStreamRequest) -> Result<(), StreamError> {
-        Limits::chunk_size(request.messages.len()).map_err(StreamError::Invalid)?;
-        self.conversation.hear(request)
+    fn check_request(&mut self, request: &PublishStreamRequest) -> Result<(), StreamError> {
+        MessageLimits::chunk_size(request.messages.len()).map_err(StreamError::Invalid)?;
+        self.conversation.check_request(request)
     }
 
     /// Takes the request that waits, once there are credits for it.
-    fn take_heard(&mut self) {
+    fn take_pending_request(&mut self) {
         let ready = self.preparing.is_none();
-        let request =
-            self.heard.take_if(|heard| ready && self.conversation.has_credits(heard.messages.len()));
+        let request = self.pending_request.take_if(|pending_request| {
+            ready && self.conversation.has_credits(pending_request.messages.len())
+        });
         let Some(PublishStreamRequest { first_sequence, messages, .. }) = request else { return };
         let count = messages.len();
         if count == 0 {
@@ -201,7 +196,7 @@ impl Stream {
         }
         if throttle_ms(self.parts.budget.pressure()) > 0 {
             // The advice comes when it is needed: there may be no acknowledgement to tell for long.
-            self.conversation.advise();
+            self.conversation.request_response();
         }
         if !records.is_empty() {
             let (publisher, principal) = (self.parts.publisher.clone(), self.parts.principal.clone());
@@ -210,32 +205,32 @@ impl Stream {
     }
 
     /// Sends what there is to say; there is room for it, because nobody else sends here.
-    fn write(&mut self) -> Next {
+    fn write(&mut self) -> ControlFlow<()> {
         let throttle_ms = throttle_ms(self.parts.budget.pressure());
-        match self.conversation.news(throttle_ms) {
-            None => Next::GoOn,
-            Some(News::Response(response)) => {
+        match self.conversation.next_reply(throttle_ms) {
+            None => ControlFlow::Continue(()),
+            Some(StreamReply::Response(response)) => {
                 if throttle_ms > 0 {
                     self.parts.metrics.throttles.inc();
                 }
                 // Failing means that the caller has gone, which the loop sees next.
                 let _gone = self.responses.try_send(Ok(response));
-                self.take_heard();
-                Next::GoOn
+                self.take_pending_request();
+                ControlFlow::Continue(())
             }
-            Some(News::End(End::Done)) => Next::Stop,
-            Some(News::End(End::Failed(error))) => self.fail(error),
+            Some(StreamReply::End(End::Done)) => ControlFlow::Break(()),
+            Some(StreamReply::End(End::Failed(error))) => self.fail(error),
         }
     }
 
     /// Ends the stream with an error, behind what was said before.
-    fn fail(&mut self, error: StreamError) -> Next {
-        let refusal = Refusal::from(error);
+    fn fail(&mut self, error: StreamError) -> ControlFlow<()> {
+        let refusal = CallError::from(error);
         self.parts.metrics.refused(refusal.reason());
-        if let Some(last_word) = self.last_word.take() {
-            last_word.send(Err(refusal.status()));
+        if let Some(end_slot) = self.end_slot.take() {
+            end_slot.send(Err(refusal.status()));
         }
-        Next::Stop
+        ControlFlow::Break(())
     }
 }
 
@@ -267,7 +262,10 @@ async fn passed(deadline: Option<Deadline>) {
 }
 
 /// A message that is not valid fails alone, with all that is wrong with it.
-fn refused(sequence: u64, violations: &[Violation]) -> Completed {
+fn refused(sequence: u64, violations: &[Violation]) -> CompletedMessage {
     let all: Vec<_> = violations.iter().map(ToString::to_string).collect();
-    Completed { sequence, outcome: Outcome::Refused(Cause::new(Why::InvalidArgument, all.join("; "))) }
+    CompletedMessage {
+        sequence,
+        outcome: Outcome::Refused(Failure::new(FailureReason::InvalidArgument, all.join("; "))),
+    }
 }

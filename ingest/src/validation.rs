@@ -17,14 +17,14 @@ pub(crate) use self::{
 
 /// What a message may be.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Limits {
+pub(crate) struct MessageLimits {
     /// The largest message, in bytes: key, value and headers together.
     pub(crate) message_bytes_max: usize,
     /// How many headers a message may have.
     pub(crate) headers_max: usize,
 }
 
-impl Limits {
+impl MessageLimits {
     /// How many messages a request may have. The contract says so, so it is not configuration.
     pub(crate) const BATCH_MAX: usize = 500;
 
@@ -66,7 +66,7 @@ impl Limits {
 }
 
 fn size(messages: usize, violations: &mut Violations) {
-    if messages > Limits::BATCH_MAX {
+    if messages > MessageLimits::BATCH_MAX {
         violations.add(
             "messages",
             format!("has {messages} messages; at most 500 are allowed, send the rest in another"),
@@ -91,7 +91,7 @@ mod tests {
 
     #[track_caller]
     fn check(messages: Vec<v1::Message>, expected: &[&str]) {
-        let limits = Limits { message_bytes_max: 100, headers_max: 2 };
+        let limits = MessageLimits { message_bytes_max: 100, headers_max: 2 };
         let found = match limits.batch(messages) {
             Ok(_) => Vec::new(),
             Err(violations) => violations.iter().map(ToString::to_string).collect::<Vec<_>>(),
@@ -194,12 +194,12 @@ mod tests {
 
     #[test]
     fn a_chunk_of_a_stream_fails_only_the_messages_that_are_wrong() {
-        let limits = Limits { message_bytes_max: 100, headers_max: 2 };
+        let limits = MessageLimits { message_bytes_max: 100, headers_max: 2 };
         let wrong = v1::Message { topic: "a/b".into(), ..message() };
         let found = limits.chunk(vec![message(), wrong, message()]);
         assert_eq!(found.map(|found| found.is_ok()).collect::<Vec<_>>(), [true, false, true]);
-        assert_eq!(Limits::chunk_size(0), Ok(()));
-        assert_eq!(Limits::chunk_size(500), Ok(()));
-        assert!(Limits::chunk_size(501).is_err());
+        assert_eq!(MessageLimits::chunk_size(0), Ok(()));
+        assert_eq!(MessageLimits::chunk_size(500), Ok(()));
+        assert!(MessageLimits::chunk_size(501).is_err());
     }
 }

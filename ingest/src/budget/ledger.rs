@@ -38,15 +38,15 @@ pub(crate) enum Holder {
 
 /// The budget has no room for a unary call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Full;
+pub(crate) struct BudgetExceeded;
 
 /// What a stream gets when it asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Answer {
+pub(crate) enum TakeResult {
     /// It has what it asked for.
     Taken,
     /// It waits in line; its ticket comes out of a later `give`, `leave` or `close`.
-    Wait(Ticket),
+    Queued(Ticket),
 }
 
 /// The books.
@@ -57,24 +57,24 @@ pub(crate) struct Ledger {
     /// What all streams hold, including closed ones whose messages are still in flight.
     streams: Cost,
     open: BTreeMap<StreamId, Cost>,
-    waiting: VecDeque<Waiting>,
+    pending: VecDeque<PendingTake>,
     /// Both kinds of numbers are never used twice.
     next_id: u64,
 }
 
 #[derive(Debug)]
-struct Waiting {
+struct PendingTake {
     ticket: Ticket,
     stream: StreamId,
     cost: Cost,
 }
 
 /// Why a stream does not get what it asks for.
-enum Obstacle {
+enum Exceeded {
     /// Others need the room too: only this stream waits.
     Share,
     /// There is no room: everybody waits.
-    Bound,
+    Limit,
 }
 
 impl Ledger {
@@ -84,17 +84,17 @@ impl Ledger {
             calls: Cost::default(),
             streams: Cost::default(),
             open: BTreeMap::new(),
-            waiting: VecDeque::new(),
+            pending: VecDeque::new(),
             next_id: 0,
         }
     }
 
     /// Takes for a unary call, or not at all.
-    pub(crate) fn take(&mut self, cost: Cost) -> Result<(), Full> {
-        let bound = if self.waiting.is_empty() { self.bound } else { self.bound.quarter() };
+    pub(crate) fn take(&mut self, cost: Cost) -> Result<(), BudgetExceeded> {
+        let bound = if self.pending.is_empty() { self.bound } else { self.bound.quarter() };
         let fits = (self.used() + cost).within(self.bound) && (self.calls + cost).within(bound);
         if !fits {
-            return Err(Full);
+            return Err(BudgetExceeded);
         }
         self.calls += cost;
         Ok(())
@@ -110,28 +110,28 @@ impl Ledger {
     /// Strikes a stream out. What it has in flight stays in the books until it is given back.
     pub(crate) fn close(&mut self, stream: StreamId) -> Vec<Ticket> {
         self.open.remove(&stream);
-        self.waiting.retain(|waiting| waiting.stream != stream);
-        self.serve_line()
+        self.pending.retain(|pending| pending.stream != stream);
+        self.serve_queue()
     }
 
     /// Takes for a stream, or puts it in line.
-    pub(crate) fn ask(&mut self, stream: StreamId, cost: Cost) -> Answer {
+    pub(crate) fn take_or_queue(&mut self, stream: StreamId, cost: Cost) -> TakeResult {
         let ticket = Ticket(self.id());
-        self.waiting.push_back(Waiting { ticket, stream, cost });
-        let served = self.serve_line();
+        self.pending.push_back(PendingTake { ticket, stream, cost });
+        let served = self.serve_queue();
         debug_assert!(served.iter().all(|&other| other == ticket), "a new place in line serves nobody else");
-        if served.is_empty() { Answer::Wait(ticket) } else { Answer::Taken }
+        if served.is_empty() { TakeResult::Queued(ticket) } else { TakeResult::Taken }
     }
 
     /// Leaves the line. `None`: the ticket was not in it any more, so what it asked for has been taken.
     pub(crate) fn leave(&mut self, ticket: Ticket) -> Option<Vec<Ticket>> {
-        let place = self.waiting.iter().position(|waiting| waiting.ticket == ticket)?;
-        self.waiting.remove(place);
-        Some(self.serve_line())
+        let place = self.pending.iter().position(|pending| pending.ticket == ticket)?;
+        self.pending.remove(place);
+        Some(self.serve_queue())
     }
 
     /// Gives back. The tickets returned have what they asked for.
-    pub(crate) fn give(&mut self, holder: Holder, cost: Cost) -> Vec<Ticket> {
+    pub(crate) fn release(&mut self, holder: Holder, cost: Cost) -> Vec<Ticket> {
         match holder {
             Holder::Calls => self.calls -= cost,
             Holder::Stream(stream) => {
@@ -141,7 +141,7 @@ impl Ledger {
                 }
             }
         }
-        self.serve_line()
+        self.serve_queue()
     }
 
     /// What is in flight.
@@ -156,32 +156,32 @@ impl Ledger {
         part(used.messages, bound.messages).max(part(used.bytes, bound.bytes))
     }
 
-    fn serve_line(&mut self) -> Vec<Ticket> {
+    fn serve_queue(&mut self) -> Vec<Ticket> {
         let mut served = Vec::new();
         let mut place = 0;
-        while let Some(waiting) = self.waiting.get(place) {
-            match self.obstacle(waiting.stream, waiting.cost) {
-                Some(Obstacle::Bound) => break,
-                Some(Obstacle::Share) => place += 1,
+        while let Some(pending) = self.pending.get(place) {
+            match self.exceeded(pending.stream, pending.cost) {
+                Some(Exceeded::Limit) => break,
+                Some(Exceeded::Share) => place += 1,
                 None => {
-                    let Some(waiting) = self.waiting.remove(place) else { break };
-                    self.streams += waiting.cost;
-                    *self.open.entry(waiting.stream).or_default() += waiting.cost;
-                    served.push(waiting.ticket);
+                    let Some(pending) = self.pending.remove(place) else { break };
+                    self.streams += pending.cost;
+                    *self.open.entry(pending.stream).or_default() += pending.cost;
+                    served.push(pending.ticket);
                 }
             }
         }
         served
     }
 
-    fn obstacle(&self, stream: StreamId, cost: Cost) -> Option<Obstacle> {
+    fn exceeded(&self, stream: StreamId, cost: Cost) -> Option<Exceeded> {
         let all = self.bound.minus_quarter();
         if !(self.used() + cost).within(self.bound) || !(self.streams + cost).within(all) {
-            return Some(Obstacle::Bound);
+            return Some(Exceeded::Limit);
         }
         let held = self.open.get(&stream).copied().unwrap_or_default();
         let over = held != Cost::default() && !(held + cost).within(all.shared_by(self.open.len()));
-        over.then_some(Obstacle::Share)
+        over.then_some(Exceeded::Share)
     }
 
     fn id(&mut self) -> u64 {

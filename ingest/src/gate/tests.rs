@@ -33,7 +33,7 @@ impl Service<http::Request<Body>> for Behind {
                 Self::Method | Self::Stuck => {
                     let (parts, body) = request.into_parts();
                     let mut request = tonic::Request::from_parts(Default::default(), parts.extensions, body);
-                    Arrival::begin(&mut request);
+                    ArrivingCall::begin(&mut request);
                     if matches!(behind, Self::Stuck) {
                         std::future::pending::<()>().await;
                     }
@@ -53,7 +53,7 @@ fn gate(behind: Behind) -> Gate<Behind> {
 
 fn gate_with(behind: Behind, arrival_deadline: Duration) -> Gate<Behind> {
     let overdue = CancellationToken::new();
-    Gate::new(behind, Bounds { arriving_max: 1, arrival_deadline, overdue }, Arc::default())
+    Gate::new(behind, ArrivalLimits { arriving_max: 1, arrival_deadline, overdue }, Arc::default())
 }
 
 async fn call(gate: &mut Gate<Behind>, timeout: &str) -> Status {

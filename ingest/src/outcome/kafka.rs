@@ -6,44 +6,44 @@
 use rdkafka::types::RDKafkaErrorCode as Code;
 use tailcast_message_status::MessageStatus;
 
-use super::{Cause, Outcome, Why};
+use super::{Failure, FailureReason, Outcome};
 
 /// What Kafka's errors mean. What is not listed is `KafkaError`.
-const MEANINGS: [(Code, Why); 33] = [
-    (Code::UnknownTopic, Why::UnknownTopic),
-    (Code::UnknownTopicOrPartition, Why::UnknownTopic),
-    (Code::UnknownPartition, Why::UnknownTopic),
-    (Code::UnknownTopicId, Why::UnknownTopic),
-    (Code::MessageSizeTooLarge, Why::TooLarge),
-    (Code::MessageBatchTooLarge, Why::TooLarge),
-    (Code::InvalidMessageSize, Why::TooLarge),
-    (Code::TopicAuthorizationFailed, Why::NotAuthorized),
-    (Code::ClusterAuthorizationFailed, Why::NotAuthorized),
-    (Code::Authentication, Why::NotAuthorized),
-    (Code::SaslAuthenticationFailed, Why::NotAuthorized),
-    (Code::NotEnoughReplicas, Why::NotEnoughReplicas),
-    (Code::NotEnoughReplicasAfterAppend, Why::NotEnoughReplicas),
-    (Code::InvalidRecord, Why::InvalidRecord),
-    (Code::InvalidMessage, Why::InvalidRecord),
-    (Code::InvalidTimestamp, Why::InvalidRecord),
-    (Code::PolicyViolation, Why::InvalidRecord),
-    (Code::InvalidTopic, Why::InvalidRecord),
-    (Code::QueueFull, Why::QueueFull),
-    (Code::MessageTimedOut, Why::KafkaUnavailable),
-    (Code::OperationTimedOut, Why::KafkaUnavailable),
-    (Code::RequestTimedOut, Why::KafkaUnavailable),
-    (Code::TimedOutQueue, Why::KafkaUnavailable),
-    (Code::BrokerTransportFailure, Why::KafkaUnavailable),
-    (Code::AllBrokersDown, Why::KafkaUnavailable),
-    (Code::Resolve, Why::KafkaUnavailable),
-    (Code::BrokerNotAvailable, Why::KafkaUnavailable),
-    (Code::LeaderNotAvailable, Why::KafkaUnavailable),
-    (Code::NotLeaderForPartition, Why::KafkaUnavailable),
-    (Code::NetworkException, Why::KafkaUnavailable),
-    (Code::PurgeQueue, Why::KafkaUnavailable),
-    (Code::PurgeInflight, Why::KafkaUnavailable),
+const MEANINGS: [(Code, FailureReason); 33] = [
+    (Code::UnknownTopic, FailureReason::UnknownTopic),
+    (Code::UnknownTopicOrPartition, FailureReason::UnknownTopic),
+    (Code::UnknownPartition, FailureReason::UnknownTopic),
+    (Code::UnknownTopicId, FailureReason::UnknownTopic),
+    (Code::MessageSizeTooLarge, FailureReason::TooLarge),
+    (Code::MessageBatchTooLarge, FailureReason::TooLarge),
+    (Code::InvalidMessageSize, FailureReason::TooLarge),
+    (Code::TopicAuthorizationFailed, FailureReason::NotAuthorized),
+    (Code::ClusterAuthorizationFailed, FailureReason::NotAuthorized),
+    (Code::Authentication, FailureReason::NotAuthorized),
+    (Code::SaslAuthenticationFailed, FailureReason::NotAuthorized),
+    (Code::NotEnoughReplicas, FailureReason::NotEnoughReplicas),
+    (Code::NotEnoughReplicasAfterAppend, FailureReason::NotEnoughReplicas),
+    (Code::InvalidRecord, FailureReason::InvalidRecord),
+    (Code::InvalidMessage, FailureReason::InvalidRecord),
+    (Code::InvalidTimestamp, FailureReason::InvalidRecord),
+    (Code::PolicyViolation, FailureReason::InvalidRecord),
+    (Code::InvalidTopic, FailureReason::InvalidRecord),
+    (Code::QueueFull, FailureReason::QueueFull),
+    (Code::MessageTimedOut, FailureReason::KafkaUnavailable),
+    (Code::OperationTimedOut, FailureReason::KafkaUnavailable),
+    (Code::RequestTimedOut, FailureReason::KafkaUnavailable),
+    (Code::TimedOutQueue, FailureReason::KafkaUnavailable),
+    (Code::BrokerTransportFailure, FailureReason::KafkaUnavailable),
+    (Code::AllBrokersDown, FailureReason::KafkaUnavailable),
+    (Code::Resolve, FailureReason::KafkaUnavailable),
+    (Code::BrokerNotAvailable, FailureReason::KafkaUnavailable),
+    (Code::LeaderNotAvailable, FailureReason::KafkaUnavailable),
+    (Code::NotLeaderForPartition, FailureReason::KafkaUnavailable),
+    (Code::NetworkException, FailureReason::KafkaUnavailable),
+    (Code::PurgeQueue, FailureReason::KafkaUnavailable),
+    (Code::PurgeInflight, FailureReason::KafkaUnavailable),
     // The producer sends nothing any more and this process ends; another one will do.
-    (Code::Fatal, Why::KafkaUnavailable),
+    (Code::Fatal, FailureReason::KafkaUnavailable),
 ];
 
 /// Errors after which a record may be in Kafka whatever the status of the message says: each answers (or stands for the
@@ -61,7 +61,7 @@ const MAY_BE_WRITTEN: [Code; 7] = [
 impl Outcome {
     /// What a failed delivery means.
     pub(crate) fn of_failure(code: Code, status: MessageStatus) -> Self {
-        let cause = Cause::of_kafka(code);
+        let cause = Failure::of_kafka(code);
         match status {
             MessageStatus::NotPersisted if !MAY_BE_WRITTEN.contains(&code) => Self::Refused(cause),
             MessageStatus::NotPersisted | MessageStatus::PossiblyPersisted | MessageStatus::Persisted => {
@@ -71,11 +71,13 @@ impl Outcome {
     }
 }
 
-impl Cause {
+impl Failure {
     /// What an error of Kafka means.
     pub(crate) fn of_kafka(code: Code) -> Self {
-        let why =
-            MEANINGS.iter().find(|(listed, _)| *listed == code).map_or(Why::KafkaError, |(_, why)| *why);
+        let reason = MEANINGS
+            .iter()
+            .find(|(listed, _)| *listed == code)
+            .map_or(FailureReason::KafkaError, |(_, reason)| *reason);
         let detail = match code {
             // librdkafka tries again until then, and does not tell what the attempts before had met.
             Code::MessageTimedOut => "Kafka did not acknowledge it within message.timeout.ms".into(),
@@ -92,7 +94,7 @@ impl Cause {
             Code::QueueFull => "the producer's queue is full; try again".into(),
             _ => format!("{code}").into(),
         };
-        Self { why, detail }
+        Self { reason, detail }
     }
 }
 
@@ -106,8 +108,8 @@ mod tests {
     fn check(code: Code, status: MessageStatus, expected: &str) {
         let found = match Outcome::of_failure(code, status) {
             Outcome::Acknowledged { .. } => "acknowledged".to_owned(),
-            Outcome::Refused(cause) => format!("refused {}", cause.why.word()),
-            Outcome::Unknown(cause) => format!("unknown {}", cause.why.word()),
+            Outcome::Refused(cause) => format!("refused {}", cause.reason.name()),
+            Outcome::Unknown(cause) => format!("unknown {}", cause.reason.name()),
         };
         assert_eq!(found, expected, "{code:?} {status:?}");
     }
@@ -167,7 +169,7 @@ mod tests {
 
     #[test]
     fn the_error_is_named_for_people() {
-        let cause = Cause::of_kafka(Code::NotEnoughReplicas);
+        let cause = Failure::of_kafka(Code::NotEnoughReplicas);
         assert!(cause.detail.contains("Not enough in-sync replicas"), "{}", cause.detail);
     }
 }

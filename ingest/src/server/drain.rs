@@ -10,10 +10,10 @@ use std::{future::Future, pin::Pin, time::Duration};
 use tailcast_services::lifecycle::Lifecycle;
 use tokio_util::sync::CancellationToken;
 
-use crate::producer::{InUse, Producer};
+use crate::producer::{Producer, ProducerGuard};
 
 /// How long calls have to send their last answers once everything has ended.
-const LAST_ANSWERS: Duration = Duration::from_millis(500);
+const FINAL_RESPONSES_WITHIN: Duration = Duration::from_millis(500);
 
 /// Why serving ended.
 #[derive(Debug, thiserror::Error)]
@@ -27,7 +27,7 @@ pub(super) struct Drain {
     pub(super) lifecycle: Lifecycle,
     pub(super) producer: Producer,
     /// Lets the producer's thread end, when this is dropped.
-    pub(super) _in_use: InUse,
+    pub(super) _producer_guard: ProducerGuard,
     pub(super) overdue: CancellationToken,
     pub(super) within: Duration,
 }
@@ -66,11 +66,11 @@ impl Drain {
     ) -> Result<(), ServeError> {
         tracing::warn!(within = ?self.within, "messages still wait for Kafka, or callers for the end; they are given up");
         self.producer.give_up();
-        if let Ok(ended) = tokio::time::timeout(LAST_ANSWERS, served.as_mut()).await {
+        if let Ok(ended) = tokio::time::timeout(FINAL_RESPONSES_WITHIN, served.as_mut()).await {
             return ended;
         }
         self.overdue.cancel();
         // Connections that outlast this have callers who read nothing.
-        tokio::time::timeout(LAST_ANSWERS, served).await.unwrap_or(Ok(()))
+        tokio::time::timeout(FINAL_RESPONSES_WITHIN, served).await.unwrap_or(Ok(()))
     }
 }

@@ -11,10 +11,10 @@ use std::collections::VecDeque;
 use tailcast_proto::ingest::v1;
 
 use super::ending::{End, StreamError};
-use crate::{delivery::Completed, outcome::Outcome};
+use crate::{completion::CompletedMessage, outcome::Outcome};
 
 /// How many outcomes one response tells, so that it stays far below the 4 MiB at which gRPC clients refuse a message.
-const TOLD_MAX: usize = 10_000;
+const OUTCOMES_PER_RESPONSE_MAX: usize = 10_000;
 
 /// One publish stream, as its caller sees it.
 #[derive(Debug)]
@@ -26,15 +26,15 @@ pub(super) struct Conversation {
     first: Option<u64>,
     /// What became of the messages taken and not yet told.
     window: VecDeque<Option<Outcome>>,
-    /// Whether the caller is owed a response whatever there is to tell: at the beginning, when it has asked, and when it
+    /// Whether the caller is owed a response whatever there is to tell: at the beginning, when it has response_due, and when it
     /// should hear how full the node is.
-    asked: bool,
+    response_due: bool,
     end: Option<End>,
 }
 
 /// What to send next.
 #[derive(Debug)]
-pub(super) enum News {
+pub(super) enum StreamReply {
     /// A response.
     Response(v1::PublishStreamResponse),
     /// Nothing any more.
@@ -48,17 +48,17 @@ impl Conversation {
             want_positions: None,
             first: None,
             window: VecDeque::new(),
-            asked: true,
+            response_due: true,
             end: None,
         }
     }
 
     /// Hears a request before its messages are looked at: what it wants, and whether it continues where the one before
     /// ended.
-    pub(super) fn hear(&mut self, request: &v1::PublishStreamRequest) -> Result<(), StreamError> {
+    pub(super) fn check_request(&mut self, request: &v1::PublishStreamRequest) -> Result<(), StreamError> {
         self.want_positions.get_or_insert(request.want_positions);
         if request.messages.is_empty() {
-            self.asked = true;
+            self.response_due = true;
             return Ok(());
         }
         let found = request.first_sequence;
@@ -83,13 +83,13 @@ impl Conversation {
         self.window.extend(std::iter::repeat_n(None, messages));
     }
 
-    /// Makes a response due, although nobody asked and nothing may be known.
-    pub(super) fn advise(&mut self) {
-        self.asked = true;
+    /// Makes a response due, although nobody response_due and nothing may be known.
+    pub(super) fn request_response(&mut self) {
+        self.response_due = true;
     }
 
     /// Notes what became of a message.
-    pub(super) fn complete(&mut self, completed: Completed) {
+    pub(super) fn complete(&mut self, completed: CompletedMessage) {
         let place = self.first.and_then(|first| completed.sequence.checked_sub(first));
         let place = place.and_then(|place| usize::try_from(place).ok());
         if let Some(slot) = place.and_then(|place| self.window.get_mut(place)) {
@@ -108,28 +108,28 @@ impl Conversation {
     }
 
     /// Whether there is something to send.
-    pub(super) fn has_news(&self) -> bool {
-        self.asked || matches!(self.window.front(), Some(Some(_))) || self.has_ended()
+    pub(super) fn has_reply(&self) -> bool {
+        self.response_due || matches!(self.window.front(), Some(Some(_))) || self.has_ended()
     }
 
     /// What to send next. A response tells of all that is known, in as few ranges as possible.
-    pub(super) fn news(&mut self, throttle_ms: u32) -> Option<News> {
-        if !self.has_news() {
+    pub(super) fn next_reply(&mut self, throttle_ms: u32) -> Option<StreamReply> {
+        if !self.has_reply() {
             return None;
         }
-        if self.has_ended() && !self.asked {
-            return self.end.take().map(News::End);
+        if self.has_ended() && !self.response_due {
+            return self.end.take().map(StreamReply::End);
         }
-        self.asked = false;
+        self.response_due = false;
         let mut response = v1::PublishStreamResponse { throttle_ms, ..Default::default() };
-        for _ in 0..TOLD_MAX {
+        for _ in 0..OUTCOMES_PER_RESPONSE_MAX {
             match self.pop() {
-                Some((sequence, outcome)) => self.tell(&mut response, sequence, &outcome),
+                Some((sequence, outcome)) => self.report(&mut response, sequence, &outcome),
                 None => break,
             }
         }
         response.credits = u32::try_from(self.credits_max - self.window.len()).unwrap_or(u32::MAX);
-        Some(News::Response(response))
+        Some(StreamReply::Response(response))
     }
 
     fn has_ended(&self) -> bool {
@@ -149,7 +149,7 @@ impl Conversation {
         Some((sequence, outcome))
     }
 
-    fn tell(&self, response: &mut v1::PublishStreamResponse, sequence: u64, outcome: &Outcome) {
+    fn report(&self, response: &mut v1::PublishStreamResponse, sequence: u64, outcome: &Outcome) {
         let Outcome::Acknowledged { partition, offset } = outcome else {
             // The topic is only in the outcome of an acknowledged message.
             response.failures.push(v1::Failure { sequence, outcome: Some(outcome.wire("")) });

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tonic::Code;
 
 use crate::{
-    refusal::{Ending, Refusal},
+    call_error::{CallError, CallOutcome},
     validation::{Violation, Violations},
 };
 
@@ -58,12 +58,12 @@ pub(crate) enum StreamError {
     DrainedTooLong,
 }
 
-impl From<StreamError> for Refusal {
+impl From<StreamError> for CallError {
     fn from(error: StreamError) -> Self {
         let message = error.to_string();
         match error {
             StreamError::TooMany => Self::new(Code::ResourceExhausted, "STREAMS_BOUND", message)
-                .ending(Ending::Refused)
+                .outcome(CallOutcome::Refused)
                 .retry_after(ROOM_RETRY),
             StreamError::SequenceJump { .. } | StreamError::SequenceTooLarge { .. } => {
                 let violation = Violation::new("first_sequence", message);
@@ -72,13 +72,13 @@ impl From<StreamError> for Refusal {
             StreamError::Invalid(violations) => Self::invalid(violations),
             StreamError::Unreadable(_) => Self::new(Code::InvalidArgument, "MALFORMED_REQUEST", message),
             StreamError::Deadline => {
-                Self::new(Code::DeadlineExceeded, "DEADLINE", message).ending(Ending::Unknown)
+                Self::new(Code::DeadlineExceeded, "DEADLINE", message).outcome(CallOutcome::Unknown)
             }
             StreamError::Draining => {
-                Self::new(Code::Unavailable, "DRAINING", message).ending(Ending::Refused)
+                Self::new(Code::Unavailable, "DRAINING", message).outcome(CallOutcome::Refused)
             }
             StreamError::DrainedTooLong => {
-                Self::new(Code::Unavailable, "DRAINING", message).ending(Ending::Unknown)
+                Self::new(Code::Unavailable, "DRAINING", message).outcome(CallOutcome::Unknown)
             }
         }
     }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use tailcast_proto::{Key, KeyError, TopicName, TopicNameError, ingest::v1};
 
-use super::{Limits, Violation};
+use super::{MessageLimits, Violation};
 
 /// The record header that says what a value is.
 const CONTENT_TYPE: &str = "content-type";
@@ -46,7 +46,7 @@ impl LastTopic {
     }
 }
 
-impl Limits {
+impl MessageLimits {
     /// Takes a message apart, or says everything that is wrong with it.
     pub(super) fn message(
         &self,
@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn the_content_type_becomes_the_last_header() {
-        let limits = Limits { message_bytes_max: 100, headers_max: 2 };
+        let limits = MessageLimits { message_bytes_max: 100, headers_max: 2 };
         let message = v1::Message {
             topic: "quotes".into(),
             headers: vec![v1::Header { name: "ce_id".into(), value: Some(Bytes::from_static(b"7")) }],

@@ -15,15 +15,15 @@ fn ledger(bound: usize) -> Ledger {
 /// Takes for a stream that is expected not to wait.
 #[track_caller]
 fn take(ledger: &mut Ledger, stream: StreamId, n: usize) {
-    assert_eq!(ledger.ask(stream, messages(n)), Answer::Taken);
+    assert_eq!(ledger.take_or_queue(stream, messages(n)), TakeResult::Taken);
 }
 
 /// Takes for a stream that is expected to wait.
 #[track_caller]
 fn wait(ledger: &mut Ledger, stream: StreamId, n: usize) -> Ticket {
-    match ledger.ask(stream, messages(n)) {
-        Answer::Wait(ticket) => ticket,
-        Answer::Taken => panic!("{n} were taken with {:?} used", ledger.used()),
+    match ledger.take_or_queue(stream, messages(n)) {
+        TakeResult::Queued(ticket) => ticket,
+        TakeResult::Taken => panic!("{n} were taken with {:?} used", ledger.used()),
     }
 }
 
@@ -31,18 +31,18 @@ fn wait(ledger: &mut Ledger, stream: StreamId, n: usize) -> Ticket {
 fn a_unary_call_over_the_bound_is_refused_and_takes_nothing() {
     let mut ledger = ledger(100);
     assert_eq!(ledger.take(messages(60)), Ok(()));
-    assert_eq!(ledger.take(messages(41)), Err(Full));
+    assert_eq!(ledger.take(messages(41)), Err(BudgetExceeded));
     assert_eq!(ledger.used(), messages(60));
     assert_eq!(ledger.take(messages(40)), Ok(()));
-    assert_eq!(ledger.give(Holder::Calls, messages(60)), []);
+    assert_eq!(ledger.release(Holder::Calls, messages(60)), []);
     assert_eq!(ledger.take(messages(60)), Ok(()));
 }
 
 #[test]
 fn bytes_and_messages_are_bounded_each() {
     let mut ledger = Ledger::new(Cost { messages: 10, bytes: 1_000 });
-    assert_eq!(ledger.take(Cost { messages: 1, bytes: 1_001 }), Err(Full));
-    assert_eq!(ledger.take(Cost { messages: 11, bytes: 1 }), Err(Full));
+    assert_eq!(ledger.take(Cost { messages: 1, bytes: 1_001 }), Err(BudgetExceeded));
+    assert_eq!(ledger.take(Cost { messages: 11, bytes: 1 }), Err(BudgetExceeded));
     assert_eq!(ledger.take(Cost { messages: 10, bytes: 1_000 }), Ok(()));
 }
 
@@ -62,8 +62,8 @@ fn unary_calls_cannot_starve_streams_that_wait() {
     let stream = ledger.open();
     let ticket = wait(&mut ledger, stream, 50);
     // There is room for 20 more, but the calls have more than their quarter and a stream is in line.
-    assert_eq!(ledger.take(messages(1)), Err(Full));
-    assert_eq!(ledger.give(Holder::Calls, messages(80)), [ticket]);
+    assert_eq!(ledger.take(messages(1)), Err(BudgetExceeded));
+    assert_eq!(ledger.release(Holder::Calls, messages(80)), [ticket]);
     assert_eq!(ledger.take(messages(25)), Ok(()));
 }
 
@@ -77,7 +77,7 @@ fn streams_share_what_there_is() {
     // The first waits for its own messages and does not hold up the others.
     take(&mut ledger, second, 20);
     take(&mut ledger, third, 20);
-    assert_eq!(ledger.give(Holder::Stream(first), messages(25)), [ticket]);
+    assert_eq!(ledger.release(Holder::Stream(first), messages(25)), [ticket]);
 }
 
 #[test]
@@ -94,8 +94,8 @@ fn the_line_is_served_in_order_so_that_a_large_request_is_not_overtaken() {
     take(&mut ledger, holder, 70);
     let first = wait(&mut ledger, large, 50);
     let second = wait(&mut ledger, small, 5);
-    assert_eq!(ledger.give(Holder::Stream(holder), messages(40)), []);
-    assert_eq!(ledger.give(Holder::Stream(holder), messages(30)), [first, second]);
+    assert_eq!(ledger.release(Holder::Stream(holder), messages(40)), []);
+    assert_eq!(ledger.release(Holder::Stream(holder), messages(30)), [first, second]);
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn a_closed_stream_keeps_its_budget_until_kafka_has_answered() {
     let ticket = wait(&mut ledger, other, 70);
     assert_eq!(ledger.close(gone), []);
     assert_eq!(ledger.used(), messages(70));
-    assert_eq!(ledger.give(Holder::Stream(gone), messages(70)), [ticket]);
+    assert_eq!(ledger.release(Holder::Stream(gone), messages(70)), [ticket]);
 }
 
 #[test]
@@ -153,13 +153,13 @@ proptest! {
                 Step::Call(n) => if ledger.take(messages(n)).is_ok() {
                     held.push((Holder::Calls, messages(n)));
                 },
-                Step::Ask(stream, n) => match ledger.ask(streams[stream], messages(n)) {
-                    Answer::Taken => held.push((Holder::Stream(streams[stream]), messages(n))),
-                    Answer::Wait(ticket) => { waiting.insert(ticket, (streams[stream], messages(n))); }
+                Step::Ask(stream, n) => match ledger.take_or_queue(streams[stream], messages(n)) {
+                    TakeResult::Taken => held.push((Holder::Stream(streams[stream]), messages(n))),
+                    TakeResult::Queued(ticket) => { waiting.insert(ticket, (streams[stream], messages(n))); }
                 },
                 Step::Give(which) if !held.is_empty() => {
                     let (holder, cost) = held.swap_remove(which % held.len());
-                    served = ledger.give(holder, cost);
+                    served = ledger.release(holder, cost);
                 }
                 Step::Give(_) => {}
                 Step::Close(stream) => {
@@ -177,7 +177,7 @@ proptest! {
             prop_assert!(used.within(bound));
         }
         while let Some((holder, cost)) = held.pop() {
-            for ticket in ledger.give(holder, cost) {
+            for ticket in ledger.release(holder, cost) {
                 let (stream, cost) = waiting.remove(&ticket).expect("a served ticket was waiting");
                 held.push((Holder::Stream(stream), cost));
             }

@@ -3,11 +3,11 @@
 use proptest::{collection::vec, prelude::*};
 
 use super::*;
-use crate::outcome::{Cause, Why};
+use crate::outcome::{Failure, FailureReason};
 
 fn conversation() -> Conversation {
     let mut conversation = Conversation::new(10);
-    let Some(News::Response(first)) = conversation.news(0) else {
+    let Some(StreamReply::Response(first)) = conversation.next_reply(0) else {
         panic!("a stream begins with its credits")
     };
     assert_eq!(first.credits, 10);
@@ -24,26 +24,29 @@ fn request(first_sequence: u64, messages: usize) -> v1::PublishStreamRequest {
 
 #[track_caller]
 fn take(conversation: &mut Conversation, first_sequence: u64, messages: usize) {
-    conversation.hear(&request(first_sequence, messages)).expect("the sequence continues");
+    conversation.check_request(&request(first_sequence, messages)).expect("the sequence continues");
     conversation.take(first_sequence, messages);
 }
 
-fn acknowledged(sequence: u64) -> Completed {
-    Completed { sequence, outcome: Outcome::of_acknowledgement(0, i64::try_from(sequence).expect("small")) }
+fn acknowledged(sequence: u64) -> CompletedMessage {
+    CompletedMessage {
+        sequence,
+        outcome: Outcome::of_acknowledgement(0, i64::try_from(sequence).expect("small")),
+    }
 }
 
-fn refused(sequence: u64) -> Completed {
-    Completed { sequence, outcome: Outcome::Refused(Cause::new(Why::TooLarge, "a test")) }
+fn refused(sequence: u64) -> CompletedMessage {
+    CompletedMessage { sequence, outcome: Outcome::Refused(Failure::new(FailureReason::TooLarge, "a test")) }
 }
 
 /// What is sent next, in short: `ack 1..=3, fail 4; credits 8`.
 #[track_caller]
 fn check(conversation: &mut Conversation, expected: &str) {
-    let found = match conversation.news(0) {
+    let found = match conversation.next_reply(0) {
         None => "nothing".to_owned(),
-        Some(News::End(End::Done)) => "done".to_owned(),
-        Some(News::End(End::Failed(error))) => error.to_string(),
-        Some(News::Response(response)) => {
+        Some(StreamReply::End(End::Done)) => "done".to_owned(),
+        Some(StreamReply::End(End::Failed(error))) => error.to_string(),
+        Some(StreamReply::Response(response)) => {
             let acks =
                 response.acks.iter().map(|r| format!("ack {}..={}", r.first_sequence, r.last_sequence));
             let failures = response.failures.iter().map(|failure| format!("fail {}", failure.sequence));
@@ -84,19 +87,19 @@ fn a_jump_in_the_sequence_is_an_error_that_says_what_was_expected() {
     let mut conversation = conversation();
     take(&mut conversation, 5, 2);
     for found in [0, 6, 8] {
-        let error = conversation.hear(&request(found, 1)).expect_err("a jump");
+        let error = conversation.check_request(&request(found, 1)).expect_err("a jump");
         assert!(error.to_string().contains("has to be 7"), "{error}");
     }
-    conversation.hear(&request(0, 0)).expect("an empty request has no sequence");
-    conversation.hear(&request(7, 1)).expect("it continues");
-    assert!(Conversation::new(1).hear(&request(u64::MAX, 1)).is_err());
+    conversation.check_request(&request(0, 0)).expect("an empty request has no sequence");
+    conversation.check_request(&request(7, 1)).expect("it continues");
+    assert!(Conversation::new(1).check_request(&request(u64::MAX, 1)).is_err());
 }
 
 #[test]
 fn an_empty_request_is_answered_with_credits() {
     let mut conversation = conversation();
     take(&mut conversation, 0, 4);
-    conversation.hear(&request(0, 0)).expect("it asks for credits");
+    conversation.check_request(&request(0, 0)).expect("it asks for credits");
     check(&mut conversation, "; credits 6");
     check(&mut conversation, "nothing");
 }
@@ -105,8 +108,8 @@ fn an_empty_request_is_answered_with_credits() {
 fn advice_does_not_wait_for_an_acknowledgement_and_is_given_once() {
     let mut conversation = conversation();
     take(&mut conversation, 0, 4);
-    conversation.advise();
-    conversation.advise();
+    conversation.request_response();
+    conversation.request_response();
     check(&mut conversation, "; credits 6");
     check(&mut conversation, "nothing");
 }
@@ -115,13 +118,15 @@ fn advice_does_not_wait_for_an_acknowledgement_and_is_given_once() {
 fn positions_are_told_when_the_first_request_wants_them() {
     let mut conversation = conversation();
     conversation
-        .hear(&v1::PublishStreamRequest { want_positions: true, ..request(0, 1) })
+        .check_request(&v1::PublishStreamRequest { want_positions: true, ..request(0, 1) })
         .expect("a request");
     conversation.take(0, 1);
     take(&mut conversation, 1, 1);
     conversation.complete(acknowledged(0));
     conversation.complete(acknowledged(1));
-    let Some(News::Response(response)) = conversation.news(0) else { panic!("there is news") };
+    let Some(StreamReply::Response(response)) = conversation.next_reply(0) else {
+        panic!("there is a reply")
+    };
     assert_eq!(response.acks[0].offsets, [0, 1]);
     assert_eq!(response.acks[0].partitions, [0, 0]);
 }
@@ -181,7 +186,7 @@ struct Model {
 }
 
 impl Model {
-    fn hear(&mut self, response: &v1::PublishStreamResponse, first: u64, credits_max: usize) {
+    fn check_request(&mut self, response: &v1::PublishStreamResponse, first: u64, credits_max: usize) {
         let mut entries: Vec<(u64, bool)> = Vec::new();
         for range in &response.acks {
             assert!(range.first_sequence <= range.last_sequence);
@@ -218,7 +223,7 @@ proptest! {
             match step {
                 Step::Request(n) if conversation.has_credits(n) => {
                     let next = first + model.sent;
-                    conversation.hear(&request(next, n)).expect("the sequence continues");
+                    conversation.check_request(&request(next, n)).expect("the sequence continues");
                     if n > 0 { conversation.take(next, n); }
                     model.in_flight.extend(next..next + n as u64);
                     model.truth.extend(std::iter::repeat_n(None, n));
@@ -229,8 +234,8 @@ proptest! {
                     conversation.complete(if ok { acknowledged(sequence) } else { refused(sequence) });
                     model.truth[usize::try_from(sequence - first).expect("small")] = Some(ok);
                 }
-                Step::Write => if let Some(News::Response(response)) = conversation.news(0) {
-                    model.hear(&response, first, credits_max);
+                Step::Write => if let Some(StreamReply::Response(response)) = conversation.next_reply(0) {
+                    model.check_request(&response, first, credits_max);
                 },
                 Step::Request(_) | Step::Complete(..) => {}
             }
@@ -242,10 +247,10 @@ proptest! {
         }
         conversation.end(End::Done);
         let mut ended = false;
-        while let Some(news) = conversation.news(0) {
-            match news {
-                News::Response(response) => model.hear(&response, first, credits_max),
-                News::End(end) => ended = matches!(end, End::Done),
+        while let Some(next_reply) = conversation.next_reply(0) {
+            match next_reply {
+                StreamReply::Response(response) => model.check_request(&response, first, credits_max),
+                StreamReply::End(end) => ended = matches!(end, End::Done),
             }
         }
         prop_assert!(ended);

@@ -22,7 +22,7 @@ const VIOLATIONS_BYTES_MAX: usize = 4_096;
 
 /// What became of the messages of a call that ended with an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ending {
+pub(crate) enum CallOutcome {
     /// They are not in Kafka and will not appear there.
     Refused,
     /// They may appear.
@@ -31,25 +31,25 @@ pub(crate) enum Ending {
 
 /// An error, before it is a status.
 #[derive(Debug)]
-pub(crate) struct Refusal {
+pub(crate) struct CallError {
     code: Code,
     reason: &'static str,
     message: String,
-    ending: Option<Ending>,
+    outcome: Option<CallOutcome>,
     retry_after: Option<Duration>,
     violations: Violations,
 }
 
-impl Refusal {
+impl CallError {
     /// An error with a stable reason for programs and a message for people.
     pub(crate) fn new(code: Code, reason: &'static str, message: impl Into<String>) -> Self {
         let (message, violations) = (message.into(), Violations::default());
-        Self { code, reason, message, ending: None, retry_after: None, violations }
+        Self { code, reason, message, outcome: None, retry_after: None, violations }
     }
 
     /// Says what became of the messages.
-    pub(crate) fn ending(self, ending: Ending) -> Self {
-        Self { ending: Some(ending), ..self }
+    pub(crate) fn outcome(self, outcome: CallOutcome) -> Self {
+        Self { outcome: Some(outcome), ..self }
     }
 
     /// Says when to try again.
@@ -70,7 +70,7 @@ impl Refusal {
             None => "the request is not valid".to_owned(),
         };
         Self::new(Code::InvalidArgument, "INVALID_ARGUMENT", message)
-            .ending(Ending::Refused)
+            .outcome(CallOutcome::Refused)
             .violations(violations)
     }
 
@@ -82,9 +82,9 @@ impl Refusal {
     /// The error as tonic sends it.
     pub(crate) fn status(self) -> Status {
         let mut details = ErrorDetails::new();
-        let outcome = self.ending.map(|ending| match ending {
-            Ending::Refused => "refused",
-            Ending::Unknown => "unknown",
+        let outcome = self.outcome.map(|outcome| match outcome {
+            CallOutcome::Refused => "refused",
+            CallOutcome::Unknown => "unknown",
         });
         let metadata: HashMap<_, _> =
             outcome.map(|outcome| ("outcome".to_owned(), outcome.to_owned())).into_iter().collect();
@@ -122,7 +122,7 @@ mod tests {
     #[test]
     fn a_status_tells_reason_outcome_fields_and_when_to_retry() {
         let violations = [Violation::new("messages[3].topic", "is empty")].into_iter().collect();
-        let status = Refusal::invalid(violations).retry_after(Duration::from_millis(50)).status();
+        let status = CallError::invalid(violations).retry_after(Duration::from_millis(50)).status();
         assert_eq!(status.code(), Code::InvalidArgument);
         assert_eq!(status.message(), "messages[3].topic: is empty");
         let details = status.get_error_details();
@@ -139,7 +139,7 @@ mod tests {
     fn details_stay_small_however_much_is_wrong() {
         let violations =
             (0..500).map(|at| Violation::new("topic", "is empty; it has 1 byte").of_message(at)).collect();
-        let status = Refusal::invalid(violations).status();
+        let status = CallError::invalid(violations).status();
         assert!(status.message().ends_with("(and 499 more)"), "{}", status.message());
         assert!(status.details().len() < 5_000, "{} bytes", status.details().len());
         let details = status.get_error_details();

@@ -1,6 +1,6 @@
 //! From the producer's report on one message to the call that waits for it.
 //!
-//! Every message in the producer's hands carries a `Delivery`. It is completed exactly once: by the report, by the error
+//! Every message in the producer's hands carries a `PendingMessage`. It is completed exactly once: by the report, by the error
 //! that kept the message out of the producer, or, if the producer is destroyed without a report, by being dropped. The
 //! outcomes gather in the `Completions` of the call, which is woken once for many of them.
 //!
@@ -12,14 +12,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::{sync::Notify, time::Instant};
 
 use crate::{
-    budget::Permit,
+    budget::InFlightPermit,
     metrics::{Metrics, TopicMetrics},
-    outcome::{Cause, Outcome, Why},
+    outcome::{Failure, FailureReason, Outcome},
 };
 
 /// How one message ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Completed {
+pub(crate) struct CompletedMessage {
     /// The message's place in its call: an index, or the sequence number that the caller gave it.
     pub(crate) sequence: u64,
     pub(crate) outcome: Outcome,
@@ -28,7 +28,7 @@ pub(crate) struct Completed {
 /// Where the outcomes of a call gather.
 #[derive(Debug)]
 pub(crate) struct Completions {
-    gathered: Mutex<Vec<Completed>>,
+    gathered: Mutex<Vec<CompletedMessage>>,
     /// How many gathered outcomes wake the call.
     enough: usize,
     bell: Notify,
@@ -36,7 +36,7 @@ pub(crate) struct Completions {
 
 /// What the messages of one request have in common.
 #[derive(Debug)]
-pub(crate) struct Batch {
+pub(crate) struct PendingBatch {
     completions: Arc<Completions>,
     metrics: Arc<Metrics>,
     /// The counters of the topics that the messages name; none of a topic that does not exist. Here and not in each delivery,
@@ -44,14 +44,14 @@ pub(crate) struct Batch {
     topics: Vec<Option<Arc<TopicMetrics>>>,
     since: Instant,
     /// Given back when the last delivery is completed.
-    _permit: Permit,
+    _permit: InFlightPermit,
 }
 
 /// What one message in the producer's hands carries.
 #[derive(Debug)]
-pub(crate) struct Delivery {
+pub(crate) struct PendingMessage {
     /// Taken when the message is completed.
-    batch: Option<Arc<Batch>>,
+    batch: Option<Arc<PendingBatch>>,
     /// The place of its topic in the batch; none of a message whose topic was not looked up.
     topic: Option<usize>,
     sequence: u64,
@@ -80,11 +80,11 @@ impl Completions {
     }
 
     /// Takes the outcomes gathered, in the order in which they came.
-    pub(crate) fn take(&self) -> Vec<Completed> {
+    pub(crate) fn take(&self) -> Vec<CompletedMessage> {
         std::mem::take(&mut *self.gathered.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn add(&self, completed: Completed) {
+    fn add(&self, completed: CompletedMessage) {
         let mut gathered = self.gathered.lock().unwrap_or_else(PoisonError::into_inner);
         gathered.push(completed);
         let enough = gathered.len() == self.enough;
@@ -95,23 +95,28 @@ impl Completions {
     }
 }
 
-impl Batch {
+impl PendingBatch {
     pub(crate) fn new(
         completions: Arc<Completions>,
         metrics: Arc<Metrics>,
         topics: Vec<Option<Arc<TopicMetrics>>>,
-        permit: Permit,
+        permit: InFlightPermit,
     ) -> Arc<Self> {
         Arc::new(Self { completions, metrics, topics, since: Instant::now(), _permit: permit })
     }
 
     /// What a message of the batch carries; `topic` is the place of its topic.
-    pub(crate) fn delivery(self: &Arc<Self>, topic: Option<usize>, sequence: u64, bytes: usize) -> Delivery {
-        Delivery { batch: Some(Arc::clone(self)), topic, sequence, bytes }
+    pub(crate) fn message(
+        self: &Arc<Self>,
+        topic: Option<usize>,
+        sequence: u64,
+        bytes: usize,
+    ) -> PendingMessage {
+        PendingMessage { batch: Some(Arc::clone(self)), topic, sequence, bytes }
     }
 }
 
-impl Delivery {
+impl PendingMessage {
     /// Says how the message ended.
     pub(crate) fn complete(mut self, outcome: Outcome) {
         if let Some(batch) = self.batch.take() {
@@ -119,17 +124,18 @@ impl Delivery {
         }
     }
 
-    fn end(&self, batch: &Batch, outcome: Outcome) {
+    fn end(&self, batch: &PendingBatch, outcome: Outcome) {
         let topic = self.topic.and_then(|place| batch.topics.get(place)?.as_deref());
         batch.metrics.ended(topic, &outcome, self.bytes, batch.since.elapsed());
-        batch.completions.add(Completed { sequence: self.sequence, outcome });
+        batch.completions.add(CompletedMessage { sequence: self.sequence, outcome });
     }
 }
 
-impl Drop for Delivery {
+impl Drop for PendingMessage {
     fn drop(&mut self) {
         if let Some(batch) = self.batch.take() {
-            let cause = Cause::new(Why::KafkaUnavailable, "the producer ended before Kafka answered");
+            let cause =
+                Failure::new(FailureReason::KafkaUnavailable, "the producer ended before Kafka answered");
             self.end(&batch, Outcome::Unknown(cause));
         }
     }
@@ -143,30 +149,30 @@ mod tests {
 
     use super::*;
     use crate::{
-        budget::{Budget, Cost},
+        budget::{Cost, InFlightBudget},
         metrics::InFlight,
     };
 
-    fn batch(completions: &Arc<Completions>, budget: &Budget, messages: usize) -> Arc<Batch> {
+    fn batch(completions: &Arc<Completions>, budget: &InFlightBudget, messages: usize) -> Arc<PendingBatch> {
         let permit = budget.take(Cost { messages, bytes: 0 }).expect("there is room");
-        Batch::new(Arc::clone(completions), Arc::default(), Vec::new(), permit)
+        PendingBatch::new(Arc::clone(completions), Arc::default(), Vec::new(), permit)
     }
 
-    fn budget() -> Budget {
-        Budget::new(Cost { messages: 10, bytes: 10 }, InFlight::default())
+    fn budget() -> InFlightBudget {
+        InFlightBudget::new(Cost { messages: 10, bytes: 10 }, InFlight::default())
     }
 
     fn refused() -> Outcome {
-        Outcome::Refused(Cause::new(Why::KafkaError, "a test"))
+        Outcome::Refused(Failure::new(FailureReason::KafkaError, "a test"))
     }
 
     #[test]
     fn a_call_is_woken_once_when_its_last_message_is_completed() {
         let completions = Completions::of_call(2);
         let batch = batch(&completions, &budget(), 2);
-        batch.delivery(Some(0), 1, 0).complete(refused());
+        batch.message(Some(0), 1, 0).complete(refused());
         assert!(completions.gathered().now_or_never().is_none());
-        batch.delivery(Some(0), 0, 0).complete(refused());
+        batch.message(Some(0), 0, 0).complete(refused());
         assert!(completions.gathered().now_or_never().is_some());
         assert_eq!(completions.take().iter().map(|done| done.sequence).collect::<Vec<_>>(), [1, 0]);
     }
@@ -175,12 +181,12 @@ mod tests {
     fn a_stream_is_woken_once_for_all_that_gathered() {
         let completions = Completions::of_stream();
         let batch = batch(&completions, &budget(), 3);
-        batch.delivery(Some(0), 1, 0).complete(refused());
-        batch.delivery(Some(0), 2, 0).complete(refused());
+        batch.message(Some(0), 1, 0).complete(refused());
+        batch.message(Some(0), 2, 0).complete(refused());
         assert!(completions.gathered().now_or_never().is_some());
         assert!(completions.gathered().now_or_never().is_none());
         assert_eq!(completions.take().len(), 2);
-        batch.delivery(Some(0), 3, 0).complete(refused());
+        batch.message(Some(0), 3, 0).complete(refused());
         assert!(completions.gathered().now_or_never().is_some());
     }
 
@@ -189,7 +195,7 @@ mod tests {
         let budget = budget();
         let completions = Completions::of_call(2);
         let batch = batch(&completions, &budget, 10);
-        let deliveries = [batch.delivery(Some(0), 0, 0), batch.delivery(Some(0), 1, 0)];
+        let deliveries = [batch.message(Some(0), 0, 0), batch.message(Some(0), 1, 0)];
         // The call goes away.
         drop((batch, completions));
         let [first, second] = deliveries;
@@ -203,8 +209,11 @@ mod tests {
     fn a_delivery_that_is_dropped_ends_unknown() {
         let completions = Completions::of_call(1);
         let batch = batch(&completions, &budget(), 1);
-        drop(batch.delivery(Some(0), 0, 0));
-        assert!(matches!(completions.take().as_slice(), [Completed { outcome: Outcome::Unknown(_), .. }]));
+        drop(batch.message(Some(0), 0, 0));
+        assert!(matches!(
+            completions.take().as_slice(),
+            [CompletedMessage { outcome: Outcome::Unknown(_), .. }]
+        ));
     }
 
     #[test]
@@ -214,9 +223,9 @@ mod tests {
         let topic = |name| Some(metrics.topic(&TopicName::parse(name).expect("a topic name")));
         let permit = budget().take(Cost { messages: 3, bytes: 0 }).expect("there is room");
         let topics = vec![topic("quotes"), None, topic("trades")];
-        let batch = Batch::new(Completions::of_call(3), Arc::clone(&metrics), topics, permit);
+        let batch = PendingBatch::new(Completions::of_call(3), Arc::clone(&metrics), topics, permit);
         for (place, bytes) in [(0, 5), (1, 6), (2, 7)] {
-            batch.delivery(Some(place), 0, bytes).complete(Outcome::of_acknowledgement(0, 0));
+            batch.message(Some(place), 0, bytes).complete(Outcome::of_acknowledgement(0, 0));
         }
         let mut text = String::new();
         encode(&mut text, &registry).expect("metrics encode");
