@@ -1,9 +1,9 @@
-//! The bound on what waits for Kafka: bytes and messages, over all callers.
+//! The limit on messages and bytes in flight to Kafka, over all callers.
 //!
-//! A `InFlightPermit` is held by the messages it was taken for until Kafka has answered the last of them, whatever became of the
-//! call that brought them. So a caller that gives up and tries again cannot put more in flight than the bound.
+//! The messages of a request share an `InFlightPermit` until Kafka has answered the last of them,
+//! even if the call has ended. So a caller that gives up and tries again cannot exceed the limit.
 //!
-//! The rules are in `ledger`; here are the lock and the waiting.
+//! The rules are in `ledger`; this file has the lock and the queue.
 
 mod ledger;
 
@@ -18,18 +18,19 @@ pub(crate) use self::ledger::{BudgetExceeded, Cost};
 use self::ledger::{Holder, Ledger, StreamId, TakeResult, Ticket};
 use crate::metrics::InFlight;
 
-/// What may be in flight. Clones share it.
+/// The limit on messages and bytes in flight. Clones share it.
 #[derive(Debug, Clone)]
 pub(crate) struct InFlightBudget(Arc<SharedBudget>);
 
-/// A stream's part in the budget. Dropping it gives up its place in queue, not what its messages hold.
+/// A stream's share of the budget. Dropping it cancels the stream's queued take; its messages in
+/// flight keep their permits.
 #[derive(Debug)]
 pub(crate) struct StreamBudget {
     budget: InFlightBudget,
     stream: StreamId,
 }
 
-/// What messages in flight hold; given back when dropped.
+/// The cost of messages in flight; released when dropped.
 #[derive(Debug)]
 pub(crate) struct InFlightPermit {
     budget: InFlightBudget,
@@ -46,11 +47,12 @@ struct SharedBudget {
 #[derive(Debug)]
 struct BudgetState {
     ledger: Ledger,
-    /// One for every ticket in queue: at most one per stream, because a stream asks for one request at a time.
+    /// One sender for each ticket in the queue: at most one per stream, because a stream takes for
+    /// one request at a time.
     queue: HashMap<Ticket, oneshot::Sender<()>>,
 }
 
-/// A place in queue that is given up when dropped.
+/// A queued take, cancelled when dropped.
 struct QueuedTake<'a> {
     budget: &'a StreamBudget,
     ticket: Ticket,
@@ -64,23 +66,23 @@ impl InFlightBudget {
         Self(Arc::new(SharedBudget { state: Mutex::new(state), gauges }))
     }
 
-    /// Takes for a unary call, or says that there is no room.
+    /// Takes for a unary call, or fails at once.
     pub(crate) fn take(&self, cost: Cost) -> Result<InFlightPermit, BudgetExceeded> {
         self.with(|state| state.ledger.take(cost))?;
         Ok(InFlightPermit { budget: self.clone(), holder: Holder::Calls, cost })
     }
 
-    /// Enters a stream.
+    /// Adds a stream.
     pub(crate) fn open(&self) -> StreamBudget {
         StreamBudget { stream: self.with(|state| state.ledger.open()), budget: self.clone() }
     }
 
-    /// How full the budget is for streams, in thousandths.
+    /// Returns the used fraction of the streams' share, in thousandths.
     pub(crate) fn pressure(&self) -> usize {
         self.lock().ledger.pressure()
     }
 
-    /// Does something with the state, and shows what is in flight afterwards.
+    /// Changes the state, and updates the gauges.
     fn with<T>(&self, act: impl FnOnce(&mut BudgetState) -> T) -> T {
         let mut state = self.lock();
         let result = act(&mut state);
@@ -95,9 +97,9 @@ impl InFlightBudget {
 }
 
 impl StreamBudget {
-    /// Takes for a request of the stream, when it is its turn.
+    /// Takes for a request of the stream, and waits in the queue if necessary.
     ///
-    /// Cancel safe: dropping the future gives up the place in queue.
+    /// Cancel safe: dropping the future leaves the queue.
     pub(crate) async fn take(&self, cost: Cost) -> InFlightPermit {
         let asked = self.budget.with(|state| match state.ledger.take_or_queue(self.stream, cost) {
             TakeResult::Taken => None,
@@ -109,7 +111,8 @@ impl StreamBudget {
         });
         if let Some((ticket, turn)) = asked {
             let mut place = QueuedTake { budget: self, ticket, cost, served: false };
-            // The sender goes away unused only when the stream is closed, which the borrow of `self` rules out.
+            // The sender is dropped unused only when the stream closes, which the borrow of `self`
+            // rules out.
             let _closed = turn.await;
             place.served = true;
         }
@@ -118,10 +121,10 @@ impl StreamBudget {
 }
 
 impl BudgetState {
-    fn call(&mut self, served: Vec<Ticket>) {
+    fn notify(&mut self, served: Vec<Ticket>) {
         for ticket in served {
             if let Some(turn) = self.queue.remove(&ticket) {
-                // A future that was dropped meanwhile gives back what it was served when its `QueuedTake` is dropped.
+                // If the future was dropped in the meantime, its `QueuedTake` releases the cost.
                 let _dropped = turn.send(());
             }
         }
@@ -132,7 +135,7 @@ impl Drop for StreamBudget {
     fn drop(&mut self) {
         self.budget.with(|state| {
             let served = state.ledger.close(self.stream);
-            state.call(served);
+            state.notify(served);
         });
     }
 }
@@ -141,7 +144,7 @@ impl Drop for InFlightPermit {
     fn drop(&mut self) {
         self.budget.with(|state| {
             let served = state.ledger.release(self.holder, self.cost);
-            state.call(served);
+            state.notify(served);
         });
     }
 }
@@ -157,7 +160,7 @@ impl Drop for QueuedTake<'_> {
                 .ledger
                 .leave(self.ticket)
                 .unwrap_or_else(|| state.ledger.release(Holder::Stream(self.budget.stream), self.cost));
-            state.call(served);
+            state.notify(served);
         });
     }
 }
@@ -177,21 +180,21 @@ mod tests {
     }
 
     #[test]
-    fn a_dropped_permit_lets_the_next_stream_in_line_go_on() {
+    fn a_dropped_permit_serves_the_next_stream_in_the_queue() {
         let budget = budget(100);
         let (first, second) = (budget.open(), budget.open());
         let permit = first.take(cost(75)).now_or_never().expect("there is room");
         let mut waiting = Box::pin(second.take(cost(10)));
         assert!(waiting.as_mut().now_or_never().is_none());
         drop(permit);
-        let permit = waiting.now_or_never().expect("the room is given back");
+        let permit = waiting.now_or_never().expect("the cost is released");
         assert_eq!(budget.lock().ledger.used(), cost(10));
         drop(permit);
         assert_eq!(budget.lock().ledger.used(), cost(0));
     }
 
     #[test]
-    fn a_dropped_wait_gives_back_what_it_was_served() {
+    fn a_dropped_wait_releases_its_cost() {
         let budget = budget(100);
         let (first, second) = (budget.open(), budget.open());
         let permit = first.take(cost(75)).now_or_never().expect("there is room");

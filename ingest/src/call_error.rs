@@ -1,11 +1,11 @@
-//! How an error looks to a caller: a gRPC status with `google.rpc` details.
+//! The error of a call: a gRPC status with `google.rpc` details.
 //!
-//! Every error has an `ErrorInfo` of the domain `tailcast` with a stable reason; where messages were involved, its
-//! metadata say under `outcome` whether they are `refused` or `unknown`. Field violations come as `BadRequest`, and
-//! `RetryInfo` says when trying again may help.
+//! Every error has an `ErrorInfo` with the domain `tailcast` and a stable reason. If the call had
+//! messages, its metadata entry `outcome` is `refused` or `unknown`. Invalid fields are listed in
+//! `BadRequest`, and `RetryInfo` is present if a retry may succeed.
 //!
-//! Bound: the details stay under 4 KB, because several gRPC implementations refuse trailers over 8 KB, and then the
-//! caller would see nothing at all. What does not fit is counted.
+//! Bound: the details stay under 4 KB, because several gRPC implementations reject trailers over 8
+//! KB, and the caller would then see no error at all. Violations that do not fit are counted.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -17,19 +17,19 @@ use crate::validation::{Violation, Violations};
 /// The domain of every `ErrorInfo`.
 const DOMAIN: &str = "tailcast";
 
-/// How many bytes of violations a status carries.
+/// The maximum size of the violations in a status, in bytes.
 const VIOLATIONS_BYTES_MAX: usize = 4_096;
 
-/// What became of the messages of a call that ended with an error.
+/// The outcome of the messages of a call that ended with an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CallOutcome {
-    /// They are not in Kafka and will not appear there.
+    /// The messages are not in Kafka and will not appear there.
     Refused,
-    /// They may appear.
+    /// The messages may appear.
     Unknown,
 }
 
-/// An error, before it is a status.
+/// The error of a call, before it becomes a status.
 #[derive(Debug)]
 pub(crate) struct CallError {
     code: Code,
@@ -47,39 +47,39 @@ impl CallError {
         Self { code, reason, message, outcome: None, retry_after: None, violations }
     }
 
-    /// Says what became of the messages.
+    /// Sets the outcome of the messages.
     pub(crate) fn outcome(self, outcome: CallOutcome) -> Self {
         Self { outcome: Some(outcome), ..self }
     }
 
-    /// Says when to try again.
+    /// Sets the time after which a retry may succeed.
     pub(crate) fn retry_after(self, delay: Duration) -> Self {
         Self { retry_after: Some(delay), ..self }
     }
 
-    /// Says which fields are wrong.
+    /// Sets the invalid fields.
     pub(crate) fn violations(self, violations: Violations) -> Self {
         Self { violations, ..self }
     }
 
-    /// A request that is not valid, which publishes nothing.
+    /// An invalid request, of which nothing was published.
     pub(crate) fn invalid(violations: Violations) -> Self {
         let message = match violations.iter().next() {
             Some(first) if violations.iter().len() == 1 => first.to_string(),
             Some(first) => format!("{first} (and {} more)", violations.iter().len() - 1),
-            None => "the request is not valid".to_owned(),
+            None => "the request is invalid".to_owned(),
         };
         Self::new(Code::InvalidArgument, "INVALID_ARGUMENT", message)
             .outcome(CallOutcome::Refused)
             .violations(violations)
     }
 
-    /// The stable reason.
+    /// Returns the stable reason.
     pub(crate) fn reason(&self) -> &'static str {
         self.reason
     }
 
-    /// The error as tonic sends it.
+    /// Returns the error as a gRPC status.
     pub(crate) fn status(self) -> Status {
         let mut details = ErrorDetails::new();
         let outcome = self.outcome.map(|outcome| match outcome {
@@ -99,7 +99,7 @@ impl CallError {
     }
 }
 
-/// The violations that fit, and how many do not.
+/// Returns the violations that fit, followed by the number of the others.
 fn bounded(violations: &Violations) -> Vec<Violation> {
     let mut bytes = 0;
     let fits = |violation: &&Violation| {
@@ -107,12 +107,12 @@ fn bounded(violations: &Violations) -> Vec<Violation> {
         bytes += violation.field.len() + violation.description.len() + 4;
         bytes <= VIOLATIONS_BYTES_MAX
     };
-    let mut told: Vec<_> = violations.iter().take_while(fits).cloned().collect();
-    let left = violations.iter().len() - told.len();
+    let mut fitting: Vec<_> = violations.iter().take_while(fits).cloned().collect();
+    let left = violations.iter().len() - fitting.len();
     if left > 0 {
-        told.push(Violation::new("messages", format!("and {left} violations more")));
+        fitting.push(Violation::new("messages", format!("and {left} more violations")));
     }
-    told
+    fitting
 }
 
 #[cfg(test)]
@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_status_tells_reason_outcome_fields_and_when_to_retry() {
+    fn a_status_has_reason_outcome_fields_and_retry_delay() {
         let violations = [Violation::new("messages[3].topic", "is empty")].into_iter().collect();
         let status = CallError::invalid(violations).retry_after(Duration::from_millis(50)).status();
         assert_eq!(status.code(), Code::InvalidArgument);
@@ -143,8 +143,8 @@ mod tests {
         assert!(status.message().ends_with("(and 499 more)"), "{}", status.message());
         assert!(status.details().len() < 5_000, "{} bytes", status.details().len());
         let details = status.get_error_details();
-        let told = &details.bad_request().expect("the fields are named").field_violations;
-        let last = told.last().expect("some are told");
-        assert_eq!(last.description, format!("and {} violations more", 500 - (told.len() - 1)));
+        let listed = &details.bad_request().expect("the fields are named").field_violations;
+        let last = listed.last().expect("some are listed");
+        assert_eq!(last.description, format!("and {} more violations", 500 - (listed.len() - 1)));
     }
 }

@@ -1,11 +1,12 @@
-//! From the producer's report on one message to the call that waits for it.
+//! Completion of messages: from the producer's report to the call.
 //!
-//! Every message in the producer's hands carries a `PendingMessage`. It is completed exactly once: by the report, by the error
-//! that kept the message out of the producer, or, if the producer is destroyed without a report, by being dropped. The
-//! outcomes gather in the `Completions` of the call, which is woken once for many of them.
+//! Every message in the producer carries a `PendingMessage`. It is completed exactly once: by the
+//! delivery report, by the error that kept the message out of the producer, or, if the producer is
+//! destroyed without a report, when it is dropped. The `Completions` of a call collect the outcomes
+//! and wake the call once for many of them.
 //!
-//! Invariant: the permit of a batch is held by its deliveries, not by the call. A call that goes away leaves its
-//! messages, and what they hold of the budget, to Kafka.
+//! Invariant: the messages of a batch hold its permit, not the call. If a call ends early, its
+//! messages stay in flight and count towards the limit.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -17,80 +18,81 @@ use crate::{
     outcome::{Failure, FailureReason, Outcome},
 };
 
-/// How one message ended.
+/// The outcome of one message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CompletedMessage {
-    /// The message's place in its call: an index, or the sequence number that the caller gave it.
+    /// The index of the message in its call, or its sequence number on its stream.
     pub(crate) sequence: u64,
     pub(crate) outcome: Outcome,
 }
 
-/// Where the outcomes of a call gather.
+/// The outcomes of a call that have arrived.
 #[derive(Debug)]
 pub(crate) struct Completions {
-    gathered: Mutex<Vec<CompletedMessage>>,
-    /// How many gathered outcomes wake the call.
-    enough: usize,
-    bell: Notify,
+    arrived: Mutex<Vec<CompletedMessage>>,
+    /// The number of outcomes at which the call is woken.
+    wake_at: usize,
+    wake_up: Notify,
 }
 
-/// What the messages of one request have in common.
+/// The messages of one request.
 #[derive(Debug)]
 pub(crate) struct PendingBatch {
     completions: Arc<Completions>,
     metrics: Arc<Metrics>,
-    /// The counters of the topics that the messages name; none of a topic that does not exist. Here and not in each delivery,
-    /// because two threads that count references to the same counters for every message wait for each other.
+    /// The counters of the messages' topics; `None` for a topic that does not exist. They are here
+    /// and not in each message, because threads that clone the same `Arc` for every message contend
+    /// for its reference count.
     topics: Vec<Option<Arc<TopicMetrics>>>,
     since: Instant,
-    /// Given back when the last delivery is completed.
+    /// Released when the last message is completed.
     _permit: InFlightPermit,
 }
 
-/// What one message in the producer's hands carries.
+/// A message in the producer.
 #[derive(Debug)]
 pub(crate) struct PendingMessage {
-    /// Taken when the message is completed.
+    /// `None` once the message is completed.
     batch: Option<Arc<PendingBatch>>,
-    /// The place of its topic in the batch; none of a message whose topic was not looked up.
+    /// The index of its topic in the batch; `None` if the topic was not looked up.
     topic: Option<usize>,
     sequence: u64,
     bytes: usize,
 }
 
 impl Completions {
-    /// For a unary call: it is woken when the last of its messages is completed.
+    /// For a unary call, which is woken when its last message is completed.
     pub(crate) fn of_call(messages: usize) -> Arc<Self> {
         Arc::new(Self {
-            gathered: Mutex::new(Vec::with_capacity(messages)),
-            enough: messages,
-            bell: Notify::new(),
+            arrived: Mutex::new(Vec::with_capacity(messages)),
+            wake_at: messages,
+            wake_up: Notify::new(),
         })
     }
 
-    /// For a stream: it is woken by the first message that is completed after it took the outcomes last. Bounded by the
-    /// stream's credits.
+    /// For a stream, which is woken by the first message completed after its last `take`. Bounded
+    /// by the stream's credits.
     pub(crate) fn of_stream() -> Arc<Self> {
-        Arc::new(Self { gathered: Mutex::default(), enough: 1, bell: Notify::new() })
+        Arc::new(Self { arrived: Mutex::default(), wake_at: 1, wake_up: Notify::new() })
     }
 
-    /// Waits for enough outcomes. Cancel safe; one waiter at a time.
-    pub(crate) async fn gathered(&self) {
-        self.bell.notified().await;
+    /// Waits until the call is woken. Cancel safe; one waiter at a time.
+    pub(crate) async fn ready(&self) {
+        self.wake_up.notified().await;
     }
 
-    /// Takes the outcomes gathered, in the order in which they came.
+    /// Takes the outcomes, in the order of their arrival.
     pub(crate) fn take(&self) -> Vec<CompletedMessage> {
-        std::mem::take(&mut *self.gathered.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.arrived.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn add(&self, completed: CompletedMessage) {
-        let mut gathered = self.gathered.lock().unwrap_or_else(PoisonError::into_inner);
-        gathered.push(completed);
-        let enough = gathered.len() == self.enough;
-        drop(gathered);
-        if enough {
-            self.bell.notify_one();
+        let mut arrived = self.arrived.lock().unwrap_or_else(PoisonError::into_inner);
+        arrived.push(completed);
+        let is_due = arrived.len() == self.wake_at;
+        drop(arrived);
+        if is_due {
+            self.wake_up.notify_one();
         }
     }
 }
@@ -105,7 +107,7 @@ impl PendingBatch {
         Arc::new(Self { completions, metrics, topics, since: Instant::now(), _permit: permit })
     }
 
-    /// What a message of the batch carries; `topic` is the place of its topic.
+    /// A message of the batch; `topic` is the index of its topic.
     pub(crate) fn message(
         self: &Arc<Self>,
         topic: Option<usize>,
@@ -117,7 +119,7 @@ impl PendingBatch {
 }
 
 impl PendingMessage {
-    /// Says how the message ended.
+    /// Completes the message.
     pub(crate) fn complete(mut self, outcome: Outcome) {
         if let Some(batch) = self.batch.take() {
             self.end(&batch, outcome);
@@ -171,34 +173,34 @@ mod tests {
         let completions = Completions::of_call(2);
         let batch = batch(&completions, &budget(), 2);
         batch.message(Some(0), 1, 0).complete(refused());
-        assert!(completions.gathered().now_or_never().is_none());
+        assert!(completions.ready().now_or_never().is_none());
         batch.message(Some(0), 0, 0).complete(refused());
-        assert!(completions.gathered().now_or_never().is_some());
+        assert!(completions.ready().now_or_never().is_some());
         assert_eq!(completions.take().iter().map(|done| done.sequence).collect::<Vec<_>>(), [1, 0]);
     }
 
     #[test]
-    fn a_stream_is_woken_once_for_all_that_gathered() {
+    fn a_stream_is_woken_once_for_all_completed_messages() {
         let completions = Completions::of_stream();
         let batch = batch(&completions, &budget(), 3);
         batch.message(Some(0), 1, 0).complete(refused());
         batch.message(Some(0), 2, 0).complete(refused());
-        assert!(completions.gathered().now_or_never().is_some());
-        assert!(completions.gathered().now_or_never().is_none());
+        assert!(completions.ready().now_or_never().is_some());
+        assert!(completions.ready().now_or_never().is_none());
         assert_eq!(completions.take().len(), 2);
         batch.message(Some(0), 3, 0).complete(refused());
-        assert!(completions.gathered().now_or_never().is_some());
+        assert!(completions.ready().now_or_never().is_some());
     }
 
     #[test]
-    fn a_batch_keeps_its_budget_until_its_last_message_is_completed() {
+    fn a_batch_keeps_its_permit_until_its_last_message_is_completed() {
         let budget = budget();
         let completions = Completions::of_call(2);
         let batch = batch(&completions, &budget, 10);
-        let deliveries = [batch.message(Some(0), 0, 0), batch.message(Some(0), 1, 0)];
-        // The call goes away.
+        let messages = [batch.message(Some(0), 0, 0), batch.message(Some(0), 1, 0)];
+        // The call ends early.
         drop((batch, completions));
-        let [first, second] = deliveries;
+        let [first, second] = messages;
         first.complete(refused());
         assert!(budget.take(Cost { messages: 1, bytes: 0 }).is_err());
         second.complete(refused());
@@ -206,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_delivery_that_is_dropped_ends_unknown() {
+    fn a_dropped_message_has_an_unknown_outcome() {
         let completions = Completions::of_call(1);
         let batch = batch(&completions, &budget(), 1);
         drop(batch.message(Some(0), 0, 0));

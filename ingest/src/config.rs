@@ -1,8 +1,8 @@
-//! What can be configured about the way in.
+//! The configuration of ingest.
 //!
-//! There are no defaults in the code: `src/default.toml` of the command has every key with its unit and reason. What one
-//! key alone cannot tell (a request that could never fit the bound, an open address without authentication) is
-//! checked before any socket is opened.
+//! The code has no defaults: the command's `src/default.toml` has every key with its unit and
+//! reason. Combinations of values (a request that exceeds the in-flight limit, an open address
+//! without authentication) are checked before any socket is opened.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -15,86 +15,88 @@ use crate::{budget::Cost, trace::Propagator, validation::MessageLimits};
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Where gRPC is served.
+    /// The address of the gRPC listener.
     #[serde(deserialize_with = "tailcast_services::config::address")]
     pub listen: SocketAddr,
-    /// Whether an address that other machines reach may be served without authentication.
+    /// Whether to serve an address that other machines can reach without authentication.
     pub insecure: bool,
-    /// Whether gRPC reflection is served, for tools that have no `.proto` files.
+    /// Whether to serve gRPC reflection, for tools without the `.proto` files.
     pub reflection: bool,
-    /// How many bytes of messages may wait for Kafka's answer, over all callers.
+    /// The maximum size of messages in flight to Kafka, over all callers, in bytes.
     #[serde(deserialize_with = "tailcast_services::config::bytes")]
     pub in_flight_bytes_max: usize,
-    /// How many messages may wait for Kafka's answer, over all callers.
+    /// The maximum number of messages in flight to Kafka, over all callers.
     pub in_flight_messages_max: usize,
-    /// The largest message, in bytes: key, value and headers together.
+    /// The maximum size of a message, in bytes: key, value and headers together.
     #[serde(deserialize_with = "tailcast_services::config::bytes")]
     pub message_bytes_max: usize,
-    /// How many headers a message may have.
+    /// The maximum number of headers of a message.
     pub message_headers_max: usize,
-    /// The largest request, in bytes.
+    /// The maximum size of a request, in bytes.
     #[serde(deserialize_with = "tailcast_services::config::bytes")]
     pub request_bytes_max: usize,
-    /// How long a unary call without a deadline of its own waits.
+    /// The deadline of unary calls whose callers set none.
     #[serde(with = "humantime_serde")]
     pub deadline: Duration,
-    /// How many messages of one stream may wait for their acknowledgement.
+    /// The maximum number of unacknowledged messages of a stream.
     pub stream_credits: u32,
-    /// How many publish streams are served at a time.
+    /// The maximum number of open publish streams.
     pub streams_max: usize,
-    /// How many requests may be arriving at a time; it bounds the memory of half-read ones.
+    /// The maximum number of requests of which only a part has arrived; it bounds their memory.
     pub arriving_max: usize,
-    /// How long a request may take to arrive, from its headers to its last byte.
+    /// The maximum time from the headers of a request to its last byte.
     #[serde(with = "humantime_serde")]
     pub arrival_deadline: Duration,
-    /// How many connections are open at a time; one more is closed at once.
+    /// The maximum number of open connections; further ones are closed at once.
     pub connections_max: usize,
-    /// How long a connection may take to say that it speaks HTTP/2.
+    /// The maximum time until a connection has sent the HTTP/2 preface.
     #[serde(with = "humantime_serde")]
     pub preface_deadline: Duration,
-    /// How many calls one connection may have open (HTTP/2's `SETTINGS_MAX_CONCURRENT_STREAMS`).
+    /// The maximum number of open calls of a connection (HTTP/2's
+    /// `SETTINGS_MAX_CONCURRENT_STREAMS`).
     pub connection_calls_max: u32,
-    /// How often an idle connection is asked whether it is alive (HTTP/2 PING).
+    /// The interval of HTTP/2 PINGs on idle connections.
     #[serde(with = "humantime_serde")]
     pub keepalive_interval: Duration,
-    /// How long the answer to that may take before the connection is closed.
+    /// The maximum time until a PING is answered; then the connection is closed.
     #[serde(with = "humantime_serde")]
     pub keepalive_timeout: Duration,
-    /// How long calls may go on waiting for Kafka once the process drains; then what is left ends refused or unknown.
+    /// The maximum time that calls wait for Kafka while the process drains. The remaining messages
+    /// then end refused or unknown.
     #[serde(with = "humantime_serde")]
     pub drain_within: Duration,
-    /// How topics are looked up.
+    /// The lookup of topics.
     pub topics: TopicsConfig,
 }
 
-/// Why a configuration cannot be used, although each of its values is valid.
+/// An invalid combination of valid values.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
-    /// Anybody who reaches the address could publish.
+    /// Everybody who can reach the address could publish.
     #[error(
-        "ingest.listen is {listen}, which other machines can reach, and there is no authentication: listen on a \
-         loopback address, or set ingest.insecure = true if the network in front keeps strangers out"
+        "ingest.listen is {listen}: other machines can reach it, and there is no authentication; listen on a loopback \
+         address, or set ingest.insecure = true if a firewall or proxy restricts access"
     )]
     Open {
         /// The address.
         listen: SocketAddr,
     },
-    /// A bound is too small for what another one allows.
-    #[error("{key} is {value}, and has to be at least {least} because {reason}")]
+    /// A limit is too small for another one.
+    #[error("{key} is {value}: must be at least {least}, because {reason}")]
     Below {
         /// The key.
         key: &'static str,
         /// Its value.
         value: usize,
-        /// The least value that works.
+        /// The minimum.
         least: usize,
-        /// Why.
+        /// The reason for the minimum.
         reason: &'static str,
     },
 }
 
 impl Config {
-    /// Rejects values that are valid each, but with which no caller could be served.
+    /// Rejects invalid combinations of values.
     ///
     /// # Errors
     ///
@@ -103,58 +105,48 @@ impl Config {
         self.mistakes().into_iter().next().map_or(Ok(()), Err)
     }
 
-    /// Returns every mistake beyond the types of the values: an open address without `insecure`, and bounds so small that a
-    /// valid request could never be served.
+    /// Returns every invalid combination of values: an open address without `insecure`, and limits
+    /// too small for a valid request.
     #[must_use]
     pub fn mistakes(&self) -> Vec<ConfigError> {
         let is_open = !self.listen.ip().is_loopback() && !self.insecure;
         let open = is_open.then_some(ConfigError::Open { listen: self.listen });
         let batch = MessageLimits::BATCH_MAX;
-        // What a request of the largest size costs at most: its call's trace goes into each of its records.
+        // The maximum cost of a request: the trace context of its call is added to each message.
         let beside = batch * (Cost::PER_MESSAGE_BYTES + Propagator::RECORD_BYTES_MAX);
         let request = self.request_bytes_max.saturating_add(beside);
         let bounds = [
-            ("ingest.message_bytes_max", self.message_bytes_max, 1, "a message has bytes"),
+            ("ingest.message_bytes_max", self.message_bytes_max, 1, "0 would reject every message"),
             (
                 "ingest.request_bytes_max",
                 self.request_bytes_max,
                 self.message_bytes_max,
-                "a request has to hold the largest message (ingest.message_bytes_max)",
+                "a request must have room for the largest message (ingest.message_bytes_max)",
             ),
             (
                 "ingest.in_flight_bytes_max",
                 self.in_flight_bytes_max,
                 request.saturating_mul(4),
-                "the largest request (ingest.request_bytes_max, and 256 bytes and the headers of a trace per message) has \
-                 to fit the quarter that is kept for unary calls",
+                "the largest request (ingest.request_bytes_max, plus 256 bytes and the trace headers for each message) must \
+                 fit into the quarter reserved for unary calls",
             ),
             (
                 "ingest.in_flight_messages_max",
                 self.in_flight_messages_max,
                 batch * 4,
-                "a batch of 500 has to fit the quarter that is kept for unary calls",
+                "a batch of 500 messages must fit into the quarter reserved for unary calls",
             ),
             (
                 "ingest.stream_credits",
                 usize::try_from(self.stream_credits).unwrap_or(usize::MAX),
                 batch,
-                "a request of a stream may have 500 messages",
+                "a request on a stream may have 500 messages",
             ),
-            ("ingest.streams_max", self.streams_max, 1, "0 would refuse every stream"),
-            ("ingest.arriving_max", self.arriving_max, 1, "0 would refuse every call"),
-            ("ingest.connections_max", self.connections_max, 1, "0 would refuse every connection"),
-            (
-                "ingest.arrival_deadline",
-                millis(self.arrival_deadline),
-                1,
-                "with 0 ms no request could arrive",
-            ),
-            (
-                "ingest.preface_deadline",
-                millis(self.preface_deadline),
-                1,
-                "with 0 ms no connection could begin",
-            ),
+            ("ingest.streams_max", self.streams_max, 1, "0 would reject every stream"),
+            ("ingest.arriving_max", self.arriving_max, 1, "0 would reject every call"),
+            ("ingest.connections_max", self.connections_max, 1, "0 would reject every connection"),
+            ("ingest.arrival_deadline", millis(self.arrival_deadline), 1, "every request would time out"),
+            ("ingest.preface_deadline", millis(self.preface_deadline), 1, "every connection would time out"),
         ];
         let narrow = bounds.into_iter().filter(|&(_, value, least, _)| value < least);
         let narrow =
@@ -162,12 +154,12 @@ impl Config {
         open.into_iter().chain(narrow).collect()
     }
 
-    /// What a message may be.
+    /// The limits of a message.
     pub(crate) fn limits(&self) -> MessageLimits {
         MessageLimits { message_bytes_max: self.message_bytes_max, headers_max: self.message_headers_max }
     }
 
-    /// How much may be in flight.
+    /// The limit of messages and bytes in flight.
     pub(crate) fn in_flight_max(&self) -> Cost {
         Cost { messages: self.in_flight_messages_max, bytes: self.in_flight_bytes_max }
     }
@@ -211,7 +203,7 @@ pub(crate) mod tests {
         }
     }
 
-    /// The part of the command's defaults that is ours.
+    /// The section `[ingest]` of the command's defaults.
     #[derive(Deserialize)]
     struct Defaults {
         ingest: Config,
@@ -252,14 +244,14 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn bounds_that_no_request_could_fit_are_refused() {
+    fn limits_too_small_for_a_request_are_rejected() {
         check(|c| c.message_bytes_max = c.request_bytes_max + 1, Err("ingest.request_bytes_max is"));
         check(|c| c.in_flight_bytes_max = 4 * c.request_bytes_max, Err("ingest.in_flight_bytes_max is"));
         let fits = |c: &Config| 4 * (c.request_bytes_max + 500 * (256 + Propagator::RECORD_BYTES_MAX));
         check(|c| c.in_flight_bytes_max = fits(c), Ok(()));
-        check(|c| c.in_flight_bytes_max = fits(c) - 1, Err("the headers of a trace"));
+        check(|c| c.in_flight_bytes_max = fits(c) - 1, Err("the trace headers"));
         check(|c| c.in_flight_messages_max = 1_999, Err("at least 2000"));
         check(|c| c.stream_credits = 499, Err("at least 500"));
-        check(|c| c.streams_max = 0, Err("0 would refuse every stream"));
+        check(|c| c.streams_max = 0, Err("0 would reject every stream"));
     }
 }

@@ -1,7 +1,8 @@
-//! The connections that publishers open: accepted up to a bound, counted, and never a reason to stop accepting.
+//! Connections of publishers: accepted up to a limit, and counted.
 //!
-//! A connection over the bound is closed at once, so that its caller tries another node instead of waiting here. Errors of
-//! `accept` itself (no file descriptors left) are the listener's to survive.
+//! A connection over the limit is closed at once, so that its caller tries another node instead of
+//! waiting here. The listener handles errors of `accept` itself, such as a lack of file
+//! descriptors.
 
 mod preface;
 
@@ -27,12 +28,12 @@ use tonic::transport::server::Connected;
 use self::preface::Preface;
 use crate::metrics::Metrics;
 
-/// Which connections are served.
+/// Limits for connections.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ConnectionLimits {
-    /// How many at a time.
+    /// The maximum number of connections.
     pub(crate) connections_max: usize,
-    /// How long one may take to begin with HTTP/2.
+    /// The maximum time until a connection has sent the HTTP/2 preface.
     pub(crate) preface_deadline: Duration,
 }
 
@@ -40,9 +41,9 @@ pub(crate) struct ConnectionLimits {
 #[derive(Debug)]
 pub(crate) struct Connection {
     socket: TcpStream,
-    /// On whose behalf its calls are made.
+    /// The identity of the client, for all calls of the connection.
     principal: Principal,
-    /// Until it has arrived.
+    /// `None` once the preface has arrived.
     preface: Option<Preface>,
     metrics: Arc<Metrics>,
     _place: Place,
@@ -54,7 +55,7 @@ struct Listening {
     metrics: Arc<Metrics>,
 }
 
-/// Accepts connections for as long as the stream is polled; dropping it closes the listener.
+/// Accepts connections while the stream is polled; dropping the stream closes the listener.
 pub(crate) fn accept(
     socket: TcpListener,
     ConnectionLimits { connections_max, preface_deadline }: ConnectionLimits,
@@ -69,7 +70,7 @@ pub(crate) fn accept(
 impl Listening {
     async fn next(&mut self) -> Connection {
         let Accepted { stream: socket, place, .. } = self.listener.accept().await;
-        // Answers are small and waited for. A socket that refuses the option is about to fail anyway.
+        // Responses are small and urgent. A socket that rejects the option is about to fail anyway.
         let _refused = socket.set_nodelay(true);
         self.metrics.connections.inc();
         let preface = Some(Preface::within(self.preface_deadline));
@@ -80,7 +81,8 @@ impl Listening {
 }
 
 impl Connected for Connection {
-    /// tonic puts it into the extensions of each request of the connection, where the gate finds it.
+    /// tonic puts it into the extensions of each request of the connection, where the gate finds
+    /// it.
     type ConnectInfo = Principal;
 
     fn connect_info(&self) -> Principal {
@@ -106,7 +108,7 @@ impl AsyncRead for Connection {
         if preface.is_complete_with(buffer.filled().len() - before) {
             self.preface = None;
         } else if read.is_pending() {
-            return preface.poll_late(context).map(Err);
+            return preface.poll_timeout(context).map(Err);
         }
         read
     }
@@ -150,7 +152,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_connection_over_the_bound_is_closed_at_once_and_the_next_one_after_room_is_served() {
+    async fn a_connection_over_the_limit_is_closed_at_once_and_a_later_one_is_served() {
         let metrics = Arc::<Metrics>::default();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
@@ -163,11 +165,12 @@ mod tests {
         let mut second = TcpStream::connect(address).await.expect("it listens");
         let mut byte = [0];
         let (end, third) = {
-            // Accepting goes on until there is a connection to serve, which there is not before the first ends.
+            // The listener keeps accepting until it has a connection to serve, which requires that
+            // the first one ends.
             let next = accepted.next();
             tokio::pin!(next);
             let end = tokio::select! {
-                _ = &mut next => panic!("a connection over the bound was served"),
+                _ = &mut next => panic!("a connection over the limit was served"),
                 end = second.read(&mut byte) => end,
             };
             assert_eq!(metrics.accept.refused.get(), 1);

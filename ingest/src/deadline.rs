@@ -1,25 +1,27 @@
-//! By when a call has to be answered.
+//! The deadline of a call.
 //!
-//! tonic applies `grpc-timeout` itself: it answers CANCELLED, drops the method, and says nothing about the messages. So
-//! a call is answered here a little before that, with DEADLINE_EXCEEDED and the outcome. It also gives the answer the
-//! time to reach the caller, whose own clock stops it at the deadline.
+//! tonic enforces `grpc-timeout` itself: it answers CANCELLED and drops the method, without the
+//! outcome of the messages. So this node answers slightly earlier, with DEADLINE_EXCEEDED and the
+//! outcome. The response then also reaches the caller before the caller's own clock cancels the
+//! call.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// When a call has to be answered.
+/// The time by which a call must be answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Deadline(Instant);
 
-/// A `grpc-timeout` that says nothing.
+/// The `grpc-timeout` is malformed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("grpc-timeout is {0:?}; it is 1 to 8 digits and one of H, M, S, m, u, n, for example 500m")]
+#[error("grpc-timeout is {0:?} (expected: 1 to 8 digits and one of H, M, S, m, u, n, for example 500m)")]
 pub(crate) struct TimeoutError(String);
 
 impl Deadline {
-    /// The deadline of a call that arrived `now` with this timeout: before it by a tenth, at least 2 ms (a timer of tokio
-    /// is accurate to 1 ms, and tonic's must not be first) and at most 50.
+    /// The deadline of a call that arrived `now` with this timeout, minus a margin of a tenth: at
+    /// least 2 ms, because tokio's timers are accurate to 1 ms and tonic's must not fire first, and
+    /// at most 50 ms.
     pub(crate) fn after(now: Instant, timeout: Duration) -> Self {
         let margin = (timeout / 10).clamp(Duration::from_millis(2), Duration::from_millis(50));
         Self(now + timeout.saturating_sub(margin))
@@ -32,7 +34,7 @@ impl Deadline {
 
     /// Waits for a future, but not past the deadline.
     pub(crate) async fn limit<F: Future>(self, future: F) -> Option<F::Output> {
-        // The future first: what is ready is not late.
+        // `timeout_at` polls the future first, so a result that is ready is not late.
         tokio::time::timeout_at(self.0, future).await.ok()
     }
 }
@@ -78,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_no_timeout() {
+    fn anything_else_is_rejected() {
         for header in ["", "m", "5", "5x", "-5m", "5.5S", "123456789m", "5 m", "é"] {
             check(header, None);
         }

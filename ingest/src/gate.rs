@@ -1,10 +1,12 @@
-//! What every publishing call passes before its method.
+//! The checks that every publishing call passes before its method.
 //!
-//! tonic reads and decodes a unary request before it calls the method, and answers by itself what goes wrong there. Here
-//! the call's deadline starts when its headers arrive, the number of requests that are arriving is bounded and so is the
-//! time that each may take, and what tonic answers in place of the method gets the same details as the method's own errors.
+//! tonic reads and decodes a unary request before it calls the method, and answers errors by
+//! itself. The gate starts the call's deadline when its headers arrive, limits the number of
+//! incomplete requests and the time for each, and gives tonic's errors the same details as those of
+//! the methods.
 //!
-//! Invariant: an answer given here says `refused`, because the method has not begun and nothing was enqueued.
+//! Invariant: an error of the gate has the outcome `refused`, because the method has not begun and
+//! nothing was enqueued.
 
 use std::{
     convert::Infallible,
@@ -32,10 +34,10 @@ use crate::{
     trace::{CallMetadata, Propagator, TraceContext},
 };
 
-/// The bound on requests that are arriving is usually met for milliseconds.
+/// Retry delay at the limit of incomplete requests, which is usually reached for milliseconds only.
 const BUSY_RETRY: Duration = Duration::from_millis(100);
 
-/// A service with the gate before it.
+/// A service behind the gate.
 #[derive(Clone)]
 pub(crate) struct Gate<S> {
     inner: S,
@@ -44,27 +46,27 @@ pub(crate) struct Gate<S> {
     metrics: Arc<Metrics>,
 }
 
-/// What bounds requests that are arriving.
+/// Limits for requests that are arriving.
 #[derive(Debug, Clone)]
 pub(crate) struct ArrivalLimits {
-    /// How many there are at a time.
+    /// The maximum number of incomplete requests.
     pub(crate) arriving_max: usize,
-    /// How long one may take, whatever deadline its caller set.
+    /// The maximum time for a request to arrive, whatever its caller's deadline.
     pub(crate) arrival_deadline: Duration,
-    /// Cancelled when draining has taken too long.
+    /// Cancelled when draining exceeds its time limit.
     pub(crate) overdue: CancellationToken,
 }
 
-/// A call from its headers to the beginning of its method, which finds this in the request's extensions.
+/// A call between its headers and the beginning of its method; an extension of the request.
 #[derive(Debug, Clone)]
 pub(crate) struct ArrivingCall(Arc<ArrivingState>);
 
 /// The caller of a method that has begun.
 #[derive(Debug)]
 pub(crate) struct Caller {
-    /// Whose permissions the call's messages need.
+    /// The identity that needs the permission to publish.
     pub(crate) principal: Principal,
-    /// The deadline that the caller set, if it set one.
+    /// The caller's deadline, if it set one.
     pub(crate) deadline: Option<Deadline>,
     /// The trace context of the call.
     pub(crate) trace: TraceContext,
@@ -73,7 +75,7 @@ pub(crate) struct Caller {
 #[derive(Debug)]
 struct ArrivingState {
     principal: Principal,
-    /// The caller's.
+    /// The caller's deadline, if it set one.
     deadline: Option<Deadline>,
     arrived_by: Instant,
     begun: AtomicBool,
@@ -87,15 +89,13 @@ enum GateError {
     Timeout(#[from] TimeoutError),
     #[error("too many requests in progress; try again")]
     Busy,
-    #[error("the deadline passed before the request had arrived; nothing was published")]
+    #[error("deadline exceeded before the whole request arrived; nothing was published")]
     Late,
-    #[error(
-        "the request had not arrived within {0:?}, which is as long as this node waits; nothing was published"
-    )]
+    #[error("timeout: the request did not arrive completely within {0:?}; nothing was published")]
     Slow(Duration),
-    #[error("this node shut down before the request had arrived; nothing was published")]
+    #[error("this node shut down before the whole request arrived; nothing was published")]
     Draining,
-    #[error("the request cannot be read: {0}")]
+    #[error("the request cannot be decoded: {0}")]
     Undecodable(String),
     #[error("{0}; send fewer or smaller messages in one request")]
     TooLarge(String),
@@ -125,12 +125,12 @@ impl<S> Gate<S> {
 }
 
 impl ArrivingCall {
-    /// Notes that the method has begun, and returns its caller. From here on the messages are the budget's, and the
-    /// answer is the method's.
+    /// Marks the method as begun, and returns its caller. From here on the in-flight limit applies
+    /// instead of the limit of incomplete requests, and the method answers the call.
     pub(crate) fn begin<T>(request: &mut tonic::Request<T>) -> Caller {
         let trace = Propagator.extract(CallMetadata(request.metadata()));
         let Some(Self(arriving)) = request.extensions_mut().remove() else {
-            // Without a gate nobody has authenticated the caller.
+            // Without a gate the caller is not authenticated.
             return Caller { principal: Principal::Anonymous, deadline: None, trace };
         };
         arriving.begun.store(true, Ordering::Release);
@@ -142,7 +142,8 @@ impl ArrivingCall {
         self.0.begun.load(Ordering::Acquire)
     }
 
-    /// Waits until it is too late to begin, and says why; forever if the method has begun.
+    /// Waits until it is too late to begin, and returns the reason. Waits for ever if the method
+    /// has begun.
     async fn late(&self, bounds: &ArrivalLimits) -> GateError {
         let deadline = async {
             match self.0.deadline {
@@ -177,7 +178,7 @@ where
 
     fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
         let (bounds, metrics) = (self.bounds.clone(), Arc::clone(&self.metrics));
-        // The connection's; a caller without one has no more rights than anybody.
+        // A call without a connection's principal is anonymous, which never has more rights.
         let principal = request.extensions().get().cloned().unwrap_or(Principal::Anonymous);
         let arrival = match self.admit(principal, request.headers().get("grpc-timeout")) {
             Ok(arrival) => arrival,
@@ -187,9 +188,9 @@ where
         let answer = self.inner.call(request);
         Box::pin(async move {
             tokio::select! {
-                // The answer first: a method that has begun may answer at the deadline.
+                // The method's answer first: it may come exactly at the deadline.
                 biased;
-                answer = answer => answer.map(|answer| examined(answer, &arrival, &metrics)),
+                answer = answer => answer.map(|answer| with_details(answer, &arrival, &metrics)),
                 late = arrival.late(&bounds) => Ok(late.response(&metrics)),
             }
         })
@@ -200,8 +201,12 @@ impl<S: NamedService> NamedService for Gate<S> {
     const NAME: &'static str = S::NAME;
 }
 
-/// Gives what tonic answered in place of the method the details that the method's own errors have.
-fn examined(answer: http::Response<Body>, arrival: &ArrivingCall, metrics: &Metrics) -> http::Response<Body> {
+/// Adds the details of our errors to an error that tonic answered before the method began.
+fn with_details(
+    answer: http::Response<Body>,
+    arrival: &ArrivingCall,
+    metrics: &Metrics,
+) -> http::Response<Body> {
     if arrival.has_begun() {
         return answer;
     }
@@ -209,7 +214,7 @@ fn examined(answer: http::Response<Body>, arrival: &ArrivingCall, metrics: &Metr
     match status.code() {
         Code::Internal => GateError::Undecodable(status.message().to_owned()).response(metrics),
         Code::OutOfRange => GateError::TooLarge(status.message().to_owned()).response(metrics),
-        // An unknown method, an encoding that is not supported: tonic's words are good.
+        // Such as an unknown method or encoding: tonic's message is good.
         _ => answer,
     }
 }

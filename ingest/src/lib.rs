@@ -1,11 +1,13 @@
-//! The way in: gRPC to Kafka. Acknowledges what Kafka acknowledged, and nothing else.
+//! Publishing: gRPC to Kafka. A message is acknowledged only after Kafka has acknowledged it.
 //!
-//! A call passes the `gate`, is checked by `validation`, gets its part of the `budget`, and is handed to the `producer` by
-//! the `publisher`, which checks the caller's permission. Each message ends with an `outcome`, carried by its `delivery`.
-//! `publish` is the unary call, `stream` the bidirectional one. `server` binds it all together and drains it.
+//! A call passes the `gate`, is parsed by `validation` and takes from the in-flight `budget`. The
+//! `publisher` checks the caller's permission and enqueues the messages in the `producer`. Each
+//! message ends with an `outcome`, which its `completion` reports to the call. `publish` serves the
+//! unary call, `stream` the bidirectional one. `server` assembles the parts and drains them.
 //!
-//! Promises kept here: an acknowledged message is durable (P1), no outcome is false (P2), overload is refused early (P8).
-//! Nothing is kept: a process that dies loses only answers, and what was in flight is unknown to its callers.
+//! Promises kept here: an acknowledged message is durable (P1), no outcome is false (P2), overload
+//! is rejected early (P8). The process has no state of its own: if it dies, only answers are lost,
+//! and the outcome of messages in flight is unknown to their callers.
 
 mod config;
 

@@ -1,7 +1,7 @@
-//! What the way in counts and measures: `tailcast_ingest_…`.
+//! The metrics of ingest: `tailcast_ingest_…`.
 //!
-//! Invariant: no label comes from a client, except a topic's name once Kafka has said that the topic exists. Counters of a
-//! topic are looked up once per batch, not per message.
+//! Invariant: no label comes from a client, except the names of topics that exist in Kafka. The
+//! counters of a topic are looked up once per batch, not per message.
 
 use std::{
     collections::HashMap,
@@ -19,11 +19,12 @@ use tailcast_services::listener::AcceptMetrics;
 
 use crate::outcome::Outcome;
 
-/// Upper ends of the acknowledgement latency, in seconds: finer where a healthy Kafka answers, up to `message.timeout.ms`.
+/// Upper bounds of the buckets for acknowledgement latency, in seconds: finer in the range of a
+/// healthy Kafka, up to `message.timeout.ms`.
 const LATENCY_SECONDS: [f64; 14] =
     [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0];
 
-/// All of it.
+/// All metrics of ingest.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     messages: Family<TopicOutcomeLabels, Counter>,
@@ -31,20 +32,20 @@ pub(crate) struct Metrics {
     not_acknowledged: Family<OutcomeReasonLabels, Counter>,
     latency: Histogram,
     calls_refused: Family<ReasonLabel, Counter>,
-    /// How many publish streams are open.
+    /// Open publish streams.
     pub(crate) streams: Gauge,
-    /// How many responses told a stream's caller to wait.
+    /// Responses that advised a stream's caller to pause.
     pub(crate) throttles: Counter,
-    /// How many connections are open.
+    /// Open connections.
     pub(crate) connections: Gauge,
-    /// Connections that were not accepted.
+    /// Rejected and failed connections.
     pub(crate) accept: AcceptMetrics,
-    /// What waits for Kafka.
+    /// Messages in flight.
     pub(crate) in_flight: InFlight,
     topics: RwLock<HashMap<TopicName, Arc<TopicMetrics>>>,
 }
 
-/// The counters of one topic, looked up once.
+/// The counters of one topic.
 #[derive(Debug)]
 pub(crate) struct TopicMetrics {
     acknowledged: Counter,
@@ -53,7 +54,7 @@ pub(crate) struct TopicMetrics {
     bytes: Counter,
 }
 
-/// What waits for Kafka's answer.
+/// Gauges of the messages in flight.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct InFlight {
     messages: Gauge,
@@ -86,45 +87,41 @@ impl Metrics {
     /// Registers everything with a registry that has the prefix `tailcast_ingest`.
     pub(crate) fn register(registry: &mut Registry) -> Arc<Self> {
         let all = Self::default();
-        registry.register("messages", "Messages by topic and how they ended", all.messages.clone());
+        registry.register("messages", "Messages by topic and outcome", all.messages.clone());
         registry.register(
             "messages_not_acknowledged",
-            "Messages that Kafka did not acknowledge, by how they ended and why",
+            "Messages that were not acknowledged, by outcome and reason",
             all.not_acknowledged.clone(),
         );
         registry.register(
             "acknowledged_bytes",
-            "Key, value and headers of acknowledged messages",
+            "Size of acknowledged messages: keys, values and headers",
             all.bytes.clone(),
         );
         registry.register_with_unit(
             "acknowledgement",
-            "From enqueuing a message to Kafka's answer",
+            "Time from enqueuing a message to Kafka's acknowledgement",
             Unit::Seconds,
             all.latency.clone(),
         );
         registry.register(
             "in_flight_messages",
-            "Messages that wait for Kafka's answer",
+            "Messages in flight to Kafka",
             all.in_flight.messages.clone(),
         );
         registry.register(
             "in_flight_bytes",
-            "What those messages hold of the bound",
+            "Size of messages in flight to Kafka, as counted for ingest.in_flight_bytes_max",
             all.in_flight.bytes.clone(),
         );
-        registry.register(
-            "calls_refused",
-            "Calls that ended with an error, by reason",
-            all.calls_refused.clone(),
-        );
-        registry.register("streams", "Publish streams that are open", all.streams.clone());
+        registry.register("calls_refused", "Calls that failed, by reason", all.calls_refused.clone());
+        registry.register("streams", "Open publish streams", all.streams.clone());
         registry.register(
             "throttles",
-            "Responses that told a stream's caller to wait",
+            "Responses that advised the caller of a stream to pause",
             all.throttles.clone(),
         );
-        registry.register("connections", "Connections that are open", all.connections.clone());
+        registry.register("connections", "Open connections", all.connections.clone());
         registry.register(
             "connections_refused",
             "Connections closed because the connection limit was reached",
@@ -138,7 +135,7 @@ impl Metrics {
         Arc::new(all)
     }
 
-    /// The counters of a topic that exists.
+    /// Returns the counters of an existing topic.
     pub(crate) fn topic(&self, topic: &TopicName) -> Arc<TopicMetrics> {
         let known = self.topics.read().unwrap_or_else(PoisonError::into_inner).get(topic).cloned();
         known.unwrap_or_else(|| {
@@ -147,7 +144,7 @@ impl Metrics {
         })
     }
 
-    /// Counts a message that ended.
+    /// Counts the outcome of a message.
     pub(crate) fn ended(
         &self,
         topic: Option<&TopicMetrics>,
@@ -178,7 +175,7 @@ impl Metrics {
         }
     }
 
-    /// Counts a call that ended with an error.
+    /// Counts a failed call.
     pub(crate) fn refused(&self, reason: &'static str) {
         self.calls_refused.get_or_create(&ReasonLabel { reason }).inc();
     }
@@ -201,7 +198,7 @@ impl Metrics {
 }
 
 impl InFlight {
-    /// Shows what is in flight.
+    /// Sets the gauges.
     pub(crate) fn set(&self, messages: usize, bytes: usize) {
         let gauge = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
         self.messages.set(gauge(messages));

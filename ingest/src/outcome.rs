@@ -1,7 +1,8 @@
-//! How a message ends, and what an error of Kafka means for that.
+//! The outcome of a message, and how Kafka's errors map to it.
 //!
-//! *Acknowledged*: Kafka has it. *Refused*: it is not in Kafka and will not appear there. *Unknown*: it may or may not
-//! appear. The one rule: never say refused of a message that may appear.
+//! *Acknowledged*: the message is in Kafka. *Refused*: it is not in Kafka and will not appear
+//! there. *Unknown*: it may or may not appear. A message that may appear is never reported as
+//! refused.
 
 mod kafka;
 
@@ -9,28 +10,28 @@ use std::borrow::Cow;
 
 use tailcast_proto::{Offset, PartitionId, ingest::v1};
 
-/// How a message ended.
+/// The outcome of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// All in-sync replicas have it.
+    /// All in-sync replicas have the message.
     Acknowledged {
-        /// The partition that its key chose.
+        /// The partition.
         partition: PartitionId,
-        /// Its offset there.
+        /// The offset in the partition.
         offset: Offset,
     },
-    /// It is not in Kafka and will not appear there.
+    /// The message is not in Kafka and will not appear there.
     Refused(Failure),
-    /// It may or may not appear.
+    /// The message may or may not appear.
     Unknown(Failure),
 }
 
 /// Why a message was not acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Failure {
-    /// Why, for programs.
+    /// The reason, for programs.
     pub(crate) reason: FailureReason,
-    /// Why, for people.
+    /// The reason, for people.
     pub(crate) detail: Cow<'static, str>,
 }
 
@@ -39,40 +40,40 @@ pub(crate) struct Failure {
 pub(crate) enum FailureReason {
     /// The topic does not exist.
     UnknownTopic,
-    /// It is larger than the topic allows.
+    /// The message exceeds the topic's limit.
     TooLarge,
-    /// Kafka does not let ingest write there.
+    /// Kafka does not authorize this node to write to the topic.
     NotAuthorized,
     /// The caller may not publish the record.
     PermissionDenied,
-    /// Fewer replicas are in sync than the topic asks for.
+    /// Fewer replicas are in sync than the topic requires.
     NotEnoughReplicas,
     /// Kafka could not be reached, or did not answer in time.
     KafkaUnavailable,
-    /// Kafka refused the record as invalid.
+    /// Kafka rejected the record as invalid.
     InvalidRecord,
-    /// The producer takes no more at the moment.
+    /// The producer's queue is full.
     QueueFull,
-    /// A field is not valid.
+    /// A field is invalid.
     InvalidArgument,
-    /// Any other error of Kafka.
+    /// Any other Kafka error.
     KafkaError,
 }
 
 impl Outcome {
-    /// What an acknowledgement means. Kafka leaves the offset out when it recognises a retry of a batch so old that it
-    /// has forgotten where it put it.
+    /// The outcome of an acknowledgement. It has no offset if Kafka recognises a retry, but no
+    /// longer remembers the offset of the first attempt.
     pub(crate) fn of_acknowledgement(partition: i32, offset: i64) -> Self {
         match (PartitionId::try_from(partition), Offset::new(offset)) {
             (Ok(partition), Some(offset)) => Self::Acknowledged { partition, offset },
             _ => Self::Unknown(Failure {
                 reason: FailureReason::KafkaError,
-                detail: "Kafka recognised a retry and does not say where the first attempt is".into(),
+                detail: "Kafka recognised a retry, but did not return the offset of the first attempt".into(),
             }),
         }
     }
 
-    /// The outcome as the contract has it.
+    /// Returns the wire form.
     pub(crate) fn wire(&self, topic: &str) -> v1::Outcome {
         use v1::outcome::Result as Wire;
 
@@ -100,7 +101,8 @@ impl Failure {
 }
 
 impl FailureReason {
-    /// The contract's name for it. A full queue is Kafka not keeping up, and the contract has no closer word.
+    /// Returns the wire form. A full queue means that Kafka cannot keep up, so it is reported as
+    /// `KAFKA_UNAVAILABLE`.
     fn wire(self) -> v1::Reason {
         match self {
             Self::UnknownTopic => v1::Reason::UnknownTopic,
@@ -115,7 +117,7 @@ impl FailureReason {
         }
     }
 
-    /// The stable word for it in `google.rpc.ErrorInfo` and in metrics.
+    /// Returns the stable name in `google.rpc.ErrorInfo` and in metrics.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::UnknownTopic => "UNKNOWN_TOPIC",

@@ -1,10 +1,11 @@
 //! The one producer of this process.
 //!
-//! It is idempotent and acknowledges what all in-sync replicas have. Sending enqueues and returns at once; a thread of
-//! its own takes librdkafka's reports and completes the deliveries.
+//! It is idempotent and waits for all in-sync replicas. `send` enqueues a record and returns at
+//! once; a thread polls librdkafka's delivery reports and completes the messages.
 //!
-//! Invariants: its queue is larger than the bound on what is in flight, so the bound is met first and a full queue is
-//! the exception. It ends after the server, when the last report has come, so that no delivery goes without one.
+//! Invariants: the queue is larger than the in-flight limit, so the limit is reached first and a
+//! full queue is the exception. The thread ends after the server and after the last report, so that
+//! every message is completed.
 
 use std::{
     io,
@@ -33,33 +34,33 @@ use crate::{
     validation::Record,
 };
 
-/// How long the thread waits for a report before it checks whether it should end.
+/// The time that the thread waits for a report before it checks whether to end.
 const REPORT_POLL: Duration = Duration::from_millis(100);
 
-/// How often it is looked whether anything is still in flight, once the node drains.
+/// Poll interval for messages in flight while the node drains.
 const FLUSH_POLL: Duration = Duration::from_millis(10);
 
 /// Publishes records. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Producer(Arc<ProducerState>);
 
-/// Keeps the producer's thread from ending; dropped when nothing will be sent any more.
+/// Keeps the producer's thread running; dropped after the last send.
 pub(crate) struct ProducerGuard(Producer);
 
-/// Why a producer cannot be made.
+/// Why the producer cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum ProducerError {
-    /// librdkafka refuses the configuration.
-    #[error("the Kafka producer cannot be made")]
+    /// librdkafka rejected the configuration.
+    #[error("cannot create the Kafka producer")]
     Configuration(#[source] KafkaError),
-    /// The operating system refuses its thread.
-    #[error("the Kafka producer's thread cannot be started")]
+    /// The operating system refused the thread.
+    #[error("cannot start the thread of the Kafka producer")]
     Thread(#[source] io::Error),
 }
 
-/// Why the producer cannot go on: librdkafka will send nothing any more, and only a new process can.
+/// librdkafka has failed for good: it sends no more records, and the process must be restarted.
 #[derive(Debug, thiserror::Error)]
-#[error("the Kafka producer failed for good: {reason} ({code:?})")]
+#[error("fatal error of the Kafka producer: {reason} ({code:?})")]
 pub(crate) struct Fatal {
     code: RDKafkaErrorCode,
     reason: String,
@@ -71,19 +72,20 @@ struct ProducerState {
     given_up: AtomicBool,
 }
 
-/// What librdkafka calls.
+/// The callbacks of librdkafka.
 struct DeliveryReports {
     log: ClientLog,
 }
 
 impl Producer {
-    /// Makes the producer and starts its thread. It connects in the background, and goes on trying.
+    /// Creates the producer and starts its thread. It connects, and reconnects, in the background.
     pub(crate) fn start(
         lifecycle: &Lifecycle,
         mut config: ClientConfig,
         in_flight_max: Cost,
     ) -> Result<(Self, ProducerGuard), ProducerError> {
-        // Twice, because librdkafka counts a message until the whole report that it is in has been handled.
+        // Twice the limit, because librdkafka counts a message until its whole report has been
+        // handled.
         config.set("queue.buffering.max.messages", in_flight_max.messages.saturating_mul(2).to_string());
         config.set("queue.buffering.max.kbytes", (in_flight_max.bytes / 1_024).saturating_mul(2).to_string());
         let reports = DeliveryReports { log: ClientLog::new("producer") };
@@ -98,7 +100,8 @@ impl Producer {
         Ok((producer.clone(), ProducerGuard(producer)))
     }
 
-    /// Hands a record over. The delivery is completed later; or at once, with what is returned, if the record is not taken.
+    /// Enqueues a record. Its message is completed later, or at once with the returned failure if
+    /// the record is not accepted.
     pub(crate) fn send(&self, record: &Record, pending: PendingMessage) -> Result<(), Failure> {
         let base = BaseRecord {
             topic: record.topic.as_str(),
@@ -116,14 +119,14 @@ impl Producer {
                 || Failure::new(FailureReason::KafkaError, error.to_string()),
                 Failure::of_kafka,
             );
-            // What was never taken cannot appear, whatever the error.
+            // The record was not enqueued, so it cannot appear, whatever the error.
             base.delivery_opaque.complete(Outcome::Refused(cause.clone()));
             cause
         })
     }
 
-    /// Ends the wait of everything in flight, and soon of what comes after it: what was never sent ends refused, the
-    /// rest unknown.
+    /// Completes all messages in flight, and soon afterwards those enqueued later. Messages never
+    /// sent end refused, the others unknown.
     pub(crate) fn give_up(&self) {
         self.0.given_up.store(true, Ordering::Release);
         self.purge();
@@ -147,13 +150,15 @@ impl Producer {
         while !self.0.unused.load(Ordering::Acquire) || librdkafka.in_flight_count() > 0 {
             librdkafka.poll(REPORT_POLL);
             if self.0.given_up.load(Ordering::Acquire) {
-                // A call that was looking up its topic sends only now, and nobody else would end its wait in time.
+                // A call may still have been looking up its topic, and only now have enqueued its
+                // messages.
                 self.purge();
             }
             if fatal.is_none() {
                 fatal = self.fatal();
                 if fatal.is_some() {
-                    // Calls still wait for reports, so the thread goes on until they have them.
+                    // Calls still wait for reports, so the thread keeps running until they have
+                    // them.
                     lifecycle.drain();
                 }
             }
@@ -167,7 +172,7 @@ impl Producer {
     }
 }
 
-/// The record's headers as librdkafka has them; none if there are none.
+/// The record's headers in librdkafka's form; `None` if there are none.
 fn headers(record: &Record) -> Option<OwnedHeaders> {
     let add = |headers: OwnedHeaders, (key, value): &(String, Option<Bytes>)| {
         headers.insert(Header { key, value: value.as_deref() })
@@ -219,8 +224,9 @@ mod tests {
     };
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn what_is_sent_after_giving_up_ends_refused_and_holds_up_nothing() {
-        // It waited for message.timeout.ms, 30 s, and the producer's thread with it: longer than drain.within.
+    async fn a_message_sent_after_giving_up_is_refused_at_once() {
+        // The message, and the producer's thread, waited for message.timeout.ms, 30 s: longer than
+        // drain.within.
         let kafka = InProcess::start(1).expect("the in-process broker starts");
         let topic = TopicName::parse("quotes").expect("a topic name");
         kafka.create_topic(&topic, 1).expect("the topic is new");

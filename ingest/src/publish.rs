@@ -1,7 +1,8 @@
-//! `Publish`: one batch, answered when the outcome of each message is known.
+//! `Publish`: one batch, answered when all outcomes are known.
 //!
-//! The way of a call: validated, given its part of the budget, looked up, enqueued, answered. Until it is enqueued, a
-//! deadline ends it refused; afterwards unknown, and its messages go their way without it.
+//! A call is parsed, takes from the in-flight budget, looks up its topics, is enqueued and
+//! answered. If its deadline passes before the messages are enqueued, they are refused; later,
+//! their outcome is unknown, and they stay in flight.
 
 use std::time::Duration;
 
@@ -21,38 +22,38 @@ use crate::{
     validation::{MessageLimits, Violation, Violations},
 };
 
-/// Messages usually wait this long at most; by then some of what was in the way has been answered.
+/// Retry delay at the in-flight limit: Kafka usually acknowledges messages within this time.
 const FULL_RETRY: Duration = Duration::from_millis(100);
-/// Kafka's elections and restarts take seconds.
+/// Retry delay for Kafka's elections and restarts, which take seconds.
 const KAFKA_RETRY: Duration = Duration::from_secs(1);
 
-/// What unary calls need. Clones share it.
+/// Serves unary calls. Clones share its parts.
 #[derive(Clone)]
 pub(crate) struct Calls {
     pub(crate) publisher: Publisher,
     pub(crate) budget: InFlightBudget,
     pub(crate) limits: MessageLimits,
-    /// For calls that have no deadline.
+    /// The deadline of calls whose callers set none.
     pub(crate) deadline: Duration,
 }
 
-/// Why a unary call has no outcomes to give.
+/// Why a unary call has no outcomes to return.
 #[derive(Debug)]
 pub(crate) enum PublishError {
-    /// The request is not valid; nothing was published.
+    /// The request is invalid; nothing was published.
     Invalid(Violations),
-    /// There is too much in flight; nothing was published.
+    /// The in-flight limit is reached; nothing was published.
     BudgetExceeded,
     /// The deadline passed before anything was enqueued.
     LateToBegin,
     /// The deadline passed before Kafka answered.
     LateAnswer,
-    /// Kafka acknowledged nothing, for these reasons, in the order of the messages.
+    /// Kafka acknowledged no message. The failures are in the order of the messages.
     NothingAcknowledged(Vec<(CallOutcome, Failure)>),
 }
 
 impl Calls {
-    /// Publishes a batch. Dropping the future leaves to Kafka what has been enqueued.
+    /// Publishes a batch. If the future is dropped, messages that were enqueued stay in flight.
     pub(crate) async fn publish(
         &self,
         mut request: Request<v1::PublishRequest>,
@@ -74,7 +75,7 @@ impl Calls {
         let admitted = admitted.ok_or(PublishError::LateToBegin)?;
         let completions = Completions::of_call(topics.len());
         self.publisher.send(&completions, permit, admitted);
-        deadline.limit(completions.gathered()).await.ok_or(PublishError::LateAnswer)?;
+        deadline.limit(completions.ready()).await.ok_or(PublishError::LateAnswer)?;
 
         let outcomes = in_order(completions.take());
         if let Some(failed) = nothing_acknowledged(&outcomes) {
@@ -86,13 +87,13 @@ impl Calls {
     }
 }
 
-/// The outcomes in the order of the messages.
+/// Returns the outcomes in the order of the messages.
 fn in_order(mut completed: Vec<CompletedMessage>) -> Vec<Outcome> {
     completed.sort_unstable_by_key(|done| done.sequence);
     completed.into_iter().map(|done| done.outcome).collect()
 }
 
-/// How each message failed, if none was acknowledged.
+/// Returns the failure of each message, if none was acknowledged.
 fn nothing_acknowledged(outcomes: &[Outcome]) -> Option<Vec<(CallOutcome, Failure)>> {
     let failed = outcomes.iter().map(|outcome| match outcome {
         Outcome::Acknowledged { .. } => None,
@@ -109,20 +110,20 @@ impl From<PublishError> for CallError {
             PublishError::BudgetExceeded => Self::new(
                 Code::ResourceExhausted,
                 "IN_FLIGHT_BOUND",
-                "as many messages wait for Kafka as this node holds; nothing was published, try again",
+                "in-flight limit reached: too many messages are waiting for Kafka; nothing was published, try again",
             )
             .outcome(CallOutcome::Refused)
             .retry_after(FULL_RETRY),
             PublishError::LateToBegin => Self::new(
                 Code::DeadlineExceeded,
                 "DEADLINE",
-                "the deadline passed before the topic could be looked up; nothing was published",
+                "deadline exceeded before the topic was looked up; nothing was published",
             )
             .outcome(CallOutcome::Refused),
             PublishError::LateAnswer => Self::new(
                 Code::DeadlineExceeded,
                 "DEADLINE",
-                "the deadline passed before Kafka answered; the messages may still appear",
+                "deadline exceeded before Kafka answered; the messages may still appear",
             )
             .outcome(CallOutcome::Unknown),
             PublishError::NothingAcknowledged(failed) => of_failures(failed),
@@ -130,8 +131,9 @@ impl From<PublishError> for CallError {
     }
 }
 
-/// One status for a batch of which nothing was acknowledged. If any message may appear, the caller has to treat the batch
-/// as unknown; otherwise the first message's reason speaks for all, and each message's own is among the details.
+/// The error of a batch of which no message was acknowledged. If the outcome of any message is
+/// unknown, that of the call is. Otherwise the call has the reason of its first message. The
+/// details list the reason of each message.
 fn of_failures(failed: Vec<(CallOutcome, Failure)>) -> CallError {
     let unknown = failed.iter().find(|(outcome, _)| *outcome == CallOutcome::Unknown);
     let Some((outcome, cause)) = unknown.or_else(|| failed.first()).cloned() else {
@@ -140,7 +142,8 @@ fn of_failures(failed: Vec<(CallOutcome, Failure)>) -> CallError {
     };
     let refusal =
         CallError::new(code_of(outcome, cause.reason), cause.reason.name(), cause.detail).outcome(outcome);
-    // Whether an unknown outcome may be repeated is the caller's to decide, so that one has no advice.
+    // Only the caller can decide whether to repeat messages with an unknown outcome, so there is no
+    // retry delay.
     let refusal = match (outcome, cause.reason) {
         (CallOutcome::Refused, FailureReason::QueueFull) => refusal.retry_after(FULL_RETRY),
         (CallOutcome::Refused, FailureReason::KafkaUnavailable | FailureReason::NotEnoughReplicas) => {

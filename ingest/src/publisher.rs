@@ -1,11 +1,12 @@
-//! From valid records to the producer: what unary calls and streams have in common.
+//! Publishes valid records: the part that unary calls and streams have in common.
 //!
-//! This is the one place where the permission to publish is checked, for each record. A record that is denied fails
-//! alone, and its topic is not looked up for its sake.
+//! The permission to publish is checked here and nowhere else, for each record. A denied record
+//! fails alone, and its topic is not looked up.
 //!
-//! A topic is looked up before anything is enqueued, because librdkafka would keep a message for a topic that does not
-//! exist until its timeout. Messages of one request are enqueued in order; when the producer takes no more, the rest of
-//! the request is refused with it, so that a later message never overtakes an earlier one.
+//! Topics are looked up before anything is enqueued, because librdkafka would keep a message for an
+//! unknown topic until its timeout. Messages of one request are enqueued in order. If the
+//! producer's queue is full, the rest of the request is refused, so that no message overtakes an
+//! earlier one.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -26,7 +27,7 @@ use crate::{
     validation::Record,
 };
 
-/// Publishes what is valid. Clones share it.
+/// Publishes valid records. Clones share its parts.
 #[derive(Clone)]
 pub(crate) struct Publisher {
     permissions: Permissions,
@@ -35,12 +36,13 @@ pub(crate) struct Publisher {
     metrics: Arc<Metrics>,
 }
 
-/// Records with their places in their call, whose permissions have been checked and whose topics have been looked up.
+/// Records, with their indices in the call, after the check of permissions and the lookup of
+/// topics.
 pub(crate) struct Admitted {
     records: Vec<(u64, Record)>,
-    /// Each topic of a permitted record once.
+    /// The topics of the permitted records, each once.
     topics: Vec<Result<Arc<TopicMetrics>, Failure>>,
-    /// For each record, which of the topics it has, or reason it must not be published.
+    /// For each record, the index of its topic, or why the record must not be published.
     places: Vec<Result<usize, Failure>>,
 }
 
@@ -54,8 +56,8 @@ impl Publisher {
         Self { permissions, topics, producer, metrics }
     }
 
-    /// Checks whether the principal may publish the records, and looks up the topics of those that it may, all at once.
-    /// Cancel safe: nothing has been sent.
+    /// Checks whether the principal may publish the records, and looks up the topics of the
+    /// permitted ones, all at once. Cancel safe: nothing is sent.
     pub(crate) async fn admit(&self, principal: &Principal, records: Vec<(u64, Record)>) -> Admitted {
         let permitted = records.iter().map(|(_, record)| self.permit(principal, record));
         let (names, places) = topics_of(permitted);
@@ -63,7 +65,7 @@ impl Publisher {
         Admitted { records, topics, places }
     }
 
-    /// Enqueues the records. Each ends in `completions`, whatever happens.
+    /// Enqueues the records. The outcome of each reaches `completions`, whatever happens.
     pub(crate) fn send(&self, completions: &Arc<Completions>, permit: InFlightPermit, admitted: Admitted) {
         let Admitted { records, topics, places } = admitted;
         let known = topics.iter().map(|topic| topic.as_ref().ok().cloned()).collect();
@@ -101,7 +103,7 @@ impl Publisher {
             Ok(_) => Ok(self.metrics.topic(name)),
             Err(LookupError::Unknown { .. }) => Err(Failure::new(
                 FailureReason::UnknownTopic,
-                format!("the topic {name} does not exist; create it first"),
+                format!("topic {name} does not exist; create it first"),
             )),
             Err(error @ LookupError::Unavailable { .. }) => {
                 Err(Failure::new(FailureReason::KafkaUnavailable, error.to_string()))
@@ -111,13 +113,13 @@ impl Publisher {
 }
 
 impl Admitted {
-    /// What the records cost together.
+    /// Returns the total cost of the records.
     pub(crate) fn cost(records: &[(u64, Record)]) -> Cost {
         records.iter().fold(Cost::default(), |sum, (_, record)| sum + Cost::of_message(record.bytes))
     }
 }
 
-/// The topics of records, each once, and which of them each record has. Records without permission name no topic.
+/// Returns the topics of the permitted records, each once, and the index of each record's topic.
 fn topics_of<'a>(
     records: impl Iterator<Item = Result<&'a TopicName, Failure>>,
 ) -> (Vec<TopicName>, Vec<Result<usize, Failure>>) {
@@ -125,7 +127,7 @@ fn topics_of<'a>(
     let mut last: Option<(&TopicName, usize)> = None;
     let places = records.map(|topic| {
         let topic = topic?;
-        // Neighbours mostly have the same topic, and to compare costs less than to hash.
+        // Successive records mostly have the same topic, and comparing costs less than hashing.
         if let Some((_, place)) = last.filter(|(name, _)| *name == topic) {
             return Ok(place);
         }
@@ -145,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_topic_is_named_once_and_every_record_has_its_own() {
+    fn every_topic_is_listed_once_and_every_record_has_its_own() {
         let named = ["a", "a", "b", "a", "c", "c", "b"];
         let topics = named.map(|name| TopicName::parse(name).expect("a topic name"));
         let (names, places) = topics_of(topics.iter().map(Ok));
@@ -155,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_without_permission_names_no_topic() {
+    fn the_topic_of_a_denied_record_is_not_listed() {
         let open = TopicName::parse("open").expect("a topic name");
         let denied = Failure::new(FailureReason::PermissionDenied, "a test");
         let (names, places) = topics_of([Err(denied.clone()), Ok(&open), Err(denied.clone())].into_iter());

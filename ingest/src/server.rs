@@ -1,6 +1,6 @@
-//! The server: what can fail is done in `bind`, and `serve` cannot.
+//! The server. `bind` may fail, `serve` cannot.
 //!
-//! Here the parts are made and put together; how they end is `drain`'s.
+//! This file creates and connects the parts; `drain` ends them.
 
 mod drain;
 
@@ -34,7 +34,7 @@ use crate::{
     service::Ingestion,
 };
 
-/// The way in, bound to its address and not serving yet.
+/// The server, bound to its address and not serving yet.
 pub struct Ingest {
     listener: TcpListener,
     router: Router,
@@ -47,41 +47,42 @@ pub struct Ingest {
     drain_within: Duration,
 }
 
-/// Why the way in cannot start.
+/// Why the server cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
-    /// The configuration contradicts itself.
+    /// The combination of values is invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The address cannot be listened on.
-    #[error("ingest.listen is {address}, which cannot be listened on")]
+    /// The address cannot be bound.
+    #[error("ingest.listen: cannot listen on {address}")]
     Listen {
         /// The address.
         address: SocketAddr,
-        /// Why.
+        /// The operating system's error.
         #[source]
         source: io::Error,
     },
-    /// A Kafka property is not valid.
+    /// A Kafka property is invalid.
     #[error(transparent)]
     Kafka(#[from] PropertyError),
-    /// The producer cannot be made.
+    /// The producer cannot start.
     #[error(transparent)]
     Producer(#[from] ProducerError),
-    /// Topics cannot be looked up.
+    /// The lookup of topics cannot start.
     #[error(transparent)]
     Topics(#[from] StartError),
-    /// The descriptors of this build cannot be served by reflection.
-    #[error("gRPC reflection cannot be served")]
+    /// Reflection rejected the descriptors of this build.
+    #[error("cannot serve gRPC reflection")]
     Reflection(#[source] tonic_reflection::server::Error),
 }
 
 impl Ingest {
-    /// Checks the configuration, listens, and prepares the producer. Kafka does not have to be there.
+    /// Checks the configuration, binds the address and creates the producer. Kafka need not be
+    /// reachable.
     ///
     /// # Errors
     ///
-    /// When the configuration or the Kafka settings cannot be used, or the address cannot be listened on.
+    /// When the configuration or the Kafka settings are invalid, or the address cannot be bound.
     pub async fn bind(
         config: Config,
         kafka: Settings,
@@ -94,7 +95,7 @@ impl Ingest {
         Self::bind_with(permissions, config, kafka, epochs, lifecycle, readiness, registry).await
     }
 
-    /// Like [`Self::bind`], with permissions.
+    /// Like [`Self::bind`], with these permissions.
     pub(crate) async fn bind_with(
         permissions: Permissions,
         config: Config,
@@ -156,11 +157,11 @@ impl Ingest {
         })
     }
 
-    /// Returns the address that is listened on; with port 0 configured, the port that was free.
+    /// Returns the bound address, with the actual port if port 0 was configured.
     ///
     /// # Errors
     ///
-    /// When the operating system does not say.
+    /// When the operating system does not return it.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }
@@ -183,7 +184,7 @@ impl Ingest {
     }
 }
 
-/// HTTP/2 as configured.
+/// The HTTP/2 server as configured.
 fn http2(config: &Config) -> Server {
     Server::builder()
         .http2_keepalive_interval(Some(config.keepalive_interval))
@@ -191,7 +192,7 @@ fn http2(config: &Config) -> Server {
         .max_concurrent_streams(config.connection_calls_max)
 }
 
-/// The service with its gate.
+/// The service behind its gate.
 fn gated(
     config: &Config,
     service: Ingestion,
@@ -207,9 +208,9 @@ fn gated(
     Gate::new(service, bounds, Arc::clone(metrics))
 }
 
-/// Reflection, if it is wanted: of the contract and of the health service.
+/// Reflection of ingest and of the health service, if enabled.
 fn reflection(
-    wanted: bool,
+    enabled: bool,
 ) -> Result<
     Option<
         tonic_reflection::server::v1::ServerReflectionServer<
@@ -218,7 +219,7 @@ fn reflection(
     >,
     tonic_reflection::server::Error,
 > {
-    if !wanted {
+    if !enabled {
         return Ok(None);
     }
     tonic_reflection::server::Builder::configure()

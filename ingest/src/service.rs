@@ -1,4 +1,4 @@
-//! The gRPC service: hands each call to what serves it, and turns errors into statuses, once.
+//! The gRPC service: dispatches calls, and converts errors into statuses.
 
 use std::sync::Arc;
 
@@ -20,8 +20,8 @@ use crate::{
     stream::{Parts, Stream, StreamError},
 };
 
-/// Responses that wait for HTTP/2: one, because acknowledgements that wait longer become fewer ranges. How the stream
-/// ends has a place of its own behind it.
+/// Maximum number of responses buffered for HTTP/2. One, because acknowledgements that are held
+/// back longer merge into fewer ranges. The final status has a slot of its own behind it.
 const RESPONSES_MAX: usize = 1;
 
 /// `tailcast.ingest.v1.IngestService`.
@@ -31,7 +31,7 @@ pub(crate) struct Ingestion {
     pub(crate) streams: Arc<Semaphore>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) lifecycle: Lifecycle,
-    /// Cancelled when draining has taken too long.
+    /// Cancelled when draining exceeds its time limit.
     pub(crate) overdue: CancellationToken,
 }
 

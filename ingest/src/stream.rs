@@ -1,8 +1,9 @@
 //! `PublishStream`: one task per stream, between the caller, the budget and the producer.
 //!
-//! The loop has no rules: what is owed and when the stream ends is `conversation`'s. A request waits here, and holds up the
-//! reading of the next one, until it has credits, its topics are known, and the budget has room. So a stream has at
-//! most one request in memory beyond what it has in flight, and HTTP/2 holds back a caller that ignores its credits.
+//! The loop has no rules: what is owed and when the stream ends is `conversation`'s. A request
+//! waits here, and holds up the reading of the next one, until it has credits, its topics are
+//! known, and the budget has room. So a stream has at most one request in memory beyond what it has
+//! in flight, and HTTP/2 holds back a caller that ignores its credits.
 
 mod conversation;
 mod ending;
@@ -44,13 +45,13 @@ pub(crate) struct Parts {
     pub(crate) limits: MessageLimits,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) lifecycle: Lifecycle,
-    /// Cancelled when draining has taken too long.
+    /// Cancelled when draining exceeds its time limit.
     pub(crate) overdue: CancellationToken,
     pub(crate) credits: usize,
     pub(crate) principal: Principal,
     pub(crate) deadline: Option<Deadline>,
     pub(crate) trace: TraceContext,
-    /// The stream's place among those that the node serves.
+    /// The stream's place among the node's open streams.
     pub(crate) _place: OwnedSemaphorePermit,
 }
 
@@ -59,14 +60,15 @@ pub(crate) struct Stream {
     parts: Parts,
     requests: Streaming<PublishStreamRequest>,
     responses: mpsc::Sender<Result<PublishStreamResponse, Status>>,
-    /// Room for how the stream ends. It is taken at the beginning, so that the end waits for no caller.
+    /// The slot for the final status, reserved at the beginning, so that the end does not wait for
+    /// the caller.
     end_slot: Option<OwnedPermit<Result<PublishStreamResponse, Status>>>,
     conversation: Conversation,
     completions: Arc<Completions>,
     budget: Arc<StreamBudget>,
-    /// A request that was read and has no credits yet.
+    /// A request that has no credits yet.
     pending_request: Option<PublishStreamRequest>,
-    /// Messages that were taken and cannot be enqueued yet.
+    /// Accepted messages that cannot be enqueued yet.
     preparing: Option<Pin<Box<dyn Future<Output = Prepared> + Send>>>,
 }
 
@@ -77,7 +79,7 @@ struct Prepared {
 }
 
 enum StreamEvent {
-    /// The caller has gone.
+    /// The caller is gone.
     Gone,
     Deadline,
     Drain,
@@ -89,7 +91,8 @@ enum StreamEvent {
 }
 
 impl Stream {
-    /// A stream that answers into this queue, which is empty and has room for two: a response, and the end.
+    /// A stream that answers into this queue, which must be empty and have room for a response and
+    /// the final status.
     pub(crate) fn new(
         parts: Parts,
         requests: Streaming<PublishStreamRequest>,
@@ -108,18 +111,18 @@ impl Stream {
         }
     }
 
-    /// Serves the stream to its end. What it has enqueued by then goes its way without it.
+    /// Serves the stream to its end. Messages that are enqueued by then stay in flight.
     pub(crate) async fn run(mut self) {
         self.parts.metrics.streams.inc();
         loop {
             let event = tokio::select! {
-                // What ends the stream first, what frees room before what needs it.
+                // Ends come first; events that free credits come before those that use them.
                 biased;
                 () = self.responses.closed() => StreamEvent::Gone,
                 () = self.parts.overdue.cancelled() => StreamEvent::Overdue,
                 () = passed(self.parts.deadline) => StreamEvent::Deadline,
                 () = self.parts.lifecycle.draining(), if !self.conversation.is_ending() => StreamEvent::Drain,
-                () = self.completions.gathered() => StreamEvent::Completed,
+                () = self.completions.ready() => StreamEvent::Completed,
                 Ok(_) = self.responses.reserve(), if self.conversation.has_reply() => StreamEvent::Writable,
                 prepared = prepared(&mut self.preparing) => StreamEvent::Prepared(prepared),
                 request = self.requests.message(), if self.reads() => StreamEvent::Request(request),
@@ -134,7 +137,8 @@ impl Stream {
     fn apply(&mut self, event: StreamEvent) -> ControlFlow<()> {
         match event {
             StreamEvent::Gone => return ControlFlow::Break(()),
-            // Neither waits for Kafka, nor for a caller who may never read. What was not enqueued is not any more.
+            // Neither waits for Kafka, nor for a caller that may never read. Messages not yet
+            // enqueued never will be.
             StreamEvent::Deadline => return self.fail(StreamError::Deadline),
             StreamEvent::Overdue => return self.fail(StreamError::DrainedTooLong),
             StreamEvent::Drain => self.conversation.end(End::Failed(StreamError::Draining)),
@@ -159,18 +163,20 @@ impl Stream {
         ControlFlow::Continue(())
     }
 
-    /// Reads on only when the request before is on its way, and nothing has ended.
+    /// Returns whether to read the next request: the previous one is enqueued, and the stream is
+    /// not ending.
     fn reads(&self) -> bool {
         self.pending_request.is_none() && self.preparing.is_none() && !self.conversation.is_ending()
     }
 
-    /// Looks at a request as a whole. One with more messages than a request may have would wait for credits for ever.
+    /// Checks a request as a whole. A request with too many messages would wait for credits for
+    /// ever.
     fn check_request(&mut self, request: &PublishStreamRequest) -> Result<(), StreamError> {
         MessageLimits::chunk_size(request.messages.len()).map_err(StreamError::Invalid)?;
         self.conversation.check_request(request)
     }
 
-    /// Takes the request that waits, once there are credits for it.
+    /// Accepts the pending request, once there are credits for it.
     fn take_pending_request(&mut self) {
         let ready = self.preparing.is_none();
         let request = self.pending_request.take_if(|pending_request| {
@@ -195,7 +201,7 @@ impl Stream {
             }
         }
         if throttle_ms(self.parts.budget.pressure()) > 0 {
-            // The advice comes when it is needed: there may be no acknowledgement to tell for long.
+            // Sent at once, because there may be no acknowledgement for a long time.
             self.conversation.request_response();
         }
         if !records.is_empty() {
@@ -204,7 +210,7 @@ impl Stream {
         }
     }
 
-    /// Sends what there is to say; there is room for it, because nobody else sends here.
+    /// Sends the next reply. The queue has room for it, because only this task sends.
     fn write(&mut self) -> ControlFlow<()> {
         let throttle_ms = throttle_ms(self.parts.budget.pressure());
         match self.conversation.next_reply(throttle_ms) {
@@ -213,7 +219,7 @@ impl Stream {
                 if throttle_ms > 0 {
                     self.parts.metrics.throttles.inc();
                 }
-                // Failing means that the caller has gone, which the loop sees next.
+                // It fails only if the caller is gone, which the loop notices next.
                 let _gone = self.responses.try_send(Ok(response));
                 self.take_pending_request();
                 ControlFlow::Continue(())
@@ -223,7 +229,7 @@ impl Stream {
         }
     }
 
-    /// Ends the stream with an error, behind what was said before.
+    /// Ends the stream with an error, after the replies sent before.
     fn fail(&mut self, error: StreamError) -> ControlFlow<()> {
         let refusal = CallError::from(error);
         self.parts.metrics.refused(refusal.reason());
@@ -245,7 +251,7 @@ async fn prepare(
     Prepared { admitted, permit: budget.take(cost).await }
 }
 
-/// Waits for what is being prepared; forever if nothing is. Cancel safe.
+/// Waits for the messages being prepared; for ever if there are none. Cancel safe.
 async fn prepared(preparing: &mut Option<Pin<Box<dyn Future<Output = Prepared> + Send>>>) -> Prepared {
     match preparing {
         Some(preparing) => preparing.await,
@@ -253,7 +259,7 @@ async fn prepared(preparing: &mut Option<Pin<Box<dyn Future<Output = Prepared> +
     }
 }
 
-/// Waits for the deadline; forever if there is none. Cancel safe.
+/// Waits for the deadline; for ever if there is none. Cancel safe.
 async fn passed(deadline: Option<Deadline>) {
     match deadline {
         Some(deadline) => deadline.passed().await,
@@ -261,7 +267,7 @@ async fn passed(deadline: Option<Deadline>) {
     }
 }
 
-/// A message that is not valid fails alone, with all that is wrong with it.
+/// The outcome of an invalid message, with all its violations.
 fn refused(sequence: u64, violations: &[Violation]) -> CompletedMessage {
     let all: Vec<_> = violations.iter().map(ToString::to_string).collect();
     CompletedMessage {

@@ -1,11 +1,12 @@
 //! Trace context: from the metadata of a gRPC call into the headers of its records.
 //!
-//! This is the only code in ingest that knows how traces travel. [`Propagator`] has the two verbs of
-//! OpenTelemetry's propagators, and the two carriers are all that an OpenTelemetry propagator needs
-//! to take its place.
+//! This is the only code in ingest that knows how traces travel. [`Propagator`] has the two verbs
+//! of OpenTelemetry's propagators, and the two carriers are all that an OpenTelemetry propagator
+//! needs to take its place.
 //!
-//! The format is W3C Trace Context: a traced caller sends `traceparent` and optionally `tracestate`.
-//! As the specification demands, a malformed `traceparent` is ignored, with its `tracestate`.
+//! The format is W3C Trace Context: a traced caller sends `traceparent` and optionally
+//! `tracestate`. As the specification demands, a malformed `traceparent` is ignored, with its
+//! `tracestate`.
 //!
 //! Bound: a context is copied into up to 500 records of a call, so its length is limited, and it
 //! counts towards the size of each message. Trace context is optional: a header that would make a
@@ -61,8 +62,8 @@ impl Propagator {
         if context.traceparent.is_none() || record.has(TRACEPARENT) {
             return;
         }
-        // `tracestate` has no meaning without `traceparent`, so the first header that does not fit is
-        // the last.
+        // `tracestate` has no meaning without `traceparent`, so the first header that does not fit
+        // is the last.
         for (name, value) in [(TRACEPARENT, &context.traceparent), (TRACESTATE, &context.tracestate)] {
             let Some(value) = value else { break };
             if !record.set(name, value.clone()) {
@@ -72,8 +73,8 @@ impl Propagator {
     }
 }
 
-/// Cuts a `traceparent` down to version 00: the specification demands that later versions are passed
-/// on as the version that the sender knows.
+/// Cuts a `traceparent` down to version 00: the specification demands that later versions are
+/// passed on as the version that the sender knows.
 fn as_version_00(traceparent: &[u8]) -> Bytes {
     [b"00", &traceparent[2..TRACEPARENT_BYTES]].concat().into()
 }

@@ -1,8 +1,8 @@
-//! What a request may say, and everything that is wrong with one, at once.
+//! Validation of requests.
 //!
-//! A caller that repairs a request should not have to send it again for each mistake: every violation is found before
-//! any is reported, and each names the message and the field as the caller wrote them (`messages[3].topic`) and what
-//! would be right. Nothing here asks Kafka.
+//! All violations of a request are reported at once, so that a caller need not send it again for
+//! each mistake. A violation has the path of the field (`messages[3].topic`) and the expected form.
+//! Validation does not query Kafka.
 
 mod message;
 mod violation;
@@ -15,20 +15,21 @@ pub(crate) use self::{
     violation::{Violation, Violations},
 };
 
-/// What a message may be.
+/// The limits of a message.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct MessageLimits {
-    /// The largest message, in bytes: key, value and headers together.
+    /// The maximum size of a message, in bytes: key, value and headers together.
     pub(crate) message_bytes_max: usize,
-    /// How many headers a message may have.
+    /// The maximum number of headers.
     pub(crate) headers_max: usize,
 }
 
 impl MessageLimits {
-    /// How many messages a request may have. The contract says so, so it is not configuration.
+    /// The maximum number of messages in a request. It is part of the contract, so it cannot be
+    /// configured.
     pub(crate) const BATCH_MAX: usize = 500;
 
-    /// Takes a unary request apart, or says everything that is wrong with it.
+    /// Parses a unary request, or returns all its violations.
     pub(crate) fn batch(&self, messages: Vec<v1::Message>) -> Result<Vec<Record>, Violations> {
         let mut violations = Violations::default();
         if messages.is_empty() {
@@ -48,14 +49,15 @@ impl MessageLimits {
         if violations.is_empty() { Ok(records) } else { Err(violations) }
     }
 
-    /// Checks how many messages a request of a stream has. None is allowed: it asks for credits.
+    /// Checks the number of messages in a request on a stream. 0 is allowed: the request asks for
+    /// credits.
     pub(crate) fn chunk_size(messages: usize) -> Result<(), Violations> {
         let mut violations = Violations::default();
         size(messages, &mut violations);
         if violations.is_empty() { Ok(()) } else { Err(violations) }
     }
 
-    /// Takes a request of a stream apart. A message that is not valid fails alone.
+    /// Parses a request on a stream. An invalid message fails alone.
     pub(crate) fn chunk(
         self,
         messages: Vec<v1::Message>,
@@ -69,7 +71,7 @@ fn size(messages: usize, violations: &mut Violations) {
     if messages > MessageLimits::BATCH_MAX {
         violations.add(
             "messages",
-            format!("has {messages} messages; at most 500 are allowed, send the rest in another"),
+            format!("has {messages} messages; the limit is 500, send the rest in another request"),
         );
     }
 }
@@ -107,11 +109,11 @@ mod tests {
         check(vec![], &["messages: is empty; a request has 1 to 500"]);
         check(vec![message(); 1], &[]);
         check(vec![message(); 500], &[]);
-        check(vec![message(); 501], &["messages: has 501 messages; at most 500"]);
+        check(vec![message(); 501], &["messages: has 501 messages; the limit is 500"]);
     }
 
     #[test]
-    fn every_violation_of_a_request_is_named_at_once() {
+    fn all_violations_of_a_request_are_reported_at_once() {
         let header = |name: &str| v1::Header { name: name.into(), value: None };
         check(
             vec![
@@ -156,7 +158,7 @@ mod tests {
         check(
             vec![v1::Message { key: Some(Bytes::new()), ..message() }],
             &[
-                "messages[0].key: is empty; a key has 1 byte or more, and a message without a key leaves the field out",
+                "messages[0].key: is empty; a key has 1 byte or more (omit the field for a message without a key)",
             ],
         );
     }
@@ -175,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_are_bounded_and_named_and_say_the_content_type_once() {
+    fn headers_are_limited_and_have_names_and_one_content_type() {
         let header = |name: &str| v1::Header { name: name.into(), value: Some(Bytes::new()) };
         check(vec![v1::Message { headers: vec![header("a"); 2], ..message() }], &[]);
         check(
@@ -188,12 +190,12 @@ mod tests {
                 content_type: "text/plain".into(),
                 ..message()
             }],
-            &["messages[0].content_type: is also given as a header"],
+            &["messages[0].content_type: is also set as a header"],
         );
     }
 
     #[test]
-    fn a_chunk_of_a_stream_fails_only_the_messages_that_are_wrong() {
+    fn only_the_invalid_messages_of_a_stream_fail() {
         let limits = MessageLimits { message_bytes_max: 100, headers_max: 2 };
         let wrong = v1::Message { topic: "a/b".into(), ..message() };
         let found = limits.chunk(vec![message(), wrong, message()]);

@@ -1,20 +1,21 @@
 //! Whether Kafka may have a record whose delivery failed.
 //!
-//! An error code alone does not tell: a record that "timed out" may never have left this process, or may have been
-//! written by a broker whose answer was lost; and a refusal can answer the second attempt of a record whose first attempt
-//! was written. librdkafka keeps count, per message, over all its attempts (`rd_kafka_message_status`), and the rdkafka
-//! crate does not wrap the call. It is the only unsafe code on the way in.
+//! The error code alone is not enough: a record that timed out may never have left this process, or
+//! a broker may have written it and the answer was lost; and a rejection may answer the second
+//! attempt for a record whose first attempt was written. librdkafka tracks the status of each
+//! message over all attempts (`rd_kafka_message_status`), but the rdkafka crate does not wrap that
+//! call. It is the only unsafe code of ingest.
 
 use rdkafka::{bindings, message::BorrowedMessage};
 
-/// What librdkafka knows of a message that it reports on.
+/// The status of a message in its delivery report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MessageStatus {
-    /// No attempt was written, or can be: the message was never sent, or a broker refused it.
+    /// The message was not written and will not be: it was never sent, or a broker rejected it.
     NotPersisted,
-    /// An attempt was sent and its answer is missing.
+    /// The message was sent, and the answer is missing.
     PossiblyPersisted,
-    /// Kafka has it.
+    /// The message is in Kafka.
     Persisted,
 }
 
@@ -23,8 +24,8 @@ pub enum MessageStatus {
 pub fn message_status(message: &BorrowedMessage<'_>) -> MessageStatus {
     use bindings::rd_kafka_msg_status_t as Status;
 
-    // SAFETY: `ptr` is the message that `BorrowedMessage` keeps alive for its own lifetime, which covers the call. The
-    // call reads one field and keeps no reference.
+    // SAFETY: `ptr` is the message that `BorrowedMessage` keeps alive for its own lifetime, which
+    // covers the call. The call reads one field and keeps no reference.
     let status = unsafe { bindings::rd_kafka_message_status(message.ptr()) };
     match status {
         Status::RD_KAFKA_MSG_STATUS_NOT_PERSISTED => MessageStatus::NotPersisted,

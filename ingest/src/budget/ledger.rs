@@ -1,33 +1,35 @@
-//! Who holds how much of what is in flight, and who may take more.
+//! The rules of the in-flight limit: how much each holder uses, and who may take more.
 //!
-//! Plain arithmetic: no tasks, no clock. Unary calls take or are refused. Streams take or wait in line, and the line is
-//! served in order, except that a stream over its own share does not hold up those behind it.
+//! Plain arithmetic: no tasks, no clock. A unary call takes or fails. A stream takes or is queued.
+//! The queue is served in order, except that a stream over its own share does not block the streams
+//! behind it.
 //!
-//! Invariants: what is used never exceeds the bound. Streams together leave a quarter of it to unary calls. While
-//! streams wait, unary calls together stay within that quarter, so neither starves the other. A stream that holds
-//! nothing may take whatever there is room for, so a share smaller than one request stops nobody.
+//! Invariants: usage never exceeds the limit. Streams together leave a quarter of the limit to
+//! unary calls. While streams are queued, unary calls together stay within that quarter, so neither
+//! starves the other. A stream with nothing in flight may exceed its share, so even a share smaller
+//! than one request lets every stream make progress.
 
 use std::{
     collections::{BTreeMap, VecDeque},
     ops::{Add, AddAssign, SubAssign},
 };
 
-/// What messages in flight cost.
+/// The cost of messages in flight.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Cost {
     pub(crate) messages: usize,
     pub(crate) bytes: usize,
 }
 
-/// A stream, as the ledger knows it.
+/// A stream's number in the ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct StreamId(u64);
 
-/// A place in the line.
+/// The number of a queued take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Ticket(u64);
 
-/// Who holds a part of the budget.
+/// A holder of a part of the budget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Holder {
     /// All unary calls together.
@@ -36,29 +38,29 @@ pub(crate) enum Holder {
     Stream(StreamId),
 }
 
-/// The budget has no room for a unary call.
+/// The in-flight limit is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct BudgetExceeded;
 
-/// What a stream gets when it asks.
+/// The result of a stream's take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TakeResult {
-    /// It has what it asked for.
+    /// The cost is taken.
     Taken,
-    /// It waits in line; its ticket comes out of a later `give`, `leave` or `close`.
+    /// The take is queued; a later `release`, `leave` or `close` returns its ticket.
     Queued(Ticket),
 }
 
-/// The books.
+/// Usage and queue.
 #[derive(Debug)]
 pub(crate) struct Ledger {
     bound: Cost,
     calls: Cost,
-    /// What all streams hold, including closed ones whose messages are still in flight.
+    /// The usage of all streams, including closed ones whose messages are still in flight.
     streams: Cost,
     open: BTreeMap<StreamId, Cost>,
     pending: VecDeque<PendingTake>,
-    /// Both kinds of numbers are never used twice.
+    /// Shared by streams and tickets; no number is used twice.
     next_id: u64,
 }
 
@@ -69,11 +71,11 @@ struct PendingTake {
     cost: Cost,
 }
 
-/// Why a stream does not get what it asks for.
+/// Why a stream cannot take.
 enum Exceeded {
-    /// Others need the room too: only this stream waits.
+    /// The stream's share: only this stream waits.
     Share,
-    /// There is no room: everybody waits.
+    /// The limit for all: every stream waits.
     Limit,
 }
 
@@ -89,7 +91,7 @@ impl Ledger {
         }
     }
 
-    /// Takes for a unary call, or not at all.
+    /// Takes for a unary call, or fails.
     pub(crate) fn take(&mut self, cost: Cost) -> Result<(), BudgetExceeded> {
         let bound = if self.pending.is_empty() { self.bound } else { self.bound.quarter() };
         let fits = (self.used() + cost).within(self.bound) && (self.calls + cost).within(bound);
@@ -100,37 +102,37 @@ impl Ledger {
         Ok(())
     }
 
-    /// Enters a stream into the books.
+    /// Adds a stream.
     pub(crate) fn open(&mut self) -> StreamId {
         let stream = StreamId(self.id());
         self.open.insert(stream, Cost::default());
         stream
     }
 
-    /// Strikes a stream out. What it has in flight stays in the books until it is given back.
+    /// Removes a stream. Its messages in flight count until they are released.
     pub(crate) fn close(&mut self, stream: StreamId) -> Vec<Ticket> {
         self.open.remove(&stream);
         self.pending.retain(|pending| pending.stream != stream);
         self.serve_queue()
     }
 
-    /// Takes for a stream, or puts it in line.
+    /// Takes for a stream, or queues the take.
     pub(crate) fn take_or_queue(&mut self, stream: StreamId, cost: Cost) -> TakeResult {
         let ticket = Ticket(self.id());
         self.pending.push_back(PendingTake { ticket, stream, cost });
         let served = self.serve_queue();
-        debug_assert!(served.iter().all(|&other| other == ticket), "a new place in line serves nobody else");
+        debug_assert!(served.iter().all(|&other| other == ticket), "a new take serves no other");
         if served.is_empty() { TakeResult::Queued(ticket) } else { TakeResult::Taken }
     }
 
-    /// Leaves the line. `None`: the ticket was not in it any more, so what it asked for has been taken.
+    /// Leaves the queue. `None`: the ticket was no longer in it, so its cost has been taken.
     pub(crate) fn leave(&mut self, ticket: Ticket) -> Option<Vec<Ticket>> {
         let place = self.pending.iter().position(|pending| pending.ticket == ticket)?;
         self.pending.remove(place);
         Some(self.serve_queue())
     }
 
-    /// Gives back. The tickets returned have what they asked for.
+    /// Releases a cost. Returns the tickets that were served.
     pub(crate) fn release(&mut self, holder: Holder, cost: Cost) -> Vec<Ticket> {
         match holder {
             Holder::Calls => self.calls -= cost,
@@ -144,12 +146,12 @@ impl Ledger {
         self.serve_queue()
     }
 
-    /// What is in flight.
+    /// Returns the usage.
     pub(crate) fn used(&self) -> Cost {
         self.calls + self.streams
     }
 
-    /// How full the budget is for streams, in thousandths.
+    /// Returns the used fraction of the streams' share, in thousandths.
     pub(crate) fn pressure(&self) -> usize {
         let (used, bound) = (self.used(), self.bound.minus_quarter());
         let part = |used: usize, bound: usize| used.saturating_mul(1_000) / bound.max(1);
@@ -191,8 +193,8 @@ impl Ledger {
 }
 
 impl Cost {
-    /// What librdkafka and this process spend on a message besides its bytes: librdkafka's `rd_kafka_msg_t` (about 150
-    /// bytes), its headers list, and the delivery's entry here. It also makes messages without bytes count.
+    /// The memory for a message besides its bytes: librdkafka's `rd_kafka_msg_t` (about 150 bytes),
+    /// its list of headers, and the `PendingMessage`. With it, empty messages count too.
     pub(crate) const PER_MESSAGE_BYTES: usize = 256;
 
     /// The cost of one message with this many bytes of key, value and headers.

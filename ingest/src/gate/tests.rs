@@ -1,10 +1,10 @@
-//! What passes the gate, and what is answered there.
+//! The calls that pass the gate, and those that it answers.
 
 use tonic_types::StatusExt;
 
 use super::*;
 
-/// What stands behind the gate in these tests.
+/// The service behind the gate in these tests.
 #[derive(Clone)]
 enum Behind {
     /// A method that begins at once and answers later.

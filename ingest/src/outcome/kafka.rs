@@ -1,14 +1,15 @@
-//! What Kafka's errors mean for a message, as a table.
+//! The table that maps Kafka's errors to outcomes.
 //!
-//! An error code alone does not say whether a message may appear (see `tailcast_message_status`), so both the code and
-//! librdkafka's status of the message have to allow that it is called refused.
+//! An error code alone does not show whether a message may appear (see `tailcast_message_status`).
+//! A message is reported as refused only if both the code and librdkafka's status of the message
+//! rule that out.
 
 use rdkafka::types::RDKafkaErrorCode as Code;
 use tailcast_message_status::MessageStatus;
 
 use super::{Failure, FailureReason, Outcome};
 
-/// What Kafka's errors mean. What is not listed is `KafkaError`.
+/// The reasons for Kafka's errors. All other errors are `KafkaError`.
 const MEANINGS: [(Code, FailureReason); 33] = [
     (Code::UnknownTopic, FailureReason::UnknownTopic),
     (Code::UnknownTopicOrPartition, FailureReason::UnknownTopic),
@@ -42,12 +43,13 @@ const MEANINGS: [(Code, FailureReason); 33] = [
     (Code::NetworkException, FailureReason::KafkaUnavailable),
     (Code::PurgeQueue, FailureReason::KafkaUnavailable),
     (Code::PurgeInflight, FailureReason::KafkaUnavailable),
-    // The producer sends nothing any more and this process ends; another one will do.
+    // The producer has failed for good and this process drains; another node can accept the
+    // message.
     (Code::Fatal, FailureReason::KafkaUnavailable),
 ];
 
-/// Errors after which a record may be in Kafka whatever the status of the message says: each answers (or stands for the
-/// missing answer to) a request that was sent.
+/// Errors after which a record may be in Kafka, whatever the status of the message: each of them is
+/// the answer, or stands for the missing answer, to a request that was sent.
 const MAY_BE_WRITTEN: [Code; 7] = [
     Code::NotEnoughReplicasAfterAppend,
     Code::RequestTimedOut,
@@ -59,7 +61,7 @@ const MAY_BE_WRITTEN: [Code; 7] = [
 ];
 
 impl Outcome {
-    /// What a failed delivery means.
+    /// The outcome of a failed delivery.
     pub(crate) fn of_failure(code: Code, status: MessageStatus) -> Self {
         let cause = Failure::of_kafka(code);
         match status {
@@ -72,23 +74,24 @@ impl Outcome {
 }
 
 impl Failure {
-    /// What an error of Kafka means.
+    /// The failure for a Kafka error.
     pub(crate) fn of_kafka(code: Code) -> Self {
         let reason = MEANINGS
             .iter()
             .find(|(listed, _)| *listed == code)
             .map_or(FailureReason::KafkaError, |(_, reason)| *reason);
         let detail = match code {
-            // librdkafka tries again until then, and does not tell what the attempts before had met.
-            Code::MessageTimedOut => "Kafka did not acknowledge it within message.timeout.ms".into(),
-            // Kafka takes or refuses whole batches, which librdkafka fills with the messages of all callers.
+            // librdkafka retries until then, and does not return the errors of earlier attempts.
+            Code::MessageTimedOut => "timeout: Kafka did not acknowledge the record within message.timeout.ms".into(),
+            // Kafka accepts or rejects whole batches, which librdkafka fills with messages of all
+            // callers.
             Code::InvalidRecord => {
-                "Kafka refused the record, or another one of the same Kafka batch, as invalid; a \
-                                    record without a key on a compacted topic is"
+                "Kafka rejected this record, or another one in the same Kafka batch, as invalid (for example, \
+                 records on a compacted topic need a key)"
                     .into()
             }
             Code::MessageSizeTooLarge => {
-                "the record, or the Kafka batch that it was in, is larger than Kafka allows".into()
+                "the record, or its Kafka batch, exceeds Kafka's size limit".into()
             }
             Code::PurgeQueue | Code::PurgeInflight => "this node shut down before Kafka answered".into(),
             Code::QueueFull => "the producer's queue is full; try again".into(),
@@ -115,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_never_sent_is_refused() {
+    fn a_message_never_sent_is_refused() {
         check(Code::MessageTimedOut, NotPersisted, "refused KAFKA_UNAVAILABLE");
         check(Code::PurgeQueue, NotPersisted, "refused KAFKA_UNAVAILABLE");
         check(Code::QueueFull, NotPersisted, "refused QUEUE_FULL");
@@ -125,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_broker_refused_is_refused() {
+    fn a_message_that_a_broker_rejected_is_refused() {
         check(Code::MessageSizeTooLarge, NotPersisted, "refused TOO_LARGE");
         check(Code::MessageBatchTooLarge, NotPersisted, "refused TOO_LARGE");
         check(Code::TopicAuthorizationFailed, NotPersisted, "refused NOT_AUTHORIZED");
@@ -136,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_sent_and_not_answered_is_unknown() {
+    fn a_message_sent_and_not_answered_is_unknown() {
         check(Code::MessageTimedOut, PossiblyPersisted, "unknown KAFKA_UNAVAILABLE");
         check(Code::PurgeInflight, PossiblyPersisted, "unknown KAFKA_UNAVAILABLE");
         check(Code::BrokerTransportFailure, PossiblyPersisted, "unknown KAFKA_UNAVAILABLE");
@@ -144,14 +147,14 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_of_the_second_attempt_does_not_make_the_first_one_undone() {
+    fn a_rejected_second_attempt_does_not_undo_the_first_one() {
         check(Code::TopicAuthorizationFailed, PossiblyPersisted, "unknown NOT_AUTHORIZED");
         check(Code::NotEnoughReplicas, PossiblyPersisted, "unknown NOT_ENOUGH_REPLICAS");
         check(Code::MessageSizeTooLarge, Persisted, "unknown TOO_LARGE");
     }
 
     #[test]
-    fn an_error_after_the_append_is_unknown_whatever_the_status_says() {
+    fn an_error_after_the_append_is_unknown_whatever_the_status() {
         for code in MAY_BE_WRITTEN {
             let outcome = Outcome::of_failure(code, NotPersisted);
             assert!(matches!(outcome, Outcome::Unknown(_)), "{code:?} gives {outcome:?}");

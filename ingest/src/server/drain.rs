@@ -1,9 +1,9 @@
-//! The end of the server, from the outside in.
+//! Draining of the server.
 //!
-//! The listener closes and every connection is told to go away (HTTP/2 GOAWAY); calls that were begun wait for Kafka;
-//! streams end after their last acknowledgement. What still waits after `within` is given up: the producer is purged,
-//! which ends every message as refused or unknown, and calls answer with that. The producer's thread ends last, when
-//! nothing is in flight.
+//! The listener closes and every connection receives an HTTP/2 GOAWAY. Calls that have begun wait
+//! for Kafka; streams end after their last outcome. After `within`, the producer is purged: the
+//! remaining messages end refused or unknown, and calls return that. The producer's thread ends
+//! last, when nothing is in flight.
 
 use std::{future::Future, pin::Pin, time::Duration};
 
@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::producer::{Producer, ProducerGuard};
 
-/// How long calls have to send their last answers once everything has ended.
+/// The time for calls to send their final responses after the purge.
 const FINAL_RESPONSES_WITHIN: Duration = Duration::from_millis(500);
 
 /// Why serving ended.
@@ -22,25 +22,25 @@ pub(super) enum ServeError {
     Transport(#[from] tonic::transport::Error),
 }
 
-/// What ends with the server.
+/// The parts that end with the server.
 pub(super) struct Drain {
     pub(super) lifecycle: Lifecycle,
     pub(super) producer: Producer,
-    /// Lets the producer's thread end, when this is dropped.
+    /// Keeps the producer's thread running until it is dropped.
     pub(super) _producer_guard: ProducerGuard,
     pub(super) overdue: CancellationToken,
     pub(super) within: Duration,
 }
 
 impl Drain {
-    /// Serves, and once the process drains, waits for the calls that were begun, but not for ever.
+    /// Serves until the process drains, then waits for the calls that have begun, at most `within`.
     pub(super) async fn run(
         self,
         serving: impl Future<Output = Result<(), ServeError>>,
     ) -> Result<(), ServeError> {
         let served = async {
             serving.await?;
-            // Calls that went away have left their messages to Kafka.
+            // Messages of calls that ended early may still be in flight.
             self.producer.flushed().await;
             Ok(())
         };
@@ -59,18 +59,19 @@ impl Drain {
         }
     }
 
-    /// Ends what waits for Kafka, and gives calls the time to answer with that; then ends streams that nobody reads.
+    /// Ends the messages in flight and lets calls return the outcomes; then ends streams whose
+    /// callers do not read.
     async fn give_up(
         &self,
         mut served: Pin<&mut impl Future<Output = Result<(), ServeError>>>,
     ) -> Result<(), ServeError> {
-        tracing::warn!(within = ?self.within, "messages still wait for Kafka, or callers for the end; they are given up");
+        tracing::warn!(within = ?self.within, "drain timeout: ending the remaining messages and calls");
         self.producer.give_up();
         if let Ok(ended) = tokio::time::timeout(FINAL_RESPONSES_WITHIN, served.as_mut()).await {
             return ended;
         }
         self.overdue.cancel();
-        // Connections that outlast this have callers who read nothing.
+        // The callers of the remaining connections do not read.
         tokio::time::timeout(FINAL_RESPONSES_WITHIN, served).await.unwrap_or(Ok(()))
     }
 }

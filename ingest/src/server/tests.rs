@@ -19,7 +19,8 @@ use crate::config::tests::config;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A node on which nobody may publish to the channel `quotes/private` and to the topic `absent`, until that is granted.
+/// A node on which nobody may publish to the channel `quotes/private` and to the topic `absent`,
+/// until that is granted.
 struct Node {
     client: IngestServiceClient<Channel>,
     granted: Arc<AtomicBool>,
@@ -61,7 +62,8 @@ impl Node {
         Ok(response.into_inner().outcomes.iter().map(name).collect())
     }
 
-    /// Publishes on a stream of its own, and returns the sequence numbers that were acknowledged and the failures.
+    /// Publishes on a stream of its own, and returns the sequence numbers that were acknowledged
+    /// and the failures.
     async fn publish_on_stream(&mut self, channels: &[&str]) -> (Vec<u64>, Vec<(u64, String)>) {
         let messages = channels.iter().copied().map(message).collect();
         let request = PublishStreamRequest { first_sequence: 1, messages, want_positions: false };

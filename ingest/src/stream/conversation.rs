@@ -1,10 +1,13 @@
-//! What one publish stream owes its caller: an outcome for every message it took, in order, once; and credits.
+//! The protocol of one publish stream: one outcome for every accepted message, in order; and
+//! credits.
 //!
-//! No IO, no tasks, no clock. The task feeds in requests, completions and the reasons to stop, and sends what comes out.
+//! No IO, no tasks, no clock. The task passes in requests, completed messages and the reason to
+//! end, and sends the replies.
 //!
-//! Invariants: messages taken and not yet told number at most `credits_max`. Outcomes are told in the order of their
-//! sequence numbers, so one that is known early waits for those before it. After the end nothing is heard any more, and
-//! the end is told only when everything taken has been. An end that cannot wait for that is not told here.
+//! Invariants: at most `credits_max` accepted messages have no reported outcome. Outcomes are
+//! reported in the order of their sequence numbers, so an outcome that is known early waits for
+//! earlier ones. Once the end is decided, no request is accepted, and the end is reported after the
+//! last outcome. An end that cannot wait for outcomes does not go through this type.
 
 use std::collections::VecDeque;
 
@@ -13,31 +16,32 @@ use tailcast_proto::ingest::v1;
 use super::ending::{End, StreamError};
 use crate::{completion::CompletedMessage, outcome::Outcome};
 
-/// How many outcomes one response tells, so that it stays far below the 4 MiB at which gRPC clients refuse a message.
+/// The maximum number of outcomes in a response, so that it stays far below gRPC's default message
+/// limit of 4 MiB.
 const OUTCOMES_PER_RESPONSE_MAX: usize = 10_000;
 
-/// One publish stream, as its caller sees it.
+/// The state of one publish stream.
 #[derive(Debug)]
 pub(super) struct Conversation {
     credits_max: usize,
-    /// What the first request said; `None` before it.
+    /// The value in the first request; `None` before it.
     want_positions: Option<bool>,
-    /// The sequence number of the first message in `window`, once there has been a message.
+    /// The sequence number of the first message in `window`; `None` before the first message.
     first: Option<u64>,
-    /// What became of the messages taken and not yet told.
+    /// The accepted messages whose outcomes are not reported, with the outcomes known.
     window: VecDeque<Option<Outcome>>,
-    /// Whether the caller is owed a response whatever there is to tell: at the beginning, when it has response_due, and when it
-    /// should hear how full the node is.
+    /// Whether a response is due even without outcomes: at the beginning, after an empty request,
+    /// and when the caller should pause.
     response_due: bool,
     end: Option<End>,
 }
 
-/// What to send next.
+/// The next thing to send.
 #[derive(Debug)]
 pub(super) enum StreamReply {
     /// A response.
     Response(v1::PublishStreamResponse),
-    /// Nothing any more.
+    /// The end of the stream.
     End(End),
 }
 
@@ -53,7 +57,7 @@ impl Conversation {
         }
     }
 
-    /// Hears a request before its messages are looked at: what it wants, and whether it continues where the one before
+    /// Checks a request before its messages are parsed: it must continue where the previous one
     /// ended.
     pub(super) fn check_request(&mut self, request: &v1::PublishStreamRequest) -> Result<(), StreamError> {
         self.want_positions.get_or_insert(request.want_positions);
@@ -71,24 +75,25 @@ impl Conversation {
         }
     }
 
-    /// Whether there are credits for so many messages.
+    /// Returns whether there are credits for this number of messages.
     pub(super) fn has_credits(&self, messages: usize) -> bool {
         self.window.len() + messages <= self.credits_max
     }
 
-    /// Takes messages that were heard and have credits. Their outcomes are owed from here on.
+    /// Accepts messages of a checked request that has credits. From here on, each will get an
+    /// outcome.
     pub(super) fn take(&mut self, first_sequence: u64, messages: usize) {
-        debug_assert!(self.has_credits(messages), "messages wait for credits before they are taken");
+        debug_assert!(self.has_credits(messages), "messages wait for credits before they are accepted");
         self.first.get_or_insert(first_sequence);
         self.window.extend(std::iter::repeat_n(None, messages));
     }
 
-    /// Makes a response due, although nobody response_due and nothing may be known.
+    /// Makes a response due, even without outcomes.
     pub(super) fn request_response(&mut self) {
         self.response_due = true;
     }
 
-    /// Notes what became of a message.
+    /// Notes the outcome of a message.
     pub(super) fn complete(&mut self, completed: CompletedMessage) {
         let place = self.first.and_then(|first| completed.sequence.checked_sub(first));
         let place = place.and_then(|place| usize::try_from(place).ok());
@@ -97,22 +102,22 @@ impl Conversation {
         }
     }
 
-    /// Ends the stream when everything taken has been told. The first end counts.
+    /// Ends the stream after the last outcome. The first call decides.
     pub(super) fn end(&mut self, end: End) {
         self.end.get_or_insert(end);
     }
 
-    /// Whether the end is decided, so that nothing more is read.
+    /// Returns whether the end is decided, so that no more requests are read.
     pub(super) fn is_ending(&self) -> bool {
         self.end.is_some()
     }
 
-    /// Whether there is something to send.
+    /// Returns whether there is something to send.
     pub(super) fn has_reply(&self) -> bool {
         self.response_due || matches!(self.window.front(), Some(Some(_))) || self.has_ended()
     }
 
-    /// What to send next. A response tells of all that is known, in as few ranges as possible.
+    /// Returns the next reply. A response has all known outcomes, in as few ranges as possible.
     pub(super) fn next_reply(&mut self, throttle_ms: u32) -> Option<StreamReply> {
         if !self.has_reply() {
             return None;
@@ -136,7 +141,7 @@ impl Conversation {
         self.end.is_some() && self.window.is_empty()
     }
 
-    /// The sequence number that the next message has to have; `None` before the first.
+    /// Returns the sequence number of the next message; `None` before the first.
     fn next(&self) -> Option<u64> {
         self.first.map(|first| first + self.window.len() as u64)
     }
@@ -151,7 +156,7 @@ impl Conversation {
 
     fn report(&self, response: &mut v1::PublishStreamResponse, sequence: u64, outcome: &Outcome) {
         let Outcome::Acknowledged { partition, offset } = outcome else {
-            // The topic is only in the outcome of an acknowledged message.
+            // Only the outcome of an acknowledged message contains the topic.
             response.failures.push(v1::Failure { sequence, outcome: Some(outcome.wire("")) });
             return;
         };

@@ -1,4 +1,4 @@
-//! How a stream ends, and how that looks to its caller.
+//! The end of a stream, and the caller's view of it.
 
 use std::time::Duration;
 
@@ -9,52 +9,54 @@ use crate::{
     validation::{Violation, Violations},
 };
 
-/// Streams are long, so room for another one comes slowly.
+/// Retry delay at the limit of streams, which are long-lived.
 const ROOM_RETRY: Duration = Duration::from_secs(1);
 
-/// How a stream ends.
+/// The end of a stream.
 #[derive(Debug)]
 pub(super) enum End {
-    /// The caller half-closed, and has been told everything.
+    /// The caller half-closed the stream, and all outcomes were reported.
     Done,
-    /// The server cannot go on.
+    /// The node ends the stream with an error.
     Failed(StreamError),
 }
 
-/// Why a stream ends before its caller ends it.
+/// Why the node ends a stream.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StreamError {
-    /// There are as many streams as the node serves.
-    #[error("this node serves as many streams as it may; try again, or use fewer")]
+    /// The limit of open streams is reached.
+    #[error("limit of open streams reached; try again later, or use fewer streams")]
     TooMany,
-    /// A request does not continue where the one before ended.
-    #[error("first_sequence is {found} and has to be {expected}, where the request before ended")]
+    /// A request does not continue where the previous one ended.
+    #[error("first_sequence is {found}; must be {expected}, to continue the previous request")]
     SequenceJump {
-        /// What would be right.
+        /// The expected number.
         expected: u64,
-        /// What the request said.
+        /// The number in the request.
         found: u64,
     },
-    /// The numbers run out.
-    #[error("first_sequence is {found}, which leaves no room to count on; start at a smaller number")]
+    /// The sequence numbers would overflow.
+    #[error("first_sequence is {found}: too large for the request; start at a smaller number")]
     SequenceTooLarge {
-        /// What the request said.
+        /// The number in the request.
         found: u64,
     },
-    /// A request is malformed as a whole.
-    #[error("the request is not valid")]
+    /// The request as a whole is invalid.
+    #[error("the request is invalid")]
     Invalid(Violations),
-    /// What arrived is no request.
-    #[error("the request cannot be read: {0}")]
+    /// The request cannot be decoded.
+    #[error("the request cannot be decoded: {0}")]
     Unreadable(String),
-    /// The caller's deadline.
-    #[error("the deadline passed; messages that were not told of may still appear")]
+    /// The caller's deadline passed.
+    #[error("deadline exceeded; messages without a reported outcome may still appear")]
     Deadline,
-    /// The node drains, and everything it took has been told.
-    #[error("this node is shutting down; open another stream and go on there")]
+    /// The node drains, and the outcomes of all accepted messages were reported.
+    #[error("this node is draining; continue on a stream to another node")]
     Draining,
-    /// The node drained too long.
-    #[error("this node shut down before it could tell of every message; those not told of may appear")]
+    /// Draining exceeded its time limit.
+    #[error(
+        "this node shut down before all outcomes were known; messages without a reported outcome may still appear"
+    )]
     DrainedTooLong,
 }
 

@@ -1,14 +1,14 @@
-//! One message of a request, taken apart into what a Kafka record is made of.
+//! Parses one message of a request into a record.
 
 use bytes::Bytes;
 use tailcast_proto::{Key, KeyError, TopicName, TopicNameError, ingest::v1};
 
 use super::{MessageLimits, Violation};
 
-/// The record header that says what a value is.
+/// The record header with the media type of the value.
 const CONTENT_TYPE: &str = "content-type";
 
-/// A message whose every field is valid.
+/// A valid message.
 #[derive(Debug, Clone)]
 pub(crate) struct Record {
     pub(crate) topic: TopicName,
@@ -16,20 +16,21 @@ pub(crate) struct Record {
     pub(crate) key: Option<Key>,
     /// Absent: a tombstone.
     pub(crate) value: Option<Bytes>,
-    /// In order; the content type is one of them.
+    /// In order, including the content type.
     pub(crate) headers: Vec<(String, Option<Bytes>)>,
-    /// Milliseconds since the Unix epoch, above 0; absent: when it is enqueued.
+    /// Milliseconds since the Unix epoch, above 0. Absent: the time of enqueuing.
     pub(crate) timestamp_ms: Option<i64>,
     /// Key, value and headers, in bytes.
     pub(crate) bytes: usize,
 }
 
-/// The topic of the message before, which most messages have too: its name needs not be looked at again.
+/// The topic of the previous message. Most messages have the same topic, whose name need not be
+/// parsed again.
 #[derive(Debug, Default)]
 pub(super) struct LastTopic(Option<TopicName>);
 
 impl Record {
-    /// Whether the message has a header of this name; names are compared as HTTP compares them.
+    /// Returns whether the message has a header of this name, in upper or lower case.
     pub(crate) fn has_header(&self, name: &str) -> bool {
         self.headers.iter().any(|(found, _)| found.eq_ignore_ascii_case(name))
     }
@@ -47,7 +48,7 @@ impl LastTopic {
 }
 
 impl MessageLimits {
-    /// Takes a message apart, or says everything that is wrong with it.
+    /// Parses a message, or returns all its violations.
     pub(super) fn message(
         &self,
         message: v1::Message,
@@ -64,14 +65,14 @@ impl MessageLimits {
         if let Some(timestamp) = message.timestamp_ms.filter(|&timestamp| timestamp <= 0) {
             violations.push(Violation::new(
                 "timestamp_ms",
-                format!("is {timestamp}; it is milliseconds since 1970, above 0, or left out for the time of arrival"),
+                format!("is {timestamp}; must be milliseconds since 1970, above 0, or absent for the time of arrival"),
             ));
         }
         if bytes > self.message_bytes_max {
             let most = self.message_bytes_max;
             violations.push(Violation::new(
                 "value",
-                format!("the message has {bytes} bytes with its key and headers; at most {most} are allowed"),
+                format!("the message has {bytes} bytes including key and headers; the limit is {most}"),
             ));
         }
         let (Ok(topic), Ok(key), true) = (topic, key, violations.is_empty()) else {
@@ -88,14 +89,13 @@ impl MessageLimits {
     fn headers(&self, headers: &[v1::Header], violations: &mut Vec<Violation>) {
         if headers.len() > self.headers_max {
             let (found, most) = (headers.len(), self.headers_max);
-            violations
-                .push(Violation::new("headers", format!("has {found} headers; at most {most} are allowed")));
+            violations.push(Violation::new("headers", format!("has {found} headers; the limit is {most}")));
             return;
         }
         for (index, _) in headers.iter().enumerate().filter(|(_, header)| header.name.is_empty()) {
             violations.push(Violation::new(
                 format!("headers[{index}].name"),
-                "is empty; a header's name has 1 byte or more",
+                "is empty; a header name has 1 byte or more",
             ));
         }
     }
@@ -105,10 +105,10 @@ fn key(key: Option<Bytes>) -> Result<Option<Key>, Violation> {
     key.map(Key::new).transpose().map_err(|error| match error {
         KeyError::Empty => Violation::new(
             "key",
-            "is empty; a key has 1 byte or more, and a message without a key leaves the field out",
+            "is empty; a key has 1 byte or more (omit the field for a message without a key)",
         ),
         KeyError::TooLong { len } => {
-            Violation::new("key", format!("has {len} bytes; at most {} are allowed", Key::LEN_MAX))
+            Violation::new("key", format!("has {len} bytes; the limit is {}", Key::LEN_MAX))
         }
     })
 }
@@ -116,7 +116,7 @@ fn key(key: Option<Bytes>) -> Result<Option<Key>, Violation> {
 fn content_type(content_type: &str, headers: &[v1::Header], violations: &mut Vec<Violation>) {
     let doubled = headers.iter().any(|header| header.name.eq_ignore_ascii_case(CONTENT_TYPE));
     if !content_type.is_empty() && doubled {
-        violations.push(Violation::new("content_type", "is also given as a header; say it once"));
+        violations.push(Violation::new("content_type", "is also set as a header; set only one of them"));
     }
 }
 
@@ -152,13 +152,13 @@ mod tests {
     }
 
     #[test]
-    fn a_topic_is_that_of_its_own_message_whatever_came_before() {
+    fn a_topic_is_parsed_whatever_the_previous_message() {
         let mut last = LastTopic::default();
         let mut parse = |name: &str| last.parse(name).map(|topic| topic.to_string());
         assert_eq!(parse("quotes").as_deref(), Ok("quotes"));
         assert_eq!(parse("quotes").as_deref(), Ok("quotes"));
         assert!(parse("a/b").is_err());
-        assert!(parse("a/b").is_err(), "what was refused is refused again");
+        assert!(parse("a/b").is_err(), "an invalid name is rejected again");
         assert_eq!(parse("trades").as_deref(), Ok("trades"));
         assert_eq!(parse("quotes").as_deref(), Ok("quotes"));
     }

@@ -1,17 +1,17 @@
-//! What is wrong with a field, and all that is wrong with a request.
+//! Violations: the invalid fields of a request.
 
 use std::{borrow::Cow, fmt};
 
-/// What is wrong with one field, and what would be right.
+/// An invalid field, and its expected form.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Violation {
-    /// The field, as the caller wrote it: `messages[3].topic`; within a message, `topic`.
+    /// The path of the field: `messages[3].topic`; within a message, `topic`.
     pub(crate) field: Cow<'static, str>,
-    /// What is wrong, and what would be right.
+    /// The problem and the expected form.
     pub(crate) description: Cow<'static, str>,
 }
 
-/// Everything that is wrong with a request.
+/// All violations of a request.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Violations(Vec<Violation>);
 
@@ -23,7 +23,7 @@ impl Violation {
         Self { field: field.into(), description: description.into() }
     }
 
-    /// The same violation, seen from the request that the message is in.
+    /// The same violation, with its path from the request.
     pub(crate) fn of_message(self, index: usize) -> Self {
         Self { field: format!("messages[{index}].{}", self.field).into(), ..self }
     }

@@ -1,4 +1,4 @@
-//! What becomes of callers who begin and do not go on.
+//! Callers that begin a request and do not complete it.
 
 use std::time::Duration;
 
@@ -25,7 +25,8 @@ async fn half_send(node: &Node) -> Result<(), Status> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_never_arrives_gives_its_place_to_the_next() {
-    // Calls without a deadline kept their places for ever: as many of them as there are places, and nobody could publish.
+    // Calls without a deadline kept their places for ever: as many of them as there are places, and
+    // nobody could publish.
     let arrival_deadline = Duration::from_millis(300);
     let node = Node::with(Config { arriving_max: 1, arrival_deadline, ..config() }, &[]).await;
     let status = tokio::time::timeout(PATIENCE, half_send(&node)).await.expect("it is answered");
@@ -48,7 +49,8 @@ async fn a_request_that_never_arrives_does_not_hold_up_the_end() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_never_speaks_http_2_is_closed_and_one_that_is_idle_is_not() {
-    // HTTP/2 asks a silent client whether it is there, but only one that has said that it speaks HTTP/2.
+    // HTTP/2 asks a silent client whether it is there, but only one that has said that it speaks
+    // HTTP/2.
     let preface_deadline = Duration::from_millis(300);
     let node = Node::with(Config { preface_deadline, ..config() }, &[]).await;
     let mut publisher = node.publisher().await;

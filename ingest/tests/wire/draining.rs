@@ -1,4 +1,4 @@
-//! What becomes of calls when the node drains.
+//! Calls while the node drains.
 
 use std::time::{Duration, Instant};
 
@@ -56,7 +56,8 @@ async fn messages_whose_caller_gave_up_do_not_hold_up_the_end() {
     node.kafka.broker_down(None).expect("the broker lives");
     let mut publisher = node.publisher().await;
     let mut request = tonic::Request::new(PublishRequest { messages: quotes(10) });
-    // Long enough to be enqueued on a busy machine: a call that was not is refused, and the test is about the others.
+    // Long enough to be enqueued on a busy machine: a call that was not is refused, and the test is
+    // about the others.
     request.set_timeout(Duration::from_secs(2));
     let status = publisher.publish(request).await.expect_err("Kafka is gone");
     check(&status, Code::DeadlineExceeded, "DEADLINE", "unknown");
@@ -65,7 +66,7 @@ async fn messages_whose_caller_gave_up_do_not_hold_up_the_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_idle_stream_is_told_to_go_on_elsewhere_and_the_node_ends_at_once() {
+async fn an_idle_stream_receives_goaway_on_elsewhere_and_the_node_ends_at_once() {
     let node = Node::start().await;
     let mut client = node.publisher().await;
     let idle = tokio_stream::pending::<PublishStreamRequest>();
@@ -78,7 +79,7 @@ async fn an_idle_stream_is_told_to_go_on_elsewhere_and_the_node_ends_at_once() {
     check(&responses.message().await.expect_err("the node drains"), Code::Unavailable, "DRAINING", "refused");
 }
 
-/// A client of HTTP/2 that hears what it is told and answers nothing.
+/// An HTTP/2 client that reads and never answers.
 struct Stubborn(TcpStream);
 
 impl Stubborn {
@@ -106,7 +107,7 @@ impl Stubborn {
     }
 
     /// Whether GOAWAY comes before the end.
-    async fn is_told_to_go(&mut self) -> bool {
+    async fn receives_goaway(&mut self) -> bool {
         while let Some(kind) = self.frame().await {
             if kind == Self::GOAWAY {
                 return true;
@@ -117,11 +118,11 @@ impl Stubborn {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_connection_is_told_to_go_away_and_one_that_does_not_go_holds_up_nothing() {
+async fn every_connection_receives_goaway_away_and_one_that_does_not_go_holds_up_nothing() {
     let node = Node::with(Config { drain_within: Duration::from_millis(300), ..config() }, &[]).await;
     let mut stubborn = Stubborn::connect(&node).await;
     node.drain();
-    assert!(tokio::time::timeout(PATIENCE, stubborn.is_told_to_go()).await.expect("it is told or ended"));
+    assert!(tokio::time::timeout(PATIENCE, stubborn.receives_goaway()).await.expect("GOAWAY or the end"));
     let ending = node.finish().await;
     assert!(ending.is_clean(), "{ending}");
 }
@@ -132,7 +133,8 @@ async fn a_stream_that_waits_for_the_bound_is_told_of_what_it_sent_when_draining
     node.publish(quotes(1)).await.expect("Kafka is there");
     node.kafka.broker_down(None).expect("the broker lives");
     let mut client = node.publisher().await;
-    // Streams may have 1,500 of 2,000 in flight, and one 1,000: the second stream's last request waits.
+    // Streams may have 1,500 of 2,000 in flight, and one 1,000: the second stream's last request
+    // waits.
     let requests = |count: u64| {
         let request = |at| PublishStreamRequest {
             first_sequence: at * 500,
@@ -147,12 +149,13 @@ async fn a_stream_that_waits_for_the_bound_is_told_of_what_it_sent_when_draining
     node.until_metric("tailcast_ingest_in_flight_messages", "1500").await;
     let (first, second, ending) = tokio::join!(failures(first), failures(second), node.finish());
     assert!(ending.is_clean(), "{ending}");
-    // Nothing reached Kafka, so all that was taken is told as failed; what was not read is not told.
+    // Nothing reached Kafka, so all accepted messages are reported as failed; requests not read are
+    // not reported.
     assert_eq!(first, 1_000);
     assert!(second == 500 || second == 1_000, "{second}");
 }
 
-/// How many messages of a stream were told as failed before it ended.
+/// The number of failures that a stream reported before it ended.
 async fn failures(mut responses: Streaming<PublishStreamResponse>) -> usize {
     let mut failures = 0;
     while let Ok(Some(response)) = responses.message().await {

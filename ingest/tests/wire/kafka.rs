@@ -1,4 +1,4 @@
-//! What is in Kafka, read with a consumer of the tests' own.
+//! Reads topics with a consumer of the tests' own.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,8 @@ use tailcast_services::in_process::InProcess;
 
 use crate::node::PATIENCE;
 
-/// Reads the first records of a topic, from all of its partitions; fails the test when there are fewer.
+/// Reads the first records of a topic, from all of its partitions; fails the test when there are
+/// fewer.
 pub(crate) fn read(kafka: &InProcess, topic: &str, partitions: i32, count: usize) -> Vec<OwnedMessage> {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", kafka.brokers())

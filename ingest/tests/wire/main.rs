@@ -1,6 +1,7 @@
-//! The way in, over the wire: a real gRPC client, a real server, and the in-process broker.
+//! Ingest over the wire: a real gRPC client, a real server, and the in-process broker.
 //!
-//! What needs a real Kafka (durability through a crash, topic ids) is in the workspace's scenarios.
+//! Tests that need a real Kafka (durability through a crash, topic ids) are scenarios of the
+//! workspace.
 
 mod kafka;
 mod node;

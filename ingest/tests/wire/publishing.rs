@@ -1,4 +1,4 @@
-//! What becomes of a batch.
+//! Outcomes of batches.
 
 use bytes::Bytes;
 use rdkafka::{Message as _, message::Headers};

@@ -1,4 +1,4 @@
-//! What is refused, and how: before Kafka, by Kafka, and without Kafka.
+//! Rejections: before Kafka, by Kafka, and without Kafka.
 
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,8 @@ use tonic_types::StatusExt;
 
 use crate::node::{Node, acknowledged, check, config, fields, quote, quotes, told};
 
-/// Long enough for the mock broker, short enough to wait for; and a broker that is back is noticed well within it.
+/// Long enough for the mock broker, short enough to wait for; and a broker that is back is noticed
+/// well within it.
 const GIVES_UP: [(&str, &str); 2] = [("message.timeout.ms", "2000"), ("reconnect.backoff.max.ms", "100")];
 
 fn with_timeout(messages: Vec<Message>, timeout: &str) -> Request<PublishRequest> {
@@ -129,7 +130,8 @@ async fn what_was_sent_and_never_answered_is_unknown() {
 async fn a_producer_that_failed_for_good_ends_the_process() {
     let node = Node::start().await;
     node.publish(quotes(1)).await.expect("Kafka is there");
-    // The one request in flight cannot be out of order, so librdkafka knows that it and the broker disagree.
+    // The one request in flight cannot be out of order, so librdkafka knows that it and the broker
+    // disagree.
     let error = RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER;
     node.kafka.request_errors(RDKafkaApiKey::Produce, vec![error]).expect("the broker lives");
     let status = node.publish(quotes(1)).await.expect_err("the producer fails");

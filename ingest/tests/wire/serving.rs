@@ -1,4 +1,4 @@
-//! What stands around publishing: health, reflection, addresses.
+//! Health, reflection and addresses.
 
 use tailcast_ingest::{BindError, Config, ConfigError};
 use tailcast_proto::ingest::v1::ingest_service_server::SERVICE_NAME;
@@ -77,7 +77,10 @@ async fn an_open_address_and_a_port_in_use_are_refused_with_what_to_do() {
     let node = Node::on(kafka.clone(), config(), &[]).await.expect("a free port");
     let taken = Config { listen: node.address, ..config() };
     let error = Node::on(kafka, taken, &[]).await.err().expect("the port is taken");
-    assert!(error.to_string().contains(&format!("ingest.listen is {}", node.address)), "{error}");
+    assert!(
+        error.to_string().contains(&format!("ingest.listen: cannot listen on {}", node.address)),
+        "{error}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

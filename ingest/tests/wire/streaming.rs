@@ -1,4 +1,4 @@
-//! What becomes of a stream.
+//! Outcomes on streams.
 
 use std::collections::BTreeMap;
 
@@ -149,7 +149,7 @@ async fn a_jump_ends_the_stream_after_what_came_before_it_is_told() {
     assert_eq!(all.keys().copied().collect::<Vec<_>>(), [100, 101]);
     let status = end.expect_err("the sequence jumped");
     check(&status, Code::InvalidArgument, "INVALID_ARGUMENT", "refused");
-    assert!(status.message().contains("has to be 102"), "{status:?}");
+    assert!(status.message().contains("must be 102"), "{status:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

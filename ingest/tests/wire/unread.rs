@@ -1,7 +1,7 @@
-//! What becomes of a caller who reads nothing of what it is told.
+//! A caller that does not read its responses.
 //!
-//! HTTP/2 lets a caller say how much it takes before it has read; here that is one byte, so the first answer is stuck
-//! and all others wait behind it.
+//! The HTTP/2 flow-control window of the caller is one byte, so the first response is stuck and all
+//! others wait behind it.
 
 use std::time::Duration;
 
@@ -22,7 +22,8 @@ struct Unread {
 }
 
 impl Unread {
-    /// Publishes until there are more answers than fit on the way, which Kafka has all acknowledged.
+    /// Publishes until there are more answers than fit on the way, which Kafka has all
+    /// acknowledged.
     async fn open(node: &Node, deadline: Duration) -> Self {
         let (requests, outgoing) = mpsc::channel(1);
         let mut call = Request::new(ReceiverStream::new(outgoing));
@@ -61,8 +62,9 @@ async fn narrow(node: &Node) -> IngestServiceClient<tonic::transport::Channel> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_nobody_reads_does_not_hold_up_the_end() {
-    // The stream's task went on waiting for room for its answer when draining had taken too long, so the process ended
-    // with 70. A test without publishing did not see it: few answers fit in the usual window.
+    // The stream's task went on waiting for room for its answer when draining had taken too long,
+    // so the process ended with 70. A test without publishing did not see it: few answers fit in
+    // the usual window.
     let node = Node::with(Config { drain_within: Duration::from_millis(300), ..config() }, &[]).await;
     let _unread = Unread::open(&node, PATIENCE).await;
     let ending = node.finish().await;
@@ -72,8 +74,8 @@ async fn a_stream_that_nobody_reads_does_not_hold_up_the_end() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_nobody_reads_gives_its_place_back_at_its_deadline_and_its_end_is_still_told() {
-    // The place was kept until the caller read or went away. And an end without room for it must not become OK: the
-    // caller would take what it was not told for the fault of nobody.
+    // The place was kept until the caller read or went away. And an end without room for it must
+    // not become OK: the caller would take what it was not told for the fault of nobody.
     let node = Node::with(Config { streams_max: 1, ..config() }, &[]).await;
     let unread = Unread::open(&node, Duration::from_secs(3)).await;
     node.until_metric("tailcast_ingest_streams", "0").await;

@@ -61,7 +61,8 @@ fn unary_calls_cannot_starve_streams_that_wait() {
     assert_eq!(ledger.take(messages(80)), Ok(()));
     let stream = ledger.open();
     let ticket = wait(&mut ledger, stream, 50);
-    // There is room for 20 more, but the calls have more than their quarter and a stream is in line.
+    // There is room for 20 more, but the calls have more than their quarter and a stream is in
+    // line.
     assert_eq!(ledger.take(messages(1)), Err(BudgetExceeded));
     assert_eq!(ledger.release(Holder::Calls, messages(80)), [ticket]);
     assert_eq!(ledger.take(messages(25)), Ok(()));
@@ -139,7 +140,8 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// Whatever happens, the bound holds; and when everything has been given back, nothing is used and nobody waits.
+    /// Whatever happens, the bound holds; and when everything has been given back, nothing is used
+    /// and nobody waits.
     #[test]
     fn the_bound_holds_and_everything_comes_back(steps in vec(step(), 0..200)) {
         let bound = messages(100);

@@ -209,7 +209,8 @@ impl Model {
 }
 
 proptest! {
-    /// Every message is acknowledged or failed exactly once, in order, as it truly ended, and credits stay in the bound.
+    /// Every message is acknowledged or failed exactly once, in order, as it truly ended, and
+    /// credits stay in the bound.
     #[test]
     fn every_message_is_told_once_in_order_and_truthfully(
         first in 0..1_000_u64,
