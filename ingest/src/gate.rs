@@ -180,18 +180,18 @@ where
         let (bounds, metrics) = (self.bounds.clone(), Arc::clone(&self.metrics));
         // A call without a connection's principal is anonymous, which never has more rights.
         let principal = request.extensions().get().cloned().unwrap_or(Principal::Anonymous);
-        let arrival = match self.admit(principal, request.headers().get("grpc-timeout")) {
-            Ok(arrival) => arrival,
+        let call = match self.admit(principal, request.headers().get("grpc-timeout")) {
+            Ok(call) => call,
             Err(error) => return Box::pin(std::future::ready(Ok(error.response(&metrics)))),
         };
-        request.extensions_mut().insert(arrival.clone());
+        request.extensions_mut().insert(call.clone());
         let answer = self.inner.call(request);
         Box::pin(async move {
             tokio::select! {
                 // The method's answer first: it may come exactly at the deadline.
                 biased;
-                answer = answer => answer.map(|answer| with_details(answer, &arrival, &metrics)),
-                late = arrival.late(&bounds) => Ok(late.response(&metrics)),
+                answer = answer => answer.map(|answer| with_details(answer, &call, &metrics)),
+                late = call.late(&bounds) => Ok(late.response(&metrics)),
             }
         })
     }
@@ -204,10 +204,10 @@ impl<S: NamedService> NamedService for Gate<S> {
 /// Adds the details of our errors to an error that tonic answered before the method began.
 fn with_details(
     answer: http::Response<Body>,
-    arrival: &ArrivingCall,
+    call: &ArrivingCall,
     metrics: &Metrics,
 ) -> http::Response<Body> {
-    if arrival.has_begun() {
+    if call.has_begun() {
         return answer;
     }
     let Some(status) = Status::from_header_map(answer.headers()) else { return answer };
@@ -221,16 +221,16 @@ fn with_details(
 
 impl GateError {
     fn response(self, metrics: &Metrics) -> http::Response<Body> {
-        let refusal = CallError::from(self);
-        metrics.refused(refusal.reason());
-        refusal.status().into_http()
+        let error = CallError::from(self);
+        metrics.refused(error.reason());
+        error.status().into_http()
     }
 }
 
 impl From<GateError> for CallError {
     fn from(error: GateError) -> Self {
         let message = error.to_string();
-        let refusal = match error {
+        let error = match error {
             GateError::Timeout(_) => Self::new(Code::InvalidArgument, "INVALID_TIMEOUT", message),
             GateError::Busy => {
                 Self::new(Code::ResourceExhausted, "ARRIVING_BOUND", message).retry_after(BUSY_RETRY)
@@ -240,7 +240,7 @@ impl From<GateError> for CallError {
             GateError::Undecodable(_) => Self::new(Code::InvalidArgument, "MALFORMED_REQUEST", message),
             GateError::TooLarge(_) => Self::new(Code::InvalidArgument, "REQUEST_TOO_LARGE", message),
         };
-        refusal.outcome(CallOutcome::Refused)
+        error.outcome(CallOutcome::Refused)
     }
 }
 

@@ -140,16 +140,16 @@ fn of_failures(failed: Vec<(CallOutcome, Failure)>) -> CallError {
         return CallError::new(Code::Internal, "NO_OUTCOME", "the batch has no outcome")
             .outcome(CallOutcome::Unknown);
     };
-    let refusal =
+    let error =
         CallError::new(code_of(outcome, cause.reason), cause.reason.name(), cause.detail).outcome(outcome);
     // Only the caller can decide whether to repeat messages with an unknown outcome, so there is no
     // retry delay.
-    let refusal = match (outcome, cause.reason) {
-        (CallOutcome::Refused, FailureReason::QueueFull) => refusal.retry_after(FULL_RETRY),
+    let error = match (outcome, cause.reason) {
+        (CallOutcome::Refused, FailureReason::QueueFull) => error.retry_after(FULL_RETRY),
         (CallOutcome::Refused, FailureReason::KafkaUnavailable | FailureReason::NotEnoughReplicas) => {
-            refusal.retry_after(KAFKA_RETRY)
+            error.retry_after(KAFKA_RETRY)
         }
-        _ => refusal,
+        _ => error,
     };
     let violation = |(index, (_, cause)): (usize, (CallOutcome, Failure))| {
         let field = match cause.reason {
@@ -159,7 +159,7 @@ fn of_failures(failed: Vec<(CallOutcome, Failure)>) -> CallError {
         };
         Violation::new(field, cause.detail)
     };
-    refusal.violations(failed.into_iter().enumerate().map(violation).collect())
+    error.violations(failed.into_iter().enumerate().map(violation).collect())
 }
 
 fn code_of(outcome: CallOutcome, reason: FailureReason) -> Code {

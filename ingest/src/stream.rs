@@ -1,9 +1,9 @@
 //! `PublishStream`: one task per stream, between the caller, the budget and the producer.
 //!
-//! The loop has no rules: what is owed and when the stream ends is `conversation`'s. A request
-//! waits here, and holds up the reading of the next one, until it has credits, its topics are
-//! known, and the budget has room. So a stream has at most one request in memory beyond what it has
-//! in flight, and HTTP/2 holds back a caller that ignores its credits.
+//! The loop has no rules: `conversation` decides about replies and the end. A request waits here,
+//! and the next one is not read, until it has credits, its topics are known, and the budget admits
+//! it. So a stream has at most one request in memory besides its messages in flight, and HTTP/2
+//! flow control stops a caller that ignores its credits.
 
 mod conversation;
 mod ending;
@@ -38,7 +38,7 @@ use crate::{
     validation::{MessageLimits, Record, Violation},
 };
 
-/// What a stream is made of.
+/// The parts of a stream.
 pub(crate) struct Parts {
     pub(crate) publisher: Publisher,
     pub(crate) budget: InFlightBudget,
@@ -231,10 +231,10 @@ impl Stream {
 
     /// Ends the stream with an error, after the replies sent before.
     fn fail(&mut self, error: StreamError) -> ControlFlow<()> {
-        let refusal = CallError::from(error);
-        self.parts.metrics.refused(refusal.reason());
+        let error = CallError::from(error);
+        self.parts.metrics.refused(error.reason());
         if let Some(end_slot) = self.end_slot.take() {
-            end_slot.send(Err(refusal.status()));
+            end_slot.send(Err(error.status()));
         }
         ControlFlow::Break(())
     }

@@ -1,11 +1,11 @@
 //! The listener for probes, scrapers and people: `/livez`, `/readyz`, `/metrics`.
 //!
-//! It has a port of its own, so that it is never exposed with the service, and it answers until the last task has ended:
-//! a process that drains says so.
+//! It has a port of its own, so that it is not exposed together with the service. It answers until
+//! the last task has ended, so that `/readyz` can report that the process is draining.
 //!
-//! Bounds: [`CONNECTIONS_MAX`] connections, one request each, [`EXCHANGE_MAX`] from the first byte to the last. At the bound
-//! the oldest connection that has sent nothing makes room, so that silent clients do not fail a probe; if there is none,
-//! more connections wait in the kernel's queue.
+//! Bounds: [`CONNECTIONS_MAX`] connections, one request each, [`EXCHANGE_MAX`] from the first byte
+//! to the last. At the bound the oldest connection that has sent nothing makes room, so that silent
+//! clients do not fail a probe; if there is none, more connections wait in the kernel's queue.
 
 mod routes;
 
@@ -31,14 +31,14 @@ use routes::Routes;
 pub const CONNECTIONS_MAX: usize = 32;
 /// Maximum time to the first byte of a request, and from there to the end of its head.
 const HEADERS_MAX: Duration = Duration::from_secs(5);
-/// How long one exchange may take, a slow reader included.
+/// Maximum time of one exchange, including a slow reader.
 pub const EXCHANGE_MAX: Duration = Duration::from_secs(10);
 
 /// Section `[admin]`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Where to listen.
+    /// The address of the listener.
     #[serde(deserialize_with = "crate::config::address")]
     pub listen: SocketAddr,
 }
@@ -47,7 +47,7 @@ pub struct Config {
 #[derive(Debug, thiserror::Error)]
 #[error("admin.listen: cannot listen on {listen}: {source}")]
 pub struct BindError {
-    /// The address that was asked for.
+    /// The configured address.
     pub listen: SocketAddr,
     /// The operating system's error.
     pub source: std::io::Error,
@@ -64,7 +64,7 @@ impl Admin {
     /// Opens the listener.
     ///
     /// # Errors
-    /// When the address is in use, not ours, or needs a privilege.
+    /// When the address is in use, does not belong to this host, or needs a privilege.
     #[expect(clippy::unused_async, reason = "a socket needs tokio's runtime, and an async function has one")]
     pub async fn bind(config: &Config) -> Result<Self, BindError> {
         let failed = |source| BindError { listen: config.listen, source };

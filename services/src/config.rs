@@ -1,12 +1,14 @@
-//! The configuration of a process: defaults, then a file, then the environment, then flags, each over the one before.
+//! The configuration of a process: defaults, a file, the environment and flags. Each layer
+//! overrides the ones before it.
 //!
-//! The defaults are one commented TOML file, and they give each key its type, so that text from the environment or from a
-//! flag needs no quotes: `TAILCAST__PUSH__LISTEN=0.0.0.0:8080` is `push.listen`. A list is comma-separated. A section that
-//! is empty in the defaults, such as `[kafka.properties]`, takes any names; these may hold dots, in every layer:
-//! `linger.ms = 2`, `TAILCAST__KAFKA__PROPERTIES__LINGER_MS=2`, `--set kafka.properties.linger.ms=2`.
+//! The defaults are one commented TOML file, and they give each key its type, so that text from the
+//! environment or from a flag needs no quotes: `TAILCAST__PUSH__LISTEN=0.0.0.0:8080` is
+//! `push.listen`. A list is comma-separated. A section that is empty in the defaults, such as
+//! `[kafka.properties]`, accepts any names, which may contain dots in every layer: `linger.ms = 2`,
+//! `TAILCAST__KAFKA__PROPERTIES__LINGER_MS=2`, `--set kafka.properties.linger.ms=2`.
 //!
-//! Invariant: an error names the key, where its value came from, and what is expected, and every mistake is reported, not
-//! only the first. A value that may be a secret is not repeated.
+//! Invariant: an error names the key, the source of its value, and the expected form. Every mistake
+//! is reported, not only the first. A value that may be a secret is not repeated.
 
 mod explain;
 mod file;
@@ -28,22 +30,22 @@ pub use mistakes::Mistakes;
 pub use values::{address, bytes};
 pub use variables::{Misspelt, misspelt_variables};
 
-/// The prefix of Tailcast's environment variables. It ends in two underscores because Kubernetes injects
-/// variables such as `TAILCAST_PORT` for a service of that name.
+/// The prefix of Tailcast's environment variables. It ends in two underscores because Kubernetes
+/// injects variables such as `TAILCAST_PORT` for a service of that name.
 pub const PREFIX: &str = "TAILCAST__";
 
 /// A key that was set by a flag.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FlagValue {
-    /// The flag as a person writes it: `--listen`.
+    /// The flag, such as `--listen`.
     pub flag: &'static str,
-    /// The key that it sets: `push.listen`. Parts that hold dots may be quoted.
+    /// The key that the flag sets: `push.listen`. Parts that contain dots may be quoted.
     pub key: String,
     /// The value, as text.
     pub value: String,
 }
 
-/// Where a value came from.
+/// The source of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// The defaults that are compiled in.
@@ -56,19 +58,19 @@ pub enum Source {
     Flag(&'static str),
 }
 
-/// Where a value came from, to the line.
+/// The source of a value, with the line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
-    /// Where.
+    /// The source.
     pub source: Source,
-    /// The line, counted from 1, where the source is a file.
+    /// The line, counted from 1, if the source is a file.
     pub line: Option<usize>,
 }
 
-/// Why there is no configuration.
+/// A mistake in the configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// The file is not there, or not ours to read.
+    /// The file does not exist or cannot be read.
     #[error("{path}: {source}", path = path.display())]
     Read {
         /// The file.
@@ -79,7 +81,7 @@ pub enum ConfigError {
     /// The file is not TOML.
     #[error("{origin}: invalid TOML: {problem}")]
     Syntax {
-        /// Which file, which line.
+        /// The file and the line.
         origin: Origin,
         /// The parser's error.
         problem: String,
@@ -97,9 +99,9 @@ pub enum ConfigError {
     Unknown {
         /// The key.
         key: String,
-        /// Who set it.
+        /// The source that set the key.
         origin: Origin,
-        /// What may have been meant.
+        /// A suggestion.
         hint: Hint,
     },
     /// The value does not fit the key.
@@ -107,7 +109,7 @@ pub enum ConfigError {
     Value {
         /// The key.
         key: String,
-        /// Who set it.
+        /// The source that set the key.
         origin: Origin,
         /// The problem and the expected form.
         problem: String,
@@ -120,19 +122,20 @@ pub enum ConfigError {
     },
 }
 
-/// What may have been meant by a name that does not exist.
+/// A suggestion for an unknown name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Hint {
-    /// A name that is spelt almost the same.
+    /// A name with a similar spelling.
     Meant(&'static str),
-    /// All names there are.
+    /// All known names.
     OneOf(&'static [&'static str]),
 }
 
-/// Lays file, environment and flags over the defaults. Variables that do not begin with [`PREFIX`] are left alone.
+/// Loads the configuration from all layers. Variables that do not begin with [`PREFIX`] are
+/// ignored.
 ///
 /// # Errors
-/// See [`Mistakes`]; all that were found.
+/// See [`Mistakes`]: all mistakes found.
 pub fn load<T: DeserializeOwned>(
     defaults: &'static str,
     file: Option<&Path>,
@@ -144,8 +147,8 @@ pub fn load<T: DeserializeOwned>(
     mistakes::extract(layers, mistakes)
 }
 
-/// Returns the source that sets `key`, such as `kafka.brokers`; [`Source::Defaults`] when nothing is laid over its default, even the
-/// same value.
+/// Returns the source that sets `key`, such as `kafka.brokers`; [`Source::Defaults`] if no other
+/// layer sets it, even to the default value.
 ///
 /// # Errors
 /// See [`ConfigError`]: when a layer cannot be read. [`load`] checks whether its values are valid.
@@ -162,7 +165,7 @@ pub fn source_of(
     Ok(sets.map_or(Source::Defaults, |layer| layer.source.clone()))
 }
 
-/// The defaults, and what is laid over them, in order. A variable or flag that sets nothing is a mistake and is left out.
+/// Returns the layers in order. A variable or flag that sets no key is a mistake and left out.
 fn layers(
     defaults: &'static str,
     file: Option<&Path>,

@@ -1,10 +1,12 @@
-//! A Kafka broker inside this process, for tests and for `tailcast dev`: librdkafka's mock cluster, which speaks the real
-//! protocol on loopback. What is written is in memory, bounded to 5 MB a partition, and lost with the process.
+//! A Kafka broker inside this process, for tests and for `tailcast dev`: librdkafka's mock cluster,
+//! which speaks the real protocol on loopback. Records are kept in memory, at most 5 MB per
+//! partition, and are lost with the process.
 //!
-//! The mock cluster belongs to one thread, which does what the handles ask for in turn; it ends with the last handle.
+//! The mock cluster belongs to one thread, which serves the handles in turn; it ends with the last
+//! handle.
 //!
-//! Invariant: a topic exists only after [`InProcess::create_topic`], because every client here is told not to create any.
-//! (A bare librdkafka producer would.)
+//! Invariant: a topic exists only after [`InProcess::create_topic`], because clients are configured
+//! not to create topics. (A bare librdkafka producer would.)
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -22,13 +24,13 @@ pub use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 type Cluster = MockCluster<'static, DefaultProducerContext>;
 type Work = Box<dyn FnOnce(&Cluster) + Send>;
 
-/// Requests that wait for the cluster's thread; the next caller waits with them.
+/// Capacity of the queue to the cluster's thread; when it is full, callers wait.
 const WORK_MAX: usize = 16;
-/// The mock cluster holds each fetch for the whole of this time, also when there are records: what a person would see as
-/// latency. Not less, because an idle consumer asks this often.
+/// The mock cluster holds each fetch for this whole time, even if there are records, which adds to
+/// the latency. Not less, because an idle consumer fetches at this interval.
 const FETCH_WAIT_MS: &str = "2";
 
-/// A handle to the broker; it lives as long as one of them.
+/// A handle to the broker, which lives as long as its last handle.
 #[derive(Clone, Debug)]
 pub struct InProcess {
     work: Arc<SyncSender<Work>>,
@@ -79,14 +81,14 @@ impl InProcess {
         self.brokers.clone()
     }
 
-    /// Settings to reach these brokers with, waits adjusted to their habits.
+    /// Settings to reach these brokers, with waits adjusted to the mock cluster.
     pub fn settings(&self) -> Settings {
         let mut settings = Settings::at(&self.brokers);
         settings.properties.insert("fetch.wait.max.ms".to_owned(), FETCH_WAIT_MS.to_owned());
         settings
     }
 
-    /// The mock cluster has no topic ids: every topic gets one that was drawn at the start.
+    /// The mock cluster has no topic ids: all topics share an epoch chosen at the start.
     pub fn epochs(&self) -> Epochs {
         Epochs::InProcess(self.epoch)
     }
@@ -94,13 +96,14 @@ impl InProcess {
     /// Creates a topic.
     ///
     /// # Errors
-    /// When it exists already, or for more partitions than librdkafka takes.
+    /// When the topic exists, or has more partitions than librdkafka supports.
     pub fn create_topic(&self, topic: &TopicName, partitions: u16) -> Result<(), InProcessError> {
         let topic = topic.clone();
         Ok(self.on_cluster(move |cluster| cluster.create_topic(topic.as_ref(), i32::from(partitions), 1))??)
     }
 
-    /// Closes the connections of a broker (1 is the first; `None` is every one) and refuses new ones.
+    /// Closes the connections of a broker (1 is the first; `None` is every one) and refuses new
+    /// ones.
     ///
     /// # Errors
     /// When there is no such broker.

@@ -1,19 +1,20 @@
-//! How Tailcast talks to Kafka: where the brokers are, and every librdkafka property that is set, with its reason.
+//! Settings for Kafka: the brokers, and every librdkafka property that is set, with its reason.
 //!
-//! A person sets librdkafka's properties under librdkafka's names in `[kafka.properties]`. Most of what Tailcast sets is a
-//! preset that may be changed there; the few that a promise depends on are owned, and setting them is refused with the
-//! reason. [`properties`] is the one table of both; documentation and `config show` are made from it.
+//! Operators set librdkafka's properties under librdkafka's names in `[kafka.properties]`. Most of
+//! Tailcast's values are presets that can be changed there. The few that a promise depends on are
+//! owned: setting them is an error that states the reason. [`properties`] is the one table of both;
+//! documentation and `config show` are made from it.
 //!
-//! Invariant: a secret is never printed, nor what may be one. `Debug`, errors and [`Settings::shown`] say [`REDACTED`] in
-//! its place.
+//! Invariant: values that are or may be secrets are never printed. `Debug`, errors and
+//! [`Settings::shown`] have [`REDACTED`] in their place.
 
 mod broker_failure;
+mod check;
 mod context;
 mod line_limit;
 mod names;
 mod property;
 mod secrets;
-mod trial;
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -31,16 +32,16 @@ pub use secrets::{REDACTED, is_secret_at};
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// The first brokers to ask, as `HOST:PORT`; they name the others.
+    /// The bootstrap brokers, as `HOST:PORT`.
     pub brokers: Vec<String>,
     /// Properties passed to librdkafka under its own names.
     pub properties: BTreeMap<String, String>,
 }
 
-/// Why the Kafka settings cannot be used.
+/// A mistake in the Kafka settings.
 #[derive(Debug, thiserror::Error)]
 pub enum PropertyError {
-    /// There is nobody to ask.
+    /// No broker is configured.
     #[error("kafka.brokers is empty (expected: [\"HOST:PORT\"])")]
     NoBrokers,
     /// An element of `kafka.brokers` is not an address.
@@ -52,41 +53,41 @@ pub enum PropertyError {
     /// A promise depends on this property.
     #[error("kafka.properties: {name:?} cannot be set: {reason}")]
     Owned {
-        /// The property, as it was written.
+        /// The property, as written.
         name: String,
-        /// What would break.
+        /// The promise that would break.
         reason: &'static str,
     },
     /// The same property under two of its names, or an alias beside it.
     #[error("kafka.properties: {name:?} is an alias of {canonical:?}, which is also set; remove one of them")]
     Twice {
-        /// The property, as it was written.
+        /// The property, as written.
         name: String,
-        /// The name that librdkafka prefers.
+        /// librdkafka's preferred name.
         canonical: String,
     },
-    /// librdkafka does not know the property, or not this value.
+    /// librdkafka does not know the property, or rejects the value.
     #[error("kafka.properties: {name:?} = {value:?}: {reason}")]
     Refused {
         /// The property.
         name: String,
         /// Its value, redacted unless it is known to be harmless.
         value: String,
-        /// librdkafka's own words.
+        /// librdkafka's error.
         reason: String,
     },
-    /// Each property is right, and together they are not.
+    /// Each property is valid, but their combination is not.
     #[error("kafka.properties: librdkafka cannot create the {role} client: {source}")]
     Together {
-        /// What the client would be for.
+        /// The role of the client.
         role: Role,
-        /// librdkafka's own words.
+        /// librdkafka's error.
         source: KafkaError,
     },
 }
 
 impl Settings {
-    /// Settings with these brokers (`HOST:PORT`, comma-separated) and no property of one's own.
+    /// Settings with these brokers (`HOST:PORT`, comma-separated) and no other property.
     pub fn at(brokers: &str) -> Self {
         Self {
             brokers: brokers.split(',').map(|broker| broker.trim().to_owned()).collect(),
@@ -94,7 +95,8 @@ impl Settings {
         }
     }
 
-    /// For the one producer of `ingest`: acknowledged means durable, and a key's partition is where Java puts it.
+    /// For the producer of `ingest`: acknowledged records are durable, and keys have the same
+    /// partitions as with Java.
     ///
     /// # Errors
     /// See [`PropertyError`].
@@ -118,7 +120,7 @@ impl Settings {
         self.client(Role::Reader)
     }
 
-    /// For the client that asks which topics exist. It never reads a record.
+    /// For the client that queries metadata of topics. It never reads a record.
     ///
     /// # Errors
     /// See [`PropertyError`].
@@ -126,7 +128,7 @@ impl Settings {
         self.client(Role::Directory)
     }
 
-    /// The properties as a person may see them: what is not known to be harmless is redacted.
+    /// The properties for display: values that may be secrets are redacted.
     pub fn shown(&self) -> BTreeMap<&str, &str> {
         self.properties.iter().map(|(name, value)| (name.as_str(), secrets::shown(name, value))).collect()
     }
@@ -153,7 +155,7 @@ impl Settings {
             }
         }
         config.set("bootstrap.servers", self.brokers.join(","));
-        // Asks librdkafka itself whether it knows every name and takes every value.
+        // Lets librdkafka itself check every name and value.
         config.create_native_config().map_err(refused)?;
         Ok(config)
     }

@@ -1,15 +1,17 @@
-//! How a process runs and how it ends.
+//! The lifecycle of a process: running, draining, closing.
 //!
-//! Every task and every thread is started by a [`Lifecycle`], so that draining waits for all of them and can name
-//! those that are late. The end has two phases. While the process is *draining*, it accepts nothing new and finishes what
-//! it accepted: each session or stream holds a [`Hold`]. Once it drains and the last hold is dropped, it is *closing*, and
-//! the threads and tasks that feed sessions end too.
+//! Every task and every thread is started by a [`Lifecycle`], so that draining waits for all of
+//! them and can name those that are late. The end has two phases. While the process is *draining*,
+//! it accepts no new work and finishes the accepted work: each session or stream has a [`Hold`].
+//! When the process drains and the last hold is dropped, it is *closing*, and the threads and tasks
+//! that feed sessions end too.
 //!
-//! Invariant: a supervised task ends only after draining began. If it ends before (done, failed or panicked) the whole
-//! process drains, because what is left would look healthy and serve nobody.
+//! Invariant: a supervised task ends only after draining began. If it ends earlier (done, failed or
+//! panicked), the whole process drains, because the remaining tasks would look healthy but serve no
+//! client.
 //!
-//! What is deliberately absent: nothing is ever aborted. A task that does not end holds [`Lifecycle::finish`] until its
-//! deadline, and is named.
+//! Deliberately absent: tasks are never aborted. A task that does not end holds
+//! [`Lifecycle::finish`] until its deadline, and is named.
 
 mod ending;
 mod panics;
@@ -24,28 +26,29 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-pub use ending::{Cause, Ending, Running, Tasks};
+pub use ending::{Ending, Running, TaskFailure, Tasks};
 pub(crate) use panics::panic_message;
 use panics::{catch_panic, caught};
 use roster::Roster;
 use signals::Signals;
 
-/// How long draining may take: section `[drain]`.
+/// The time limit for draining: section `[drain]`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// From the signal to the exit. Has to be less than the grace period of whatever stops the process.
+    /// From the signal to the exit. Must be less than the supervisor's grace period.
     #[serde(with = "humantime_serde")]
     pub within: Duration,
 }
 
-/// A cheap handle to the life of this process: starts tasks, says when to drain, waits for the end.
+/// A cheap handle to the lifecycle of this process: starts tasks, signals draining, waits for the
+/// end.
 #[derive(Clone, Debug, Default)]
 pub struct Lifecycle {
     inner: Arc<Inner>,
 }
 
-/// A phase of the end of a process: which one a background task or thread ends in.
+/// A phase of the end of a process, in which a background task or thread ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     /// Nothing new is accepted.
@@ -63,19 +66,20 @@ pub struct Hold {
 #[derive(Debug, Default)]
 struct Inner {
     draining: CancellationToken,
-    /// Cancelled when all that is tracked has ended: only then do companions stop.
+    /// Cancelled when all tracked tasks have ended; then companions stop.
     ended: CancellationToken,
-    /// Closed when draining begins; empty when the last [`Hold`] is dropped. Both together are the second phase.
+    /// Closed when draining begins; empty when the last [`Hold`] is dropped. Both together are the
+    /// second phase.
     holds: TaskTracker,
     tracked: TaskTracker,
     companions: TaskTracker,
     roster: Roster,
-    failure: Mutex<Option<(&'static str, Cause)>>,
+    failure: Mutex<Option<(&'static str, TaskFailure)>>,
     signals: Mutex<Option<Signals>>,
 }
 
 impl Lifecycle {
-    /// A process that has begun: nothing runs, nothing drains.
+    /// A running process without tasks.
     pub fn new() -> Self {
         Self::default()
     }
@@ -92,8 +96,9 @@ impl Lifecycle {
         });
     }
 
-    /// Starts a task that the process cannot do without: if it ends before draining, or fails or panics at any time, the
-    /// process drains and [`finish`](Self::finish) answers [`Ending::Failed`].
+    /// Starts a task that the process cannot do without: if it ends before draining, or fails or
+    /// panics at any time, the process drains and [`finish`](Self::finish) returns
+    /// [`Ending::Failed`].
     pub fn supervise<F, E>(&self, task: &'static str, future: F)
     where
         F: Future<Output = Result<(), E>> + Send + 'static,
@@ -106,8 +111,9 @@ impl Lifecycle {
         });
     }
 
-    /// Starts an operating system thread under the rule of [`supervise`](Self::supervise), for what blocks all its life.
-    /// The thread has to look at [`is_draining`](Self::is_draining) often enough to end in time.
+    /// Starts an operating system thread under the rules of [`supervise`](Self::supervise), for
+    /// blocking loops. The thread must check [`is_draining`](Self::is_draining) often enough to end
+    /// in time.
     ///
     /// # Errors
     /// When the operating system refuses the thread.
@@ -131,8 +137,9 @@ impl Lifecycle {
         Ok(())
     }
 
-    /// Runs something that blocks for a short while on the runtime's blocking threads. Not cancelled by dropping: the
-    /// closure runs to its end and draining waits for it. A panic of the closure continues in the caller.
+    /// Runs a short blocking closure on the runtime's blocking threads. Not cancelled by dropping:
+    /// the closure runs to its end and draining waits for it. A panic of the closure continues in
+    /// the caller.
     pub async fn blocking<T>(&self, run: impl FnOnce() -> T + Send + 'static) -> T
     where
         T: Send + 'static,
@@ -147,14 +154,14 @@ impl Lifecycle {
             Ok(value) => value,
             Err(error) => match error.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),
-                // The runtime is being torn down: nobody will poll this future again.
+                // The runtime is shutting down: this future will not be polled again.
                 Err(_) => std::future::pending().await,
             },
         }
     }
 
-    /// Starts a task that ends last: the token is cancelled once everything else has ended or the deadline has passed. For
-    /// what has to answer while the process drains.
+    /// Starts a task that ends last: the token is cancelled once everything else has ended or the
+    /// deadline has passed. For services that must answer while the process drains.
     pub fn accompany<F>(&self, start: impl FnOnce(CancellationToken) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -172,13 +179,14 @@ impl Lifecycle {
         self.inner.draining.is_cancelled()
     }
 
-    /// Begins to drain: accept nothing more, finish what was accepted. A second call changes nothing.
+    /// Begins to drain. A second call changes nothing.
     pub fn drain(&self) {
         self.inner.draining.cancel();
         self.inner.holds.close();
     }
 
-    /// Keeps the process from closing until the returned guard is dropped. Take it before the work is accepted.
+    /// Keeps the process from closing until the returned guard is dropped. Take it before the work
+    /// is accepted.
     #[must_use]
     pub fn hold(&self) -> Hold {
         Hold { _token: self.inner.holds.token() }
@@ -189,12 +197,13 @@ impl Lifecycle {
         self.inner.holds.wait().await;
     }
 
-    /// Whether the process is closing. One atomic load, so a thread may ask in each round of its loop.
+    /// Whether the process is closing. One atomic load, so a thread may ask in each round of its
+    /// loop.
     pub fn is_closing(&self) -> bool {
         self.inner.holds.is_closed() && self.inner.holds.is_empty()
     }
 
-    /// Whether the process has come to this phase of its end.
+    /// Whether the process has reached this phase.
     pub fn has_reached(&self, phase: Phase) -> bool {
         match phase {
             Phase::Draining => self.is_draining(),
@@ -216,8 +225,8 @@ impl Lifecycle {
         self.inner.roster.present()
     }
 
-    /// Drains, waits at most `within` for everything that was started, and returns how it ended. A second signal ends the
-    /// wait early.
+    /// Drains, waits at most `within` for everything that was started, and returns how it ended. A
+    /// second signal ends the wait early.
     pub async fn finish(&self, within: Duration) -> Ending {
         self.drain();
         self.inner.tracked.close();
@@ -230,12 +239,13 @@ impl Lifecycle {
         let ending = self.ending(in_time);
         self.inner.ended.cancel();
         self.inner.companions.close();
-        // A companion has at most one answer to finish.
+        // A companion has at most one response to finish.
         let _late = tokio::time::timeout(Duration::from_secs(1), self.inner.companions.wait()).await;
         ending
     }
 
-    /// Waits for SIGTERM, SIGINT or the beginning of draining, whichever comes first; drains from then on.
+    /// Waits for SIGTERM, SIGINT or the beginning of draining, whichever comes first; drains from
+    /// then on.
     pub async fn until_signal(&self) {
         match Signals::install() {
             Ok(mut signals) => {
@@ -246,7 +256,7 @@ impl Lifecycle {
                 *lock(&self.inner.signals) = Some(signals);
             }
             Err(error) => {
-                tracing::error!(%error, "cannot receive signals: this process has to be killed");
+                tracing::error!(%error, "cannot receive signals: only SIGKILL ends this process");
                 self.draining().await;
             }
         }
@@ -267,12 +277,12 @@ impl Lifecycle {
     {
         let cause = match outcome {
             Ok(Ok(())) if self.is_draining() => return,
-            Ok(Ok(())) => Cause::EndedEarly,
-            Ok(Err(error)) => Cause::Error(Box::new(error)),
-            Err(message) => Cause::Panicked(message),
+            Ok(Ok(())) => TaskFailure::EndedEarly,
+            Ok(Err(error)) => TaskFailure::Error(Box::new(error)),
+            Err(message) => TaskFailure::Panicked(message),
         };
         tracing::error!(task, %cause, "a vital task has ended, draining");
-        // What failed first explains what failed after it.
+        // The first failure usually causes the later ones.
         lock(&self.inner.failure).get_or_insert((task, cause));
         self.drain();
     }

@@ -1,11 +1,12 @@
 //! Accepting connections: written once for push, ingest and admin.
 //!
-//! A listener holds a bounded number of places. The service keeps a [`Place`] for as long as the connection counts: push
-//! until the upgrade, ingest and admin until its end. What happens at the bound is the service's choice ([`AtBound`]), and
-//! the rules are `places`' plain code.
+//! A listener has a limited number of places. The service keeps a [`Place`] for as long as the
+//! connection counts: push until the upgrade, ingest and admin until its end. The service chooses
+//! what happens at the limit ([`AtBound`]); the rules are plain code in `places`.
 //!
-//! `accept` never fails. A connection that the client gave up in the queue is skipped. When the process or the system
-//! is out of file descriptors or memory, accepting pauses, and a line is logged once a period.
+//! `accept` never fails. A connection that its client closed in the queue is skipped. When the
+//! process or the system is out of file descriptors or memory, accepting pauses, and at most one
+//! line per period is logged.
 //!
 //! Invariant: a connection is evicted only while nothing has arrived on it.
 
@@ -28,30 +29,32 @@ use tokio_util::sync::CancellationToken;
 
 use self::places::{Id, Places, Verdict};
 
-/// Connections that the kernel completes and holds until they are accepted. At the usual 128 a fleet that comes back at once
-/// waits a second and more for the SYNs that the kernel dropped to be sent again. The kernel caps it at `somaxconn`.
+/// Connections that the kernel completes and queues until they are accepted. With the usual 128,
+/// the kernel drops SYNs when a fleet reconnects at once, and clients retransmit them only after a
+/// second or more. The kernel caps it at `somaxconn`.
 pub const BACKLOG: u32 = 4096;
-/// Pause after an error that concerns the process. File descriptors come back when connections end.
+/// Pause after an error that concerns the process. File descriptors become free when connections
+/// end.
 const PAUSE: Duration = Duration::from_millis(50);
 /// At most one line about failed accepts is logged in each period.
 const LOG_PERIOD: Duration = Duration::from_secs(30);
 
-/// What happens to a connection for which there is no place.
+/// The treatment of new connections at the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AtBound {
-    /// The oldest connection that has sent nothing is closed, and the new one takes its place. If each has sent something,
-    /// new connections wait in the kernel's queue.
+    /// The oldest connection that has sent nothing is closed, and the new one takes its place. If
+    /// each has sent something, new connections wait in the kernel's queue.
     Evict,
     /// The new connection is closed at once, so that its caller tries another node.
     Refuse,
 }
 
-/// How many connections have a place, and what happens at the bound.
+/// The limit of connections, and the treatment of new ones at the limit.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections with a place.
+    /// The maximum number of connections.
     pub places_max: usize,
-    /// At that number.
+    /// The treatment of new connections at the limit.
     pub at_bound: AtBound,
 }
 
@@ -60,7 +63,7 @@ pub struct Limits {
 pub struct AcceptMetrics {
     /// Accepts that failed for lack of file descriptors or memory.
     pub failed: Counter,
-    /// Connections closed at once at the bound.
+    /// New connections closed at once at the limit.
     pub refused: Counter,
     /// Silent connections closed to make room.
     pub evicted: Counter,
@@ -73,8 +76,8 @@ pub struct Listener {
     socket: TcpListener,
     limits: Limits,
     metrics: AcceptMetrics,
-    shared: Arc<Shared>,
-    /// Accepted, and waiting for a place.
+    shared: Arc<PlaceTable>,
+    /// A connection that waits for a place.
     pending: Option<(TcpStream, SocketAddr)>,
     failures: Failures,
 }
@@ -96,13 +99,13 @@ pub struct Place {
     id: Id,
     has_spoken: bool,
     evicted: CancellationToken,
-    shared: Arc<Shared>,
+    shared: Arc<PlaceTable>,
 }
 
-/// The connection was closed before its first byte.
+/// Why a connection is closed before its first byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Silent {
-    /// It had to make room for another one.
+    /// It makes room for another connection.
     #[error("connection limit reached: the oldest silent connection was closed")]
     Evicted,
     /// Nothing arrived in time.
@@ -111,7 +114,7 @@ pub enum Silent {
 }
 
 #[derive(Debug)]
-struct Shared {
+struct PlaceTable {
     places: Mutex<Places<CancellationToken>>,
     /// Notified when a place becomes free.
     freed: Notify,
@@ -137,10 +140,10 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 impl Listener {
-    /// Accepts from a bound socket. `name` is what the log calls it, such as `push`.
+    /// Accepts from a bound socket. `name` is the listener's name in the log, such as `push`.
     #[must_use]
     pub fn new(name: &'static str, socket: TcpListener, limits: Limits, metrics: AcceptMetrics) -> Self {
-        let shared = Shared { places: Mutex::new(Places::new(limits.places_max)), freed: Notify::new() };
+        let shared = PlaceTable { places: Mutex::new(Places::new(limits.places_max)), freed: Notify::new() };
         Self {
             name,
             socket,
@@ -158,7 +161,8 @@ impl Listener {
             if self.pending.is_none() {
                 self.pending = Some(self.next().await);
                 if self.limits.at_bound == AtBound::Evict && self.shared.places().is_full() {
-                    // Lets connections see what has already arrived on them, so that none of those is evicted.
+                    // Lets connections notice bytes that have arrived, so that none of those is
+                    // evicted.
                     tokio::task::yield_now().await;
                 }
             }
@@ -171,7 +175,7 @@ impl Listener {
                     self.metrics.refused.inc();
                 }
                 AtBound::Evict => {
-                    // It waits here, and those behind it in the kernel's queue.
+                    // It waits here, and later connections wait in the kernel's queue.
                     self.pending = Some((stream, peer));
                     self.shared.freed.notified().await;
                 }
@@ -194,7 +198,7 @@ impl Listener {
         }
     }
 
-    /// Gives a new connection its place, if it gets one.
+    /// Returns the place of a new connection, if it gets one.
     fn admit(&self) -> Option<Place> {
         let evicted = CancellationToken::new();
         let mut places = self.shared.places();
@@ -217,8 +221,8 @@ impl Place {
     ///
     /// # Errors
     ///
-    /// When it has to make room, or nothing arrives within `deadline`: close it. An error of the socket is left to the
-    /// first read.
+    /// When it must make room, or nothing arrives within `deadline`: close it. Errors of the socket
+    /// are left to the first read.
     pub async fn first_byte(&mut self, stream: &TcpStream, deadline: Duration) -> Result<(), Silent> {
         let mut byte = [0];
         tokio::select! {
@@ -242,9 +246,9 @@ impl Drop for Place {
     }
 }
 
-impl Shared {
+impl PlaceTable {
     fn places(&self) -> MutexGuard<'_, Places<CancellationToken>> {
-        // Every method leaves a table that is right, whatever panics around it.
+        // Every method leaves the table consistent, even if a caller panics.
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -262,8 +266,8 @@ impl Failures {
     }
 }
 
-/// Whether an error of `accept` concerns only the connection that was next, so that there is nothing to wait for
-/// (accept(2)).
+/// Returns whether an error of `accept` concerns only the next connection, so that no pause is
+/// needed (accept(2)).
 fn is_of_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),

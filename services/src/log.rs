@@ -1,10 +1,11 @@
 //! The log of the process: to stderr, as lines for people or as JSON for machines.
 //!
-//! The subscriber is a registry with layers. The filter belongs to the log's layer and not to the registry, so that another
-//! layer, such as an exporter of traces, chooses its own spans and events.
+//! The subscriber is a registry with layers. The filter belongs to the log's layer and not to the
+//! registry, so that another layer, such as an exporter of traces, chooses its own spans and
+//! events.
 //!
-//! stdout is for data. librdkafka's log passes through here too, at the rate that [`crate::kafka::Context`] allows, because
-//! an unreachable broker would otherwise fill the log.
+//! stdout is reserved for data. librdkafka's log is written here too; [`crate::kafka::Context`]
+//! limits its rate, because an unreachable broker would otherwise fill the log.
 
 use std::io::IsTerminal;
 
@@ -20,7 +21,7 @@ use tracing_subscriber::{EnvFilter, Layer, fmt};
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Which lines, in the syntax of `tracing`: `info`, or `info,tailcast_push=debug`.
+    /// The filter, in the syntax of `tracing`: `info`, or `info,tailcast_push=debug`.
     pub filter: String,
     /// The form of a line.
     pub format: Format,
@@ -38,7 +39,7 @@ pub enum Format {
     Json,
 }
 
-/// Why logging could not begin.
+/// Why logging could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     /// The filter is not in `tracing`'s syntax.
@@ -55,7 +56,7 @@ pub enum LogError {
 }
 
 impl Config {
-    /// Checks the filter, without beginning to log.
+    /// Checks the filter, without starting to log.
     ///
     /// # Errors
     /// [`LogError::Filter`].
@@ -69,7 +70,7 @@ impl Config {
     }
 }
 
-/// Begins to log. Panics are logged from here on, in the same form, with their place.
+/// Starts to log. From here on, panics are logged in the same form, with their source location.
 ///
 /// # Errors
 /// See [`LogError`].

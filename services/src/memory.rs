@@ -1,22 +1,22 @@
-//! How much memory this process has, and how much it may have.
+//! The memory usage and the memory limit of this process, from the kernel.
 //!
-//! Both are the kernel's figures. What cannot be read is `None`, never a guess.
+//! A figure that cannot be read is `None`, never a guess.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Where cgroups of version 2 are.
+/// The root of cgroups of version 2.
 const UNIFIED: &str = "/sys/fs/cgroup";
-/// Where the memory cgroups of version 1 are.
+/// The root of memory cgroups of version 1.
 const OF_MEMORY: &str = "/sys/fs/cgroup/memory";
 
-/// Returns how much of this process is in RAM, in bytes.
+/// Returns the resident memory of this process, in bytes.
 pub fn resident_bytes() -> Option<u64> {
     resident_in(&fs::read_to_string("/proc/self/status").ok()?)
 }
 
-/// Returns how much memory this process may have, in bytes: the least of its cgroup's limit, those of the cgroups above it,
-/// and the machine's memory.
+/// Returns the memory limit of this process, in bytes: the lowest of the limits of its cgroup and
+/// the cgroups above it, and the machine's memory.
 pub fn limit_bytes() -> Option<u64> {
     let cgroups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let limits =
@@ -39,13 +39,14 @@ fn kibibytes(text: &str, name: &str) -> Option<u64> {
     kibibytes.checked_mul(1024)
 }
 
-/// A cgroup's limit. Without one, the file has `max` in version 2, and in version 1 a number that is larger than any machine's memory.
+/// A cgroup's limit. Without one, the file has `max` in version 2, and in version 1 a number that
+/// is larger than any machine's memory.
 fn limit_in(text: &str) -> Option<u64> {
     text.trim().parse().ok()
 }
 
-/// The files with the limits of a process' cgroup and of all above it. In a container the path may be the host's, and only
-/// the last of the files is there.
+/// The files with the limits of a process's cgroup and of all above it. In a container, the path
+/// may be the host's, and only the last of the files exists.
 fn limit_files(cgroups: &str) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for line in cgroups.lines() {

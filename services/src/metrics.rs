@@ -1,11 +1,12 @@
-//! The figures of this process, for Prometheus.
+//! The metrics of this process, for Prometheus.
 //!
-//! Thin over `prometheus_client`: parts register what they have in the [`Registry`] that they are handed, under a prefix
-//! that is written out in full (`registry.sub_registry_with_prefix("tailcast_push")`), so that a metric's name can be
-//! found in the source. Children of labelled metrics are looked up once and kept, because looking up costs more than
-//! counting.
+//! A thin layer over `prometheus_client`: parts register their metrics in a [`Registry`], under a
+//! prefix that is written out in full (`registry.sub_registry_with_prefix("tailcast_push")`), so
+//! that a metric's name can be found in the source. Children of labelled metrics are looked up once
+//! and kept, because a lookup costs more than counting.
 //!
-//! Invariant: no label value comes from a client. A topic or a partition is a label only once Kafka has confirmed it.
+//! Invariant: no label value comes from a client. A topic or a partition is a label only once Kafka
+//! has confirmed it.
 
 mod process;
 mod sharded;
@@ -18,15 +19,16 @@ use prometheus_client::registry::Registry;
 pub use sharded::ShardedCounter;
 pub use text::{Exposition, encode};
 
-/// The registry of a process, with what every process has: `tailcast_build_info` and `process_*`.
+/// The registry of a process, with the metrics of every process: `tailcast_build_info` and
+/// `process_*`.
 #[derive(Debug)]
 pub struct Metrics {
-    /// Where parts register. Has no prefix of its own.
+    /// The registry for parts, without a prefix.
     pub registry: Registry,
 }
 
 impl Metrics {
-    /// A registry with the figures of the process itself.
+    /// A registry with the metrics of the process itself.
     pub fn new() -> Self {
         let mut registry = Registry::default();
         registry.register_collector(Box::new(process::Process));

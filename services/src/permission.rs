@@ -1,10 +1,11 @@
-//! Which principal may do what.
+//! Permissions of principals.
 //!
-//! A service checks [`Permissions`] in one place on each way: ingest for each message before it looks up the topic, push
-//! before it starts a subscription. So a client without permission cannot find out which topics exist.
-//! Nothing restricts clients yet: services run with [`Permissions::unrestricted`].
+//! A service checks [`Permissions`] in one place on each way: ingest for each message before it
+//! looks up the topic, push before it starts a subscription. So a client without permission cannot
+//! find out which topics exist. Nothing restricts clients yet: services run with
+//! [`Permissions::unrestricted`].
 //!
-//! Invariant: a denial concerns one action. What else the client asked for in the same request goes on.
+//! Invariant: a denial concerns one action. The other actions of the same request are not affected.
 
 use std::{fmt, sync::Arc};
 
@@ -12,7 +13,7 @@ use tailcast_proto::{Channel, Key, TopicName};
 
 use crate::principal::Principal;
 
-/// What a client asks to do.
+/// An action that needs a permission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action<'a> {
     /// Publish one record.
@@ -26,9 +27,9 @@ pub enum Action<'a> {
     Subscribe(&'a Channel),
 }
 
-/// Decides who may do what.
+/// Decides about permissions.
 ///
-/// A policy is asked for every message and every subscription, so it must not block.
+/// A policy is called for every message and every subscription, so it must not block.
 pub trait Policy: Send + Sync + 'static {
     /// Returns whether the principal may take the action.
     fn allows(&self, principal: &Principal, action: Action<'_>) -> bool;
@@ -38,14 +39,14 @@ pub trait Policy: Send + Sync + 'static {
 #[derive(Clone)]
 pub struct Permissions(Arc<dyn Policy>);
 
-/// The policy does not allow the action. The message names the topic and not the key, so it is short and has no bytes
-/// of the client's choice.
+/// The policy does not allow the action. The message names the topic and not the key, so it is
+/// short and has no bytes of the client's choice.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PermissionDenied {
     /// The record must not be published.
     #[error("permission denied: {principal} may not publish this record to topic {topic}")]
     Publish {
-        /// Who asked.
+        /// The denied principal.
         principal: Principal,
         /// The record's topic.
         topic: TopicName,
@@ -53,7 +54,7 @@ pub enum PermissionDenied {
     /// The subscription must not start.
     #[error("permission denied: {principal} may not subscribe to this channel of topic {topic}")]
     Subscribe {
-        /// Who asked.
+        /// The denied principal.
         principal: Principal,
         /// The channel's topic.
         topic: TopicName,
@@ -64,7 +65,7 @@ pub enum PermissionDenied {
 struct Unrestricted;
 
 impl Permissions {
-    /// Permissions that `policy` decides about.
+    /// Permissions by this policy.
     #[must_use]
     pub fn new(policy: impl Policy) -> Self {
         Self(Arc::new(policy))
@@ -122,7 +123,7 @@ impl fmt::Debug for Permissions {
 mod tests {
     use super::*;
 
-    /// Refuses what concerns the channel `quotes/AAPL`.
+    /// Denies every action on the channel `quotes/AAPL`.
     fn permissions() -> Permissions {
         Permissions::new(|_: &Principal, action: Action<'_>| match action {
             Action::Publish { topic, key } => {

@@ -1,11 +1,12 @@
-//! The identity on whose behalf a node acts.
+//! The identity of a client.
 //!
-//! The edge of a service makes one [`Principal`] per connection or call, and everything that is done for that client
-//! carries it. Nothing authenticates clients yet, so every principal is anonymous.
+//! The edge of a service makes one [`Principal`] per connection or call, and passes it along with
+//! every action for that client. Clients are not authenticated yet, so every principal is
+//! anonymous.
 
 use std::fmt;
 
-/// The identity of a client. Cheap to clone; its `Display` form is for logs.
+/// The identity of a client. Cheap to clone; its `Display` form is for logs and errors.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Principal {

@@ -1,7 +1,7 @@
-//! Whether this process should get traffic, and if not, why.
+//! Whether this process should receive traffic, and if not, why.
 //!
-//! Each part with a precondition holds a [`Condition`] and reports its status; the process is ready if each part is. A
-//! process is live as long as it answers at all, so there is no liveness here.
+//! Each part with a precondition holds a [`Condition`] and reports its status; the process is ready
+//! if each part is. A process is live as long as it answers at all, so there is no liveness here.
 //!
 //! Invariant: after [`Readiness::drain`] a process never becomes ready again.
 
@@ -28,11 +28,11 @@ pub struct State {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "status", content = "reason")]
 pub enum Status {
-    /// It can do its work.
+    /// The part works.
     Ready,
-    /// It works, with a problem that an operator should know. Counts as ready.
+    /// The part works, with a problem that operators should know of. Counts as ready.
     Degraded(String),
-    /// It cannot do its work, for this reason.
+    /// The part cannot work, for this reason.
     NotReady(String),
 }
 
@@ -44,12 +44,13 @@ pub struct Condition {
 }
 
 impl Readiness {
-    /// Nothing to wait for: ready.
+    /// A readiness without parts: ready.
     pub fn new() -> Self {
         Self { state: Arc::new(watch::Sender::new(State::default())) }
     }
 
-    /// Adds a part that is not ready yet, for this reason. Dropping the condition keeps its last status.
+    /// Adds a part that is not ready yet, for this reason. Dropping the condition keeps its last
+    /// status.
     pub fn condition(&self, name: &'static str, waiting_for: impl Into<String>) -> Condition {
         let mut index = 0;
         self.state.send_modify(|state| {
@@ -59,7 +60,7 @@ impl Readiness {
         Condition { state: Arc::clone(&self.state), index }
     }
 
-    /// Not ready from here on: the process drains.
+    /// Marks the process as draining: it is not ready from here on.
     pub fn drain(&self) {
         self.state.send_if_modified(|state| !std::mem::replace(&mut state.draining, true));
     }
@@ -115,12 +116,12 @@ impl Condition {
 }
 
 impl State {
-    /// Whether traffic should come here.
+    /// Whether this process should receive traffic.
     pub fn is_ready(&self) -> bool {
         !self.draining && self.conditions.iter().all(|(_, status)| !matches!(status, Status::NotReady(_)))
     }
 
-    /// Whether the process is on its way out.
+    /// Whether the process is draining.
     pub fn is_draining(&self) -> bool {
         self.draining
     }
@@ -131,7 +132,7 @@ impl State {
     }
 }
 
-/// One line for the verdict and one for each part.
+/// One line for the process and one for each part.
 impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.is_ready() { "ready\n" } else { "not ready\n" })?;

@@ -1,17 +1,19 @@
-//! Which topics exist, with their epochs and partition counts.
+//! Metadata of topics: existence, epoch and number of partitions.
 //!
-//! One thread per [`Topics`] asks Kafka: about the topics it knows every [`TopicsConfig::refresh`], about others when
-//! somebody looks them up. Callers share an answer: all lookups that wait go out as one request.
+//! One thread per [`Topics`] queries Kafka: for known topics every [`TopicsConfig::refresh`], for
+//! others when they are looked up. All pending lookups are sent as one request.
 //!
-//! What is known stays known while Kafka is silent, so that traffic on known topics goes on. Before Kafka has answered for
-//! the first time the condition is not ready; after that, silence degrades it, and makes it not ready only when it lasts.
+//! Known topics stay known while Kafka does not answer, so that traffic on them continues. Until
+//! Kafka's first answer, the condition is not ready. Later, an outage degrades it, and makes it not
+//! ready only if the outage lasts.
 //!
-//! Invariants: a topic is in the cache only if Kafka said that it exists. An answer that a known topic is gone is believed
-//! when it comes again to a question asked some time after it, because a broker that has just started may not know it yet.
+//! Invariants: the cache has only topics that exist in Kafka. If Kafka answers that a known topic
+//! does not exist, a later request must confirm it, because a broker that has just started may not
+//! know the topic yet.
 
 mod cache;
-mod desk;
 mod directory;
+mod lookup_queue;
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -31,33 +33,36 @@ use crate::lifecycle::{Lifecycle, Phase};
 use crate::metrics::ShardedCounter;
 use crate::readiness::Condition;
 use cache::Cache;
-use desk::Desk;
 use directory::Directory;
+use lookup_queue::LookupQueue;
 
-/// Changes that a slow receiver may be behind; beyond that it is told that it missed some, and looks again.
+/// Changes buffered for a slow receiver; if it lags further, it is notified and must check the
+/// topics again.
 const CHANGES_MAX: usize = 256;
 
-/// How topics are asked for.
+/// The lookup of topics.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TopicsConfig {
-    /// How often Kafka is asked about the topics that are known, give or take a tenth.
+    /// The interval at which known topics are refreshed, ± 10 %.
     #[serde(with = "humantime_serde")]
     pub refresh: Duration,
-    /// How long an answer "no such topic" is believed: what a topic that was just created waits at most.
+    /// The time for which an unknown topic is remembered: the maximum delay until a new topic is
+    /// found.
     #[serde(with = "humantime_serde")]
     pub unknown_for: Duration,
-    /// How long Kafka may take to answer.
+    /// The timeout of a request to Kafka.
     #[serde(with = "humantime_serde")]
     pub answer_within: Duration,
 }
 
-/// Where a topic's epoch comes from.
+/// The source of epochs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Epochs {
     /// Kafka's topic ids.
     Kafka,
-    /// The in-process broker, which has no topic ids and forgets everything when it ends: one epoch for all topics.
+    /// One epoch for all topics: the in-process broker has no topic ids, and its topics end with
+    /// it.
     InProcess(Epoch),
 }
 
@@ -76,30 +81,30 @@ pub struct Topic {
     pub name: TopicName,
     /// Its incarnation.
     pub epoch: Epoch,
-    /// How many partitions it has; at least 1.
+    /// The number of partitions; at least 1.
     pub partitions: u32,
 }
 
-/// What happened to a topic that somebody had looked up.
+/// A change of a known topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TopicChange {
-    /// It is gone.
+    /// It was deleted.
     Deleted {
-        /// As it was.
+        /// The topic before the change.
         topic: Topic,
     },
-    /// It was deleted and created again: offsets of the old one mean nothing in the new one.
+    /// It was deleted and created again: offsets of the old topic are invalid in the new one.
     Recreated {
-        /// As it was.
+        /// The topic before the change.
         old: Topic,
-        /// As it is.
+        /// The topic after the change.
         new: Topic,
     },
-    /// It has more partitions. The new ones begin at offset 0, and keys may have moved to them.
+    /// Partitions were added. They begin at offset 0, and keys may have moved to them.
     Grown {
-        /// As it was.
+        /// The topic before the change.
         from: Topic,
-        /// As it is.
+        /// The topic after the change.
         to: Topic,
     },
 }
@@ -107,40 +112,40 @@ pub enum TopicChange {
 /// Why a topic could not be looked up.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LookupError {
-    /// Kafka has no topic of this name. It may be created later: asking again after `unknown_for` is right.
+    /// The topic does not exist. It may be created later; retry after `unknown_for`.
     #[error("topic {topic} does not exist")]
     Unknown {
         /// The name.
         topic: TopicName,
     },
-    /// It is not known whether the topic exists.
+    /// The lookup failed: it is not known whether the topic exists.
     #[error("topic {topic} cannot be looked up: {reason}")]
     Unavailable {
         /// The name.
         topic: TopicName,
-        /// What stood in the way.
-        reason: Obstacle,
+        /// The reason.
+        reason: LookupFailure,
     },
 }
 
-/// What stands between a lookup and its answer.
+/// Why a lookup failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Obstacle {
+pub enum LookupFailure {
     /// No broker answered in time, or the request failed as a whole.
     #[error("Kafka does not answer ({0})")]
     Kafka(RDKafkaErrorCode),
-    /// Kafka refuses to tell about this topic, usually for want of the `Describe` permission.
+    /// Kafka refused to describe the topic, usually because the `Describe` permission is missing.
     #[error("Kafka refused to describe it ({0})")]
     Refused(RDKafkaErrorCode),
-    /// Too many other topics wait for their first answer.
+    /// Too many lookups of other topics are pending.
     #[error("too many pending lookups")]
     Busy,
-    /// The process drains: topics that are not known yet are no longer asked for.
+    /// The process drains: unknown topics are no longer looked up.
     #[error("this node is draining")]
     Draining,
 }
 
-/// Why topics cannot be looked up at all.
+/// Why the lookup of topics cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// librdkafka refused the configuration.
@@ -151,16 +156,16 @@ pub enum StartError {
     Thread(#[from] std::io::Error),
 }
 
-/// A cheap handle to what is known of topics.
+/// A cheap handle to the metadata of topics.
 #[derive(Clone, Debug)]
 pub struct Topics {
-    shared: Arc<Shared>,
+    shared: Arc<TopicsState>,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct TopicsState {
     cache: RwLock<Cache>,
-    desk: Desk,
+    queue: LookupQueue,
     changes: broadcast::Sender<TopicChange>,
     known: Gauge,
     rounds: ShardedCounter,
@@ -168,11 +173,13 @@ struct Shared {
 }
 
 impl Topics {
-    /// Starts to ask, until the process drains. Does not wait for Kafka: `condition` becomes ready with its first answer.
+    /// Starts the thread. Does not wait for Kafka: `condition` becomes ready with Kafka's first
+    /// answer.
     ///
-    /// `config` is that of [`Settings::directory`](crate::kafka::Settings::directory). `registry` has to carry the prefix
-    /// of the part that asks, such as `tailcast_push`, since each part of a process has topics of its own.
-    /// Asks until the process has come to the phase `until`: [`Phase::Closing`] for a part that serves on while it drains.
+    /// `config` is that of [`Settings::directory`](crate::kafka::Settings::directory). `registry`
+    /// must have the prefix of the part, such as `tailcast_push`, since each part of a process has
+    /// its own topics. The thread ends when the process reaches the phase `until`:
+    /// [`Phase::Closing`] for a part that serves clients while it drains.
     ///
     /// # Errors
     /// See [`StartError`].
@@ -187,9 +194,9 @@ impl Topics {
         registry: &mut Registry,
     ) -> Result<Self, StartError> {
         let client: BaseConsumer<Context> = config.create_with_context(Context::new("topics"))?;
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(TopicsState {
             cache: RwLock::new(Cache::new(topics.unknown_for)),
-            desk: Desk::default(),
+            queue: LookupQueue::default(),
             changes: broadcast::Sender::new(CHANGES_MAX),
             known: Gauge::default(),
             rounds: ShardedCounter::default(),
@@ -203,12 +210,12 @@ impl Topics {
         Ok(handle)
     }
 
-    /// What is known of a topic, without asking.
+    /// Returns a known topic, without a request.
     pub fn cached(&self, topic: &TopicName) -> Option<Topic> {
         self.read().known(topic)
     }
 
-    /// Looks a topic up: from what is known, else by asking Kafka. Cancel safe.
+    /// Looks up a topic in the cache, or in Kafka if it is not known. Cancel safe.
     ///
     /// # Errors
     /// See [`LookupError`].
@@ -225,20 +232,20 @@ impl Topics {
         self.ask(topic).await
     }
 
-    /// Asks Kafka whatever is known, with a request that is sent after this call: what it says was so at some moment
-    /// after the call. Cancel safe.
+    /// Looks up a topic in Kafka, even if it is known. The request is sent after this call, so the
+    /// answer is not older than the call. Cancel safe.
     ///
     /// # Errors
     /// See [`LookupError`].
     pub async fn ask(&self, topic: &TopicName) -> Result<Topic, LookupError> {
         let unavailable = |reason| LookupError::Unavailable { topic: topic.clone(), reason };
-        let answer = self.shared.desk.ask(topic).map_err(unavailable)?;
-        // The directory drops what it will not answer: it does so only when it ends.
-        answer.await.unwrap_or_else(|_| Err(unavailable(Obstacle::Draining)))
+        let answer = self.shared.queue.ask(topic).map_err(unavailable)?;
+        // The directory drops a lookup without an answer only when it ends.
+        answer.await.unwrap_or_else(|_| Err(unavailable(LookupFailure::Draining)))
     }
 
-    /// Follows what happens to the topics that were looked up. A receiver that lags has to look at [`cached`](Self::cached)
-    /// again for each topic it cares for.
+    /// Returns a receiver of changes of known topics. A receiver that lags must check
+    /// [`cached`](Self::cached) again for each of its topics.
     pub fn changes(&self) -> broadcast::Receiver<TopicChange> {
         self.shared.changes.subscribe()
     }
@@ -248,7 +255,7 @@ impl Topics {
     }
 }
 
-impl Shared {
+impl TopicsState {
     fn register(&self, registry: &mut Registry) {
         registry.register("topics_known", "Topics whose metadata is refreshed", self.known.clone());
         registry.register("topics_requests", "Metadata requests to Kafka", self.rounds.clone());

@@ -1,7 +1,8 @@
-//! What the admin listener answers. Plain code: no sockets, no tasks.
+//! The responses of the admin listener. Plain code: no sockets, no tasks.
 //!
-//! The routes are a table. A path that is in no row is 404, with the list of paths; a path whose rows have another method
-//! is 405, with `Allow`. `HEAD` is answered as `GET`; hyper leaves the body out.
+//! The routes are a table. An unknown path is answered with 404 and the list of paths, a known path
+//! with another method with 405 and `Allow`. `HEAD` is answered as `GET`; hyper leaves the body
+//! out.
 
 mod table;
 
@@ -37,7 +38,7 @@ const TABLE: &[Route] = &[
     },
 ];
 
-/// Everything an answer is made of.
+/// The data for responses.
 pub(super) struct Routes {
     lifecycle: Lifecycle,
     readiness: Readiness,

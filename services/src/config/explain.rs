@@ -1,4 +1,5 @@
-//! Turns an error of figment or serde into ours: the key, its origin, the problem, and the expected form.
+//! Converts an error of figment or serde into a mistake: the key, its origin, the problem, and the
+//! expected form.
 
 use figment::Figment;
 use figment::error::{Error, Kind};
@@ -54,7 +55,7 @@ fn default_at(layers: &[Layer], path: &[String]) -> Option<String> {
     at(&layers.first().map(|layer| Value::from(layer.values.clone())), path)
 }
 
-/// The value at `path` as a person would write it; a section is too much to repeat.
+/// The value at `path` as written in TOML; sections are too long to repeat.
 fn at(values: &Option<Value>, path: &[String]) -> Option<String> {
     let mut value = values.as_ref()?;
     for name in path {

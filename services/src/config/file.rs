@@ -1,4 +1,4 @@
-//! A TOML file with the places of its keys.
+//! A TOML file with the lines of its keys.
 
 use figment::value::{Dict, Value};
 use toml_edit::{ImDocument, Item, TableLike};
@@ -18,7 +18,7 @@ impl File {
     pub(super) fn parse(text: &str) -> Result<Self, SyntaxError> {
         ImDocument::parse(text.to_owned()).map(|document| Self { document }).map_err(|error| SyntaxError {
             line: error.span().map(|span| line_at(text, span.start)),
-            // Without the line itself, which may hold a secret.
+            // Without the text of the line, which may contain a secret.
             problem: error.message().trim_end().replace('\n', ", "),
         })
     }
@@ -27,7 +27,7 @@ impl File {
         dict(self.document.as_table())
     }
 
-    /// The line, counted from 1, of the key at `path`, or of the last part of it that is there.
+    /// The line, counted from 1, of the key at `path`, or of its last part that exists.
     pub(super) fn line_of(&self, path: &[String]) -> Option<usize> {
         let mut table: &dyn TableLike = self.document.as_table();
         let mut found = None;

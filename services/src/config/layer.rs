@@ -13,7 +13,7 @@ pub(super) struct Layer {
     file: Option<File>,
 }
 
-/// A layer as figment takes it: its metadata is the layer's number, by which errors are traced back.
+/// A layer for figment, whose metadata is the layer's number, so that errors can be traced to it.
 pub(super) struct Numbered<'a> {
     index: usize,
     values: &'a Dict,
@@ -79,7 +79,7 @@ impl Layer {
         }
     }
 
-    /// Where this layer sets the key at `path`.
+    /// The origin of the key at `path` in this layer.
     pub(super) fn origin(&self, path: &[String]) -> Origin {
         let line = self.file.as_ref().and_then(|file| file.line_of(path));
         Origin { source: self.source.clone(), line }

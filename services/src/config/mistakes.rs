@@ -1,7 +1,7 @@
-//! Every mistake of a configuration at once.
+//! All mistakes of a configuration at once.
 //!
-//! serde stops at the first value that does not fit. So the key that set it is removed, what it was laid over takes its
-//! place, and the rest is read again, until there is nothing left to find.
+//! serde stops at the first invalid value. So that value is removed, which uncovers the value of
+//! the layer below, and the configuration is read again, until no mistake is left.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use super::layer::Layer;
 use super::{ConfigError, explain};
 
-/// Every mistake that was found, in the order of the layers. Never empty.
+/// All mistakes found, in the order of the layers. Never empty.
 #[derive(Debug, thiserror::Error)]
 pub struct Mistakes(Vec<ConfigError>);
 
@@ -41,7 +41,7 @@ impl fmt::Display for Mistakes {
     }
 }
 
-/// Reads what the layers result in; `mistakes` are those of the layers themselves.
+/// Reads the configuration from the layers; `mistakes` are those of the layers themselves.
 pub(super) fn extract<T: DeserializeOwned>(
     mut layers: Vec<Layer>,
     mut mistakes: Vec<ConfigError>,
@@ -57,7 +57,7 @@ pub(super) fn extract<T: DeserializeOwned>(
         let index = error.metadata.as_ref().and_then(|metadata| metadata.name.parse::<usize>().ok());
         let path = error.path.clone();
         mistakes.push(explain::explain(error, &figment, &layers));
-        // The defaults are not repaired: they are this program's.
+        // A mistake in the defaults is a bug of this program.
         let layer = index.filter(|index| *index > 0).and_then(|index| layers.get_mut(index));
         if !layer.is_some_and(|layer| remove(&mut layer.values, &path)) {
             return Err(Mistakes(mistakes));
@@ -72,7 +72,7 @@ fn remove(values: &mut Dict, path: &[String]) -> bool {
         [last] => values.remove(last).is_some(),
         [first, rest @ ..] => match values.get_mut(first) {
             Some(Value::Dict(_, inner)) => remove(inner, rest),
-            // A value where a section belongs, or a place within a list: the whole of it.
+            // A value in place of a section, or an element of a list: the whole value is removed.
             Some(_) => values.remove(first).is_some(),
             None => false,
         },

@@ -23,18 +23,19 @@ pub(super) fn typed(defaults: &Dict, path: &[String], text: &str) -> Result<Valu
         }
         Some(Value::Array(..)) => Ok(list(text).into()),
         Some(Value::Dict(..)) => Err("a section cannot have a value; set one of its keys".to_owned()),
-        // Text, or a key that may exist without a default. Whether it does is decided by the configuration's type.
+        // Text, or a key that may exist without a default. Whether it does is decided by the
+        // configuration's type.
         Some(_) | None => Ok(text.into()),
     }
 }
 
-/// If `path` leads into a section that takes any names, where the name begins in it.
+/// The index at which the name begins in `path`, if it leads into a section that accepts any names.
 pub(super) fn free_section(defaults: &Dict, path: &[String]) -> Option<usize> {
     (1..path.len())
         .find(|&at| matches!(value_at(defaults, &path[..at]), Some(Value::Dict(_, dict)) if dict.is_empty()))
 }
 
-/// The sections that take any names: those that are empty in the defaults.
+/// The sections that accept any names: those that are empty in the defaults.
 pub(super) fn free_sections(defaults: &Dict) -> Vec<Vec<String>> {
     let mut found = Vec::new();
     for (name, value) in defaults {
@@ -69,7 +70,7 @@ pub(super) fn flattened(section: &Dict) -> Dict {
     flat
 }
 
-/// The value at `path`, if it is there.
+/// The value at `path`, if any.
 pub(super) fn value_at<'a>(values: &'a Dict, path: &[String]) -> Option<&'a Value> {
     let (last, sections) = path.split_last()?;
     let mut values = values;

@@ -1,6 +1,6 @@
-//! Values that may be written in more than one way: addresses by name, and sizes with a unit.
+//! Values with several spellings: addresses by name, and sizes with a unit.
 //!
-//! For `#[serde(deserialize_with)]`, so that the type of a field stays what the code works with.
+//! For `#[serde(deserialize_with)]`, so that fields keep the types that the code works with.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -8,7 +8,8 @@ use std::net::{SocketAddr, ToSocketAddrs as _};
 
 use serde::de::{Deserialize as _, Deserializer, Error, Unexpected, Visitor};
 
-/// Units of sizes, by their factor. Binary and decimal ones, as Kubernetes and Kafka's documentation write them.
+/// Units of sizes, by their factor. Binary and decimal ones, as Kubernetes and Kafka's
+/// documentation write them.
 const UNITS: [(&str, u64); 7] = [
     ("B", 1),
     ("kB", 1_000),
@@ -19,7 +20,8 @@ const UNITS: [(&str, u64); 7] = [
     ("GiB", 1 << 30),
 ];
 
-/// Reads `HOST:PORT`. A name is resolved here, once; of several addresses the first IPv4 one is taken.
+/// Reads `HOST:PORT`. A name is resolved here, once; of several addresses the first IPv4 one is
+/// taken.
 ///
 /// # Errors
 /// When the text is no `HOST:PORT`, or the host cannot be resolved.

@@ -1,13 +1,13 @@
-//! Environment variables that look like ours and are not.
+//! Environment variables with misspelt names.
 //!
-//! Kubernetes injects variables such as `TAILCAST_PORT` for a service of that name, so a variable with a wrong name cannot
-//! be an error. One that names a key but for its underscores is reported.
+//! Kubernetes injects variables such as `TAILCAST_PORT` for a service of that name, so an unknown
+//! variable cannot be an error. One that differs from a key only in its underscores is reported.
 
 use figment::value::{Dict, Value};
 
 use super::{ConfigError, PREFIX, Source, layer::Layer};
 
-/// A variable that is ignored, and the name that was probably meant.
+/// A variable that is ignored, and the name that was probably intended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Misspelt {
     /// The variable found.

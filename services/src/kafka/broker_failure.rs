@@ -1,6 +1,7 @@
 //! Parses lines of librdkafka's log about the connection to one broker.
 //!
-//! librdkafka has no event for it, only text: `[thrd:NAME]: NAME: ERROR (after 0ms in state CONNECT)`, where NAME is
+//! librdkafka has no event for it, only text:
+//! `[thrd:NAME]: NAME: ERROR (after 0ms in state CONNECT)`, where NAME is
 //! `PROTOCOL://HOST:PORT/ID`, without the protocol for plain text.
 
 /// A failed connection to a broker.

@@ -1,8 +1,9 @@
 //! librdkafka's callbacks into the process: log lines, at a bounded rate, and statistics.
 //!
-//! A process has several clients, each with connections of its own, so a broker that dies is reported by each of them, as a
-//! log line and as an error. One line for each broker and period goes to the log, whichever client is first. A client that
-//! is polled only on demand gets its lines late and without a time: those are logged at debug.
+//! A process has several clients with connections of their own, and each of them reports a failed
+//! broker, as a log line and as an error. Only the first line for each broker and period is logged.
+//! The lines of a client that is polled only on demand arrive late and without a time, so they are
+//! logged at debug.
 
 use std::fmt;
 use std::sync::{LazyLock, Mutex, PoisonError};
@@ -18,7 +19,7 @@ use rdkafka::types::RDKafkaErrorCode;
 use super::broker_failure::BrokerFailure;
 use super::line_limit::LineLimit;
 
-/// Passes librdkafka's lines on to the log, at a rate that a person can read. For contexts of one's own, such as a
+/// Writes librdkafka's lines to the log, at a limited rate. For custom client contexts, such as a
 /// producer's with its delivery reports.
 #[derive(Debug)]
 pub struct ClientLog {
@@ -28,26 +29,26 @@ pub struct ClientLog {
     last_failure: Mutex<Option<BrokerFailure>>,
 }
 
-/// How often a client is polled, and so how soon it gets librdkafka's lines.
+/// How often a client is polled, and so how soon librdkafka's lines arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Polled {
-    /// All the time.
+    /// Continuously.
     Always,
-    /// When there is something to ask; its broker failures may be old.
+    /// On demand; its broker failures may be old.
     OnDemand,
 }
 
-/// Failures of brokers, of all clients of the process.
+/// Broker failures of all clients of the process.
 static BROKERS: LazyLock<Mutex<LineLimit>> = LazyLock::new(|| Mutex::new(LineLimit::new(1)));
 
-/// The context of a client that needs nothing but its log and its statistics.
+/// The context of a client that needs only a log and statistics.
 pub struct Context {
     log: ClientLog,
     statistics: Option<Box<dyn Fn(Statistics) + Send + Sync>>,
 }
 
 impl ClientLog {
-    /// For the client that the log calls `client`, such as `tail`, and that is polled all the time.
+    /// For a client that is polled continuously; `client` is its name in the log, such as `tail`.
     pub fn new(client: &'static str) -> Self {
         Self { client, polled: Polled::Always, limit: Mutex::default(), last_failure: Mutex::default() }
     }
@@ -78,13 +79,14 @@ impl ClientLog {
         }
     }
 
-    /// For `ClientContext::error`. These are conditions of the client as a whole; librdkafka retries.
+    /// For `ClientContext::error`. These are conditions of the client as a whole; librdkafka
+    /// retries.
     pub fn error(&self, error: &KafkaError, reason: &str) {
         let client = self.client;
         match error.rdkafka_error_code() {
-            // Not an error: a reader that asked for this event has reached the end.
+            // Not an error: a reader that enabled this event has reached the end.
             Some(RDKafkaErrorCode::PartitionEOF) => {}
-            // The line of each broker has been logged, with its address.
+            // Each broker's failure has been logged, with its address.
             Some(
                 code @ (RDKafkaErrorCode::BrokerTransportFailure
                 | RDKafkaErrorCode::AllBrokersDown
@@ -126,12 +128,12 @@ fn admit(limit: &Mutex<LineLimit>, cause: &str) -> Option<u64> {
 }
 
 impl Context {
-    /// For the client that the log calls `client`, and that is polled all the time.
+    /// For a client that is polled continuously; `client` is its name in the log.
     pub fn new(client: &'static str) -> Self {
         Self { log: ClientLog::new(client), statistics: None }
     }
 
-    /// For a client that is polled only when there is something to ask.
+    /// For a client that is polled on demand.
     pub fn on_demand(client: &'static str) -> Self {
         Self { log: ClientLog { polled: Polled::OnDemand, ..ClientLog::new(client) }, statistics: None }
     }
@@ -141,8 +143,8 @@ impl Context {
         self.log.last_failure()
     }
 
-    /// Hands the statistics that librdkafka gathers every `statistics.interval.ms` to `receive`, on the thread that polls
-    /// the client.
+    /// Calls `receive` with librdkafka's statistics every `statistics.interval.ms`, on the thread
+    /// that polls the client.
     #[must_use]
     pub fn with_statistics(mut self, receive: impl Fn(Statistics) + Send + Sync + 'static) -> Self {
         self.statistics = Some(Box::new(receive));

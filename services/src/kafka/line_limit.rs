@@ -1,7 +1,8 @@
 //! Limits how often lines with the same cause are logged.
 //!
-//! An unreachable broker is worth a line, not three a second. The cause is the broker, or librdkafka's facility
-//! (`CONFWARN`, `SESSTMOUT`, …), of which there are a few dozen. Plain code: time is an argument.
+//! An unreachable broker is worth a line, not three a second. The cause is the broker, or
+//! librdkafka's facility (`CONFWARN`, `SESSTMOUT`, …), of which there are a few dozen. Plain code:
+//! time is an argument.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -33,7 +34,8 @@ impl LineLimit {
         Self { lines_max, causes: HashMap::new() }
     }
 
-    /// Whether a line with this cause may be written, and if so, how many were suppressed before it.
+    /// Whether a line with this cause may be written, and if so, how many were suppressed before
+    /// it.
     pub(super) fn admit(&mut self, cause: &str, now: Instant) -> Option<u64> {
         let full = self.causes.len() >= CAUSES_MAX && !self.causes.contains_key(cause);
         let cause = if full { "others" } else { cause };

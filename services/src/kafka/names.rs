@@ -1,7 +1,7 @@
-//! Facts about the names of librdkafka's properties: which other name it has, and whether producers or consumers have it
-//! (librdkafka complains about each property that its kind of client does not have).
+//! Facts about the names of librdkafka's properties: their aliases, and whether only producers or
+//! only consumers have them (librdkafka warns about each property that a client does not use).
 
-/// Alias and the name that librdkafka prefers.
+/// Aliases and librdkafka's preferred names.
 const ALIASES: &[(&str, &str)] = &[
     ("auto.commit.enable", "enable.auto.commit"),
     ("compression.type", "compression.codec"),
@@ -73,7 +73,8 @@ const OF_CONSUMERS: &[&str] = &[
     "session.timeout.ms",
 ];
 
-/// The name that librdkafka prefers. Setting a property under both names would let the order of a hash map decide.
+/// Returns librdkafka's preferred name. If a property were set under both names, the order of a
+/// hash map would decide.
 pub(super) fn canonical(name: &str) -> &str {
     ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name, |(_, preferred)| preferred)
 }
@@ -86,7 +87,7 @@ pub(super) fn of_consumers(canonical: &str) -> bool {
     !OF_PRODUCERS.contains(&canonical)
 }
 
-/// Whether librdkafka has this property, and only one kind of client does.
+/// Returns whether only one kind of client has this property.
 pub(super) fn of_one_kind(canonical: &str) -> bool {
     OF_PRODUCERS.contains(&canonical) || OF_CONSUMERS.contains(&canonical)
 }

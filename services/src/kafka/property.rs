@@ -1,43 +1,44 @@
-//! The table of every librdkafka property that Tailcast sets or keeps for itself.
+//! The table of every librdkafka property that Tailcast sets or owns.
 
 use std::fmt;
 
 use super::names;
 
-/// One property and why it is as it is.
+/// One property, with the reason for its value.
 #[derive(Clone, Copy, Debug)]
 pub struct Property {
     /// librdkafka's name.
     pub name: &'static str,
-    /// The value it is set to; `None` where it must not be set from outside and Tailcast sets it by other means or never.
+    /// The value; `None` if operators must not set the property, and Tailcast sets it elsewhere or
+    /// never.
     pub value: Option<&'static str>,
-    /// Whether a person may change it.
+    /// Whether operators may change it.
     pub standing: Standing,
-    /// The clients that get it.
+    /// The clients that use it.
     pub roles: &'static [Role],
-    /// Why this value; for an owned property, what would break.
+    /// The reason for the value; for an owned property, the promise that would break.
     pub reason: &'static str,
 }
 
-/// Whether a person may change a property in `[kafka.properties]`.
+/// Whether operators may change a property in `[kafka.properties]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// It is a default that suits most.
+    /// A default, which may be changed.
     Preset,
-    /// A promise depends on it: setting it is refused.
+    /// A promise depends on the value: setting it is an error.
     Owned,
 }
 
-/// What a client is for.
+/// The role of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// Writes what `ingest` accepted.
+    /// Writes the messages of `ingest`.
     Producer,
     /// Reads partitions as they grow.
     Tail,
     /// Reads a range of old records.
     Reader,
-    /// Asks which topics exist.
+    /// Queries metadata of topics.
     Directory,
 }
 
@@ -62,12 +63,12 @@ impl fmt::Display for Role {
     }
 }
 
-/// Every property that Tailcast sets or keeps for itself, in the order of the documentation.
+/// Every property that Tailcast sets or owns, in the order of the documentation.
 pub fn properties() -> &'static [Property] {
     PROPERTIES
 }
 
-/// Why a person may not set this property, if so.
+/// The reason why operators must not set this property, if it is owned.
 pub(super) fn owned(canonical: &str) -> Option<&'static str> {
     let owned = |property: &&Property| property.name == canonical && property.standing == Standing::Owned;
     PROPERTIES.iter().find(owned).map(|property| property.reason)
@@ -105,68 +106,68 @@ const fn refused(name: &'static str, reason: &'static str) -> Property {
 #[rustfmt::skip]
 const PROPERTIES: &[Property] = &[
     // Every client.
-    refused("bootstrap.servers", "the brokers are given in kafka.brokers"),
+    refused("bootstrap.servers", "set kafka.brokers instead"),
     refused("log.queue", "librdkafka's log is written to Tailcast's log"),
     refused("enabled_events", "the client library chooses the events it polls for"),
     owned_as("allow.auto.create.topics", "false", ALL,
-        "a mistyped name must not create a topic, nor a publish one that was deleted"),
+        "a misspelt name must not create a topic, and a publish must not recreate a deleted one"),
     preset("client.id", "tailcast", ALL, "names Tailcast in the brokers' logs, metrics and quotas"),
     preset("socket.keepalive.enable", "true", ALL,
-        "a connection that a firewall dropped in silence is noticed"),
+        "detects connections that a firewall dropped silently"),
     preset("socket.timeout.ms", "10000", ALL,
-        "a broker that answers nothing is given up after 10 s; the default minute is longer than a client waits"),
+        "abandons a silent broker after 10 s; the default of 60 s exceeds the timeouts of clients"),
     preset("socket.connection.setup.timeout.ms", "5000", ALL,
-        "an address where nobody answers is left for the next after 5 s instead of 30"),
+        "tries the next address after 5 s without an answer; the default is 30 s"),
     preset("reconnect.backoff.max.ms", "2000", ALL,
-        "a broker that is back is used within 2 s; the default waits up to 10"),
+        "uses a recovered broker within 2 s; the default is 10 s"),
     preset("topic.metadata.refresh.interval.ms", "10000", ALL,
-        "new partitions and moved leaders are known within 10 s; the default is 5 minutes"),
+        "detects new partitions and moved leaders within 10 s; the default is 5 minutes"),
     preset("log.connection.close", "false", ALL, "brokers close idle connections, which is normal"),
-    preset("enable.metrics.push", "false", ALL, "Tailcast has metrics of its own; brokers need not collect librdkafka's"),
+    preset("enable.metrics.push", "false", ALL, "Tailcast has its own metrics; brokers need not collect librdkafka's"),
 
-    // What writes.
+    // Producer.
     owned_as("acks", "all", PRODUCER, "an acknowledged publish survives the loss of any one broker (P1)"),
     owned_as("enable.idempotence", "true", PRODUCER,
         "a retry after a lost answer must neither repeat nor reorder records (P2, P3)"),
     owned_as("partitioner", "murmur2_random", PRODUCER,
         "push nodes compute a key's partition as Java producers do; librdkafka's own default differs"),
     owned_as("delivery.report.only.error", "false", PRODUCER, "the acknowledgement carries the offset"),
-    refused("transactional.id", "publishes are acknowledged one by one; nothing would commit the transaction"),
+    refused("transactional.id", "messages are acknowledged one by one, and nothing would commit the transaction"),
     preset("linger.ms", "1", PRODUCER,
-        "records within 1 ms share a request: at 5,000/s that halves the brokers' work of 0, for 1 ms of 1.2 to a consumer"),
+        "records within 1 ms share a request: at 5,000/s this halves the brokers' work and adds up to 1 ms of latency"),
     preset("message.timeout.ms", "30000", PRODUCER,
-        "a record is tried for 30 s, then its outcome is reported; the default is 5 minutes"),
+        "reports the outcome of a record after 30 s of retries; the default is 5 minutes"),
     preset("topic.metadata.propagation.max.ms", "5000", PRODUCER,
-        "a topic that was deleted a moment ago fails its records after 5 s instead of 30"),
+        "fails records for a deleted topic after 5 s; the default is 30 s"),
     preset("message.max.bytes", "1000000", PRODUCER,
-        "the largest record; brokers allow 1,048,588 bytes for a batch by default"),
+        "the size limit of a record; by default, brokers allow batches of 1,048,588 bytes"),
     refused("queue.buffering.max.messages",
-        "ingest keeps it above ingest.in_flight_messages_max, which is the bound to set, because ingest can answer at it"),
+        "set ingest.in_flight_messages_max instead; ingest keeps this queue larger than that limit"),
     refused("queue.buffering.max.kbytes",
-        "ingest keeps it above ingest.in_flight_bytes_max, which is the bound to set, because ingest can answer at it"),
+        "set ingest.in_flight_bytes_max instead; ingest keeps this queue larger than that limit"),
 
-    // What reads.
+    // Consumers.
     owned_as("group.id", "tailcast", READING,
-        "assigning partitions needs a name, but there is no group: none is joined and nothing is committed under it"),
+        "assigning partitions requires a group id, but no group is joined and no offset is committed"),
     owned_as("enable.auto.commit", "false", CONSUMERS, "positions belong to clients, not to a group"),
     owned_as("enable.auto.offset.store", "false", CONSUMERS, "positions belong to clients, not to a group"),
     owned_as("auto.offset.reset", "error", CONSUMERS,
-        "a position that Kafka no longer has is reported to the client, never moved silently (P5)"),
+        "a position deleted by retention is reported to the client, never moved silently (P5)"),
     refused("group.instance.id", "no group is joined"),
     refused("group.protocol", "no group is joined"),
     refused("partition.assignment.strategy", "no group is joined: partitions are assigned by interest"),
     owned_as("fetch.error.backoff.ms", "500", READING,
-        "the pause after a topic vanished: a partition that delivered within it cannot have been recreated"),
+        "the pause after a topic disappeared: a partition that delivers within this time was not recreated"),
     owned_as("enable.partition.eof", "true", READER, "a catch-up ends where the partition ends"),
     owned_as("statistics.interval.ms", "1000", TAIL, "the lag that nodes report is taken from these statistics"),
     preset("fetch.wait.max.ms", "10", READING,
-        "a newly watched partition waits for the request in flight: 500 ms by default; idle, 10 costs 2 % of a core"),
+        "a new subscription waits for the fetch in flight, by default 500 ms; 10 ms cost 2 % of a core when idle"),
     preset("fetch.queue.backoff.ms", "10", READING,
-        "when the local queue was full, fetching goes on 10 ms after there is room; the default is a second"),
-    preset("check.crcs", "true", READING, "a record that was damaged on its way is not delivered"),
+        "resumes fetching 10 ms after the local queue was full; the default is 1 s"),
+    preset("check.crcs", "true", READING, "detects records that were corrupted in transit"),
     preset("isolation.level", "read_committed", READING, "records of aborted transactions are not delivered"),
-    preset("queued.max.messages.kbytes", "32768", TAIL, "bounds fetched records that are not in a window yet: 32 MiB"),
-    preset("queued.min.messages", "10000", TAIL, "prefetch per partition; bounded in bytes by the line above"),
-    preset("queued.max.messages.kbytes", "4096", READER, "a page is short, and records beyond it are dropped"),
-    preset("queued.min.messages", "1000", READER, "a page is short, and records beyond it are dropped"),
+    preset("queued.max.messages.kbytes", "32768", TAIL, "limits fetched records that are not in a window yet to 32 MiB"),
+    preset("queued.min.messages", "10000", TAIL, "prefetch per partition; queued.max.messages.kbytes limits its size"),
+    preset("queued.max.messages.kbytes", "4096", READER, "catch-up reads short pages, and records beyond a page are discarded"),
+    preset("queued.min.messages", "1000", READER, "catch-up reads short pages, and records beyond a page are discarded"),
 ];

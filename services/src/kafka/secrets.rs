@@ -1,7 +1,7 @@
 //! Redacts values of properties that may be secrets, also in librdkafka's messages.
 //!
-//! Invariant: only what is known to be harmless is shown. A name that nobody here knows may be a secret's, mistyped, or one
-//! that only Java's clients have, such as `sasl.jaas.config`.
+//! Invariant: only properties known to be harmless are shown. An unknown name may be a misspelt
+//! secret, or a property of Java clients, such as `sasl.jaas.config`.
 
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
@@ -9,11 +9,12 @@ use rdkafka::types::RDKafkaConfRes;
 
 use super::names;
 
-/// What is shown in place of a secret.
+/// The text shown in place of a secret.
 pub const REDACTED: &str = "[redacted]";
 
-/// What every kind of client has and may be shown, under the preferred names. Left out are passwords, keys, what holds
-/// them (`sasl.oauthbearer.config`, `sasl.kerberos.kinit.cmd`) or may (URLs, claims, extensions), and all PEM texts.
+/// Properties of all clients that may be shown, under the preferred names. Not listed are
+/// passwords, keys, properties that contain them (`sasl.oauthbearer.config`,
+/// `sasl.kerberos.kinit.cmd`) or may contain them (URLs, claims, extensions), and all PEM texts.
 const HARMLESS: &[&str] = &[
     "allow.auto.create.topics",
     "api.version.fallback.ms",
@@ -98,38 +99,40 @@ const HARMLESS: &[&str] = &[
     "topic.metadata.refresh.sparse",
 ];
 
-/// Whether the value of this property must not be shown: it is a secret's, or nobody here knows it.
+/// Returns whether the value of this property must not be shown: it is a secret, or the property is
+/// unknown.
 pub(super) fn is_secret(name: &str) -> bool {
     let canonical = names::canonical(name);
     !(HARMLESS.contains(&canonical) || names::of_one_kind(canonical))
 }
 
-/// Whether what a configuration has at this key must not be shown. Everything outside `[kafka.properties]` may be.
+/// Returns whether the value of this configuration key must not be shown. Only `[kafka.properties]`
+/// has secrets.
 pub fn is_secret_at(path: &[impl AsRef<str>]) -> bool {
     let path: Vec<&str> = path.iter().map(AsRef::as_ref).collect();
     match path.as_slice() {
-        // The section itself is written as a table; as anything else it may hold all of its secrets.
+        // The section should be a table; a value of another type may contain all of its secrets.
         ["kafka", "properties"] => true,
         ["kafka", "properties", name @ ..] => is_secret(&name.join(".")),
         _ => false,
     }
 }
 
-/// The value as a person may see it.
+/// The value for display.
 pub(super) fn shown<'a>(name: &str, value: &'a str) -> &'a str {
     if is_secret(name) { REDACTED } else { value }
 }
 
-/// What may be shown of librdkafka's `sentence` about a property that it does not take.
+/// The part of librdkafka's error `sentence` about a property that may be shown.
 pub(super) fn complaint(name: &str, refusal: RDKafkaConfRes, sentence: String) -> String {
-    // About a name that it does not know it repeats only the name.
+    // An error about an unknown name repeats only the name.
     if refusal == RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN || !is_secret(name) {
         return sentence;
     }
-    // It may quote the value, or a part of it; what it says to no value cannot.
+    // The error may quote the value. The error for an empty value cannot.
     match ClientConfig::new().set(name, "").create_native_config() {
         Err(KafkaError::ClientConfig(_, sentence, ..)) => sentence,
-        _ => "librdkafka does not take this value".to_owned(),
+        _ => "librdkafka rejects this value".to_owned(),
     }
 }
 

@@ -60,7 +60,7 @@ fn an_owned_property_is_refused_with_its_reason() {
     );
     refused(
         &[("bootstrap.servers", "b:9092")],
-        "kafka.properties: \"bootstrap.servers\" cannot be set: the brokers are given in kafka.brokers",
+        "kafka.properties: \"bootstrap.servers\" cannot be set: set kafka.brokers instead",
     );
     for property in properties().iter().filter(|property| property.standing == Standing::Owned) {
         let error = settings(&[(property.name, "1")]).directory().expect_err(property.name);

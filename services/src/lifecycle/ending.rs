@@ -1,4 +1,4 @@
-//! How a process ended: what its last log line and its exit code are made of.
+//! The end of a process: its last log line and its exit code.
 
 use std::error::Error;
 use std::fmt;
@@ -6,14 +6,14 @@ use std::fmt;
 /// How the process ended.
 #[derive(Debug)]
 pub enum Ending {
-    /// Everything that was started has ended, and nothing failed.
+    /// All tasks have ended, and none failed.
     Clean,
-    /// A supervised task ended before its time; this was the first.
+    /// A supervised task failed or ended too early; this was the first.
     Failed {
         /// The task's name.
         task: &'static str,
-        /// What became of it.
-        cause: Cause,
+        /// The failure.
+        cause: TaskFailure,
     },
     /// The deadline passed (or a second signal came) while tasks were still running.
     Deadline {
@@ -22,23 +22,23 @@ pub enum Ending {
     },
 }
 
-/// Why a supervised task counts as failed.
+/// The failure of a supervised task.
 #[derive(Debug)]
-pub enum Cause {
-    /// It returned although nobody had asked the process to drain.
+pub enum TaskFailure {
+    /// The task returned before the process drained.
     EndedEarly,
-    /// It returned an error.
+    /// The task returned an error.
     Error(Box<dyn Error + Send>),
-    /// It panicked with this message.
+    /// The task panicked with this message.
     Panicked(String),
 }
 
-/// Tasks that were running at a moment, of one name.
+/// The running tasks of one name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Running {
-    /// The name it was started under.
+    /// The name of the tasks.
     pub task: &'static str,
-    /// The number of tasks of that name.
+    /// The number of tasks.
     pub count: usize,
 }
 
@@ -67,17 +67,17 @@ impl Ending {
 impl fmt::Display for Ending {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Clean => f.write_str("everything has ended"),
+            Self::Clean => f.write_str("all tasks have ended"),
             Self::Failed { task, cause } => write!(f, "task `{task}` {cause}"),
             Self::Deadline { left } => write!(f, "still running at the deadline: {}", Tasks(left)),
         }
     }
 }
 
-impl fmt::Display for Cause {
+impl fmt::Display for TaskFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::EndedEarly => f.write_str("ended although the process was not draining"),
+            Self::EndedEarly => f.write_str("ended before the process was draining"),
             Self::Panicked(message) => write!(f, "panicked: {message}"),
             Self::Error(error) => {
                 write!(f, "failed: {error}")?;

@@ -1,4 +1,5 @@
-//! Turns a panic into its message, so that a supervised task that panics is reported like one that fails.
+//! Converts a panic into its message, so that the panic of a supervised task is reported like an
+//! error.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -7,8 +8,8 @@ use std::task::Poll;
 
 /// Polls `future` to its end, or to its panic.
 ///
-/// The future is not polled again after it panicked, so what it left half done is only dropped, which is why asserting
-/// unwind safety is right here.
+/// Asserting unwind safety is right here: after the panic, the future is only dropped and never
+/// polled.
 pub(super) async fn catch_panic<F: Future>(future: F) -> Result<F::Output, String> {
     let mut future = pin!(future);
     std::future::poll_fn(move |context| {
@@ -26,13 +27,13 @@ pub(super) fn caught<T>(run: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(run)).map_err(|panic| panic_message(panic.as_ref()))
 }
 
-/// The text that a panic was raised with.
+/// The message of a panic.
 pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> String {
     if let Some(text) = panic.downcast_ref::<&str>() {
         (*text).to_owned()
     } else if let Some(text) = panic.downcast_ref::<String>() {
         text.clone()
     } else {
-        "a value that is no text".to_owned()
+        "(the panic has no text)".to_owned()
     }
 }

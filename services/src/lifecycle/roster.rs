@@ -1,4 +1,4 @@
-//! The running tasks, by name: for the message at the deadline.
+//! The running tasks, by name, for the log line at the deadline.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,7 +29,7 @@ impl Roster {
     }
 
     fn counts(&self) -> std::sync::MutexGuard<'_, BTreeMap<&'static str, usize>> {
-        // A count is changed by one addition: no panic can leave it half done.
+        // Each change is a single addition, so a panic cannot leave the counts inconsistent.
         self.present.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

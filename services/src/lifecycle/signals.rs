@@ -2,7 +2,7 @@
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// SIGTERM (from whoever supervises the process) and SIGINT (from the terminal), both meaning "drain".
+/// SIGTERM (from the supervisor) and SIGINT (from the terminal). Both begin to drain.
 #[derive(Debug)]
 pub(super) struct Signals {
     terminate: Signal,
@@ -10,7 +10,7 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// From here on the signals no longer kill the process by themselves.
+    /// Installs the handlers: the signals no longer kill the process by themselves.
     pub(super) fn install() -> std::io::Result<Self> {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
@@ -29,7 +29,7 @@ pub(super) async fn next(signals: Option<Signals>) {
     match signals {
         Some(mut signals) => {
             let signal = signals.next().await;
-            tracing::warn!(signal, "not waiting any longer");
+            tracing::warn!(signal, "second signal: ending without waiting for the remaining tasks");
         }
         None => std::future::pending().await,
     }

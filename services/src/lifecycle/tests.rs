@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::{Cause, Ending, Lifecycle, Phase, Running};
+use super::{Ending, Lifecycle, Phase, Running, TaskFailure};
 
 const GRACE: Duration = Duration::from_secs(25);
 
@@ -114,7 +114,7 @@ async fn a_supervised_task_that_ends_early_drains_the_process() {
     lifecycle.supervise("feed", async { Ok::<_, io::Error>(()) });
     lifecycle.draining().await;
     let ending = lifecycle.finish(GRACE).await;
-    assert!(matches!(ending, Ending::Failed { task: "feed", cause: Cause::EndedEarly }), "{ending}");
+    assert!(matches!(ending, Ending::Failed { task: "feed", cause: TaskFailure::EndedEarly }), "{ending}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,6 +1,6 @@
-//! Which connections have a place, and which one makes room.
+//! The connections with a place, and the choice of the one that makes room.
 //!
-//! Plain rules, without sockets. `H` is how a connection learns that it was evicted.
+//! Plain rules, without sockets. `H` is the handle that notifies a connection of its eviction.
 //!
 //! Invariant: there are never more connections in the table than places.
 
@@ -23,24 +23,24 @@ pub(super) struct Places<H> {
     speaking: usize,
 }
 
-/// What becomes of a new connection.
+/// The decision about a new connection.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict<H> {
     /// It has a place.
     Admitted(Id),
-    /// It has the place of another one, which has to be closed.
+    /// It has the place of another connection, which must be closed.
     AdmittedInsteadOf(Id, H),
     /// There is no place for it.
     Refused,
 }
 
 impl<H> Places<H> {
-    /// An empty table. There is always one place, since a listener without any would serve nobody.
+    /// An empty table, with at least one place: a listener without any could not serve.
     pub(super) fn new(max: usize) -> Self {
         Self { max: max.max(1), next: 0, silent: BTreeMap::new(), speaking: 0 }
     }
 
-    /// Whether each place is taken.
+    /// Returns whether all places are taken.
     pub(super) fn is_full(&self) -> bool {
         self.silent.len() + self.speaking >= self.max
     }
@@ -72,7 +72,8 @@ impl<H> Places<H> {
         has_place
     }
 
-    /// A connection ended, or no longer counts. `spoke` is what [`speaks`](Self::speaks) returned, if it was called.
+    /// A connection ended, or no longer counts. `spoke` is what [`speaks`](Self::speaks) returned,
+    /// if it was called.
     pub(super) fn leave(&mut self, id: Id, spoke: bool) {
         if spoke {
             self.speaking -= 1;
@@ -92,8 +93,8 @@ impl<H> Places<H> {
 mod tests {
     use super::*;
 
-    /// Plays events on a table of three places: `+a` arrives, `a!` sends something, `-a` leaves. Returns what became of each
-    /// arrival.
+    /// Plays events on a table of three places: `+a` arrives, `a!` sends something, `-a` leaves.
+    /// Returns what became of each arrival.
     fn play(at_bound: AtBound, events: &str) -> String {
         let mut places = Places::new(3);
         let mut present: BTreeMap<String, (Id, bool)> = BTreeMap::new();

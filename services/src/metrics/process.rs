@@ -1,7 +1,7 @@
-//! What the kernel knows of this process: memory, open files, processor time.
+//! The kernel's figures of this process: memory, open files, processor time.
 //!
-//! The names are those that Prometheus clients agreed on, so that common dashboards work. A figure that cannot be read
-//! is left out, never reported as zero.
+//! The names are those that Prometheus clients agreed on, so that common dashboards work. A figure
+//! that cannot be read is left out, never reported as zero.
 
 use std::fmt::Error;
 use std::fs;
@@ -17,8 +17,8 @@ use crate::memory;
 #[derive(Debug)]
 pub(super) struct Process;
 
-/// Kernel ticks in a second, as `/proc` counts them (`USER_HZ`): 100 on every architecture that Linux still builds for
-/// servers.
+/// Kernel ticks in a second, as `/proc` counts them (`USER_HZ`): 100 on every architecture that
+/// Linux still builds for servers.
 const TICKS_PER_SECOND: f64 = 100.0;
 
 impl Collector for Process {
@@ -34,7 +34,7 @@ impl Collector for Process {
         }
         let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
         if let Some(count) = open_files_max(&limits) {
-            gauge(&mut encoder, "process_max_fds", "Most file descriptors that may be open", count)?;
+            gauge(&mut encoder, "process_max_fds", "Limit of open file descriptors", count)?;
         }
         let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
         if let Some(seconds) = cpu_seconds(&stat) {

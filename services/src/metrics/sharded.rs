@@ -1,8 +1,8 @@
-//! A counter that many cores may count on at once.
+//! A counter that many cores can increment at once.
 //!
-//! One atomic that every core writes moves its cache line with each count. Here each thread writes one of sixteen cells,
-//! each on lines of its own, and reading adds them up: 5 ns a count with two threads, where one shared atomic took 7 and
-//! grows with the cores.
+//! One atomic that every core writes moves its cache line with each count. Here each thread writes
+//! one of sixteen cells, each on lines of its own, and reading adds them up: 5 ns a count with two
+//! threads, where one shared atomic took 7 and grows with the cores.
 
 use std::fmt::Error;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::{MetricType, TypedMetric};
 
-/// More than this many threads share cells, which is slower and still right.
+/// If there are more threads, they share cells, which is slower but still correct.
 const CELLS: usize = 16;
 
 /// A monotonic counter for hot paths; clones count together.
@@ -36,7 +36,7 @@ impl ShardedCounter {
         self.cells[cell_of_this_thread()].0.fetch_add(n, Ordering::Relaxed);
     }
 
-    /// The sum. Counts that happen meanwhile may be in it or not.
+    /// Returns the sum. Concurrent counts may or may not be included.
     pub fn get(&self) -> u64 {
         self.cells.iter().map(|cell| cell.0.load(Ordering::Relaxed)).sum()
     }

@@ -1,21 +1,22 @@
 //! The two text forms of a registry: OpenMetrics 1.0 and Prometheus' older text format.
 //!
-//! They differ in how a counter's family is named (`x` with the sample `x_total`, against `x_total` for both), in the
-//! units' line and in the end marker. Samples are the same, so the older form is made from the lines of the newer.
+//! They differ in how a counter's family is named (`x` with the sample `x_total`, against `x_total`
+//! for both), in the units' line and in the end marker. Samples are the same, so the older form is
+//! made from the lines of the newer.
 
 use prometheus_client::registry::Registry;
 
-/// Which text form the reader asked for.
+/// The text form of the response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exposition {
-    /// What Prometheus asks for by default.
+    /// OpenMetrics, which Prometheus requests by default.
     OpenMetrics,
-    /// What everything else reads, `promtool check metrics` among it.
+    /// Prometheus text, for all other readers, including `promtool check metrics`.
     Text,
 }
 
 impl Exposition {
-    /// Chooses by the value of the `Accept` header; the older form unless the newer is asked for.
+    /// Chooses by the `Accept` header; the older form unless the newer is requested.
     pub fn of_accept(accept: &str) -> Self {
         if accept.contains("application/openmetrics-text") { Self::OpenMetrics } else { Self::Text }
     }
@@ -29,10 +30,10 @@ impl Exposition {
     }
 }
 
-/// Writes out every metric of `registry`.
+/// Encodes every metric of `registry`.
 ///
 /// # Errors
-/// When a metric fails to write itself, which none of this workspace does.
+/// When a metric cannot be encoded; those of this workspace always can.
 pub fn encode(registry: &Registry, exposition: Exposition) -> Result<String, std::fmt::Error> {
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, registry)?;
@@ -44,7 +45,7 @@ pub fn encode(registry: &Registry, exposition: Exposition) -> Result<String, std
 
 fn older_form(openmetrics: &str) -> String {
     let mut text = String::with_capacity(openmetrics.len() + 256);
-    // Help comes before type, but what it has to be called depends on the type.
+    // Help comes before type, but the name in the help line depends on the type.
     let mut help: Option<(&str, &str)> = None;
     for line in openmetrics.lines() {
         if let Some((name, words)) = line.strip_prefix("# HELP ").and_then(|rest| rest.split_once(' ')) {

@@ -1,4 +1,4 @@
-//! What is known of topics. Plain code: no IO, and time is an argument.
+//! The cache of topics. Plain code: no IO, and time is an argument.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -7,14 +7,15 @@ use tailcast_proto::TopicName;
 
 use super::{Topic, TopicChange};
 
-/// Names that do not exist and are remembered: what clients can make up is unbounded, memory is not.
+/// Maximum number of remembered names that do not exist. It bounds the memory, because clients can
+/// invent any number.
 const UNKNOWN_MAX: usize = 4096;
 
-/// How long after Kafka said that a known topic is gone it has to be asked again to be believed: the broker that answered may
-/// have just started and not know the topic yet, and is slow to answer then.
-const DOUBT: Duration = Duration::from_millis(250);
+/// The time after the first answer that a known topic does not exist at which a request may confirm
+/// it. A broker that has just started may not know the topic yet, and is slow to answer.
+const CONFIRM_AFTER: Duration = Duration::from_millis(250);
 
-/// The topics that exist, and for a moment those that do not.
+/// The existing topics, and, for a short time, names that do not exist.
 #[derive(Debug)]
 pub(super) struct Cache {
     known: HashMap<TopicName, Entry>,
@@ -25,28 +26,29 @@ pub(super) struct Cache {
 #[derive(Debug)]
 struct Entry {
     topic: Topic,
-    /// When the first answer came that it is gone, if all since have said so.
+    /// The time of the first of the latest, consecutive answers that the topic does not exist.
     missing_since: Option<Instant>,
 }
 
-/// A question to Kafka that was answered.
+/// The times of an answered request to Kafka.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Question {
-    pub(super) asked_at: Instant,
+pub(super) struct Request {
+    pub(super) sent_at: Instant,
     pub(super) answered_at: Instant,
 }
 
-/// What an answer changed.
+/// The effect of an answer.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Effect {
-    /// Nothing that anybody has to know.
+    /// No change to report.
     None,
-    /// Something for those who had looked the topic up.
+    /// A known topic changed.
     Changed(TopicChange),
-    /// Kafka says that a known topic is gone. It is believed when it says so to a question of this moment or later.
-    Doubtful {
-        /// When to ask again; past, when the answer was slow.
-        ask_at: Instant,
+    /// Kafka answered that a known topic does not exist. A request sent at `retry_at` or later can
+    /// confirm it.
+    Unconfirmed {
+        /// The time of the next request; in the past if the answer was slow.
+        retry_at: Instant,
     },
 }
 
@@ -71,7 +73,7 @@ impl Cache {
         self.known.len()
     }
 
-    /// Kafka says that the topic exists.
+    /// Notes that the topic exists.
     pub(super) fn exists(&mut self, new: Topic) -> Effect {
         self.unknown.remove(&new.name);
         let entry = Entry { topic: new.clone(), missing_since: None };
@@ -84,13 +86,13 @@ impl Cache {
         }
     }
 
-    /// Kafka says that there is no such topic.
-    pub(super) fn absent(&mut self, topic: &TopicName, question: Question) -> Effect {
-        let Question { asked_at, answered_at } = question;
+    /// Notes that the topic does not exist.
+    pub(super) fn absent(&mut self, topic: &TopicName, request: Request) -> Effect {
+        let Request { sent_at, answered_at } = request;
         if let Some(entry) = self.known.get_mut(topic) {
-            let ask_at = *entry.missing_since.get_or_insert(answered_at) + DOUBT;
-            if asked_at < ask_at {
-                return Effect::Doubtful { ask_at };
+            let retry_at = *entry.missing_since.get_or_insert(answered_at) + CONFIRM_AFTER;
+            if sent_at < retry_at {
+                return Effect::Unconfirmed { retry_at };
             }
         }
         self.remember_unknown(topic, answered_at);
@@ -125,9 +127,9 @@ mod tests {
         Topic { name: name("quotes"), epoch: Epoch::from_bits(0, epoch), partitions }
     }
 
-    /// A question that was answered at once.
-    fn at(now: Instant) -> Question {
-        Question { asked_at: now, answered_at: now }
+    /// A request that was answered at once.
+    fn at(now: Instant) -> Request {
+        Request { sent_at: now, answered_at: now }
     }
 
     #[test]
@@ -158,46 +160,53 @@ mod tests {
     fn a_known_topic_is_deleted_only_when_kafka_said_so_twice_in_a_row() {
         let (mut cache, now) = (Cache::new(SECOND), Instant::now());
         cache.exists(quotes(1, 3));
-        assert_eq!(cache.absent(&name("quotes"), at(now)), Effect::Doubtful { ask_at: now + DOUBT });
+        assert_eq!(
+            cache.absent(&name("quotes"), at(now)),
+            Effect::Unconfirmed { retry_at: now + CONFIRM_AFTER }
+        );
         assert_eq!(cache.known(&name("quotes")), Some(quotes(1, 3)));
         cache.exists(quotes(1, 3));
         let later = now + SECOND;
-        assert_eq!(cache.absent(&name("quotes"), at(later)), Effect::Doubtful { ask_at: later + DOUBT });
-        let effect = cache.absent(&name("quotes"), at(later + DOUBT));
+        assert_eq!(
+            cache.absent(&name("quotes"), at(later)),
+            Effect::Unconfirmed { retry_at: later + CONFIRM_AFTER }
+        );
+        let effect = cache.absent(&name("quotes"), at(later + CONFIRM_AFTER));
         assert_eq!(effect, Effect::Changed(TopicChange::Deleted { topic: quotes(1, 3) }));
         assert_eq!(cache.known(&name("quotes")), None);
     }
 
     #[test]
     fn two_answers_at_once_are_one_doubt() {
-        // A catch-up, a fence and the refresh may ask within a millisecond, and two of them were taken for the two answers.
+        // A catch-up, a fence and the refresh may ask within a millisecond, and two of them were
+        // taken for the two answers.
         let (mut cache, now) = (Cache::new(SECOND), Instant::now());
         cache.exists(quotes(1, 3));
-        let doubtful = Effect::Doubtful { ask_at: now + DOUBT };
+        let doubtful = Effect::Unconfirmed { retry_at: now + CONFIRM_AFTER };
         assert_eq!(cache.absent(&name("quotes"), at(now)), doubtful);
         // The first counts on: a topic that is asked about all the time is not doubted for ever.
-        assert_eq!(cache.absent(&name("quotes"), at(now + DOUBT / 2)), doubtful);
+        assert_eq!(cache.absent(&name("quotes"), at(now + CONFIRM_AFTER / 2)), doubtful);
         assert_eq!(cache.known(&name("quotes")), Some(quotes(1, 3)));
-        let effect = cache.absent(&name("quotes"), at(now + DOUBT));
+        let effect = cache.absent(&name("quotes"), at(now + CONFIRM_AFTER));
         assert_eq!(effect, Effect::Changed(TopicChange::Deleted { topic: quotes(1, 3) }));
     }
 
     #[test]
     fn a_slow_answer_counts_from_when_it_was_asked_for() {
-        // The doubt lay between two answers: a second question sent at once, to a broker that was slow because it had just
-        // started, was taken for one sent after the doubt.
+        // The doubt lay between two answers: a second request sent at once, to a broker that was
+        // slow because it had just started, was taken for one sent after the doubt.
         let (mut cache, now) = (Cache::new(SECOND), Instant::now());
         cache.exists(quotes(1, 3));
-        let doubtful = Effect::Doubtful { ask_at: now + DOUBT };
+        let doubtful = Effect::Unconfirmed { retry_at: now + CONFIRM_AFTER };
         // The first may be slow too: what counts of it is when it came.
         let first =
-            Question { asked_at: now.checked_sub(SECOND).expect("a clock past its start"), answered_at: now };
+            Request { sent_at: now.checked_sub(SECOND).expect("a clock past its start"), answered_at: now };
         assert_eq!(cache.absent(&name("quotes"), first), doubtful);
-        let slow = Question { asked_at: now, answered_at: now + 4 * DOUBT };
+        let slow = Request { sent_at: now, answered_at: now + 4 * CONFIRM_AFTER };
         assert_eq!(cache.absent(&name("quotes"), slow), doubtful);
         assert_eq!(cache.known(&name("quotes")), Some(quotes(1, 3)));
         // It did not begin the doubt anew.
-        let in_time = Question { asked_at: now + DOUBT, answered_at: now + 5 * DOUBT };
+        let in_time = Request { sent_at: now + CONFIRM_AFTER, answered_at: now + 5 * CONFIRM_AFTER };
         let effect = cache.absent(&name("quotes"), in_time);
         assert_eq!(effect, Effect::Changed(TopicChange::Deleted { topic: quotes(1, 3) }));
     }

@@ -1,7 +1,7 @@
-//! The thread that asks Kafka which topics exist.
+//! The thread that queries Kafka for topics.
 //!
-//! Waits at the desk, asks, tells those who waited, publishes what changed, and says through its condition whether Kafka
-//! answers. Ends when it is no longer needed.
+//! It takes pending lookups from the queue, sends a request, answers the lookups, broadcasts
+//! changes, and reports through its condition whether Kafka answers.
 
 use std::collections::HashSet;
 use std::sync::{Arc, PoisonError};
@@ -10,21 +10,21 @@ use std::time::{Duration, Instant, SystemTime};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::types::RDKafkaErrorCode;
 use tailcast_proto::{Epoch, TopicName};
-use tailcast_topic_id::Answer as Described;
+use tailcast_topic_id::TopicAnswer;
 
-use super::cache::{Effect, Question};
-use super::desk::{Answer, Waiting};
-use super::{Epochs, LookupError, Obstacle, Shared, Topic, TopicsConfig};
+use super::cache::{Effect, Request};
+use super::lookup_queue::{LookupResult, PendingLookups};
+use super::{Epochs, LookupError, LookupFailure, Topic, TopicsConfig, TopicsState};
 use crate::kafka::{BrokerFailure, Context};
 use crate::readiness::Condition;
 
-/// Maximum wait for callers between two looks at librdkafka's log, which only a poll of the client writes.
-const TICK: Duration = Duration::from_millis(100);
-/// The pause before Kafka is asked again after it did not answer.
+/// Interval at which the client is polled, which writes librdkafka's log.
+const LOG_POLL: Duration = Duration::from_millis(100);
+/// The pause after a failed request.
 const RETRY: Duration = Duration::from_secs(1);
-/// Refreshes that may fail before the node should no longer get traffic.
-const SILENT_REFRESHES_MAX: u32 = 3;
-/// Asked about when there is nobody else to ask about. Every Kafka has an answer to this name.
+/// Failed refreshes after which the node should not receive traffic.
+const FAILED_REFRESHES_MAX: u32 = 3;
+/// The topic to query if there is no other. Every Kafka answers for this name.
 const PROBE: &str = "__consumer_offsets";
 
 /// The thread's state.
@@ -33,22 +33,23 @@ pub(super) struct Directory {
     epochs: Epochs,
     config: TopicsConfig,
     condition: Condition,
-    shared: Arc<Shared>,
+    shared: Arc<TopicsState>,
     refresh_at: Instant,
     answered_at: Option<Instant>,
-    silence: Option<Silence>,
+    outage: Option<Outage>,
 }
 
-/// Kafka's silence, from the first question that it did not answer.
-struct Silence {
+/// An outage of Kafka, since the first failed request.
+struct Outage {
     since: SystemTime,
-    /// What is reported. It stays until more is known, so that it is not logged again with each question.
+    /// The reported reason. It changes only when the broker becomes known, so that it is not logged
+    /// with each request.
     reason: String,
     has_address: bool,
 }
 
 /// Kafka's answer about one topic.
-enum Said {
+enum KafkaAnswer {
     Exists(Topic),
     Absent,
     Refused(RDKafkaErrorCode),
@@ -60,29 +61,29 @@ impl Directory {
         epochs: Epochs,
         config: TopicsConfig,
         condition: Condition,
-        shared: Arc<Shared>,
+        shared: Arc<TopicsState>,
     ) -> Self {
         let refresh_at = Instant::now();
-        Self { client, epochs, config, condition, shared, refresh_at, answered_at: None, silence: None }
+        Self { client, epochs, config, condition, shared, refresh_at, answered_at: None, outage: None }
     }
 
-    /// Asks Kafka until `is_over`.
+    /// Serves lookups until `is_over`.
     pub(super) fn run(mut self, is_over: impl Fn() -> bool) -> Result<(), std::convert::Infallible> {
         while !is_over() {
-            let pause = self.refresh_at.saturating_duration_since(Instant::now()).min(TICK);
-            let waiting = self.shared.desk.take(pause);
+            let pause = self.refresh_at.saturating_duration_since(Instant::now()).min(LOG_POLL);
+            let waiting = self.shared.queue.take(pause);
             let refresh = Instant::now() >= self.refresh_at;
             if refresh || !waiting.is_empty() {
                 self.round(waiting, refresh);
             }
-            // Serves librdkafka's log. Errors come here too, and the context has logged them.
+            // Writes librdkafka's log. Errors are events here too, and the context has logged them.
             while self.client.poll(Duration::ZERO).is_some() {}
         }
-        self.shared.desk.close();
+        self.shared.queue.close();
         Ok(())
     }
 
-    fn round(&mut self, mut waiting: Waiting, refresh: bool) {
+    fn round(&mut self, mut waiting: PendingLookups, refresh: bool) {
         let mut names: HashSet<TopicName> = waiting.keys().cloned().collect();
         if refresh {
             self.refresh_at = Instant::now() + jittered(self.config.refresh);
@@ -90,34 +91,37 @@ impl Directory {
             names.extend(cache.names().cloned());
         }
         self.shared.rounds.inc();
-        let asked_at = Instant::now();
+        let sent_at = Instant::now();
         match self.ask_kafka(&names) {
-            Ok(said) => {
-                let question = Question { asked_at, answered_at: Instant::now() };
-                for (name, said) in said {
-                    let answer = self.learn(&name, said, question);
-                    tell(waiting.remove(&name), &answer);
+            Ok(answers) => {
+                let request = Request { sent_at, answered_at: Instant::now() };
+                for (name, answer) in answers {
+                    let answer = self.learn(&name, answer, request);
+                    send(waiting.remove(&name), &answer);
                 }
-                self.answered_at = Some(question.answered_at);
-                self.silence = None;
+                self.answered_at = Some(request.answered_at);
+                self.outage = None;
                 self.condition.ready();
             }
             Err(code) => {
                 self.shared.rounds_failed.inc();
                 self.refresh_at = Instant::now() + jittered(RETRY);
-                self.say_silent(code);
+                self.report_outage(code);
                 for (topic, callers) in waiting {
-                    tell(
+                    send(
                         Some(callers),
-                        &Err(LookupError::Unavailable { topic, reason: Obstacle::Kafka(code) }),
+                        &Err(LookupError::Unavailable { topic, reason: LookupFailure::Kafka(code) }),
                     );
                 }
             }
         }
     }
 
-    /// One question about all of them. Blocks for `answer_within` at most.
-    fn ask_kafka(&self, names: &HashSet<TopicName>) -> Result<Vec<(TopicName, Said)>, RDKafkaErrorCode> {
+    /// Sends one request for all topics. Blocks for at most `answer_within`.
+    fn ask_kafka(
+        &self,
+        names: &HashSet<TopicName>,
+    ) -> Result<Vec<(TopicName, KafkaAnswer)>, RDKafkaErrorCode> {
         match self.epochs {
             Epochs::Kafka => self.ask_for_descriptions(names),
             Epochs::InProcess(epoch) => self.ask_for_metadata(names, epoch),
@@ -127,26 +131,26 @@ impl Directory {
     fn ask_for_descriptions(
         &self,
         names: &HashSet<TopicName>,
-    ) -> Result<Vec<(TopicName, Said)>, RDKafkaErrorCode> {
+    ) -> Result<Vec<(TopicName, KafkaAnswer)>, RDKafkaErrorCode> {
         let asked: Vec<&str> =
             if names.is_empty() { vec![PROBE] } else { names.iter().map(TopicName::as_str).collect() };
         let descriptions =
             tailcast_topic_id::describe_topics(self.client.client(), &asked, self.config.answer_within)
                 .map_err(|error| error.code())?;
-        let said = |described: Described| {
+        let answer = |described: TopicAnswer| {
             let name = names.get(TopicName::parse(&described.topic).ok().as_ref()?)?.clone();
-            let said = match described.description {
-                Ok(description) => Said::Exists(Topic {
+            let answer = match described.description {
+                Ok(description) => KafkaAnswer::Exists(Topic {
                     name: name.clone(),
                     epoch: Epoch::from_bits(description.id.most, description.id.least),
                     partitions: description.partitions,
                 }),
-                Err(error) if error.is_unknown() => Said::Absent,
-                Err(error) => Said::Refused(error.code),
+                Err(error) if error.is_unknown() => KafkaAnswer::Absent,
+                Err(error) => KafkaAnswer::Refused(error.code),
             };
-            Some((name, said))
+            Some((name, answer))
         };
-        Ok(descriptions.into_iter().filter_map(said).collect())
+        Ok(descriptions.into_iter().filter_map(answer).collect())
     }
 
     /// The in-process broker does not describe topics; it lists them all, which are few.
@@ -154,59 +158,61 @@ impl Directory {
         &self,
         names: &HashSet<TopicName>,
         epoch: Epoch,
-    ) -> Result<Vec<(TopicName, Said)>, RDKafkaErrorCode> {
+    ) -> Result<Vec<(TopicName, KafkaAnswer)>, RDKafkaErrorCode> {
         let metadata = self
             .client
             .fetch_metadata(None, self.config.answer_within)
             .map_err(|error| error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail))?;
-        let said = |name: &TopicName| {
+        let answer = |name: &TopicName| {
             let topic = metadata.topics().iter().find(|topic| topic.name() == name.as_str());
             let partitions = topic.and_then(|topic| u32::try_from(topic.partitions().len()).ok());
-            let said = match partitions {
+            let answer = match partitions {
                 Some(partitions) if partitions > 0 => {
-                    Said::Exists(Topic { name: name.clone(), epoch, partitions })
+                    KafkaAnswer::Exists(Topic { name: name.clone(), epoch, partitions })
                 }
-                _ => Said::Absent,
+                _ => KafkaAnswer::Absent,
             };
-            (name.clone(), said)
+            (name.clone(), answer)
         };
-        Ok(names.iter().map(said).collect())
+        Ok(names.iter().map(answer).collect())
     }
 
-    fn learn(&mut self, name: &TopicName, said: Said, question: Question) -> Answer {
+    fn learn(&mut self, name: &TopicName, answer: KafkaAnswer, request: Request) -> LookupResult {
         let mut cache = self.shared.cache.write().unwrap_or_else(PoisonError::into_inner);
-        let (effect, answer) = match said {
-            Said::Exists(topic) => (cache.exists(topic.clone()), Ok(topic)),
-            Said::Absent => (cache.absent(name, question), Err(LookupError::Unknown { topic: name.clone() })),
-            Said::Refused(code) => (
+        let (effect, answer) = match answer {
+            KafkaAnswer::Exists(topic) => (cache.exists(topic.clone()), Ok(topic)),
+            KafkaAnswer::Absent => {
+                (cache.absent(name, request), Err(LookupError::Unknown { topic: name.clone() }))
+            }
+            KafkaAnswer::Refused(code) => (
                 Effect::None,
-                Err(LookupError::Unavailable { topic: name.clone(), reason: Obstacle::Refused(code) }),
+                Err(LookupError::Unavailable { topic: name.clone(), reason: LookupFailure::Refused(code) }),
             ),
         };
         self.shared.known.set(i64::try_from(cache.len()).unwrap_or(i64::MAX));
         drop(cache);
         match effect {
             Effect::None => {}
-            // The refresh asks about every known topic, and so about this one.
-            Effect::Doubtful { ask_at } => self.refresh_at = self.refresh_at.min(ask_at),
+            // The refresh includes every known topic, and so this one.
+            Effect::Unconfirmed { retry_at } => self.refresh_at = self.refresh_at.min(retry_at),
             Effect::Changed(change) => {
                 tracing::info!(?change, "topic changed");
-                // Nobody may be listening.
+                // There may be no receiver.
                 let _receivers = self.shared.changes.send(change);
             }
         }
         answer
     }
 
-    fn say_silent(&mut self, code: RDKafkaErrorCode) {
-        let since = self.silence.as_ref().map_or_else(SystemTime::now, |silence| silence.since);
+    fn report_outage(&mut self, code: RDKafkaErrorCode) {
+        let since = self.outage.as_ref().map_or_else(SystemTime::now, |outage| outage.since);
         let failure = self.client.context().last_failure();
-        if self.silence.as_ref().is_none_or(|silence| !silence.has_address && failure.is_some()) {
-            let reason = silent(since, failure.as_ref(), code);
-            self.silence = Some(Silence { since, reason, has_address: failure.is_some() });
+        if self.outage.as_ref().is_none_or(|outage| !outage.has_address && failure.is_some()) {
+            let reason = outage_reason(since, failure.as_ref(), code);
+            self.outage = Some(Outage { since, reason, has_address: failure.is_some() });
         }
-        let reason = self.silence.as_ref().map(|silence| silence.reason.clone()).unwrap_or_default();
-        let patience = self.config.refresh.saturating_mul(SILENT_REFRESHES_MAX);
+        let reason = self.outage.as_ref().map(|outage| outage.reason.clone()).unwrap_or_default();
+        let patience = self.config.refresh.saturating_mul(FAILED_REFRESHES_MAX);
         match self.answered_at {
             Some(answered) if answered.elapsed() < patience => self.condition.degraded(reason),
             Some(_) | None => self.condition.not_ready(reason),
@@ -214,8 +220,8 @@ impl Directory {
     }
 }
 
-/// Reports that Kafka does not answer: since when, and the broker and error if they are known.
-fn silent(since: SystemTime, failure: Option<&BrokerFailure>, code: RDKafkaErrorCode) -> String {
+/// The reason to report for an outage: its beginning, and the broker and its error if known.
+fn outage_reason(since: SystemTime, failure: Option<&BrokerFailure>, code: RDKafkaErrorCode) -> String {
     let since = humantime::format_rfc3339_seconds(since);
     match failure {
         Some(BrokerFailure { address, error }) => {
@@ -225,14 +231,14 @@ fn silent(since: SystemTime, failure: Option<&BrokerFailure>, code: RDKafkaError
     }
 }
 
-fn tell(callers: Option<Vec<tokio::sync::oneshot::Sender<Answer>>>, answer: &Answer) {
+fn send(callers: Option<Vec<tokio::sync::oneshot::Sender<LookupResult>>>, answer: &LookupResult) {
     for caller in callers.into_iter().flatten() {
-        // A caller that gave up has dropped its end.
+        // A caller that gave up has dropped its receiver.
         let _gone = caller.send(answer.clone());
     }
 }
 
-/// Give or take a tenth, so that nodes started together do not ask together for ever.
+/// Varies a pause by ± 10 %, so that nodes started together do not keep sending requests together.
 fn jittered(pause: Duration) -> Duration {
     pause.mul_f64(0.9 + 0.2 * fastrand::f64())
 }

@@ -1,11 +1,12 @@
-//! Against the in-process broker, and against nobody. What only real Kafka does (ids, growth, deletion) is tested end to end.
+//! Against the in-process broker, and against nobody. What only real Kafka does (ids, growth,
+//! deletion) is tested end to end.
 
 use std::time::Duration;
 
 use prometheus_client::registry::Registry;
 use tailcast_proto::TopicName;
 
-use super::{Epochs, LookupError, Obstacle, Topic, Topics, TopicsConfig};
+use super::{Epochs, LookupError, LookupFailure, Topic, Topics, TopicsConfig};
 use crate::in_process::InProcess;
 use crate::kafka::Settings;
 use crate::lifecycle::{Lifecycle, Phase};
@@ -122,7 +123,7 @@ async fn without_kafka_a_node_waits_and_lookups_say_so() {
     // Port 1 of loopback: nobody listens there.
     let node = node(&Settings::at("127.0.0.1:1"), Epochs::Kafka);
     let error = node.topics.lookup(&name("quotes")).await.expect_err("nobody can answer");
-    assert!(matches!(error, LookupError::Unavailable { reason: Obstacle::Kafka(_), .. }), "{error}");
+    assert!(matches!(error, LookupError::Unavailable { reason: LookupFailure::Kafka(_), .. }), "{error}");
     let says_why = |state: &State| {
         let text = state.to_string();
         let parts = ["kafka: Kafka has not answered since 20", "127.0.0.1:1: ", "Connection refused"];
@@ -167,5 +168,5 @@ async fn a_draining_node_asks_for_nothing_more() {
     let topics = node.topics.clone();
     node.ends().await;
     let error = topics.lookup(&name("quotes")).await.expect_err("the thread has ended");
-    assert!(matches!(error, LookupError::Unavailable { reason: Obstacle::Draining, .. }), "{error}");
+    assert!(matches!(error, LookupError::Unavailable { reason: LookupFailure::Draining, .. }), "{error}");
 }

@@ -1,10 +1,11 @@
-//! Asks Kafka for the ids of topics: librdkafka's `DescribeTopics`, which rdkafka does not wrap.
+//! Queries the ids of topics with librdkafka's `DescribeTopics`, which rdkafka does not wrap.
 //!
-//! A topic that is deleted and created again keeps its name and gets another id; nothing else tells the two apart. This is
-//! the one crate of the workspace that calls C, and it does nothing else.
+//! A topic that is deleted and created again keeps its name and gets another id, which is the only
+//! difference. This is the one crate of the workspace that calls C, and it does nothing else.
 //!
-//! Invariant: whatever librdkafka hands over to be destroyed is in an `Owned` from its first moment, so that it is
-//! destroyed on every path. What it only lends does not leave the block that borrowed it.
+//! Invariant: every object that librdkafka returns for us to destroy is put into an `Owned` at
+//! once, so that it is destroyed on every path. Borrowed pointers do not leave the block that
+//! obtained them.
 
 mod owned;
 
@@ -17,8 +18,8 @@ use rdkafka::types::RDKafkaErrorCode;
 
 use owned::Owned;
 
-/// The identity of one incarnation of a topic, as librdkafka and Java tell it: a UUID in two halves. All zero where the
-/// brokers are too old to have topic ids (before Kafka 2.8).
+/// The id of one incarnation of a topic, in the form of librdkafka and Java: a UUID in two halves.
+/// All zero if the brokers are too old for topic ids (before Kafka 2.8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TopicId {
     /// The most significant 64 bits.
@@ -30,22 +31,22 @@ pub struct TopicId {
 /// A topic that exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TopicDescription {
-    /// Its identity.
+    /// Its id.
     pub id: TopicId,
-    /// How many partitions it has.
+    /// The number of partitions.
     pub partitions: u32,
 }
 
-/// What Kafka says of one topic.
+/// Kafka's answer for one topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct TopicAnswer {
     /// Its name.
     pub topic: String,
-    /// Its description, or why there is none.
+    /// Its description, or the error.
     pub description: Result<TopicDescription, TopicError>,
 }
 
-/// What Kafka says of a topic instead of describing it.
+/// Kafka's error for a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{code}")]
 pub struct TopicError {
@@ -53,7 +54,7 @@ pub struct TopicError {
     pub code: RDKafkaErrorCode,
 }
 
-/// Why nothing was learnt of any topic.
+/// Why the request failed as a whole.
 #[derive(Debug, thiserror::Error)]
 pub enum DescribeError {
     /// No broker answered in time, or the request failed as a whole.
@@ -61,11 +62,11 @@ pub enum DescribeError {
     Kafka {
         /// Kafka's or librdkafka's error code.
         code: RDKafkaErrorCode,
-        /// librdkafka's own words.
+        /// librdkafka's message.
         reason: String,
     },
-    /// A name holds a zero byte, which no topic's name does.
-    #[error("{name:?} is no topic name")]
+    /// A name has a zero byte, which no topic name has.
+    #[error("{name:?} is not a topic name")]
     Name {
         /// The name found.
         name: String,
@@ -73,14 +74,14 @@ pub enum DescribeError {
 }
 
 impl TopicError {
-    /// Whether Kafka says that there is no such topic.
+    /// Whether the topic does not exist.
     pub fn is_unknown(&self) -> bool {
         matches!(self.code, RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic)
     }
 }
 
 impl DescribeError {
-    /// The error code to map or to show.
+    /// The error code.
     pub fn code(&self) -> RDKafkaErrorCode {
         match self {
             Self::Kafka { code, .. } => *code,
@@ -89,18 +90,18 @@ impl DescribeError {
     }
 }
 
-/// Asks Kafka to describe topics, all in one request, and blocks until it answers or `timeout` has passed.
+/// Describes topics, all in one request, and blocks until Kafka answers or `timeout` has passed.
 ///
-/// The answers are in Kafka's order. No name may come twice. Takes 1 to 4 ms when Kafka is near. The mock cluster has no
-/// answer to this request, so there it times out.
+/// The answers are in Kafka's order. Names must not repeat. Takes 1 to 4 ms with a nearby Kafka.
+/// The mock cluster does not support this request, so it times out there.
 ///
 /// # Errors
-/// See [`DescribeError`]; what is wrong with a single topic is in its own answer.
+/// See [`DescribeError`]. The error of a single topic is in its own answer.
 pub fn describe_topics<C: ClientContext>(
     client: &Client<C>,
     topics: &[&str],
     timeout: Duration,
-) -> Result<Vec<Answer>, DescribeError> {
+) -> Result<Vec<TopicAnswer>, DescribeError> {
     let names = topics
         .iter()
         .map(|&name| CString::new(name).map_err(|_| DescribeError::Name { name: name.to_owned() }))
@@ -126,7 +127,8 @@ fn request<C: ClientContext>(
     let failed =
         |reason: &str| DescribeError::Kafka { code: RDKafkaErrorCode::Fail, reason: reason.to_owned() };
     let rk = client.native_ptr();
-    // SAFETY: `rk` is a live client for as long as `client` is borrowed. The queue is new and ours to destroy.
+    // SAFETY: `rk` is a live client for as long as `client` is borrowed. The queue is new and ours
+    // to destroy.
     let queue = unsafe { Owned::new(sys::rd_kafka_queue_new(rk), sys::rd_kafka_queue_destroy) }
         .ok_or_else(|| failed("no queue"))?;
     let operation = sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS;
@@ -145,7 +147,8 @@ fn request<C: ClientContext>(
         return Err(failed(&unsafe { text(why.as_ptr()) }));
     }
     let mut pointers: Vec<*const c_char> = names.iter().map(|name| name.as_ptr()).collect();
-    // SAFETY: the pointers are to strings that outlive the call, which copies them. The collection is ours to destroy.
+    // SAFETY: the pointers are to strings that outlive the call, which copies them. The collection
+    // is ours to destroy.
     let topics = unsafe {
         Owned::new(
             sys::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len()),
@@ -153,10 +156,11 @@ fn request<C: ClientContext>(
         )
     }
     .ok_or_else(|| failed("no collection"))?;
-    // SAFETY: all four live until this function returns. librdkafka copies topics and options, and holds a reference of
-    // its own to the queue until it has put the event there.
+    // SAFETY: all four live until this function returns. librdkafka copies topics and options, and
+    // holds a reference of its own to the queue until it has put the event there.
     unsafe { sys::rd_kafka_DescribeTopics(rk, topics.ptr(), options.ptr(), queue.ptr()) };
-    // librdkafka answers at `timeout_ms` at the latest; a second more is for its thread to be scheduled.
+    // librdkafka answers at `timeout_ms` at the latest; a second more is for its thread to be
+    // scheduled.
     let patience_ms = timeout_ms.saturating_add(1_000);
     // SAFETY: the queue is live, and nobody else polls it. The event is ours to destroy.
     unsafe { Owned::new(sys::rd_kafka_queue_poll(queue.ptr(), patience_ms), sys::rd_kafka_event_destroy) }
@@ -167,7 +171,7 @@ fn request<C: ClientContext>(
 }
 
 /// Copies the answers out of the event.
-fn descriptions(event: &Owned<sys::rd_kafka_event_t>) -> Vec<Answer> {
+fn descriptions(event: &Owned<sys::rd_kafka_event_t>) -> Vec<TopicAnswer> {
     // SAFETY: the event is live; null is returned if it is of another kind.
     let result = unsafe { sys::rd_kafka_event_DescribeTopics_result(event.ptr()) };
     if result.is_null() {
@@ -178,7 +182,8 @@ fn descriptions(event: &Owned<sys::rd_kafka_event_t>) -> Vec<Answer> {
     let topics = unsafe { sys::rd_kafka_DescribeTopics_result_topics(result, &raw mut count) };
     (0..count)
         .map(|index| {
-            // SAFETY: librdkafka returned an array of `count` pointers, which is a part of the live event.
+            // SAFETY: librdkafka returned an array of `count` pointers, which is a part of the live
+            // event.
             let topic = unsafe { *topics.add(index) };
             // SAFETY: the description is a part of the live event.
             unsafe { answer(topic) }
@@ -190,13 +195,14 @@ fn descriptions(event: &Owned<sys::rd_kafka_event_t>) -> Vec<Answer> {
 ///
 /// # Safety
 /// `description` has to live during the call.
-unsafe fn answer(description: *const sys::rd_kafka_TopicDescription_t) -> Answer {
+unsafe fn answer(description: *const sys::rd_kafka_TopicDescription_t) -> TopicAnswer {
     // SAFETY: the caller's promise; the name is a part of the description.
     let topic = unsafe { text(sys::rd_kafka_TopicDescription_name(description)) };
-    // SAFETY: the caller's promise; the error is a part of the description, or null, of which the code is "no error".
+    // SAFETY: the caller's promise; the error is a part of the description, or null, of which the
+    // code is "no error".
     let code = unsafe { sys::rd_kafka_error_code(sys::rd_kafka_TopicDescription_error(description)) };
     if code != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
-        return Answer { topic, description: Err(TopicError { code: code.into() }) };
+        return TopicAnswer { topic, description: Err(TopicError { code: code.into() }) };
     }
     // SAFETY: the caller's promise; the id is a part of the description.
     let id = unsafe { sys::rd_kafka_TopicDescription_topic_id(description) };
@@ -210,7 +216,7 @@ unsafe fn answer(description: *const sys::rd_kafka_TopicDescription_t) -> Answer
     // SAFETY: the caller's promise; only the count is used.
     let _array = unsafe { sys::rd_kafka_TopicDescription_partitions(description, &raw mut partitions) };
     let partitions = u32::try_from(partitions).unwrap_or(u32::MAX);
-    Answer { topic, description: Ok(TopicDescription { id, partitions }) }
+    TopicAnswer { topic, description: Ok(TopicDescription { id, partitions }) }
 }
 
 /// Copies a C string.

@@ -1,23 +1,23 @@
-//! What librdkafka has handed over, destroyed when dropped.
+//! Objects of librdkafka that are destroyed when dropped.
 
 use std::ptr::NonNull;
 
-/// A pointer that is ours, with the function that destroys what it points to.
+/// An owned pointer, with the function that destroys its object.
 pub(crate) struct Owned<T> {
     ptr: NonNull<T>,
     destroy: unsafe extern "C" fn(*mut T),
 }
 
 impl<T> Owned<T> {
-    /// Takes ownership, if there is anything to own.
+    /// Takes ownership; `None` if the pointer is null.
     ///
     /// # Safety
-    /// `ptr` has to be null, or live and nobody else's to destroy, by `destroy`.
+    /// `ptr` must be null, or point to a live object that only this value destroys, with `destroy`.
     pub(crate) unsafe fn new(ptr: *mut T, destroy: unsafe extern "C" fn(*mut T)) -> Option<Self> {
         NonNull::new(ptr).map(|ptr| Self { ptr, destroy })
     }
 
-    /// The pointer, live as long as this is.
+    /// The pointer, valid as long as this value.
     pub(crate) fn ptr(&self) -> *mut T {
         self.ptr.as_ptr()
     }

@@ -1,4 +1,5 @@
-//! Against what needs no broker. What Kafka answers is tested with the topics of the services crate and end to end.
+//! Against what needs no broker. What Kafka answers is tested with the topics of the services crate
+//! and end to end.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! What the books promise, by example and by property.
+//! The ledger's invariants, by example and by property.
 
 use proptest::{collection::vec, prelude::*};
 
@@ -121,7 +121,7 @@ fn a_place_in_line_can_be_left() {
     assert_eq!(ledger.leave(behind), None);
 }
 
-/// What a test does to the books.
+/// A step of a property test.
 #[derive(Debug, Clone)]
 enum Step {
     Call(usize),

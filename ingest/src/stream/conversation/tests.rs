@@ -1,4 +1,4 @@
-//! What a stream's caller is told, by example and by property against a plain model.
+//! The replies to a stream's caller, by example and by property against a plain model.
 
 use proptest::{collection::vec, prelude::*};
 
@@ -39,7 +39,7 @@ fn refused(sequence: u64) -> CompletedMessage {
     CompletedMessage { sequence, outcome: Outcome::Refused(Failure::new(FailureReason::TooLarge, "a test")) }
 }
 
-/// What is sent next, in short: `ack 1..=3, fail 4; credits 8`.
+/// The next reply, in short: `ack 1..=3, fail 4; credits 8`.
 #[track_caller]
 fn check(conversation: &mut Conversation, expected: &str) {
     let found = match conversation.next_reply(0) {
@@ -156,7 +156,7 @@ fn an_error_is_told_after_everything_before_it_and_the_first_one_counts() {
     check(&mut conversation, &StreamError::Draining.to_string());
 }
 
-/// What happens to a stream in a property test.
+/// A step of a property test.
 #[derive(Debug, Clone)]
 enum Step {
     /// A request with so many messages, if there are credits.
@@ -196,7 +196,11 @@ impl Model {
         entries.extend(response.failures.iter().map(|failure| (failure.sequence, false)));
         entries.sort_unstable();
         for (sequence, acknowledged) in entries {
-            assert_eq!(sequence, first + self.told.len() as u64, "each sequence is told once, in order");
+            assert_eq!(
+                sequence,
+                first + self.told.len() as u64,
+                "each sequence number is reported once, in order"
+            );
             self.told.push(acknowledged);
         }
         let untold = usize::try_from(self.sent).expect("small") - self.told.len();

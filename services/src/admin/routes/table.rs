@@ -1,4 +1,4 @@
-//! The table of routes, and how a request finds its row.
+//! The table of routes, and the lookup of a request's route.
 
 use bytes::Bytes;
 use http::{Method, Response};
@@ -9,11 +9,11 @@ use super::Routes;
 /// One endpoint.
 pub(super) struct Route {
     pub(super) method: Method,
-    /// The whole path; a request has to match it exactly.
+    /// The path, which a request must match exactly.
     pub(super) path: &'static str,
     /// One line for the list of endpoints.
     pub(super) help: &'static str,
-    /// Makes the answer, given the request's `Accept` header.
+    /// Makes the response, given the request's `Accept` header.
     pub(super) answer: fn(&Routes, &str) -> Response<Full<Bytes>>,
 }
 

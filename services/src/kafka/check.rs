@@ -1,6 +1,8 @@
-//! Clients that are created and dropped: only librdkafka's constructor knows which properties fit together.
+//! Checks combinations of properties by creating and dropping clients: only librdkafka's
+//! constructor validates them.
 //!
-//! They know no broker, so that checking a configuration opens no socket, and they log nothing.
+//! The clients have no broker, so that checking a configuration opens no socket, and they log
+//! nothing.
 
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, ConsumerContext};
@@ -11,18 +13,18 @@ use rdkafka::{ClientConfig, ClientContext};
 
 use super::{PropertyError, Role, Settings};
 
-/// Drops the log lines of such a client.
-struct Silence;
+/// A client context that drops all log lines.
+struct NoLog;
 
 impl Settings {
-    /// Makes a client for each of `roles`, and ends it. Connects to nobody; takes milliseconds.
+    /// Creates and drops a client for each of `roles`. Opens no connection; takes milliseconds.
     ///
     /// # Errors
     /// See [`PropertyError`].
     pub fn check(&self, roles: &[Role]) -> Result<(), PropertyError> {
         for &role in roles {
             let mut config = self.client(role)?;
-            // Without a group's name the consumer has nothing to leave when it ends.
+            // Without a group id, the consumer has no group to leave when it is dropped.
             config.remove("bootstrap.servers").remove("group.id");
             made(role, &config).map_err(|source| PropertyError::Together { role, source })?;
         }
@@ -32,22 +34,22 @@ impl Settings {
 
 fn made(role: Role, config: &ClientConfig) -> Result<(), KafkaError> {
     match role {
-        Role::Producer => BaseProducer::from_config_and_context(config, Silence).map(drop),
+        Role::Producer => BaseProducer::from_config_and_context(config, NoLog).map(drop),
         Role::Tail | Role::Reader | Role::Directory => {
-            BaseConsumer::from_config_and_context(config, Silence).map(drop)
+            BaseConsumer::from_config_and_context(config, NoLog).map(drop)
         }
     }
 }
 
-impl ClientContext for Silence {
+impl ClientContext for NoLog {
     fn log(&self, _: RDKafkaLogLevel, _: &str, _: &str) {}
 
     fn error(&self, _: KafkaError, _: &str) {}
 }
 
-impl ConsumerContext for Silence {}
+impl ConsumerContext for NoLog {}
 
-impl ProducerContext for Silence {
+impl ProducerContext for NoLog {
     type DeliveryOpaque = ();
 
     fn delivery(&self, _: &DeliveryResult<'_>, (): ()) {}
