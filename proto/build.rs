@@ -1,5 +1,5 @@
-//! Compiles the contract: message types and gRPC code, canonical ProtoJSON for the push protocol, and the descriptors
-//! that gRPC reflection serves. Pure Rust, so that a build needs no `protoc`.
+//! Compiles the contract: message types and gRPC code, canonical ProtoJSON for the push protocol,
+//! and the descriptors that gRPC reflection serves. Pure Rust, so that a build needs no `protoc`.
 
 use std::{env, error::Error, fs, path::PathBuf};
 

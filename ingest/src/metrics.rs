@@ -198,6 +198,11 @@ impl Metrics {
 }
 
 impl InFlight {
+    /// Returns the number of messages in flight.
+    pub(crate) fn messages(&self) -> usize {
+        usize::try_from(self.messages.get()).unwrap_or_default()
+    }
+
     /// Sets the gauges.
     pub(crate) fn set(&self, messages: usize, bytes: usize) {
         let gauge = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);

@@ -125,6 +125,8 @@ impl Ingest {
 
         let publisher = Publisher::new(permissions, topics, producer.clone(), Arc::clone(&metrics));
         let budget = InFlightBudget::new(config.in_flight_max(), metrics.in_flight.clone());
+        let in_flight = metrics.in_flight.clone();
+        lifecycle.count_work("ingest.message", move || in_flight.messages());
         let overdue = CancellationToken::new();
         let service = Ingestion {
             calls: Calls { publisher, budget, limits: config.limits(), deadline: config.deadline },

@@ -220,7 +220,13 @@ impl Lifecycle {
         });
     }
 
-    /// Returns the running tasks and threads, by name.
+    /// Registers work in progress that has no task of its own, such as messages in flight, so that
+    /// the log lines about draining include it. `count` must not block.
+    pub fn count_work(&self, name: &'static str, count: impl Fn() -> usize + Send + 'static) {
+        self.inner.roster.count_work(name, count);
+    }
+
+    /// Returns the running tasks and threads, and other work in progress, by name.
     pub fn running(&self) -> Vec<Running> {
         self.inner.roster.present()
     }

@@ -23,6 +23,8 @@ async fn a_call_in_flight_is_acknowledged_while_the_node_drains() {
     let draining = async {
         node.until_metric("tailcast_ingest_in_flight_messages", "10").await;
         node.drain();
+        let running = node.running();
+        assert!(running.contains("10 × ingest.message"), "{running}");
         node.kafka.broker_up(None).expect("the broker lives");
     };
     let (answer, ()) = tokio::join!(call, draining);
@@ -66,7 +68,7 @@ async fn messages_whose_caller_gave_up_do_not_hold_up_the_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_idle_stream_receives_goaway_on_elsewhere_and_the_node_ends_at_once() {
+async fn an_idle_stream_ends_when_draining_begins_and_the_node_ends_at_once() {
     let node = Node::start().await;
     let mut client = node.publisher().await;
     let idle = tokio_stream::pending::<PublishStreamRequest>();
@@ -118,7 +120,7 @@ impl Stubborn {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_connection_receives_goaway_away_and_one_that_does_not_go_holds_up_nothing() {
+async fn every_connection_receives_goaway_and_one_that_does_not_go_holds_up_nothing() {
     let node = Node::with(Config { drain_within: Duration::from_millis(300), ..config() }, &[]).await;
     let mut stubborn = Stubborn::connect(&node).await;
     node.drain();

@@ -14,7 +14,7 @@ use tailcast_proto::{
 use tailcast_services::{
     in_process::InProcess,
     kafka::Settings,
-    lifecycle::{Ending, Lifecycle},
+    lifecycle::{Ending, Lifecycle, Tasks},
     readiness::Readiness,
     topics::{Epochs, TopicsConfig},
 };
@@ -138,6 +138,11 @@ impl<K> Node<K> {
     /// Begins to drain, without waiting.
     pub(crate) fn drain(&self) {
         self.lifecycle.drain();
+    }
+
+    /// The running tasks and the work in progress, as they are logged.
+    pub(crate) fn running(&self) -> String {
+        Tasks(&self.lifecycle.running()).to_string()
     }
 
     /// Drains and waits for the end.

@@ -33,7 +33,7 @@ pub enum TaskFailure {
     Panicked(String),
 }
 
-/// The running tasks of one name.
+/// The running tasks, or other work in progress, of one name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Running {
     /// The name of the tasks.

@@ -2,12 +2,12 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::{Ending, Lifecycle, Phase, Running, TaskFailure};
+use super::{Ending, Lifecycle, Phase, Running, TaskFailure, Tasks};
 
 const GRACE: Duration = Duration::from_secs(25);
 
@@ -252,4 +252,16 @@ fn terminate_this_process() {
     let this = std::process::id().to_string();
     let sent = std::process::Command::new("kill").args(["-TERM", &this]).status().expect("there is a `kill`");
     assert!(sent.success());
+}
+
+#[tokio::test]
+async fn work_without_a_task_is_counted_while_it_lasts() {
+    // The line about draining counted tasks only, so it never showed publishes in flight.
+    let lifecycle = Lifecycle::new();
+    let messages = Arc::new(AtomicUsize::new(3));
+    let in_flight = Arc::clone(&messages);
+    lifecycle.count_work("message", move || in_flight.load(Ordering::Relaxed));
+    assert_eq!(Tasks(&lifecycle.running()).to_string(), "3 × message");
+    messages.store(0, Ordering::Relaxed);
+    assert_eq!(lifecycle.running(), []);
 }
