@@ -7,8 +7,6 @@
 //!
 //! Invariant: it has what was acknowledged, or its figures are not told.
 
-mod reading;
-
 mod seen;
 
 use std::{
@@ -18,20 +16,17 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, anyhow, ensure};
-use rdkafka::{Message as _, consumer::BaseConsumer, error::KafkaError};
+use rdkafka::{Message as _, error::KafkaError};
 
 pub(crate) use self::seen::Seen;
-use crate::payload::Format;
-
-/// The longest poll, as of the node's feed.
-const POLL: Duration = Duration::from_millis(100);
+use crate::{kafka::Consumer, payload::Format};
 
 /// How long the rest of what was acknowledged may take to come when the run is over.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A consumer that stands where the topic ended when it was opened.
 pub(crate) struct BareConsumer {
-    consumer: BaseConsumer,
+    consumer: Consumer,
 }
 
 /// A consumer at work. Its thread ends with this.
@@ -49,22 +44,14 @@ struct End {
 
 impl BareConsumer {
     /// Connects, and stands at the end of every partition of a topic. Blocks.
-    ///
-    /// # Errors
-    ///
-    /// When Kafka does not answer, or has no such topic.
     pub(crate) fn open(kafka: &str, topic: &str) -> Result<Self> {
-        let consumer = reading::consumer(kafka)?;
-        reading::assign_at_end(&consumer, topic)?;
+        let consumer = Consumer::new(kafka, "loadgen")?;
+        consumer.assign_at_end(topic, None)?;
         Ok(Self { consumer })
     }
 
     /// Starts to read the events of a run whose schedule starts at `start`. Those that were due before `measured_from_ns` after
     /// it are counted, and not measured.
-    ///
-    /// # Errors
-    ///
-    /// When there is no thread.
     pub(crate) fn read(self, format: Arc<Format>, start: Instant, measured_from_ns: u64) -> Result<Reading> {
         let end = Arc::new(OnceLock::new());
         let (seen, until) = (Seen::new(format, measured_from_ns), Arc::clone(&end));
@@ -109,7 +96,7 @@ impl Drop for Reading {
 
 /// Reads until it is over. What Kafka's client complains of on the way it also mends; whether it did is told by the count.
 fn read(
-    consumer: &BaseConsumer,
+    consumer: &Consumer,
     mut seen: Seen,
     start: Instant,
     end: &OnceLock<End>,
@@ -117,7 +104,7 @@ fn read(
     let mut trouble = None;
     let is_over = |seen: &Seen, end: &End| seen.records >= end.records || Instant::now() >= end.deadline;
     while !end.get().is_some_and(|end| is_over(&seen, end)) {
-        match consumer.poll(POLL) {
+        match consumer.poll() {
             Some(Ok(record)) => seen.take(record.payload().unwrap_or_default(), start.elapsed()),
             Some(Err(error)) => trouble = Some(error),
             None => {}

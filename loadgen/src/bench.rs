@@ -1,30 +1,189 @@
-//! What Tailcast's speed is measured against, and with. `BENCHMARKS.md` says how.
+//! `bench`: measures what is compared in turn, and reports the ratios.
 //!
-//! A program for each question, each a module with a `main`, and below them what they share. A program whose CPU is the figure
-//! runs what is not to be counted in a process of its own.
+//! A benchmark that measures its own CPU runs what is not to be counted in a process of its own: this program with another
+//! subcommand (`companion`), nodes and `loadgen`. Each measurement has a new node and a new topic: a node that has served before
+//! has memory that it fills before it grows. Whatever ends this program, except SIGKILL, ends its children.
 
-pub mod conduct;
+mod cli;
 
-pub mod floor;
+mod fan_out;
 
-pub mod ingest_cost;
+mod vary;
+
+mod idle;
+
+mod resume;
+
+mod round;
+
+mod watch;
+
+mod testbed;
+
+mod load;
+
+mod floor;
+
+mod ingest_cost;
 
 #[cfg(feature = "feed-rate")]
-pub mod feed_rate;
+mod feed_rate;
 
-mod program;
+mod node;
 
-mod shape;
-
-mod schedule;
+mod programs;
 
 mod companion;
 
-mod topic;
+mod shape;
+
+mod pace;
+
+mod schedule;
+
+mod results;
+
+mod found;
+
+mod headline;
+
+mod table;
+
+mod machine;
+
+mod cost;
 
 mod figures;
 
 #[cfg(test)]
-const SCHEMA: &str = include_str!("../bench/schema.json");
+mod flags;
 
-mod telling;
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
+
+use anyhow::Result;
+use clap::{CommandFactory as _, Parser as _, ValueEnum as _, error::ErrorKind};
+use tokio::runtime::{Builder, Runtime};
+
+use self::{
+    cli::{Benchmark, Cli},
+    idle::IdleFlags,
+    pace::NodeFlags,
+    results::Results,
+    resume::ResumeFlags,
+    shape::Preset,
+    testbed::Testbed,
+};
+use crate::interrupts::Interrupts;
+
+/// The exit code when a bound was missed, as loadgen's.
+const MISSED: u8 = 99;
+
+/// Runs the command.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if let Err(error) = check(&cli) {
+        Cli::command().error(ErrorKind::ValueValidation, format!("{error:#}")).exit();
+    }
+    if cli.check {
+        return ExitCode::SUCCESS;
+    }
+    run(&cli).unwrap_or_else(|error| {
+        // Standard error may be closed.
+        let _ = writeln!(io::stderr(), "bench: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+/// Checks everything that can be checked before Kafka is there: values, limits of this machine, and the node's settings.
+fn check(cli: &Cli) -> Result<()> {
+    match &cli.benchmark {
+        Benchmark::Floor(flags) => floor::check(flags),
+        Benchmark::IngestCost(flags) => ingest_cost::check(flags),
+        #[cfg(feature = "feed-rate")]
+        Benchmark::FeedRate(_) => Ok(()),
+        #[cfg(feature = "feed-rate")]
+        Benchmark::Read(_) => Ok(()),
+        Benchmark::Receive(_) | Benchmark::Produce(_) | Benchmark::Publish(_) => Ok(()),
+        Benchmark::FanOut { node, .. }
+        | Benchmark::Vary { node, .. }
+        | Benchmark::Idle { node, .. }
+        | Benchmark::Resume { node, .. }
+        | Benchmark::All { node } => {
+            let loads = cli.loads(node)?;
+            testbed(cli, node)?.check(&loads)
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<ExitCode> {
+    let json = cli.json.as_deref();
+    let code = |is_kept: bool| if is_kept { ExitCode::SUCCESS } else { MISSED.into() };
+    match &cli.benchmark {
+        Benchmark::Floor(flags) => {
+            crate::output::write(&floor::measure(&cli.kafka, flags)?, json)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Benchmark::IngestCost(flags) => {
+            let report = ingest_cost::measure(&runtime()?, &cli.kafka, flags)?;
+            crate::output::write(&report, json).map(|()| code(report.is_kept()))
+        }
+        #[cfg(feature = "feed-rate")]
+        Benchmark::FeedRate(flags) => {
+            let report = feed_rate::measure(&cli.kafka, flags)?;
+            crate::output::write(&report, json).map(|()| code(report.is_kept()))
+        }
+        #[cfg(feature = "feed-rate")]
+        Benchmark::Read(read) => companion::answer(&feed_rate::read(&cli.kafka, read)?),
+        Benchmark::Receive(receive) => companion::answer(&floor::receive(&runtime()?, receive)?),
+        Benchmark::Produce(produce) => companion::answer(&floor::produce(&cli.kafka, produce)?),
+        Benchmark::Publish(publish) => companion::answer(&ingest_cost::publish(&runtime()?, publish)?),
+        Benchmark::FanOut { node, .. }
+        | Benchmark::Vary { node, .. }
+        | Benchmark::Idle { node, .. }
+        | Benchmark::Resume { node, .. }
+        | Benchmark::All { node } => runtime()?.block_on(async {
+            // An interrupt drops the unfinished measurement, and with it its children.
+            let measuring = measure(cli, node);
+            Interrupts::catch()?.unless("measuring", Box::pin(measuring)).await?.conclude()
+        }),
+    }
+}
+
+/// Makes a runtime whose one thread leaves the rest of the machine to the processes that are measured.
+fn runtime() -> Result<Runtime> {
+    Ok(Builder::new_multi_thread().worker_threads(1).enable_all().build()?)
+}
+
+fn testbed(cli: &Cli, node: &NodeFlags) -> Result<Testbed> {
+    Testbed::new(&cli.kafka, &node.set, node.pace)
+}
+
+async fn measure(cli: &Cli, node: &NodeFlags) -> Result<Results> {
+    let testbed = testbed(cli, node)?;
+    let mut results = Results::new(cli.json.as_deref())?;
+    match &cli.benchmark {
+        Benchmark::FanOut { shape, .. } => results.fan_out(fan_out::measure(&testbed, shape).await?)?,
+        Benchmark::Vary { vary, .. } => results.vary(vary::measure(&testbed, vary).await?)?,
+        Benchmark::Idle { idle, .. } => results.idle(idle::measure(&testbed, idle).await?)?,
+        Benchmark::Resume { resume, .. } => results.resume(resume::measure(&testbed, resume).await?)?,
+        _ => all(&testbed, &mut results).await?,
+    }
+    Ok(results)
+}
+
+/// Measures everything with the values that have bounds.
+async fn all(testbed: &Testbed, results: &mut Results) -> Result<()> {
+    for &preset in Preset::value_variants() {
+        results.fan_out(fan_out::measure(testbed, &preset.into()).await?)?;
+    }
+    results.idle(idle::measure(testbed, &IdleFlags::default()).await?)?;
+    results.resume(resume::measure(testbed, &ResumeFlags::default()).await?)?;
+    for &axis in vary::Axis::value_variants() {
+        results.vary(vary::measure(testbed, &axis.into()).await?)?;
+    }
+    Ok(())
+}

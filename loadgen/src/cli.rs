@@ -19,7 +19,6 @@ pub(crate) use self::{
     readers::{ChannelForm, Mode, Readers},
     trouble::Trouble,
 };
-use crate::storm;
 
 /// Puts verified load on Tailcast: publishes events at a fixed rate, receives them on many WebSockets, and checks that each
 /// connection got every event of its keys once and in order.
@@ -62,14 +61,12 @@ pub(crate) struct Cli {
 }
 
 impl Cli {
-    /// Says what is wrong with values that are each right.
+    /// Rejects invalid combinations of values within and between the groups.
     pub(crate) fn check(&self) -> Result<(), String> {
         self.readers.check(&self.load)?;
         self.load.check()?;
         self.output.check(self.places.compare_kafka)?;
-        self.output.thresholds.iter().try_for_each(|threshold| threshold.check(self))?;
-        self.trouble.check(self.load.duration)?;
-        storm::check(self)
+        self.trouble.check(self.load.duration)
     }
 
     /// Returns how many publishers work at the same time.
@@ -79,80 +76,12 @@ impl Cli {
 }
 
 #[cfg(test)]
-mod tests {
-    use clap::CommandFactory as _;
-
-    use super::*;
-
+impl Cli {
+    /// The command line of tests: straight to a Kafka, with these arguments.
     #[track_caller]
-    fn check(arguments: &str, expected: &str) {
-        let all = ["loadgen", "--kafka", "k:1"].into_iter().chain(arguments.split_whitespace());
-        let found = match Cli::try_parse_from(all) {
-            Ok(cli) => cli.check().err().unwrap_or_else(|| "fine".to_owned()),
-            Err(error) => error.to_string(),
-        };
-        assert!(found.contains(expected), "{arguments}: expected {expected:?}, found {found:?}");
-    }
-
-    #[test]
-    fn the_command_line_is_sound() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn a_way_in_has_to_be_given() {
-        let error = Cli::try_parse_from(["loadgen"]).expect_err("neither --ingest nor --kafka");
-        assert_eq!(error.exit_code(), 2);
-        check("--ingest 127.0.0.1:9090", "fine");
-        let error = Cli::try_parse_from(["loadgen", "--ingest", "127.0.0.1:9090", "--compare-kafka"]);
-        assert!(error.expect_err("which Kafka?").to_string().contains("--kafka <HOST:PORT>"));
-    }
-
-    #[test]
-    fn values_that_cannot_be_are_refused_with_what_can() {
-        check("--payload 35", "36 to 1000000");
-        check("--keys 5 --channels-per-connection 6", "--channels-per-connection 6 needs as many");
-        check("--duration 0s", "give at least 1s");
-        check("--max-rate 5", "--mode conflated");
-        check("--mode conflated --max-rate 0", "0.1 to 1000");
-        check("--channel-form all --channels-per-connection 2", "one channel");
-        check("--threshold p98<1ms", "p99.9");
-        check("--threshold p99<2*baseline", "needs --baseline");
-        check("--threshold p99<2*kafka", "needs --compare-kafka");
-        check("--threshold p99<2*kafka --compare-kafka", "fine");
-    }
-
-    // They were not measured, which was told when the run was over.
-    #[test]
-    fn a_threshold_of_what_the_run_does_not_measure_is_refused_with_the_flag_that_does() {
-        check("--threshold cpu_us_per_delivery<5", "needs --server-pid PID");
-        check("--threshold slow_p99<1s", "needs --slow-percent");
-        check("--threshold kafka_p50<1s", "needs --compare-kafka");
-        check("--threshold node_closed_4508==0", "needs --server-metrics URL");
-        check("--threshold skipped>0", "needs --mode conflated");
-        check("--threshold catch_up_ratio<3 --storm-at 1s --storm-behind 1", "needs --server-metrics");
-        check("--threshold skipped>0 --mode conflated", "fine");
-    }
-
-    // The run was over, and its results gone, when this was found out.
-    #[test]
-    fn files_that_cannot_be_written_are_refused_before_the_run() {
-        check("--html no/such/folder/page.html", "--html no/such/folder/page.html: there is no such folder");
-        check("--hgrm src", "--hgrm src: that is a folder");
-        check("--json - --hgrm here.hgrm --html src/page.html", "fine");
-        // One overwrote the other, and a file of this name was made.
-        check("--json x --html ./x", "--html ./x: --json writes the same file");
-        check("--hgrm x --html x", "--html x: --hgrm writes the same file");
-        check("--hgrm /dev/null --html /dev/null", "fine");
-        check("--hgrm -", "--hgrm -: only --json goes to standard output");
-        check("--json - --html -", "--html -: only --json goes to standard output");
-    }
-
-    #[test]
-    fn trouble_has_to_fit_into_the_run() {
-        check("--slow-percent 10 --slow-after 5s --slow-for 60s --duration 30s", "--duration 65s");
-        check("--slow-percent 10 --slow-for 20s --duration 30s", "fine");
-        check("--storm-at 10s --storm-behind 1000 --keys 100 --rate 1000 --duration 60s", "--duration 111s");
-        check("--storm-at 10s --storm-behind 1000 --keys 10 --rate 1000 --duration 60s", "fine");
+    pub(crate) fn of(arguments: &str) -> Self {
+        let kafka = if arguments.contains("--kafka ") { "" } else { "--kafka=k:1" };
+        let all = ["loadgen", kafka].into_iter().chain(arguments.split_whitespace());
+        Self::try_parse_from(all.filter(|one| !one.is_empty())).expect("the arguments are sound")
     }
 }

@@ -155,10 +155,6 @@ fn next_cut(from_ns: u64, marks_ns: [u64; 2]) -> u64 {
 const KNOWN_WITHIN: Duration = Duration::from_secs(15);
 
 /// Waits until every node takes subscriptions to the topic.
-///
-/// # Errors
-///
-/// When one does not in time.
 pub(crate) async fn await_topic(shared: &Arc<Shared>) -> Result<()> {
     let deadline = Instant::now() + KNOWN_WITHIN;
     // Between two questions.

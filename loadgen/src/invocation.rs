@@ -7,7 +7,7 @@ use clap::{
     error::{ContextKind, ErrorKind},
 };
 
-use crate::{cli::Cli, scenario::Scenario};
+use crate::{cli::Cli, consistency, scenario::Scenario};
 
 /// What is meant.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ impl Invocation {
                 None => error.exit(),
             }
         });
-        if let Err(text) = cli.check() {
+        if let Err(text) = consistency::check(&cli) {
             refuse(&text)
         }
         Self { cli, arguments }

@@ -89,14 +89,12 @@ impl Layout {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser as _;
     use proptest::prelude::proptest;
 
     use super::*;
 
     fn layout(arguments: &str) -> Layout {
-        let all = ["loadgen", "--kafka", "k:1"].into_iter().chain(arguments.split_whitespace());
-        Layout::new(&Cli::try_parse_from(all).expect("the arguments are sound"))
+        Layout::new(&Cli::of(arguments))
     }
 
     #[track_caller]

@@ -11,6 +11,8 @@ mod invocation;
 
 mod cli;
 
+mod consistency;
+
 mod scenario;
 
 mod preflight;
@@ -81,11 +83,11 @@ mod progress;
 
 mod report;
 
-mod results;
+mod output;
 
-mod hgrm;
+mod kafka;
 
-mod html;
+mod http;
 
 #[cfg(test)]
 mod schema;

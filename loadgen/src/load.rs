@@ -7,7 +7,7 @@ use std::{
     process::ExitCode,
 };
 
-use crate::{invocation::Invocation, preflight, report::Verdict, run};
+use crate::{invocation::Invocation, output, preflight, report::Verdict, run};
 
 /// What the process ends with when it was asked for what cannot be, as for a wrong command line.
 const NOTHING_BEGUN: u8 = 2;
@@ -23,8 +23,10 @@ pub fn main() -> ExitCode {
             return NOTHING_BEGUN.into();
         }
     };
-    let outcome = run::run(&invocation, baseline).and_then(|results| match results {
-        Some(results) => results.tell(&invocation.cli.output).map(|()| results.report.verdict),
+    let outcome = run::run(&invocation, baseline).and_then(|report| match report {
+        Some(report) => {
+            output::write(&report, invocation.cli.output.json.as_deref()).map(|()| report.verdict)
+        }
         None => Ok(Verdict::Clean),
     });
     match outcome {

@@ -2,18 +2,13 @@
 
 use std::{collections::BTreeMap, str::FromStr, time::Duration};
 
-use anyhow::{Context as _, Result, bail};
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
-    time::timeout,
-};
+use anyhow::{Context as _, Result, bail, ensure};
+use tokio::time::timeout;
+
+use crate::http;
 
 /// How long a node may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
-
-/// The largest page that is read.
-const PAGE_BYTES_MAX: u64 = 4 << 20;
 
 /// Where a node shows its metrics.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,29 +69,19 @@ pub(crate) fn growth(before: &Labelled, after: &Labelled) -> BTreeMap<String, u6
     all
 }
 
-async fn page(node: &MetricsUrl) -> Result<String> {
-    let reading = timeout(PATIENCE, fetch(node));
-    let page = reading.await.unwrap_or_else(|_| bail!("it did not answer"));
+/// Returns the metrics page of a node.
+pub(crate) async fn page(node: &MetricsUrl) -> Result<String> {
+    let reading = async {
+        let (status, page) = http::get(&node.authority, &node.path).await?;
+        ensure!(status == "200", "status {status}");
+        Ok(page)
+    };
+    let page = timeout(PATIENCE, reading).await.unwrap_or_else(|_| bail!("no answer"));
     page.with_context(|| format!("the metrics at http://{}{}", node.authority, node.path))
 }
 
-/// Asks in HTTP/1.0, so that the answer is not in chunks.
-async fn fetch(node: &MetricsUrl) -> Result<String> {
-    let mut stream = TcpStream::connect(&node.authority).await?;
-    let request = format!("GET {} HTTP/1.0\r\nHost: {}\r\n\r\n", node.path, node.authority);
-    stream.write_all(request.as_bytes()).await?;
-    let mut answer = String::new();
-    stream.take(PAGE_BYTES_MAX).read_to_string(&mut answer).await?;
-    let (head, body) = answer.split_once("\r\n\r\n").context("it is no HTTP")?;
-    let status = head.split_whitespace().nth(1).unwrap_or_default();
-    if status != "200" {
-        bail!("it was answered with {status}");
-    }
-    Ok(body.to_owned())
-}
-
-/// Reads a sample: its name, white space, its value, which may be written as a float.
-fn value(page: &str, metric: &str) -> Option<u64> {
+/// Returns the value of a metric without labels on a page: its name, white space, its value, which may be written as a float.
+pub(crate) fn value(page: &str, metric: &str) -> Option<u64> {
     let rest = page.lines().find_map(|line| line.strip_prefix(metric)?.strip_prefix(' '))?;
     let whole = rest.split_whitespace().next()?.split('.').next()?;
     whole.parse().ok()
@@ -114,7 +99,10 @@ fn labelled(page: &str, metric: &str) -> BTreeMap<String, u64> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::{io::AsyncWriteExt as _, net::TcpListener};
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+    };
 
     use super::*;
 

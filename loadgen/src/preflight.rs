@@ -3,21 +3,26 @@
 //! Looked at before anything is connected or published. Found out later, a wrong process id or address would leave a figure out of
 //! the results of an hour.
 
+use std::{fs, path::Path, time::Duration};
+
 use anyhow::{Context as _, Result};
 use tokio::runtime;
 
 use crate::{
     cli::Cli,
+    kafka::Consumer,
     node_metrics::{self, MetricsUrl},
-    process, publish,
+    output, process,
     report::Report,
-    results,
 };
 
 /// How many files a process needs beside its connections.
 const FILES: u64 = 100;
 
-/// What every push node shows.
+/// How long Kafka may take to answer.
+const KAFKA_WITHIN: Duration = Duration::from_secs(5);
+
+/// A metric of every push node.
 const SHOWN: &str = "tailcast_push_windows_bytes";
 
 /// Looks whether everything is there. Returns the results of the earlier run, if there is one to compare with.
@@ -31,9 +36,16 @@ pub(crate) fn check(cli: &Cli) -> Result<Option<Report>> {
         return Ok(None);
     }
     let baseline = check_measured(cli)?;
-    results::try_out(&cli.output)?;
+    if let Some(path) = cli.output.json_file() {
+        output::check(path).context("--json")?;
+    }
     // Last: it may take seconds to not answer.
-    publish::reach_kafka(&cli.places)?;
+    let places = &cli.places;
+    let needed = places.ingest.is_none() || places.create_topic.is_some() || places.compare_kafka;
+    if let Some(broker) = places.kafka.as_deref().filter(|_| needed) {
+        let reached = Consumer::new(broker, "loadgen")?.reach(places.topic.as_str(), KAFKA_WITHIN);
+        reached.with_context(|| format!("--kafka {broker}"))?;
+    }
     Ok(baseline)
 }
 
@@ -48,7 +60,13 @@ fn check_measured(cli: &Cli) -> Result<Option<Report>> {
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(pages(&cli.places.server_metrics)).context("--server-metrics")?;
     }
-    cli.output.baseline.as_deref().map(|path| results::read(path).context("--baseline")).transpose()
+    cli.output.baseline.as_deref().map(|path| earlier(path).context("--baseline")).transpose()
+}
+
+/// Reads the report of an earlier run.
+fn earlier(path: &Path) -> Result<Report> {
+    let text = fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
+    serde_json::from_slice(&text).with_context(|| format!("{} is not a report of loadgen", path.display()))
 }
 
 async fn pages(nodes: &[MetricsUrl]) -> Result<()> {
@@ -59,17 +77,10 @@ async fn pages(nodes: &[MetricsUrl]) -> Result<()> {
 mod tests {
     use std::net::TcpListener;
 
-    use clap::Parser as _;
-
     use super::*;
 
-    fn cli(arguments: &str) -> Cli {
-        let all = ["loadgen", "--kafka", "k:1", "--keys", "1"].into_iter();
-        Cli::try_parse_from(all.chain(arguments.split_whitespace())).expect("the arguments are sound")
-    }
-
     fn found(arguments: &str) -> Result<Option<Report>> {
-        check_measured(&cli(arguments))
+        check_measured(&Cli::of(arguments))
     }
 
     #[track_caller]
@@ -82,24 +93,24 @@ mod tests {
     #[test]
     fn what_is_to_be_measured_has_to_be_there_before_the_run() {
         let this = std::process::id();
-        found(&format!("--connections 1 --server-pid {this}")).expect("it runs");
+        found(&format!("--keys 1 --connections 1 --server-pid {this}")).expect("it runs");
         // Above the largest process id.
         refuse(
-            &format!("--connections 1 --server-pid {this} --server-pid 4194305"),
+            &format!("--keys 1 --connections 1 --server-pid {this} --server-pid 4194305"),
             "--server-pid 4194305: process 4194305",
         );
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
         let address = listener.local_addr().expect("it is bound");
         drop(listener);
         refuse(
-            &format!("--connections 1 --server-metrics http://{address}/metrics"),
+            &format!("--keys 1 --connections 1 --server-metrics http://{address}/metrics"),
             &format!("--server-metrics: the metrics at http://{address}"),
         );
-        refuse("--connections 1 --baseline no/such.json", "--baseline: no/such.json cannot be read");
+        refuse("--keys 1 --connections 1 --baseline no/such.json", "--baseline: no/such.json cannot be read");
     }
 
     #[test]
     fn another_process_of_the_run_does_not_look_again() {
-        check(&cli("--server-pid 4194305 --worker 1 --run 7")).expect("the first one has");
+        check(&Cli::of("--server-pid 4194305 --worker 1 --run 7")).expect("the first one has");
     }
 }

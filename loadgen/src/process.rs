@@ -6,20 +6,12 @@ use anyhow::{Context as _, Result, ensure};
 use procfs::process::{LimitValue, Process};
 
 /// Opens a process. The handle stays with this process, even when its id is used again.
-///
-/// # Errors
-///
-/// When there is no such process.
 pub(crate) fn open(pid: u32) -> Result<Process> {
     let found = i32::try_from(pid).map(Process::new).with_context(|| format!("{pid} is not a process id"))?;
     found.with_context(|| format!("process {pid} cannot be measured"))
 }
 
 /// Returns the user and system CPU time of all threads of a process, in the steps of the kernel (10 ms).
-///
-/// # Errors
-///
-/// When the process has ended.
 pub(crate) fn cpu(process: &Process) -> Result<Duration> {
     let stat = process.stat().with_context(|| format!("process {} cannot be measured", process.pid))?;
     let ticks = u32::try_from(stat.utime + stat.stime).context("CPU time of more than a year")?;
@@ -28,19 +20,11 @@ pub(crate) fn cpu(process: &Process) -> Result<Duration> {
 }
 
 /// Returns the CPU time of this process, without its children.
-///
-/// # Errors
-///
-/// When /proc cannot be read.
 pub(crate) fn own_cpu() -> Result<Duration> {
     cpu(&Process::myself().context("/proc/self cannot be read")?)
 }
 
 /// Returns the resident memory of a process in bytes.
-///
-/// # Errors
-///
-/// When the process has ended.
 pub(crate) fn memory(process: &Process) -> Result<u64> {
     let status = process.status().with_context(|| format!("process {} cannot be measured", process.pid))?;
     let kibibytes = status.vmrss.with_context(|| format!("process {} has no memory (VmRSS)", process.pid))?;
@@ -48,10 +32,6 @@ pub(crate) fn memory(process: &Process) -> Result<u64> {
 }
 
 /// Checks that this process, and each process that it starts, may open so many files.
-///
-/// # Errors
-///
-/// When the limit is lower.
 pub(crate) fn check_open_files(needed: u64) -> Result<()> {
     let limits = Process::myself().and_then(|process| process.limits());
     match limits.context("/proc/self/limits cannot be read")?.max_open_files.soft_limit {

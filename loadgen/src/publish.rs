@@ -9,8 +9,6 @@ mod lane;
 
 mod lateness;
 
-mod reachable;
-
 mod stream;
 
 mod unary;
@@ -35,7 +33,7 @@ use crate::{
     plan::Plan,
 };
 
-pub(crate) use self::{kafka::create_topic, lateness::Lateness, reachable::reach_kafka};
+pub(crate) use self::lateness::Lateness;
 
 /// How long ingest may take to accept a connection.
 const CONNECTED_WITHIN: Duration = Duration::from_secs(10);

@@ -6,6 +6,8 @@ mod distribution;
 
 mod compared;
 
+mod kept;
+
 mod trouble;
 
 mod verdict;
@@ -25,10 +27,11 @@ use serde::{Deserialize, Serialize};
 pub(crate) use self::{
     compared::BareKafka,
     distribution::Percentiles,
+    kept::Kept,
     trouble::{Conflated, SlowReaders, StormFound},
     verdict::Verdict,
 };
-use crate::{interval::Count, servers::CpuStretch, tally::Second, threshold::Kept};
+use crate::{interval::Count, servers::CpuStretch, tally::Second};
 
 /// What a run found.
 #[derive(Debug, Serialize, Deserialize)]

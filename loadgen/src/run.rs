@@ -36,7 +36,6 @@ use crate::{
     publish::{Lanes, Lateness, Publishing, WayIn},
     reader::Shared,
     report::Report,
-    results::Results,
     tally::Tally,
     verdict::Truth,
     worker,
@@ -54,7 +53,7 @@ const LEAD: Duration = Duration::from_millis(100);
 /// # Errors
 ///
 /// When there is nothing to report: a server is not there at the beginning, or refuses what loadgen needs.
-pub(crate) fn run(invocation: &Invocation, baseline: Option<Report>) -> Result<Option<Results>> {
+pub(crate) fn run(invocation: &Invocation, baseline: Option<Report>) -> Result<Option<Report>> {
     let cli = &invocation.cli;
     let mut builder = runtime::Builder::new_multi_thread();
     if let Some(threads) = cli.readers.threads {
@@ -120,7 +119,7 @@ impl<'a> Run<'a> {
         })
     }
 
-    async fn measure(mut self) -> Result<Results> {
+    async fn measure(mut self) -> Result<Report> {
         let (way_in, bare_consumer) = self.prepare().await?;
         let start = Instant::now() + LEAD;
         self.fleet.start(start).await?;

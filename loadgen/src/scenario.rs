@@ -223,7 +223,7 @@ mod tests {
             let arguments = scenario.arguments(&[]);
             let all = ["loadgen", "--kafka=k:1"].into_iter().chain(arguments.iter().map(String::as_str));
             let cli = Cli::try_parse_from(all).unwrap_or_else(|error| panic!("{name}: {error}"));
-            assert_eq!(cli.check(), Ok(()), "{name}");
+            assert_eq!(crate::consistency::check(&cli), Ok(()), "{name}");
             assert!(!cli.output.thresholds.is_empty(), "{name} has no thresholds");
         }
     }

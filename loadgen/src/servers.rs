@@ -53,10 +53,6 @@ pub(crate) struct CpuStretch {
 
 impl Servers {
     /// Takes the processes, which have to be there.
-    ///
-    /// # Errors
-    ///
-    /// When one is not.
     pub(crate) fn new(pids: &[u32]) -> Result<Self> {
         let processes = pids.iter().map(|pid| process::open(*pid)).collect::<Result<_>>()?;
         Ok(Self { processes, gone: BTreeSet::new() })

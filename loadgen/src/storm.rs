@@ -64,15 +64,11 @@ pub(crate) fn check(cli: &Cli) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser as _;
-
     use super::*;
 
     #[track_caller]
     fn check(arguments: &str, expected: (u64, u64)) {
-        let all = ["loadgen", "--kafka", "k:1", "--warmup", "5s"].into_iter();
-        let cli =
-            Cli::try_parse_from(all.chain(arguments.split_whitespace())).expect("the arguments are sound");
+        let cli = Cli::of(&format!("--warmup 5s {arguments}"));
         let plan = Plan::new(cli.load.rate, cli.load.keys, cli.publisher_count(), cli.load.length());
         let storm = Storm::new(&cli, &plan, &Layout::new(&cli)).expect("it is asked for");
         assert_eq!((storm.dropped_after, storm.behind_after), expected, "{arguments}");

@@ -5,14 +5,11 @@ mod bound;
 
 use std::{fmt, str::FromStr};
 
-use serde::{Deserialize, Serialize};
-
 pub(crate) use self::bound::Reference;
 use self::bound::{Bound, form};
 use crate::{
-    cli::Cli,
-    figures::{Figure, Unit},
-    report::Report,
+    figures::{Figure, Need, Unit},
+    report::{Kept, Report},
 };
 
 /// A bound on one figure.
@@ -22,19 +19,6 @@ pub(crate) struct Threshold {
     figure: Figure,
     operator: Operator,
     bound: Bound,
-}
-
-/// Whether a bound was kept.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Kept {
-    /// The bound, as it was given.
-    pub(crate) threshold: String,
-    /// What the figure was, in microseconds, bytes or as it is; null: the run did not measure it, so nothing was kept.
-    pub(crate) value: Option<f64>,
-    /// What it was compared with, in the same unit; null: it depends on what an earlier run or the bare consumer did not measure.
-    pub(crate) bound: Option<f64>,
-    /// Null: loadgen was saturated, so that what it measured is partly itself.
-    pub(crate) kept: Option<bool>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,12 +66,9 @@ impl Threshold {
         self.reference() == Some(reference)
     }
 
-    /// Says which flag is missing without which its figure is never measured.
-    pub(crate) fn check(&self, cli: &Cli) -> Result<(), String> {
-        match self.figure.needs().iter().find(|need| !need.is_met(cli)) {
-            Some(need) => Err(format!("--threshold '{}' needs {}", self.text, need.flag())),
-            None => Ok(()),
-        }
+    /// Returns what its figure is not measured without.
+    pub(crate) fn needs(&self) -> &'static [Need] {
+        self.figure.needs()
     }
 
     fn reference(&self) -> Option<Reference> {
@@ -101,7 +82,7 @@ impl Threshold {
             Reference::Kafka => self.figure.of_kafka()?.read(report),
         });
         let judged = self.judge_value(self.figure.read(report), elsewhere);
-        Kept { kept: judged.kept.filter(|_| report.loadgen.saturated.is_empty()), ..judged }
+        if report.loadgen.saturated.is_empty() { judged } else { judged.not_judged() }
     }
 
     fn judge_value(&self, value: Option<f64>, elsewhere: Option<f64>) -> Kept {
@@ -113,7 +94,19 @@ impl Threshold {
             Operator::GreaterOrEqual => value >= bound,
             Operator::Equal => (value - bound).abs() < f64::EPSILON,
         });
-        Kept { threshold: self.text.clone(), value, bound, kept: Some(kept) }
+        let summary = self.summary(value, bound);
+        Kept { threshold: self.text.clone(), value, bound, kept: Some(kept), summary }
+    }
+
+    /// Returns the figure, and what a bound that depends on something else came to.
+    fn summary(&self, value: Option<f64>, bound: Option<f64>) -> String {
+        let shown = |value| shown(value, self.figure.unit);
+        let value = value.map_or_else(|| "not measured".to_owned(), shown);
+        match (bound, self.reference()) {
+            (Some(bound), Some(_)) => format!("{value}, and may be {}", shown(bound)),
+            (Some(_), None) => value,
+            (None, _) => format!("{value}, and what it is compared with was not measured"),
+        }
     }
 }
 
@@ -138,27 +131,9 @@ impl FromStr for Threshold {
     }
 }
 
-impl fmt::Display for Kept {
+impl fmt::Display for Threshold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mark = match self.kept {
-            Some(true) => '✓',
-            Some(false) => '✗',
-            None => '–',
-        };
-        write!(f, "{mark} {}", self.threshold)?;
-        // It was parsed before it was judged.
-        let threshold = self.threshold.parse::<Threshold>().ok();
-        let unit = threshold.as_ref().map_or(Unit::Number, |threshold| threshold.figure.unit);
-        match self.value {
-            None => f.write_str(": not measured"),
-            Some(value) => write!(f, ": {}", shown(value, unit)),
-        }?;
-        match self.bound.filter(|_| threshold.is_some_and(|threshold| threshold.reference().is_some())) {
-            Some(bound) => write!(f, ", and may be {}", shown(bound, unit)),
-            None if self.bound.is_none() => f.write_str(", and what it is compared with was not measured"),
-            None => Ok(()),
-        }?;
-        if self.kept.is_none() { f.write_str("; not judged") } else { Ok(()) }
+        f.write_str(&self.text)
     }
 }
 

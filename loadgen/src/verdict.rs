@@ -200,17 +200,7 @@ mod tests {
 
     #[test]
     fn every_subscriber_of_a_key_should_get_its_records() {
-        use clap::Parser as _;
-        let cli = crate::cli::Cli::try_parse_from([
-            "loadgen",
-            "--kafka",
-            "k:1",
-            "--keys",
-            "2",
-            "--connections",
-            "5",
-        ]);
-        let layout = Layout::new(&cli.expect("the arguments are sound"));
+        let layout = Layout::new(&crate::cli::Cli::of("--keys 2 --connections 5"));
         let plan = Plan::new(4, 2, 1, Duration::from_secs(1));
         let ledger = Ledger::new(4);
         // Two of key 0, with three subscribers, and one of key 1, with two.

@@ -1,42 +1,30 @@
-//! The command as a whole, in small: two processes, real sockets, a broker in this process.
+//! `bench floor` as a whole, in small: two processes, real sockets, a broker in this process.
 
-use std::process::Command;
+use std::process::{Command, Output};
 
 use rdkafka::mocking::MockCluster;
 use serde_json::Value;
 
-const SMALL: [&str; 12] = [
-    "--connections",
-    "20",
-    "--keys",
-    "10",
-    "--rate",
-    "100",
-    "--payload",
-    "64",
-    "--warmup",
-    "200ms",
-    "--duration",
-    "1s",
-];
+const SMALL: &str =
+    "--connections 20 --keys 10 --rate 100 --payload 64 --warmup 200ms --duration 1s --json -";
+
+fn run(arguments: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bench"));
+    command.arg("floor").args(SMALL.split_whitespace()).args(arguments.split_whitespace());
+    command.output().expect("the command was built with this test")
+}
 
 #[track_caller]
-fn floor(arguments: &[&str]) -> Value {
-    let output = Command::new(env!("CARGO_BIN_EXE_floor"))
-        .args(SMALL)
-        .args(["--json", "-"])
-        .args(arguments)
-        .output()
-        .expect("the command was built with this test");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{}: {said}", output.status);
+fn floor(arguments: &str) -> Value {
+    let output = run(arguments);
+    assert!(output.status.success(), "{}: {}", output.status, String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).expect("standard output is JSON")
 }
 
 #[test]
 fn everything_that_is_sent_is_received_and_counted() {
     // That the bytes arrived is checked by the command itself, which fails otherwise.
-    let report = floor(&[]);
+    let report = floor("--sends-only");
     let sends = &report["sends"];
     assert_eq!(sends["due"], 200, "{report}");
     let deliveries = sends["deliveries"].as_u64().expect("it is a count");
@@ -50,7 +38,7 @@ fn everything_that_is_sent_is_received_and_counted() {
 fn records_are_published_and_read_at_the_same_rate() {
     let broker = MockCluster::new(1).expect("librdkafka has a cluster of its own");
     broker.create_topic("floor", 3, 1).expect("a topic can be made");
-    let report = floor(&["--kafka", &broker.bootstrap_servers(), "--topic", "floor"]);
+    let report = floor(&format!("--kafka {} --topic floor", broker.bootstrap_servers()));
     assert_eq!(report["consumer"]["records"], 100, "{report}");
     let rate = report["consumer"]["records_per_second"].as_f64().expect("it is a figure");
     assert!(rate > 1.0, "{report}");
@@ -59,12 +47,8 @@ fn records_are_published_and_read_at_the_same_rate() {
 #[test]
 fn a_kafka_without_the_topic_is_an_error_that_names_it() {
     let broker = MockCluster::new(1).expect("librdkafka has a cluster of its own");
-    let output = Command::new(env!("CARGO_BIN_EXE_floor"))
-        .args(SMALL)
-        .args(["--kafka", &broker.bootstrap_servers(), "--topic", "nobodys topic"])
-        .output()
-        .expect("the command was built with this test");
+    let output = run(&format!("--kafka {} --topic nobodys", broker.bootstrap_servers()));
     assert_eq!(output.status.code(), Some(1));
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("nobodys topic"), "{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("nobodys"), "{stderr}");
 }

@@ -1,4 +1,4 @@
-//! The command as a whole, in small: a service in this process that acknowledges what it is told to, and a broker.
+//! `bench ingest-cost` as a whole, in small: a service in this process that acknowledges what it is told to, and a broker.
 
 use std::{
     pin::Pin,
@@ -61,8 +61,9 @@ async fn ingest_cost(forgets: Option<u64>, arguments: &[&str]) -> Output {
         .spawn(Server::builder().add_service(service).serve_with_incoming(TcpListenerStream::new(listener)));
     let broker = MockCluster::new(1).expect("librdkafka has a cluster of its own");
     broker.create_topic("events", 3, 1).expect("a topic can be made");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ingest-cost"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bench"));
     command
+        .arg("ingest-cost")
         .args(["--kafka", &broker.bootstrap_servers(), "--topic", "events", "--json", "-"])
         .args(["--ingest", &address, "--ingest-pid", &std::process::id().to_string()])
         .args(["--rounds", "1", "--events", "2000"])
@@ -71,7 +72,7 @@ async fn ingest_cost(forgets: Option<u64>, arguments: &[&str]) -> Output {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_way_is_measured_beside_the_bare_producer() {
+async fn every_method_is_measured_beside_the_bare_producer() {
     let output = ingest_cost(None, &["--bound", "0"]).await;
     let said = String::from_utf8_lossy(&output.stderr);
     let report: Value = serde_json::from_slice(&output.stdout).expect(&said);
@@ -89,14 +90,14 @@ async fn every_way_is_measured_beside_the_bare_producer() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bound_that_is_missed_ends_with_99() {
-    let output = ingest_cost(None, &["--way", "stream", "--bound", "1000000"]).await;
+    let output = ingest_cost(None, &["--method", "stream", "--bound", "1000000"]).await;
     assert_eq!(output.status.code(), Some(99), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(String::from_utf8_lossy(&output.stderr).contains('✗'));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_that_is_not_acknowledged_is_an_error() {
-    let output = ingest_cost(Some(1_000), &["--way", "stream"]).await;
+    let output = ingest_cost(Some(1_000), &["--method", "stream"]).await;
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8_lossy(&output.stderr);
     // The measured events, or those before them.

@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use tailcast_services::kafka::{Role, Settings, properties};
 use tailcast_tests::broker::Broker;
 use tailcast_tests::cluster::Cluster;
 use tailcast_tests::configuration::Configuration;
@@ -147,26 +146,6 @@ fn dependencies_point_one_way() {
 }
 
 #[test]
-fn the_consumer_that_a_node_is_compared_with_reads_as_its_tail_does() {
-    let source = read("loadgen/src/bare_consumer/reading.rs");
-    let table: BTreeMap<_, _> = source.lines().filter_map(as_setting).collect();
-    let tail = Settings::at("127.0.0.1:9092").tail().expect("the settings are right");
-    let own_names = ["client.id", "group.id"];
-    let different: Vec<_> = table
-        .iter()
-        .filter(|(name, value)| !own_names.contains(name) && tail.get(name) != Some(value))
-        .collect();
-    assert!(different.is_empty(), "a node's tail has other values: {different:?}");
-    // What only reads has: a lag, which the tail takes from statistics, is not asked of it.
-    let missing: Vec<_> = properties()
-        .iter()
-        .filter(|property| property.roles.contains(&Role::Tail) && !property.roles.contains(&Role::Producer))
-        .filter(|property| property.name != "statistics.interval.ms" && !table.contains_key(property.name))
-        .collect();
-    assert!(missing.is_empty(), "a node's tail has more settings: {missing:?}");
-}
-
-#[test]
 fn the_defaults_are_a_configuration() {
     let _configuration = Configuration::with(&[]);
 }
@@ -288,9 +267,4 @@ fn links(text: &str) -> impl Iterator<Item = &str> {
 /// The name in a `# TYPE` line.
 fn as_metric(line: &str) -> Option<String> {
     line.strip_prefix("# TYPE ")?.split(' ').next().map(str::to_owned)
-}
-
-/// The name and the value in a line of a table of settings.
-fn as_setting(line: &str) -> Option<(&str, &str)> {
-    line.trim().strip_prefix("(\"")?.strip_suffix("\"),")?.split_once("\", \"")
 }

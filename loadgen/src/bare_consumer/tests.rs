@@ -24,10 +24,7 @@ struct Scene {
 
 impl Scene {
     fn new(kafka: &str) -> Self {
-        use clap::Parser as _;
-        let arguments = ["loadgen", "--kafka", kafka, "--keys", "10", "--rate", "200", "--payload", "64"];
-        let cli =
-            Cli::try_parse_from(arguments.into_iter().chain(["--topic", TOPIC])).expect("they are sound");
+        let cli = Cli::of(&format!("--kafka {kafka} --topic {TOPIC} --keys 10 --rate 200 --payload 64"));
         let plan = Arc::new(Plan::new(200, 10, 2, Duration::from_millis(500)));
         let publishing = Arc::new(Publishing {
             format: Arc::new(Format::new(7, 64)),

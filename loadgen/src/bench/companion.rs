@@ -1,54 +1,61 @@
-//! The second process: the same program in another role, so that its CPU is not counted.
+//! A companion process: this program with another subcommand, so that its CPU is not counted. It answers with one line of
+//! JSON on standard output.
 
 use std::{
-    io::Read as _,
-    process::{Child, Command, Stdio},
+    io::{self, Read as _, Write as _},
+    process::{Child, Command, ExitCode, Stdio},
 };
 
 use anyhow::{Context as _, Result, ensure};
+use serde::{Serialize, de::DeserializeOwned};
 
-/// A process that ends with this value.
+use super::programs;
+
+/// A companion process. Ended when dropped.
 #[derive(Debug)]
 pub(crate) struct Companion {
-    /// The program and its role.
-    name: String,
+    role: &'static str,
     child: Child,
 }
 
 impl Companion {
     /// Starts this program in a role.
-    pub(crate) fn start(role: &str, arguments: &[(&str, String)]) -> Result<Self> {
-        let program = std::env::current_exe().context("the program does not know where it is")?;
-        let name = format!("{} {role}", program.file_name().unwrap_or_default().display());
-        let mut command = Command::new(program);
+    pub(crate) fn start(role: &'static str, flags: &[(&str, String)]) -> Result<Self> {
+        let mut command = Command::new(programs::this()?);
         command.arg(role).stdin(Stdio::null()).stdout(Stdio::piped());
-        for (flag, value) in arguments {
-            command.arg(flag).arg(value);
-        }
-        let child = command.spawn().with_context(|| format!("`{name}` cannot be started"))?;
-        Ok(Self { name, child })
+        command.args(flags.iter().map(|(flag, value)| format!("{flag}={value}")));
+        let child = command.spawn().with_context(|| format!("`bench {role}` cannot be started"))?;
+        Ok(Self { role, child })
     }
 
-    /// Waits for its end, and returns the number that it wrote.
+    /// Waits for its end, and returns its answer.
     ///
     /// # Errors
     ///
-    /// When it failed, which it has explained on standard error.
-    pub(crate) fn finish(mut self) -> Result<u64> {
-        let name = &self.name;
-        let mut said = String::new();
+    /// When it failed, which it has reported on standard error.
+    pub(crate) fn finish<T: DeserializeOwned>(mut self) -> Result<T> {
+        let role = self.role;
+        let mut answer = String::new();
         let mut output = self.child.stdout.take().context("its output is piped")?;
-        output.read_to_string(&mut said).with_context(|| format!("`{name}` cannot be read"))?;
-        let status = self.child.wait().with_context(|| format!("`{name}` cannot be waited for"))?;
-        ensure!(status.success(), "`{name}` failed ({status})");
-        said.trim().parse().with_context(|| format!("`{name}` said {said:?}, which is no number"))
+        output.read_to_string(&mut answer).with_context(|| format!("`bench {role}` cannot be read"))?;
+        let status = self.child.wait().with_context(|| format!("`bench {role}` cannot be waited for"))?;
+        ensure!(status.success(), "`bench {role}` failed ({status})");
+        serde_json::from_str(&answer)
+            .with_context(|| format!("unexpected answer of `bench {role}`: {answer:?}"))
     }
 }
 
 impl Drop for Companion {
     fn drop(&mut self) {
-        // Both fail when it has ended, which is what they are for.
+        // Both fail when it has ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Answers as a companion.
+pub(crate) fn answer(answer: &impl Serialize) -> Result<ExitCode> {
+    let answer = serde_json::to_string(answer)?;
+    writeln!(io::stdout(), "{answer}").context("standard output is closed")?;
+    Ok(ExitCode::SUCCESS)
 }

@@ -1,54 +1,57 @@
-//! `feed-rate`: how many records a second a node's feed reads, encodes and appends, beside a bare consumer of the same records.
+//! How many records a second a node's feed reads, encodes and appends, beside a bare consumer of the same records.
 //!
 //! The feed is a node's, with its fence, windows, logs and budget, in a process that has nothing else: no session. Both sides read
-//! the same backlog, each in a process of its own that ends with its figures, in turn, round after round.
+//! the same backlog, each in a process of its own that answers with its cost, in turn, round after round.
 //!
-//! Compiled with the feature `feed-rate` alone, which needs the inside of the push service.
-
-mod cli;
+//! Compiled with the feature `feed-rate` only, which needs the inside of the push service.
 
 mod backlog;
 
-mod read;
+mod flags;
 
-mod rounds;
+mod read;
 
 mod report;
 
-use std::process::ExitCode;
+use anyhow::{Context as _, Result};
 
-use anyhow::Result;
-
-use self::{
-    cli::{Cli, Role},
+use self::flags::Watch;
+pub(crate) use self::{
+    flags::{Flags, Read},
+    read::read,
     report::Report,
 };
-use crate::bench::{
-    program::{self, Program},
-    telling,
+use super::{
+    companion::Companion,
+    cost::{Cost, in_turn},
 };
+use crate::kafka::Topic;
 
-/// Does what the command line says.
-pub fn main() -> ExitCode {
-    program::main::<Cli>()
+/// Publishes the backlog and has it read.
+pub(crate) fn measure(kafka: &str, flags: &Flags) -> Result<Report> {
+    let topic = Topic::take_or_create(kafka, None)?;
+    backlog::publish(kafka, &topic.name, flags.backlog)?;
+    // Once without measuring: the records are in the broker's memory then.
+    cost(kafka, flags, &topic, None)?;
+    let mut all = Vec::new();
+    for watch in flags.watches.iter().copied() {
+        let feed = || cost(kafka, flags, &topic, Some(watch));
+        all.push((watch, in_turn(flags.rounds, feed, || cost(kafka, flags, &topic, None))?));
+    }
+    topic.leave()?;
+    Ok(Report::new(flags, &all))
 }
 
-impl Program for Cli {
-    fn check(&self) -> Result<(), String> {
-        // Its values do not depend on each other.
-        Ok(())
-    }
-
-    fn only_checks(&self) -> bool {
-        self.check
-    }
-
-    fn run(&self) -> Result<ExitCode> {
-        if let Some(Role::Read(read)) = &self.role {
-            return read::run(read).map(|()| ExitCode::SUCCESS);
-        }
-        let report = Report::new(self, &rounds::measure(self)?);
-        telling::tell(&report, self.json.as_deref())?;
-        Ok(telling::code(report.is_kept()))
-    }
+/// Has another process read everything: the feed, or without `feed` the bare consumer.
+fn cost(kafka: &str, flags: &Flags, topic: &Topic, feed: Option<Watch>) -> Result<Cost> {
+    let partitions = topic.partitions.context("the topic was created here")?;
+    let mut arguments = vec![
+        ("--kafka", kafka.to_owned()),
+        ("--topic", topic.name.clone()),
+        ("--partitions", partitions.to_string()),
+        ("--records", flags.backlog.records.to_string()),
+        ("--keys", flags.backlog.keys.to_string()),
+    ];
+    arguments.extend(feed.map(|watch| ("--feed", watch.name().to_owned())));
+    Companion::start("read", &arguments)?.finish()
 }

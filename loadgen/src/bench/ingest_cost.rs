@@ -1,61 +1,103 @@
-//! `ingest-cost`: how many events ingest takes per CPU-second, beside a bare librdkafka producer of the same bytes.
+//! How many events ingest takes per CPU-second, beside a bare librdkafka producer of the same bytes.
 //!
 //! One event by Publish, a hundred by Publish, and batches of a hundred by PublishStream, each in turn with the bare producer, round
 //! after round, to the same Kafka. The throttle is open, with as many events in flight on both sides, and every event has to be
 //! acknowledged. The gRPC client is a process of its own, and its CPU is not counted.
 
-mod cli;
-
-mod way;
+mod bare;
 
 mod events;
 
-mod node;
+mod flags;
 
-mod bare;
+mod ingest;
+
+mod method;
 
 mod publish;
 
-mod rounds;
-
 mod report;
 
-use std::process::ExitCode;
+use anyhow::{Context as _, Result, ensure};
+use tokio::runtime::Runtime;
 
-use anyhow::Result;
-
-use self::{
-    cli::{Cli, Role},
+pub(crate) use self::{
+    flags::{Flags, Publish},
+    publish::publish,
     report::Report,
 };
-use crate::bench::{
-    program::{self, Program},
-    telling,
+use self::{ingest::Ingest, method::Method};
+use super::{
+    companion::Companion,
+    cost::{Cost, in_turn},
 };
+use crate::{kafka::Topic, process};
 
-/// Does what the command line says.
-pub fn main() -> ExitCode {
-    program::main::<Cli>()
+/// The part of the events that is published once before a method is measured, so that topics are known and memory is there.
+const WARM_UP_PART: u64 = 20;
+
+/// Checks that there is a service to measure.
+///
+/// # Errors
+///
+/// When there is neither the program nor the process.
+pub(crate) fn check(flags: &Flags) -> Result<()> {
+    match flags.ingest_pid {
+        Some(pid) => process::open(pid).map(|_| ()).context("--ingest-pid"),
+        None => flags.program().map(|_| ()),
+    }
 }
 
-impl Program for Cli {
-    fn check(&self) -> Result<(), String> {
-        match self.role {
-            None => node::check(self).map_err(|error| format!("{error:#}")),
-            Some(_) => Ok(()),
-        }
+/// Measures all methods.
+pub(crate) fn measure(runtime: &Runtime, kafka: &str, flags: &Flags) -> Result<Report> {
+    let topic = Topic::take_or_create(kafka, flags.topic.as_deref())?;
+    let ingest = runtime.block_on(Ingest::take_or_start(kafka, flags))?;
+    let mut all = Vec::new();
+    for method in flags.methods.iter().copied() {
+        all.push((method, rounds(kafka, flags, method, &ingest, &topic)?));
     }
+    runtime.block_on(ingest.stop())?;
+    topic.leave()?;
+    Ok(Report::new(flags, &all))
+}
 
-    fn only_checks(&self) -> bool {
-        self.check
-    }
+/// Returns the costs of ingest and of the bare producer, round by round.
+fn rounds(
+    kafka: &str,
+    flags: &Flags,
+    method: Method,
+    ingest: &Ingest,
+    topic: &Topic,
+) -> Result<Vec<(Cost, Cost)>> {
+    let (events, count) = (flags.shape.write()?, flags.events_by(method));
+    let bare = |count| bare::measure(kafka, &topic.name, &events, count, method.in_flight());
+    let warm_up = (count / WARM_UP_PART).next_multiple_of(method.per_request());
+    // The bare producer first: it waits for the leaders of a new topic.
+    bare(warm_up)?;
+    by_ingest(flags, method, ingest, topic, warm_up)?;
+    in_turn(flags.rounds, || by_ingest(flags, method, ingest, topic, count), || bare(count))
+}
 
-    fn run(&self) -> Result<ExitCode> {
-        if let Some(Role::Publish(publish)) = &self.role {
-            return publish::run(publish).map(|()| ExitCode::SUCCESS);
-        }
-        let report = Report::new(self, &rounds::measure(self)?);
-        telling::tell(&report, self.json.as_deref())?;
-        Ok(telling::code(report.is_kept()))
-    }
+/// Has another process publish through ingest. The CPU is ingest's, with what a client's coming and going costs it.
+fn by_ingest(flags: &Flags, method: Method, ingest: &Ingest, topic: &Topic, count: u64) -> Result<Cost> {
+    Cost::by(
+        count,
+        || process::cpu(&ingest.process),
+        || {
+            let publisher = Companion::start(
+                "publish",
+                &[
+                    ("--to", ingest.address.clone()),
+                    ("--topic", topic.name.clone()),
+                    ("--by", method.to_string()),
+                    ("--count", count.to_string()),
+                    ("--payload", flags.shape.payload.to_string()),
+                    ("--keys", flags.shape.keys.to_string()),
+                ],
+            )?;
+            let acknowledged: u64 = publisher.finish()?;
+            ensure!(acknowledged == count, "ingest acknowledged {acknowledged} of {count} events");
+            Ok(())
+        },
+    )
 }

@@ -86,6 +86,17 @@ impl Shape {
         Err(format!("{} connections are not a multiple of the {} keys", self.connections, self.keys))
     }
 
+    /// Returns the flags that ask a child process for it.
+    pub(crate) fn flags(&self) -> [String; 4] {
+        let Self { connections, keys, rate, payload } = self;
+        [
+            format!("--connections={connections}"),
+            format!("--keys={keys}"),
+            format!("--rate={rate}"),
+            format!("--payload={payload}"),
+        ]
+    }
+
     /// Returns how many deliveries an event is.
     pub(crate) fn fan_out(&self) -> u32 {
         self.connections / self.keys

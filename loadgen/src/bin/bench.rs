@@ -1,7 +1,11 @@
-//! `bench`: Tailcast's benchmarks, each compared within one run.
+//! `bench`: Tailcast's benchmarks.
 
 use std::process::ExitCode;
 
+/// The node's allocator, so that what is compared with a node has the same.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
-    loadgen::bench::conduct::main()
+    loadgen::bench::main()
 }

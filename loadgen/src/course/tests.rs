@@ -2,14 +2,11 @@
 
 use std::{net::TcpListener, sync::Arc};
 
-use clap::Parser as _;
-
 use super::Course;
 use crate::{cli::Cli, ledger::Ledger, plan::Plan};
 
-fn course(arguments: &[&str]) -> Course {
-    let all = ["loadgen", "--kafka", "k:1"].iter().chain(arguments);
-    let cli = Cli::try_parse_from(all).expect("the arguments are sound");
+fn course(arguments: &str) -> Course {
+    let cli = Cli::of(arguments);
     let plan = Arc::new(Plan::new(1, 1, 1, cli.load.length()));
     let ledger = Arc::new(Ledger::new(plan.events()));
     Course::new(&cli, &plan, &ledger, None).expect("the servers are there")
@@ -21,8 +18,8 @@ async fn a_node_that_stops_showing_its_metrics_is_noted_once() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     let url = format!("http://{}/metrics", listener.local_addr().expect("it is bound"));
     drop(listener);
-    let this = std::process::id().to_string();
-    let mut course = course(&["--server-pid", &this, "--server-metrics", &url]);
+    let this = std::process::id();
+    let mut course = course(&format!("--server-pid {this} --server-metrics {url}"));
     for _ in 0..3 {
         assert_eq!(course.own_memory().await, None);
     }

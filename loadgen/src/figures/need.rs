@@ -1,7 +1,5 @@
 //! What a run has to be asked for, so that a figure is measured at all.
 
-use crate::cli::{Cli, Mode};
-
 /// What a figure is not measured without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Need {
@@ -20,18 +18,6 @@ pub(crate) enum Need {
 }
 
 impl Need {
-    /// Whether a run is asked for it.
-    pub(crate) fn is_met(self, cli: &Cli) -> bool {
-        match self {
-            Self::CompareKafka => cli.places.compare_kafka,
-            Self::ServerPid => !cli.places.server_pids.is_empty(),
-            Self::ServerMetrics => !cli.places.server_metrics.is_empty(),
-            Self::SlowPercent => cli.trouble.slow_percent > 0,
-            Self::StormAt => cli.trouble.storm_at.is_some(),
-            Self::Conflated => cli.readers.mode == Mode::Conflated,
-        }
-    }
-
     /// Returns the flag that asks for it.
     pub(crate) fn flag(self) -> &'static str {
         match self {

@@ -1,12 +1,10 @@
-//! A lane that publishes straight to Kafka, and the creation of the topic.
+//! A lane that publishes straight to Kafka.
 
 use std::{sync::Arc, time::Duration};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use rdkafka::{
     ClientConfig, ClientContext,
-    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
-    client::DefaultClientContext,
     producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer},
     types::RDKafkaErrorCode,
 };
@@ -15,7 +13,7 @@ use tokio::time::{Instant, sleep};
 use super::Lane;
 use crate::ledger::Ledger;
 
-/// How long Kafka may take to create a topic, or to answer for what is in flight at the end.
+/// How long Kafka may take to answer for the events in flight at the end.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long to wait when the producer's queue is full.
@@ -98,27 +96,6 @@ pub(super) async fn run(mut lane: Lane, producer: Producer) -> Result<()> {
     while producer.in_flight_count() > 0 {
         ensure!(Instant::now() < deadline, "Kafka did not answer for all events");
         sleep(ANSWERS).await;
-    }
-    Ok(())
-}
-
-/// Creates a topic, unless it exists.
-pub(crate) async fn create_topic(broker: &str, topic: &str, partitions: u16) -> Result<()> {
-    let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
-        .set("bootstrap.servers", broker)
-        .create()
-        .context("the Kafka client cannot be made")?;
-    let wanted = NewTopic::new(topic, i32::from(partitions), TopicReplication::Fixed(-1));
-    let options = AdminOptions::new().operation_timeout(Some(PATIENCE)).request_timeout(Some(PATIENCE));
-    let results = admin
-        .create_topics([&wanted], &options)
-        .await
-        .with_context(|| format!("no Kafka answers at {broker}"))?;
-    for result in results {
-        match result {
-            Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
-            Err((topic, code)) => bail!("Kafka does not create topic {topic}: {code}"),
-        }
     }
     Ok(())
 }

@@ -88,14 +88,12 @@ impl Lane {
 mod tests {
     use std::time::Duration;
 
-    use clap::Parser as _;
-
     use super::*;
     use crate::{cli::Cli, layout::Layout, ledger::Ledger, payload::Format, plan::Plan, publish::Lateness};
 
     /// The only lane of a run of 2,000 events in a second that has passed.
     fn lane() -> (Lane, watch::Sender<u64>) {
-        let cli = Cli::try_parse_from(["loadgen", "--kafka", "k:1"]).expect("the arguments are sound");
+        let cli = Cli::of("");
         let plan = Plan::new(2000, 1, 1, Duration::from_secs(1));
         let publishing = Publishing {
             ledger: Arc::new(Ledger::new(plan.events())),

@@ -36,7 +36,6 @@ impl Reader {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser as _;
     use tokio::net::TcpListener;
 
     use super::*;
@@ -47,7 +46,7 @@ mod tests {
     async fn a_node_that_never_answers_is_named_in_time() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let url = format!("ws://{}/v1/connect", listener.local_addr().expect("it is bound"));
-        let cli = Cli::try_parse_from(["loadgen", "--kafka", "k:1", "--url", &url]).expect("they are sound");
+        let cli = Cli::of(&format!("--url {url}"));
         let plan = Arc::new(Plan::new(1, 1, 1, Duration::from_secs(1)));
         let shared = Arc::new(Shared::new(&cli, &plan, &Arc::new(Format::new(7, 64))));
         let opened = Reader::open_within(3, shared, Duration::from_millis(50)).await;

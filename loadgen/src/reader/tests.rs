@@ -5,7 +5,6 @@
 
 use std::{cell::Cell, sync::Arc, time::Duration};
 
-use clap::Parser as _;
 use futures_util::{SinkExt as _, StreamExt as _};
 use prost::Message as _;
 use tailcast_proto::push::v1::{
@@ -52,8 +51,7 @@ impl Scene {
     async fn new(arguments: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let url = format!("ws://{}/v1/connect", listener.local_addr().expect("it is bound"));
-        let all = ["loadgen", "--kafka", "k:1", "--keys", "1", "--url", &url].into_iter();
-        let cli = Cli::try_parse_from(all.chain(arguments.split_whitespace())).expect("they are sound");
+        let cli = Cli::of(&format!("--keys 1 --url {url} {arguments}"));
         let plan = Arc::new(Plan::new(cli.load.rate, cli.load.keys, 1, cli.load.length()));
         let shared = Arc::new(Shared::new(&cli, &plan, &Arc::new(Format::new(7, 64))));
         Self { listener, shared }

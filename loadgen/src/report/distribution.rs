@@ -35,6 +35,22 @@ impl From<&Distribution> for Percentiles {
     }
 }
 
+impl Percentiles {
+    /// Returns the median in milliseconds; `None` without any values.
+    pub(crate) fn p50_ms(&self) -> Option<f64> {
+        self.ms(self.p50)
+    }
+
+    /// Returns the 99th percentile in milliseconds; `None` without any values.
+    pub(crate) fn p99_ms(&self) -> Option<f64> {
+        self.ms(self.p99)
+    }
+
+    fn ms(&self, us: u64) -> Option<f64> {
+        (self.count > 0).then(|| float(us) / 1e3)
+    }
+}
+
 impl fmt::Display for Percentiles {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.count == 0 {

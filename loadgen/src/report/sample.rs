@@ -3,14 +3,13 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{
-    Asked, BareKafka, Conflated, Events, Loadgen, Measured, Memory, Percentiles, Report, Sessions,
+    Asked, BareKafka, Conflated, Events, Kept, Loadgen, Measured, Memory, Percentiles, Report, Sessions,
     SlowReaders, StormFound, Verdict, Violations,
 };
 use crate::{
     interval::{Count, Distribution},
     servers::{CpuMark, Servers},
     tally::Second,
-    threshold::Threshold,
 };
 
 fn percentiles(us: &[u64]) -> Percentiles {
@@ -25,7 +24,6 @@ fn counts<K: Ord>(entries: impl IntoIterator<Item = (K, u64)>) -> BTreeMap<K, u6
 
 /// A run with slow readers, a storm and conflation, in which all kinds of things went wrong.
 pub(crate) fn full() -> Report {
-    let threshold: Threshold = "p99<20ms".parse().expect("a threshold");
     let mut report = bare();
     report.asked.scenario = Some("steady".into());
     report.asked.max_rate = Some(2.5);
@@ -66,7 +64,13 @@ pub(crate) fn full() -> Report {
     });
     report.conflated = Some(Conflated { records: 10, delivered: 4, skipped: 6 });
     report.memory = Some(Memory::new(1000, 2000, 500, 10));
-    report.thresholds = vec![threshold.judge(&report, None)];
+    report.thresholds = vec![Kept {
+        threshold: "p99<20ms".into(),
+        value: Some(12_000.0),
+        bound: Some(20_000.0),
+        kept: Some(true),
+        summary: "12.00 ms".into(),
+    }];
     report.incidents = vec!["a publisher ended".into()];
     report.notes = vec!["process 1 ended".into()];
     report.loadgen.saturated = vec!["it was late".into()];

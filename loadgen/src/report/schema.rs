@@ -6,7 +6,7 @@ use super::{Percentiles, Report, sample};
 use crate::{interval::Distribution, schema};
 
 fn check(value: &Value) -> Vec<String> {
-    schema::violations(include_str!("../../schema.json"), "", value)
+    schema::violations("report", value)
 }
 
 fn json(report: &Report) -> Value {

@@ -47,7 +47,7 @@ impl Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{report::sample, threshold::Kept};
+    use crate::report::{Kept, sample};
 
     #[track_caller]
     fn check(change: impl FnOnce(&mut Report), expected: Verdict) {
@@ -58,7 +58,13 @@ mod tests {
 
     fn fail(report: &mut Report) {
         let threshold = "lost==0".into();
-        report.thresholds.push(Kept { threshold, value: None, bound: None, kept: Some(false) });
+        report.thresholds.push(Kept {
+            threshold,
+            value: None,
+            bound: None,
+            kept: Some(false),
+            summary: String::new(),
+        });
     }
 
     #[test]

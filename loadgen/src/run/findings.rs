@@ -16,7 +16,6 @@ use crate::{
         Asked, BareKafka, Conflated, Events, Loadgen, Measured, Memory, Report, Sessions, SlowReaders,
         StormFound, Verdict, float,
     },
-    results::Results,
     saturation::Own,
     verdict::{Truth, findings},
 };
@@ -36,7 +35,7 @@ struct Observed {
 
 impl Run<'_> {
     /// Ends all connections, and says what was found.
-    pub(super) async fn finish(mut self) -> Result<Results> {
+    pub(super) async fn finish(mut self) -> Result<Report> {
         self.course.memory.end = self.course.servers.memory();
         self.course.memory.slow_after = self.course.own_memory().await;
         let storm_end = self.course.storm_end().await;
@@ -65,10 +64,10 @@ impl Run<'_> {
             self.course.incidents.push(format!("the latency of Kafka alone is not known: {error:#}"));
             None
         });
-        Ok(self.results(&accounts, Observed { storm_end, closes_by_nodes, workers, bare }))
+        Ok(self.report(&accounts, Observed { storm_end, closes_by_nodes, workers, bare }))
     }
 
-    fn results(mut self, accounts: &[Account], seen: Observed) -> Results {
+    fn report(mut self, accounts: &[Account], seen: Observed) -> Report {
         let cli = self.cli;
         let cpu = self.course.cpu();
         let workers = if seen.workers { self.tally.measured_cpu } else { Duration::ZERO };
@@ -134,8 +133,7 @@ impl Run<'_> {
         let (bounds, baseline) = (cli.output.thresholds.iter(), self.baseline.as_ref());
         report.thresholds = bounds.map(|bound| bound.judge(&report, baseline)).collect();
         report.verdict = Verdict::of(&report);
-        let kafka = seen.bare.map(|bare| bare.latency);
-        Results { report, latency: self.tally.latencies.regular, kafka }
+        report
     }
 
     fn events(&self) -> Events {
@@ -252,17 +250,12 @@ fn asked(cli: &Cli, publishers: u64) -> Asked {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser as _;
-
     use super::*;
 
     // Without a delivery in the stretch, a run with rare ones was taken for one in which nothing worked.
     #[test]
     fn the_measured_stretch_may_be_shorter_than_the_time_between_two_deliveries() {
-        let is_silent = |flags: &str| {
-            let all = ["loadgen", "--kafka", "k:1"].into_iter().chain(flags.split_whitespace());
-            is_silent_by_design(&Cli::try_parse_from(all).expect("the arguments are sound"))
-        };
+        let is_silent = |flags: &str| is_silent_by_design(&Cli::of(flags));
         assert!(is_silent("--mode conflated --max-rate 0.1 --duration 5s"));
         assert!(!is_silent("--mode conflated --max-rate 0.1 --duration 10s"));
         assert!(!is_silent("--mode conflated --duration 5s"));

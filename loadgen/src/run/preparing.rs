@@ -4,12 +4,7 @@ use anyhow::{Context as _, Result};
 use tokio::{task::spawn_blocking, time::sleep};
 
 use super::Run;
-use crate::{
-    bare_consumer::BareConsumer,
-    crew,
-    progress::Progress,
-    publish::{self, WayIn},
-};
+use crate::{bare_consumer::BareConsumer, crew, kafka, progress::Progress, publish::WayIn};
 
 impl Run<'_> {
     /// Prepares everything up to the first event.
@@ -20,7 +15,7 @@ impl Run<'_> {
     pub(super) async fn prepare(&mut self) -> Result<(WayIn, Option<BareConsumer>)> {
         let (places, interrupts) = (&self.cli.places, &mut self.interrupts);
         if let (Some(broker), Some(partitions)) = (&places.kafka, places.create_topic) {
-            let creating = publish::create_topic(broker, places.topic.as_str(), partitions);
+            let creating = kafka::create_topic(broker, places.topic.as_str(), partitions);
             interrupts.unless("creating the topic", creating).await?;
             interrupts.unless("waiting for the topic to be served", crew::await_topic(&self.shared)).await?;
         }
@@ -42,13 +37,13 @@ impl Run<'_> {
         interrupts.unless("the connections were idle", idle).await?;
         self.course.memory.idle = self.course.servers.memory();
         let bare_consumer = match places.kafka.clone().filter(|_| places.compare_kafka) {
-            Some(kafka) => {
+            Some(broker) => {
                 let topic = places.topic.to_string();
                 #[expect(
                     clippy::disallowed_methods,
                     reason = "it blocks, and at an interrupt nobody waits for it"
                 )]
-                let opening = spawn_blocking(move || BareConsumer::open(&kafka, &topic));
+                let opening = spawn_blocking(move || BareConsumer::open(&broker, &topic));
                 let opening = async { opening.await.context("the bare consumer's thread failed")? };
                 Some(interrupts.unless("opening the bare consumer", opening).await?)
             }

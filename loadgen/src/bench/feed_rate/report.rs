@@ -4,16 +4,15 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{
-    cli::{Backlog, Cli, Watch},
-    read::Cost,
-    rounds::Round,
+use super::flags::{Backlog, Flags, Watch};
+use crate::bench::{
+    cost::Cost,
+    figures::{figure, median, quotient},
 };
-use crate::bench::figures::{count, figure, median, quotient, ratio};
 
 /// The results of a run.
 #[derive(Debug, Serialize)]
-pub(super) struct Report {
+pub(crate) struct Report {
     #[serde(flatten)]
     backlog: Backlog,
     watches: Vec<WatchFigures>,
@@ -48,19 +47,19 @@ struct Figures {
 
 impl Report {
     /// Works out the figures.
-    pub(super) fn new(cli: &Cli, rounds: &[(Watch, Vec<Round>)]) -> Self {
-        let watches = rounds.iter().map(|(watch, rounds)| WatchFigures::new(*watch, rounds, cli.bound));
-        Self { backlog: cli.backlog, watches: watches.collect() }
+    pub(crate) fn new(flags: &Flags, rounds: &[(Watch, Vec<(Cost, Cost)>)]) -> Self {
+        let watches = rounds.iter().map(|(watch, rounds)| WatchFigures::new(*watch, rounds, flags.bound));
+        Self { backlog: flags.backlog, watches: watches.collect() }
     }
 
     /// Returns whether all bounds were kept.
-    pub(super) fn is_kept(&self) -> bool {
+    pub(crate) fn is_kept(&self) -> bool {
         self.watches.iter().all(WatchFigures::is_kept)
     }
 }
 
 impl WatchFigures {
-    fn new(watch: Watch, rounds: &[Round], bound: f64) -> Self {
+    fn new(watch: Watch, rounds: &[(Cost, Cost)], bound: f64) -> Self {
         let rounds: Vec<_> = rounds.iter().map(RoundFigures::new).collect();
         let ratio_median = median(rounds.iter().map(|round| round.ratio));
         Self { watch, rounds, ratio_median, bound }
@@ -72,19 +71,15 @@ impl WatchFigures {
 }
 
 impl RoundFigures {
-    fn new(round: &Round) -> Self {
-        let (feed, bare) = (Figures::new(&round.feed), Figures::new(&round.bare));
+    fn new((feed, bare): &(Cost, Cost)) -> Self {
+        let (feed, bare) = (Figures::new(feed), Figures::new(bare));
         Self { feed, bare, ratio: quotient(feed.records_per_second, bare.records_per_second) }
     }
 }
 
 impl Figures {
     fn new(cost: &Cost) -> Self {
-        let records = count(cost.records);
-        Self {
-            records_per_second: ratio(records, cost.took.as_secs_f64()),
-            cpu_us_per_record: ratio(cost.cpu.as_secs_f64() * 1e6, records),
-        }
+        Self { records_per_second: cost.per_second(), cpu_us_per_record: cost.cpu_us_each() }
     }
 }
 
@@ -118,30 +113,24 @@ impl fmt::Display for Figures {
 mod tests {
     use std::time::Duration;
 
-    use clap::Parser as _;
-
     use super::*;
-    use crate::{bench::SCHEMA, schema};
+    use crate::{bench::flags::parse, schema};
 
     fn cost(took_ms: u64) -> Cost {
-        Cost { records: 2_000_000, took: Duration::from_millis(took_ms), cpu: Duration::from_secs(4) }
+        Cost { count: 2_000_000, took: Duration::from_millis(took_ms), cpu: Duration::from_secs(4) }
     }
 
     fn report(feed_ms: &[u64]) -> Report {
-        let cli = Cli::try_parse_from(["feed-rate", "--kafka", "k:1"]).expect("it is all that is needed");
-        let round = |ms: &u64| Round { feed: cost(*ms), bare: cost(2_000) };
-        let rounds: Vec<_> = feed_ms.iter().map(round).collect();
-        Report::new(
-            &cli,
-            &[(Watch::Nothing, vec![Round { feed: cost(2_000), bare: cost(2_000) }]), (Watch::Keys, rounds)],
-        )
+        let rounds = feed_ms.iter().map(|ms| (cost(*ms), cost(2_000))).collect();
+        let flags = parse("").expect("all have defaults");
+        Report::new(&flags, &[(Watch::Nothing, vec![(cost(2_000), cost(2_000))]), (Watch::Keys, rounds)])
     }
 
     #[test]
     fn a_report_is_as_its_schema_says() {
         for report in [report(&[8_000, 4_000]), report(&[0])] {
             let json = serde_json::to_value(&report).expect("figures are JSON");
-            assert_eq!(schema::violations(SCHEMA, "/$defs/feed_rate", &json), Vec::<String>::new());
+            assert_eq!(schema::violations("feed_rate", &json), Vec::<String>::new());
         }
     }
 

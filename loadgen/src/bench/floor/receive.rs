@@ -1,23 +1,18 @@
-//! The receiving process: opens the connections, reads and discards, and says at the end how many bytes came.
+//! The receiving process: opens the connections, reads and discards, and answers with how many bytes arrived.
 
-use std::{
-    io::{self, Write as _},
-    net::SocketAddr,
-};
+use std::{io, net::SocketAddr};
 
 use anyhow::{Context as _, Result};
-use tokio::{io::AsyncReadExt as _, net::TcpStream, task::JoinSet};
+use tokio::{io::AsyncReadExt as _, net::TcpStream, runtime::Runtime, task::JoinSet};
 
-use super::cli::Receive;
+use super::Receive;
 
 /// What a connection reads at once; some deliveries of every shape.
 const READ_BYTES: usize = 4_096;
 
 /// Receives until the last connection is closed.
-pub(crate) fn run(receive: &Receive) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
-    let bytes = runtime.block_on(read_all(receive.address, receive.connections))?;
-    writeln!(io::stdout(), "{bytes}").context("nobody listens")
+pub(crate) fn receive(runtime: &Runtime, flags: &Receive) -> Result<u64> {
+    runtime.block_on(read_all(flags.address, flags.connections))
 }
 
 async fn read_all(address: SocketAddr, connections: u32) -> Result<u64> {

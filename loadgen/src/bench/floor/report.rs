@@ -4,9 +4,10 @@ use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{cli::Cli, consume::Consumed, sends::Sends};
+use super::sends::Sends;
 use crate::bench::{
-    figures::{count, figure, ratio},
+    cost::Cost,
+    figures::{figure, ratio},
     shape::Shape,
 };
 
@@ -49,18 +50,17 @@ pub(crate) struct ConsumerFigures {
 
 impl Report {
     /// Works out the figures.
-    pub(crate) fn new(cli: &Cli, sends: &Sends, consumed: Option<&Consumed>) -> Self {
-        let shape = cli.shape();
-        let due = u128::from(shape.rate) * cli.time.duration.as_nanos() / 1_000_000_000;
+    pub(crate) fn new(shape: &Shape, duration: Duration, sends: &Sends, consumed: Option<&Cost>) -> Self {
+        let due = u128::from(shape.rate) * duration.as_nanos() / 1_000_000_000;
         let due = u64::try_from(due).unwrap_or(u64::MAX) * u64::from(shape.fan_out());
         let sends = SendFigures::new(due, sends);
-        let consumer = consumed.map(|consumed| ConsumerFigures::new(&shape, consumed));
+        let consumer = consumed.map(|consumed| ConsumerFigures::new(shape, consumed));
         let both = consumer
             .as_ref()
             .and_then(|consumer| Some(sends.cpu_us_per_delivery? + consumer.cpu_us_per_delivery?));
         Self {
-            shape,
-            measured_seconds: cli.time.duration.as_secs_f64(),
+            shape: *shape,
+            measured_seconds: duration.as_secs_f64(),
             sends,
             consumer,
             cpu_us_per_delivery: both,
@@ -70,15 +70,15 @@ impl Report {
 
 impl SendFigures {
     fn new(due: u64, sends: &Sends) -> Self {
-        let cpu_us = sends.cpu.as_secs_f64() * 1e6;
+        let cost = &sends.cost;
         Self {
             due,
-            deliveries: sends.deliveries,
+            deliveries: cost.count,
             not_taken: sends.not_taken,
-            deliveries_per_second: ratio(count(sends.deliveries), sends.took.as_secs_f64()),
-            cpu_us_per_delivery: ratio(cpu_us, count(sends.deliveries)),
-            deliveries_per_cpu_second: ratio(count(sends.deliveries), sends.cpu.as_secs_f64()),
-            cpu_percent: ratio(sends.cpu.as_secs_f64() * 100.0, sends.took.as_secs_f64()),
+            deliveries_per_second: cost.per_second(),
+            cpu_us_per_delivery: cost.cpu_us_each(),
+            deliveries_per_cpu_second: cost.per_cpu_second(),
+            cpu_percent: ratio(cost.cpu.as_secs_f64() * 100.0, cost.took.as_secs_f64()),
             late_p99_us: sends.late_us.value_at_quantile(0.99),
             late_max_us: sends.late_us.max(),
         }
@@ -91,11 +91,11 @@ impl SendFigures {
 }
 
 impl ConsumerFigures {
-    fn new(shape: &Shape, consumed: &Consumed) -> Self {
-        let per_record = ratio(consumed.cpu.as_secs_f64() * 1e6, count(consumed.records));
+    fn new(shape: &Shape, consumed: &Cost) -> Self {
+        let per_record = consumed.cpu_us_each();
         Self {
-            records: consumed.records,
-            records_per_second: ratio(count(consumed.records), consumed.took.as_secs_f64()),
+            records: consumed.count,
+            records_per_second: consumed.per_second(),
             cpu_us_per_record: per_record,
             cpu_us_per_delivery: per_record.map(|us| us / f64::from(shape.fan_out())),
         }
@@ -141,30 +141,25 @@ impl fmt::Display for Report {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser as _;
     use hdrhistogram::Histogram;
 
     use super::*;
-    use crate::{bench::SCHEMA, schema};
+    use crate::schema;
 
-    fn report(deliveries: u64, consumed: Option<&Consumed>) -> Report {
-        let arguments =
-            "floor --connections 20 --keys 10 --rate 100 --payload 64 --duration 10s".split_whitespace();
-        let cli = Cli::try_parse_from(arguments).expect("these are flags");
-        let sends = Sends {
-            deliveries,
-            not_taken: 0,
-            took: Duration::from_secs(10),
-            cpu: Duration::from_millis(20),
-            late_us: Histogram::new(3).expect("three digits"),
-        };
-        Report::new(&cli, &sends, consumed)
+    fn cost(count: u64, cpu_ms: u64) -> Cost {
+        Cost { count, took: Duration::from_secs(10), cpu: Duration::from_millis(cpu_ms) }
+    }
+
+    fn report(deliveries: u64, consumed: Option<&Cost>) -> Report {
+        let shape = Shape { connections: 20, keys: 10, rate: 100, payload: 64 };
+        let late_us = Histogram::new(3).expect("three digits");
+        let sends = Sends { cost: cost(deliveries, 20), not_taken: 0, late_us };
+        Report::new(&shape, Duration::from_secs(10), &sends, consumed)
     }
 
     #[test]
     fn the_cpu_of_a_delivery_is_that_of_its_send_and_its_part_of_a_record() {
-        let consumed =
-            Consumed { records: 1_000, took: Duration::from_secs(10), cpu: Duration::from_millis(40) };
+        let consumed = cost(1_000, 40);
         let text = report(2_000, Some(&consumed)).to_string();
         assert!(
             text.contains("sends     2000 of 2000 due, 200/s; CPU 10.00 µs per delivery, 100000/CPU-s"),
@@ -182,11 +177,10 @@ mod tests {
 
     #[test]
     fn a_report_is_as_its_schema_says() {
-        let consumed =
-            Consumed { records: 1_000, took: Duration::from_secs(10), cpu: Duration::from_millis(40) };
+        let consumed = cost(1_000, 40);
         for report in [report(2_000, Some(&consumed)), report(0, None)] {
             let json = serde_json::to_value(&report).expect("figures are JSON");
-            assert_eq!(schema::violations(SCHEMA, "/$defs/floor", &json), Vec::<String>::new());
+            assert_eq!(schema::violations("floor", &json), Vec::<String>::new());
         }
     }
 

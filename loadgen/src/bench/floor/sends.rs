@@ -13,9 +13,11 @@ use std::{
 use anyhow::{Context as _, Result};
 use hdrhistogram::Histogram;
 
-use super::{cli::Time, frame::frame, sockets::Sockets};
+use super::{frame::frame, sockets::Sockets};
 use crate::{
     bench::{
+        cost::Cost,
+        pace::Time,
         schedule::{Schedule, Step},
         shape::Shape,
     },
@@ -28,12 +30,10 @@ const LATE_US_MAX: u64 = 3_600_000_000;
 /// What the sends cost, over the measured stretch.
 #[derive(Debug, Clone)]
 pub(crate) struct Sends {
-    /// Those that the kernel took whole.
-    pub(crate) deliveries: u64,
-    /// Those that it did not, because the receiver was behind by a whole send buffer.
+    /// Of deliveries that the kernel took whole.
+    pub(crate) cost: Cost,
+    /// Sends that it did not take whole, because the receiver was behind by a send buffer.
     pub(crate) not_taken: u64,
-    pub(crate) took: Duration,
-    pub(crate) cpu: Duration,
     /// How late events were, in microseconds.
     pub(crate) late_us: Histogram<u64>,
 }
@@ -76,7 +76,7 @@ pub(crate) fn measure(shape: &Shape, time: Time) -> Result<Sends> {
     let (took, cpu) = (mark.at.elapsed(), process::own_cpu()?.saturating_sub(mark.cpu));
     sockets.close(run.sent_bytes)?;
     let Run { deliveries, not_taken, late_us, .. } = run;
-    Ok(Sends { deliveries, not_taken, took, cpu, late_us })
+    Ok(Sends { cost: Cost { count: deliveries, took, cpu }, not_taken, late_us })
 }
 
 /// Makes a distribution with room for an hour: recording beyond it would be cut, in silence.

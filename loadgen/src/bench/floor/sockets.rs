@@ -29,10 +29,6 @@ pub(crate) struct Sockets {
 
 impl Sockets {
     /// Starts the receiving process, and waits for its connections.
-    ///
-    /// # Errors
-    ///
-    /// When this process may not have so many, or the other does not open them.
     pub(crate) fn open(connections: u32) -> Result<Self> {
         let listener = Socket::new(Domain::IPV4, Type::STREAM, None)?;
         listener.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
@@ -54,13 +50,9 @@ impl Sockets {
     }
 
     /// Closes the connections. Everything that the kernel took has to have come.
-    ///
-    /// # Errors
-    ///
-    /// When it has not.
     pub(crate) fn close(self, sent_bytes: u64) -> Result<()> {
         drop(self.streams);
-        let received = self.receiver.finish()?;
+        let received: u64 = self.receiver.finish()?;
         ensure!(received == sent_bytes, "{sent_bytes} bytes were sent, and {received} received");
         Ok(())
     }

@@ -7,26 +7,26 @@ use serde::Serialize;
 
 /// The shape of events.
 #[derive(Debug, Clone, Copy, Args, Serialize)]
-pub(super) struct Events {
+pub(crate) struct Events {
     /// The size of an event's value, in bytes.
     #[arg(long, default_value_t = 200, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..=40_000))]
-    pub(super) payload: u32,
+    pub(crate) payload: u32,
 
     /// How many keys. Events go round them.
     #[arg(long, default_value_t = 1_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    pub(super) keys: u32,
+    pub(crate) keys: u32,
 }
 
 /// Events, written beforehand: formatting keys is no part of publishing.
 #[derive(Debug)]
-pub(super) struct Written {
+pub(crate) struct Written {
     keys: Vec<Bytes>,
     value: Bytes,
 }
 
 impl Events {
     /// Writes them.
-    pub(super) fn write(&self) -> Result<Written> {
+    pub(crate) fn write(&self) -> Result<Written> {
         let payload = usize::try_from(self.payload).context("a value fits in memory")?;
         let keys = (0..self.keys).map(|key| format!("key-{key}").into()).collect();
         Ok(Written { keys, value: vec![b'x'; payload].into() })
@@ -35,14 +35,14 @@ impl Events {
 
 impl Written {
     /// Returns the key of an event.
-    pub(super) fn key(&self, number: u64) -> &Bytes {
+    pub(crate) fn key(&self, number: u64) -> &Bytes {
         // The remainder is below the count of keys, which is an index.
         let place = usize::try_from(number % self.keys.len() as u64).unwrap_or_default();
         &self.keys[place]
     }
 
     /// Returns the value of every event.
-    pub(super) fn value(&self) -> &Bytes {
+    pub(crate) fn value(&self) -> &Bytes {
         &self.value
     }
 }

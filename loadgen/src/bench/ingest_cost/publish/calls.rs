@@ -18,14 +18,14 @@ use tonic::transport::Channel;
 use super::Job;
 
 /// Publishes requests, and returns how many events were acknowledged: all.
-pub(super) async fn run(
+pub(crate) async fn run(
     job: Arc<Job>,
     client: IngestServiceClient<Channel>,
     requests: Range<u64>,
 ) -> Result<u64> {
     let next = Arc::new(AtomicU64::new(requests.start));
     let mut callers = JoinSet::new();
-    for _ in 0..job.way.in_flight_of_connection() / job.way.per_request() {
+    for _ in 0..job.method.in_flight_of_connection() / job.method.per_request() {
         callers.spawn(call(Arc::clone(&job), client.clone(), Arc::clone(&next), requests.end));
     }
     let mut acknowledged = 0;
@@ -50,7 +50,7 @@ async fn call(
         }
         let response = client.publish(PublishRequest { messages: job.messages(request) }).await;
         let outcomes = response.context("ingest does not take a request")?.into_inner().outcomes;
-        let (answered, asked) = (outcomes.len() as u64, job.way.per_request());
+        let (answered, asked) = (outcomes.len() as u64, job.method.per_request());
         ensure!(answered == asked, "a request of {asked} events was answered with {answered} outcomes");
         for outcome in &outcomes {
             ensure!(is_acknowledged(outcome), "an event was not acknowledged: {outcome:?}");

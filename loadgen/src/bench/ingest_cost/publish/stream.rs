@@ -22,23 +22,23 @@ struct Acknowledged {
 }
 
 /// Publishes requests, and returns how many events were acknowledged: all.
-pub(super) async fn run(
+pub(crate) async fn run(
     job: &Job,
     mut client: IngestServiceClient<Channel>,
     requests: Range<u64>,
 ) -> Result<u64> {
-    let per_request = u32::try_from(job.way.per_request()).context("a request is small")?;
-    let room = Semaphore::new(usize::try_from(job.way.in_flight_of_connection()).context("it is small")?);
+    let per_request = u32::try_from(job.method.per_request()).context("a request is small")?;
+    let room = Semaphore::new(usize::try_from(job.method.in_flight_of_connection()).context("it is small")?);
     let (sender, queue) = mpsc::channel(QUEUE);
-    let first = requests.start * job.way.per_request();
-    let all = (requests.end - requests.start) * job.way.per_request();
+    let first = requests.start * job.method.per_request();
+    let all = (requests.end - requests.start) * job.method.per_request();
     let sending = async {
         for request in requests {
             // Both end only when the stream has, and the other half says why.
             let Ok(permit) = room.acquire_many(per_request).await else { break };
             permit.forget();
             let request = PublishStreamRequest {
-                first_sequence: request * job.way.per_request(),
+                first_sequence: request * job.method.per_request(),
                 messages: job.messages(request),
                 want_positions: false,
             };

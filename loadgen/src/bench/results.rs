@@ -1,0 +1,232 @@
+//! Everything that was found, and what it comes down to.
+
+use std::{
+    io::{self, Write as _},
+    mem,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::{Context as _, Result};
+use serde::Serialize;
+
+use super::{
+    MISSED, fan_out::FanOut, found::Found, headline::Headline, idle::Idle, machine::Machine, resume::Resume,
+    table::Table, vary::Vary,
+};
+use crate::{
+    output,
+    report::{Report, Verdict as LoadVerdict},
+};
+
+/// The exit code when no bound was missed and one could not be judged, as loadgen's when it gives no verdict.
+const NOT_JUDGED: u8 = 98;
+
+/// Everything that was found.
+#[derive(Debug, Serialize)]
+pub(crate) struct Results {
+    machine: Machine,
+    fan_out: Vec<FanOut>,
+    vary: Vec<Vary>,
+    idle: Option<Idle>,
+    resume: Option<Resume>,
+    /// What it comes down to.
+    verdict: Verdict,
+    /// Where all of this is written, after each benchmark: what two hours found is not lost with the last of it.
+    #[serde(skip)]
+    json: Option<PathBuf>,
+}
+
+/// What it comes down to. The worst is the last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Verdict {
+    Kept,
+    /// No bound was missed, and one could not be judged, because loadgen was saturated.
+    NotJudged,
+    /// A bound was missed.
+    Missed,
+    /// Something was lost, repeated, out of order or corrupt, or a run was not completed.
+    Violated,
+}
+
+impl Results {
+    /// Begins with nothing, on this machine. Writes that to the file, if there is one.
+    pub(crate) fn new(json: Option<&Path>) -> Result<Self> {
+        let results = Self {
+            machine: Machine::this(),
+            fan_out: Vec::new(),
+            vary: Vec::new(),
+            idle: None,
+            resume: None,
+            verdict: Verdict::Kept,
+            json: json.map(Path::to_owned),
+        };
+        results.save()?;
+        Ok(results)
+    }
+
+    pub(crate) fn fan_out(&mut self, found: FanOut) -> Result<()> {
+        self.show(&found)?;
+        self.fan_out.push(found);
+        self.save()
+    }
+
+    pub(crate) fn vary(&mut self, found: Vary) -> Result<()> {
+        self.show(&found)?;
+        self.vary.push(found);
+        self.save()
+    }
+
+    pub(crate) fn idle(&mut self, found: Idle) -> Result<()> {
+        self.show(&found)?;
+        self.idle = Some(found);
+        self.save()
+    }
+
+    pub(crate) fn resume(&mut self, found: Resume) -> Result<()> {
+        self.show(&found)?;
+        self.resume = Some(found);
+        self.save()
+    }
+
+    /// Says what it comes down to.
+    pub(crate) fn conclude(&self) -> Result<ExitCode> {
+        writeln!(io::stdout(), "### In all\n\n{}\n\n{}", self.machine, self.summary())
+            .context("the results cannot be written")?;
+        Ok(match self.verdict {
+            Verdict::Kept => ExitCode::SUCCESS,
+            Verdict::NotJudged => ExitCode::from(NOT_JUDGED),
+            Verdict::Missed => ExitCode::from(MISSED),
+            Verdict::Violated => ExitCode::FAILURE,
+        })
+    }
+
+    fn save(&self) -> Result<()> {
+        self.json.as_deref().map_or(Ok(()), |path| output::save(self, path))
+    }
+
+    /// Returns one table of all that it comes down to.
+    fn summary(&self) -> Table {
+        let mut all: Vec<&dyn Found> = Vec::new();
+        all.extend(self.fan_out.iter().map(|found| found as &dyn Found));
+        all.extend(self.idle.iter().map(|found| found as &dyn Found));
+        all.extend(self.resume.iter().map(|found| found as &dyn Found));
+        all.extend(self.vary.iter().map(|found| found as &dyn Found));
+        let mut table = Table::new(&["of", "figure", "found", "bound"]);
+        for found in all {
+            let mut title = found.title();
+            for headline in found.headlines() {
+                // Once for all of its lines.
+                let of = mem::take(&mut title);
+                table.row(vec![of, headline.what.clone(), headline.value(), headline.bound()]);
+            }
+        }
+        table
+    }
+
+    /// Shows a table, its bounds, and what is to be known of its runs.
+    fn show(&mut self, found: &dyn Found) -> Result<()> {
+        let (headlines, runs) = (found.headlines(), found.runs());
+        let mut text = format!("### {}\n\n{found}\n", found.title());
+        let mut line = |line: String| text.push_str(&format!("- {line}\n"));
+        for headline in headlines {
+            line(headline.to_string());
+        }
+        for run in &runs {
+            for reason in &run.loadgen.saturated {
+                line(format!("loadgen was saturated, so latencies are partly its own: {reason}"));
+            }
+            for incident in &run.incidents {
+                line(format!("NOT COMPLETED: {incident}"));
+            }
+        }
+        let verdict = Verdict::of(headlines, &runs);
+        if verdict == Verdict::Violated {
+            line(
+                "NOT CLEAN: something was lost, repeated, out of order or corrupt, or not completed"
+                    .to_owned(),
+            );
+        }
+        self.verdict = self.verdict.max(verdict);
+        writeln!(io::stdout(), "{text}").context("the results cannot be written")
+    }
+}
+
+impl Verdict {
+    fn of(headlines: &[Headline], runs: &[&Report]) -> Self {
+        if !runs.iter().all(|run| run.verdict != LoadVerdict::Violated) {
+            Self::Violated
+        } else if headlines.iter().any(Headline::is_missed) {
+            Self::Missed
+        } else if headlines.iter().any(Headline::is_not_judged) {
+            Self::NotJudged
+        } else {
+            Self::Kept
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::{fan_out, idle, resume, round, vary};
+
+    #[test]
+    fn a_file_that_cannot_be_written_is_told_before_anything_is_measured() {
+        // It was found out when everything had been measured, and all of it was lost.
+        let found = Results::new(Some(Path::new("/proc/no/such/folder.json")));
+        assert!(found.is_err_and(|error| error.to_string().contains("cannot be written")));
+    }
+
+    fn full() -> Results {
+        let mut results = Results::new(None).expect("nothing is written");
+        results.fan_out.push(fan_out::sample(round::sample(10.0, 12.0, 9_000)));
+        results.fan_out.push(fan_out::sample(round::saturated(10.0, 12.0, 9_000)));
+        results.vary.push(vary::sample());
+        results.idle = Some(idle::sample());
+        results.resume = Some(resume::sample());
+        results
+    }
+
+    #[track_caller]
+    fn check(results: &Results) {
+        let json = serde_json::to_value(results).expect("figures are JSON");
+        assert_eq!(crate::schema::violations("bench", &json), Vec::<String>::new());
+    }
+
+    #[test]
+    fn results_are_as_their_schema_says() {
+        check(&full());
+        check(&Results::new(None).expect("nothing is written"));
+    }
+
+    #[test]
+    fn the_summary_has_a_line_for_each_headline() {
+        let summary = full().summary().to_string();
+        assert!(summary.contains("| S1: 12000 connections"), "{summary}");
+        assert!(summary.contains(" CPU per delivery, × floor |"), "{summary}");
+        assert!(summary.contains("≤ 1.35 ✓ |"), "{summary}");
+        assert!(summary.contains("CPU per delivery at 4000, × the smallest |"), "{summary}");
+        assert!(summary.contains("resumes per second, 1000 behind"), "{summary}");
+    }
+
+    #[test]
+    fn what_is_wrong_comes_before_a_missed_bound() {
+        let missed = [Headline::at_most("x", None, 1.0)];
+        let clean = round::sample(1.0, 1.0, 1).node;
+        let violated = round::violated();
+        assert_eq!(Verdict::of(&[], &[&clean]), Verdict::Kept);
+        assert_eq!(Verdict::of(&missed, &[&clean]), Verdict::Missed);
+        assert_eq!(Verdict::of(&missed, &[&clean, &violated]), Verdict::Violated);
+    }
+
+    #[test]
+    fn what_could_not_be_judged_is_neither_kept_nor_hides_what_was_missed() {
+        let of = |headlines: &[Headline]| Verdict::of(headlines, &[]);
+        let not_judged = || Headline::at_most("x", Some(9.0), 1.0).not_judged("it was late");
+        assert_eq!(of(&[not_judged()]), Verdict::NotJudged);
+        assert_eq!(of(&[Headline::at_most("y", Some(2.0), 1.0), not_judged()]), Verdict::Missed);
+        assert!(Verdict::Kept < Verdict::NotJudged);
+    }
+}

@@ -1,0 +1,247 @@
+//! What it costs that everybody comes back at once: from a node's window, and with so much to catch up that Kafka is read.
+
+use std::{fmt, time::Duration};
+
+use anyhow::Result;
+use clap::Args;
+use serde::Serialize;
+
+use super::{
+    found::Found,
+    headline::Headline,
+    load::{Load, Storm},
+    pace::{Pace, Time},
+    table::Table,
+    testbed::Testbed,
+    watch::Rise,
+};
+use crate::{
+    bench::{
+        figures::{count, figure, median, ratio},
+        shape::Shape,
+    },
+    report::{Report, StormFound},
+};
+
+/// Before all are dropped.
+const BEFORE: Duration = Duration::from_secs(2);
+
+/// For how long events go on when all have come back.
+const AFTER: Duration = Duration::from_secs(5);
+
+/// How many records of each key come in the second in which nobody is there who comes back to a window.
+const AWAY_SECONDS: u32 = 1;
+
+/// The size of an event's value.
+const PAYLOAD: u32 = 200;
+
+/// Which clients resume.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct ResumeFlags {
+    /// The number of connections.
+    #[arg(long, default_value_t = 10_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) connections: u32,
+
+    /// The number of keys; each connection subscribes to one.
+    #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) keys: u32,
+
+    /// Events per second, over all keys: published also while all clients are away, and afterwards.
+    #[arg(long, default_value_t = 400, value_name = "EVENTS/S", value_parser = clap::value_parser!(u32).range(1..=2_000_000))]
+    pub(crate) rate: u32,
+
+    /// The number of records that each client misses.
+    #[arg(long, default_value_t = 1_000, value_name = "RECORDS", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) behind: u32,
+}
+
+impl Default for ResumeFlags {
+    fn default() -> Self {
+        Self { connections: 10_000, keys: 20, rate: 400, behind: 1_000 }
+    }
+}
+
+impl ResumeFlags {
+    pub(crate) fn shape(&self) -> Shape {
+        let Self { connections, keys, rate, .. } = *self;
+        Shape { connections, keys, rate, payload: PAYLOAD }
+    }
+}
+
+/// What was found.
+#[derive(Debug, Serialize)]
+pub(crate) struct Resume {
+    shape: Shape,
+    rounds: Vec<Round>,
+    headlines: Vec<Headline>,
+}
+
+/// All come back once.
+#[derive(Debug, Serialize)]
+struct Round {
+    behind: u32,
+    node: Report,
+    resumes: Option<Rise>,
+}
+
+/// Drops everybody, once with little and once with much to catch up.
+pub(crate) async fn measure(testbed: &Testbed, flags: &ResumeFlags) -> Result<Resume> {
+    let (shape, behind) = (flags.shape(), flags.behind);
+    let one_second = (shape.rate * AWAY_SECONDS / shape.keys).max(1);
+    let mut rounds = Vec::new();
+    for number in 1..=testbed.pace.rounds {
+        for behind in [one_second, behind] {
+            testbed.report(&format!(
+                "resume, {shape}, {behind} behind, round {number} of {}",
+                testbed.pace.rounds
+            ));
+            let load = load(&shape, behind, testbed.pace);
+            let (node, watch) = testbed.watched_node(&load).await?;
+            rounds.push(Round { behind, node, resumes: watch.second_rise(shape.connections.into()) });
+        }
+    }
+    Ok(Resume::new(shape, [one_second, behind], rounds))
+}
+
+/// Returns the load that has time for everybody to miss so much.
+fn load(shape: &Shape, behind: u32, pace: Pace) -> Load {
+    let away = Duration::from_secs_f64(f64::from(behind) * f64::from(shape.keys) / f64::from(shape.rate));
+    let time = Time { warmup: BEFORE, duration: BEFORE + away + AFTER };
+    let pace = Pace { time, ..pace };
+    Load { storm: Some(Storm { at: BEFORE, behind }), full: true, ..Load::of(shape, pace) }
+}
+
+impl Resume {
+    fn new(shape: Shape, behind: [u32; 2], rounds: Vec<Round>) -> Self {
+        let headlines = |behind: u32| {
+            let median = |of: fn(&Round) -> Option<f64>| {
+                median(rounds.iter().filter(|round| round.behind == behind).map(of))
+            };
+            [
+                Headline::unbounded(
+                    format!("resumes per second, {behind} behind"),
+                    median(Round::per_second),
+                ),
+                Headline::unbounded(
+                    format!("CPU of a resume, µs, {behind} behind"),
+                    median(Round::resume_us),
+                ),
+            ]
+        };
+        let headlines = behind.into_iter().flat_map(headlines).collect();
+        Self { shape, rounds, headlines }
+    }
+}
+
+impl Round {
+    fn storm(&self) -> Option<&StormFound> {
+        self.node.storm.as_ref()
+    }
+
+    /// Resumes per second, until the last one had its subscription again.
+    fn per_second(&self) -> Option<f64> {
+        let storm = self.storm()?;
+        ratio(count(storm.resumed), storm.resumed_seconds?)
+    }
+
+    fn resume_us(&self) -> Option<f64> {
+        self.resumes?.cpu_us_each
+    }
+}
+
+impl Found for Resume {
+    fn title(&self) -> String {
+        format!("all dropped at once: {}", self.shape)
+    }
+
+    fn headlines(&self) -> &[Headline] {
+        &self.headlines
+    }
+
+    fn runs(&self) -> Vec<&Report> {
+        self.rounds.iter().map(|round| &round.node).collect()
+    }
+}
+
+impl fmt::Display for Resume {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut table = Table::new(&[
+            "behind",
+            "resumed",
+            "within s",
+            "resumes/s",
+            "CPU µs each",
+            "caught up",
+            "within s",
+            "read × unique",
+            "lost",
+            "repeated",
+        ]);
+        for round in &self.rounds {
+            let storm = round.storm();
+            table.row(vec![
+                round.behind.to_string(),
+                storm.map_or_else(String::new, |storm| storm.resumed.to_string()),
+                figure(storm.and_then(|storm| storm.resumed_seconds), 2),
+                figure(round.per_second(), 0),
+                figure(round.resume_us(), 0),
+                storm.map_or_else(String::new, |storm| storm.caught_up.to_string()),
+                figure(storm.and_then(|storm| storm.caught_up_seconds), 2),
+                figure(storm.and_then(|storm| storm.catch_up_ratio), 2),
+                round.node.violations.lost.to_string(),
+                round.node.violations.repeated.to_string(),
+            ]);
+        }
+        write!(f, "{table}")
+    }
+}
+
+/// What may be found.
+#[cfg(test)]
+pub(crate) fn sample() -> Resume {
+    let shape = Shape { connections: 10_000, keys: 20, rate: 400, payload: PAYLOAD };
+    let round = |behind: u32| {
+        let mut node = super::round::sample(1.0, 1.0, 1).node;
+        node.storm = Some(StormFound {
+            away_seconds: 1.0,
+            resumed: 10_000,
+            resumed_seconds: Some(2.5),
+            caught_up: 10_000,
+            caught_up_seconds: Some(3.0),
+            behind_min: Some(behind.into()),
+            behind_max: behind.into(),
+            unique_bytes: 0,
+            catch_up_bytes: None,
+            catch_up_ratio: None,
+            latency_us: node.latency_us,
+        });
+        Round { behind, node, resumes: None }
+    };
+    Resume::new(shape, [20, 1_000], vec![round(20), round(1_000)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::flags::parse;
+
+    #[test]
+    fn the_run_is_long_enough_for_everybody_to_miss_as_much() {
+        let shape = Shape { connections: 10_000, keys: 20, rate: 400, payload: PAYLOAD };
+        let pace = parse("").expect("all have defaults");
+        assert_eq!(load(&shape, 1_000, pace).pace.time.duration, Duration::from_secs(2 + 50 + 5));
+    }
+
+    #[test]
+    fn headlines_are_of_each_number_of_records_that_were_missed() {
+        let found = sample();
+        let headlines: Vec<_> = found.headlines().iter().map(ToString::to_string).collect();
+        let expected = [
+            "resumes per second, 20 behind: 4000",
+            "CPU of a resume, µs, 20 behind: –",
+            "resumes per second, 1000 behind: 4000",
+            "CPU of a resume, µs, 1000 behind: –",
+        ];
+        assert_eq!(headlines, expected);
+    }
+}

@@ -1,0 +1,267 @@
+//! Which loads are compared.
+//!
+//! Invariant: the deliveries of a second are the same at every value, of all connections together and of each: a node that has more
+//! to do in a second makes larger messages, and looks cheaper. Where it can be, a delivery is an event of its own, so that reading
+//! it is part of every one. `rate` is the exception in the one, `keys` in the other.
+
+use std::fmt;
+
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+
+use super::Value;
+use crate::bench::{
+    load::{Format, Load},
+    pace::Pace,
+    shape::Shape,
+};
+
+/// The size of an event's value, where it is not what grows.
+const PAYLOAD: u32 = 512;
+
+/// How many channels a connection has while the keys grow, so that so many keys have a subscriber.
+const CHANNELS: u32 = 10;
+
+/// How many connections have each key where that is not what grows.
+const FAN_OUT: u32 = 4;
+
+/// The flags of `vary`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub(crate) struct VaryFlags {
+    /// The value that changes, while deliveries per second stay the same (except for `rate`).
+    #[arg(long, value_enum, value_name = "WHAT")]
+    pub(crate) by: Axis,
+
+    /// Its values, from the smallest, separated by commas: numbers, or proto and json for `format` [default: those of BENCHMARKS.md].
+    #[arg(long, value_delimiter = ',', value_name = "VALUE,…")]
+    pub(crate) values: Vec<Value>,
+
+    /// The number of connections, except for `connections` [default: 10,000 for keys, 1,000 for subscriptions, else 4,000].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) connections: Option<u32>,
+
+    /// Deliveries per second, of all connections.
+    #[arg(long, default_value_t = 10_000, value_name = "N/S", value_parser = clap::value_parser!(u32).range(1..=2_000_000))]
+    pub(crate) deliveries: u32,
+}
+
+impl From<Axis> for VaryFlags {
+    fn from(by: Axis) -> Self {
+        Self { by, values: Vec::new(), connections: None, deliveries: 10_000 }
+    }
+}
+
+/// What grows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Axis {
+    /// Connections, each with a key of its own.
+    Connections,
+    /// Keys, at ten subscriptions for each connection.
+    Keys,
+    /// Subscriptions of each connection, each to a key of its own.
+    Subscriptions,
+    /// The size of an event's value.
+    Payload,
+    /// Events per second.
+    Rate,
+    /// Protobuf, and ProtoJSON.
+    Format,
+}
+
+/// A value of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Case {
+    pub(crate) value: String,
+    /// The floor with the same number of deliveries, of connections of an event, and of events.
+    pub(crate) floor: Shape,
+    pub(crate) load: Load,
+}
+
+impl Axis {
+    /// Whether there is a bound for how the cost grows.
+    pub(crate) fn is_bounded(self) -> bool {
+        matches!(self, Self::Connections | Self::Keys | Self::Subscriptions)
+    }
+
+    /// Whether the floor has to grow too: with more keys for the same connections, fewer share an event, so that more events are read
+    /// for the same deliveries, and each wakes somebody of its own.
+    pub(crate) fn floor_has_to_grow(self) -> bool {
+        self == Self::Keys
+    }
+
+    /// Returns what the growth at a value is called.
+    pub(crate) fn growth_of(self, value: &str) -> String {
+        let more = if self.floor_has_to_grow() { ", on top of the floor's" } else { "" };
+        format!("CPU per delivery at {value}, × the smallest{more}")
+    }
+
+    /// Returns its values in BENCHMARKS.md, from the smallest.
+    fn values(self) -> Vec<Value> {
+        let numbers = match self {
+            Self::Connections => [1_000, 4_000, 16_000],
+            Self::Keys => [10, 1_000, 100_000],
+            Self::Subscriptions => [1, 10, 100],
+            Self::Payload => [64, 512, 4_096],
+            Self::Rate => [500, 2_000, 8_000],
+            Self::Format => return [Format::Proto, Format::Json].map(Value::Format).to_vec(),
+        };
+        numbers.map(Value::Number).to_vec()
+    }
+
+    /// Returns how many connections there are, where that is not what grows.
+    fn connections(self) -> u32 {
+        match self {
+            Self::Keys => 10_000,
+            Self::Subscriptions => 1_000,
+            Self::Connections | Self::Payload | Self::Rate | Self::Format => 4_000,
+        }
+    }
+}
+
+impl fmt::Display for Axis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = self.to_possible_value();
+        f.write_str(value.as_ref().map_or("", |value| value.get_name()))
+    }
+}
+
+/// Returns the loads that are compared, from the smallest.
+///
+/// # Errors
+///
+/// When a value cannot be measured beside the others, with what can.
+pub(crate) fn cases(flags: &VaryFlags, pace: Pace) -> Result<Vec<Case>, String> {
+    let values = if flags.values.is_empty() { flags.by.values() } else { flags.values.clone() };
+    let numbers = values.iter().map(|value| match value {
+        Value::Number(number) => *number,
+        Value::Format(_) => 0,
+    });
+    // Costs are divided by that at the first.
+    if flags.by != Axis::Format && !numbers.is_sorted_by(|one, next| one < next) {
+        return Err(format!("--by {}: its values are numbers that grow, the smallest first", flags.by));
+    }
+    values.iter().map(|&value| case(flags, value, pace)).collect()
+}
+
+fn case(flags: &VaryFlags, at: Value, pace: Pace) -> Result<Case, String> {
+    let (value, format) = match (flags.by, at) {
+        (Axis::Format, Value::Format(format)) => (0, format),
+        (Axis::Format, Value::Number(_)) => {
+            return Err(format!("--by format {at}: its values are proto and json"));
+        }
+        (_, Value::Number(number)) => (number, Format::Proto),
+        (by, Value::Format(_)) => return Err(format!("--by {by} {at}: its values are numbers")),
+    };
+    let (deliveries, connections) =
+        (flags.deliveries, flags.connections.unwrap_or_else(|| flags.by.connections()));
+    let plain =
+        Shape { connections, keys: connections / FAN_OUT, rate: deliveries / FAN_OUT, payload: PAYLOAD };
+    let (floor, channels_per_connection, keys) = match flags.by {
+        Axis::Connections => (Shape { connections: value, keys: value, rate: deliveries, ..plain }, 1, value),
+        Axis::Keys => {
+            let fan_out = (connections.saturating_mul(CHANNELS) / value).max(1);
+            (Shape { keys: connections / fan_out, rate: deliveries / fan_out, ..plain }, CHANNELS, value)
+        }
+        Axis::Subscriptions => {
+            (Shape { keys: connections, rate: deliveries, ..plain }, value, connections.saturating_mul(value))
+        }
+        Axis::Payload => (Shape { payload: value, ..plain }, 1, plain.keys),
+        Axis::Rate => (Shape { rate: value, ..plain }, 1, plain.keys),
+        Axis::Format => (plain, 1, plain.keys),
+    };
+    let load = Load { keys, channels_per_connection, format, ..Load::of(&floor, pace) };
+    let case = Case { value: at.to_string(), floor, load };
+    case.check().map_err(|why| format!("--by {} {at}: {why}", flags.by))?;
+    Ok(case)
+}
+
+impl Case {
+    /// Whether the floor makes the deliveries that loadgen expects.
+    fn check(&self) -> Result<(), String> {
+        let Load { connections, channels_per_connection, keys, rate, .. } = self.load;
+        if (1..channels_per_connection).contains(&keys) {
+            return Err(format!("a connection has {channels_per_connection} of them"));
+        }
+        if keys == 0 || rate == 0 || self.floor.keys == 0 {
+            return Err("there are too few connections or deliveries for it".into());
+        }
+        self.floor.check()?;
+        self.load.check()?;
+        let subscriptions = u64::from(connections) * u64::from(channels_per_connection);
+        if subscriptions != u64::from(self.floor.fan_out()) * u64::from(keys) {
+            return Err(format!("{subscriptions} subscriptions are not a multiple of {keys} keys"));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::flags::parse;
+
+    fn found(flags: &str) -> Result<Vec<Case>, String> {
+        let flags = parse::<VaryFlags>(&format!("--by {flags}")).map_err(|error| error.to_string())?;
+        cases(&flags, parse("").expect("all have defaults"))
+    }
+
+    #[track_caller]
+    fn check(flags: &str, deliveries: u64) {
+        for case in found(flags).expect("they can be measured") {
+            let Load { connections, channels_per_connection, keys, rate, .. } = case.load;
+            let subscriptions = u64::from(connections) * u64::from(channels_per_connection);
+            assert_eq!(u64::from(rate) * subscriptions / u64::from(keys), deliveries, "{flags}: {case:?}");
+            let floor = u64::from(case.floor.rate) * u64::from(case.floor.fan_out());
+            assert_eq!(floor, deliveries, "{flags}: {case:?}");
+            assert_eq!((case.floor.connections, case.floor.rate), (connections, rate), "{flags}");
+        }
+    }
+
+    #[test]
+    fn deliveries_are_the_same_at_every_value_and_on_the_floor() {
+        check("connections", 10_000);
+        check("keys", 10_000);
+        check("subscriptions", 10_000);
+        check("payload", 10_000);
+        check("format", 10_000);
+    }
+
+    #[test]
+    fn one_value_changes() {
+        let loads = |flags| found(flags).expect("they can be measured").into_iter().map(|case| case.load);
+        let channels = |load: Load| (load.keys, load.channels_per_connection);
+        assert_eq!(loads("keys").map(channels).collect::<Vec<_>>(), [(10, 10), (1_000, 10), (100_000, 10)]);
+        assert_eq!(
+            loads("subscriptions").map(channels).collect::<Vec<_>>(),
+            [(1_000, 1), (10_000, 10), (100_000, 100)]
+        );
+        assert_eq!(loads("rate --values 100,400").map(|load| load.rate).collect::<Vec<_>>(), [100, 400]);
+    }
+
+    #[test]
+    fn forms_of_messages_are_values_as_numbers_are() {
+        // They were ignored, and both forms measured.
+        let formats =
+            |flags| found(flags).expect("they can be measured").into_iter().map(|case| case.load.format);
+        assert_eq!(formats("format").collect::<Vec<_>>(), [Format::Proto, Format::Json]);
+        assert_eq!(formats("format --values json,proto").collect::<Vec<_>>(), [Format::Json, Format::Proto]);
+        assert_eq!(found("format --values json").expect("it can be measured")[0].value, "json");
+    }
+
+    #[test]
+    fn values_that_cannot_be_compared_are_refused_with_the_reason() {
+        #[track_caller]
+        fn check(flags: &str, expected: &str) {
+            let wrong = found(flags).expect_err("they cannot be measured");
+            assert!(wrong.contains(expected), "{flags}: {wrong}");
+        }
+        check("keys --connections 1000 --values 17", "multiple of 17 keys");
+        check("keys --values 5", "a connection has 10 of them");
+        check("format --values 5", "its values are proto and json");
+        check("rate --values proto", "its values are numbers");
+        check("rate --values 2000,500", "numbers that grow, the smallest first");
+        check("rate --values 0", "1 to 1000000");
+        check("rate --connections 2", "there are too few connections");
+    }
+}

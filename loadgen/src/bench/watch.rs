@@ -1,0 +1,145 @@
+//! What a node has while it is under load: looked at from outside, a few times a second.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use procfs::process::Process;
+use serde::Serialize;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::{
+    figures::{count, ratio},
+    node::Node,
+};
+use crate::{
+    node_metrics::{self, MetricsUrl},
+    process,
+};
+
+/// Between two looks. They cost the node a page of metrics each.
+const EVERY: Duration = Duration::from_millis(50);
+
+/// What was seen, in order.
+#[derive(Debug, Default)]
+pub(crate) struct Watch {
+    seen: Vec<Seen>,
+}
+
+/// What a look saw.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    at: Duration,
+    /// Since the node started.
+    cpu: Duration,
+    subscriptions: u64,
+    windows_bytes: u64,
+}
+
+/// From no subscription to all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub(crate) struct Rise {
+    /// Subscriptions per second.
+    pub(crate) per_second: Option<f64>,
+    /// CPU of the node, in microseconds for each.
+    pub(crate) cpu_us_each: Option<f64>,
+}
+
+impl Watch {
+    /// Watches a node until something else is done, and returns its outcome.
+    pub(crate) async fn during<T>(
+        &mut self,
+        node: &Node,
+        work: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        let (start, metrics, process) = (Instant::now(), node.metrics()?, process::open(node.pid()?)?);
+        let mut looks = interval(EVERY);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut work = Box::pin(work);
+        loop {
+            tokio::select! {
+                outcome = &mut work => return outcome,
+                _ = looks.tick() => self.seen.extend(look(&metrics, &process, start).await),
+            }
+        }
+    }
+
+    /// Returns how subscriptions came to be so many for the first time.
+    pub(crate) fn first_rise(&self, subscriptions: u64) -> Option<Rise> {
+        rise(&self.seen, subscriptions).map(|(rise, _)| rise)
+    }
+
+    /// Returns how they came to be as many again after there were none.
+    pub(crate) fn second_rise(&self, subscriptions: u64) -> Option<Rise> {
+        let (_, after) = rise(&self.seen, subscriptions)?;
+        let gone = after.iter().position(|seen| seen.subscriptions == 0)?;
+        rise(&after[gone..], subscriptions).map(|(rise, _)| rise)
+    }
+
+    /// Returns the most that windows and their encodings held.
+    pub(crate) fn windows_bytes_max(&self) -> Option<f64> {
+        self.seen.iter().map(|seen| seen.windows_bytes).max().map(count)
+    }
+}
+
+/// Looks once. A node that does not answer has not been seen.
+async fn look(metrics: &MetricsUrl, process: &Process, start: Instant) -> Option<Seen> {
+    let page = node_metrics::page(metrics).await.ok()?;
+    Some(Seen {
+        at: start.elapsed(),
+        cpu: process::cpu(process).ok()?,
+        subscriptions: node_metrics::value(&page, "tailcast_push_subscriptions")?,
+        windows_bytes: node_metrics::value(&page, "tailcast_push_windows_bytes")?,
+    })
+}
+
+/// Finds where subscriptions grow from none to all, and what was seen afterwards.
+fn rise(seen: &[Seen], subscriptions: u64) -> Option<(Rise, &[Seen])> {
+    let full = seen.iter().position(|seen| seen.subscriptions >= subscriptions)?;
+    let first = seen[..full].iter().position(|seen| seen.subscriptions > 0).unwrap_or(full);
+    let (from, to) = (seen[first.checked_sub(1)?], seen[full]);
+    let cpu = to.cpu.saturating_sub(from.cpu);
+    let rise = Rise {
+        per_second: ratio(count(subscriptions), to.at.saturating_sub(from.at).as_secs_f64()),
+        cpu_us_each: ratio(cpu.as_secs_f64() * 1e6, count(subscriptions)),
+    };
+    Some((rise, &seen[full..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Looks 100 ms apart: subscriptions, and CPU in milliseconds.
+    fn watch(looks: &[(u64, u64)]) -> Watch {
+        let seen = (0..).zip(looks).map(|(number, &(subscriptions, cpu))| Seen {
+            at: Duration::from_millis(100) * number,
+            cpu: Duration::from_millis(cpu),
+            subscriptions,
+            windows_bytes: subscriptions * 2,
+        });
+        Watch { seen: seen.collect() }
+    }
+
+    #[test]
+    fn a_rise_is_from_the_last_look_at_none_to_the_first_at_all() {
+        let watch = watch(&[(0, 0), (0, 10), (4, 30), (9, 40), (10, 60), (10, 90)]);
+        let rise = Rise { per_second: Some(10.0 / 0.3), cpu_us_each: Some(5_000.0) };
+        assert_eq!(watch.first_rise(10), Some(rise));
+        assert_eq!(watch.windows_bytes_max(), Some(20.0));
+    }
+
+    #[test]
+    fn a_second_rise_is_after_all_were_gone() {
+        let watch = watch(&[(0, 0), (10, 10), (10, 20), (3, 30), (0, 30), (0, 40), (10, 60), (10, 70)]);
+        let rise = Rise { per_second: Some(100.0), cpu_us_each: Some(2_000.0) };
+        assert_eq!(watch.second_rise(10), Some(rise));
+    }
+
+    #[test]
+    fn what_was_not_seen_is_no_figure() {
+        assert_eq!(watch(&[(0, 0), (9, 10)]).first_rise(10), None);
+        assert_eq!(watch(&[(10, 0)]).first_rise(10), None);
+        assert_eq!(watch(&[(0, 0), (10, 10), (3, 30), (10, 60)]).second_rise(10), None);
+        assert_eq!(watch(&[]).windows_bytes_max(), None);
+    }
+}

@@ -1,0 +1,173 @@
+//! A bare consumer: with the settings of a node's tail, assigned at the end of a topic.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, anyhow, ensure};
+use rdkafka::{
+    ClientConfig, Message as _, Offset, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer as _},
+    error::KafkaError,
+    message::BorrowedMessage,
+    types::RDKafkaErrorCode,
+};
+use tailcast_services::kafka::Settings;
+
+/// How long Kafka may take to answer, or to deliver the next record.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Time between two requests to a partition without a leader.
+const RETRY: Duration = Duration::from_millis(50);
+
+/// The longest poll, as of the node's feed.
+const POLL: Duration = Duration::from_millis(100);
+
+/// A bare consumer.
+pub(crate) struct Consumer(BaseConsumer);
+
+impl Consumer {
+    /// Creates a consumer that brokers know by a name.
+    pub(crate) fn new(kafka: &str, name: &str) -> Result<Self> {
+        config(kafka, name)?.create().map(Self).context("the Kafka consumer cannot be created")
+    }
+
+    /// Checks that Kafka answers. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// When it does not. A topic that does not exist is no error.
+    pub(crate) fn reach(&self, topic: &str, within: Duration) -> Result<()> {
+        // The source of the error repeats it.
+        self.0
+            .fetch_metadata(Some(topic), within)
+            .map(|_| ())
+            .map_err(|error| anyhow!("no Kafka answers: {error}"))
+    }
+
+    /// Assigns every partition at its present end, so that nothing published from here on is missed. Blocks.
+    pub(crate) fn assign_at_end(&self, topic: &str, partitions: Option<i32>) -> Result<()> {
+        let mut at_end = Vec::new();
+        for partition in 0..partitions.map_or_else(|| self.partitions(topic), Ok)? {
+            let end = self.end(topic, partition);
+            at_end.push(end.with_context(|| format!("no end offset of partition {partition} of {topic}"))?);
+        }
+        self.assign(topic, at_end)
+    }
+
+    /// Assigns partitions at offsets, from partition 0 on.
+    pub(crate) fn assign(&self, topic: &str, offsets: impl IntoIterator<Item = i64>) -> Result<()> {
+        let mut assignment = TopicPartitionList::new();
+        for (partition, offset) in (0..).zip(offsets) {
+            assignment.add_partition_offset(topic, partition, Offset::Offset(offset))?;
+        }
+        self.0.incremental_assign(&assignment).context("the partitions cannot be assigned")
+    }
+
+    /// Returns the next record, if one arrives in time. Blocks.
+    pub(crate) fn poll(&self) -> Option<Result<BorrowedMessage<'_>, KafkaError>> {
+        self.0.poll(POLL)
+    }
+
+    /// Reads records and discards them. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// When one does not arrive in time, or has no value.
+    pub(crate) fn read(&self, records: u64) -> Result<()> {
+        let (mut read, mut idle_since) = (0, None);
+        while read < records {
+            match self.poll() {
+                Some(record) => {
+                    let record = record.context("Kafka does not deliver")?;
+                    ensure!(record.payload().is_some(), "a record without a value: the topic is in use");
+                    (read, idle_since) = (read + 1, None);
+                }
+                // The clock is read only here, so that it is no part of a record's cost.
+                None => {
+                    let idle = idle_since.get_or_insert_with(Instant::now).elapsed();
+                    ensure!(idle < PATIENCE, "only {read} of {records} records arrived");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the number of partitions of a topic. Blocks.
+    pub(crate) fn partitions(&self, topic: &str) -> Result<i32> {
+        let metadata = self.0.fetch_metadata(Some(topic), PATIENCE).context("Kafka does not answer")?;
+        let partitions = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
+        ensure!(partitions > 0, "Kafka has no topic {topic}");
+        i32::try_from(partitions).context("partitions are counted in 31 bits")
+    }
+
+    /// Returns a partition's end; retries while a new topic has no leader.
+    fn end(&self, topic: &str, partition: i32) -> Result<i64, KafkaError> {
+        let start = Instant::now();
+        loop {
+            match self.0.fetch_watermarks(topic, partition, PATIENCE) {
+                Ok((_, end)) => return Ok(end),
+                Err(error) if start.elapsed() < PATIENCE && is_temporary(&error) => {
+                    thread::park_timeout(RETRY);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+/// Returns the settings of a node's tail, without the statistics: only the node needs them, and they cost CPU.
+fn config(kafka: &str, name: &str) -> Result<ClientConfig> {
+    let mut config = Settings::at(kafka).tail()?;
+    config.set("client.id", name).set("statistics.interval.ms", "0");
+    Ok(config)
+}
+
+/// Returns whether Kafka answers this for a partition whose leader is about to be elected.
+fn is_temporary(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{
+        LeaderNotAvailable, NotLeaderForPartition, UnknownPartition, UnknownTopic, UnknownTopicOrPartition,
+    };
+    let codes =
+        [LeaderNotAvailable, NotLeaderForPartition, UnknownPartition, UnknownTopic, UnknownTopicOrPartition];
+    error.rdkafka_error_code().is_some_and(|code| codes.contains(&code))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use rdkafka::mocking::MockCluster;
+
+    use super::*;
+
+    // It was found out at the end of the schedule, and then waited for another minute.
+    #[test]
+    fn a_kafka_that_does_not_answer_is_an_error_before_the_run() {
+        let reach =
+            |kafka: &str, ms| Consumer::new(kafka, "loadgen")?.reach("quotes", Duration::from_millis(ms));
+        let kafka = MockCluster::new(1).expect("a broker");
+        reach(&kafka.bootstrap_servers(), 5_000).expect("it answers, whatever topics it has");
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let broker = listener.local_addr().expect("it is bound").to_string();
+        let error = reach(&broker, 300).expect_err("nobody answers there").to_string();
+        assert!(error.starts_with("no Kafka answers: "), "{error}");
+    }
+
+    // The floor gathered the node's statistics every second, which cost CPU.
+    #[test]
+    fn it_reads_as_a_node_does_and_gathers_no_statistics() {
+        let node = Settings::at("k:1").tail().expect("it is an address");
+        let bare = config("k:1", "bare").expect("it is one");
+        assert_eq!(bare.get("fetch.wait.max.ms"), node.get("fetch.wait.max.ms"));
+        assert_eq!(bare.get("statistics.interval.ms"), Some("0"));
+    }
+
+    // Half of the runs on a new topic failed: Kafka had created it, and no leader was elected.
+    #[test]
+    fn a_partition_without_a_leader_is_asked_again_and_a_refusal_is_not() {
+        assert!(is_temporary(&KafkaError::MetadataFetch(RDKafkaErrorCode::NotLeaderForPartition)));
+        assert!(!is_temporary(&KafkaError::MetadataFetch(RDKafkaErrorCode::TopicAuthorizationFailed)));
+    }
+}
