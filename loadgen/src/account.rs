@@ -14,7 +14,7 @@ use crate::{
 pub(crate) struct Account {
     /// Whether it stopped reading for a while.
     pub(crate) slow: bool,
-    pub(crate) channels: Vec<Arrived>,
+    pub(crate) channels: Vec<Received>,
     pub(crate) findings: Findings,
     /// Why the connection ended before the run was over.
     pub(crate) ended: Option<String>,
@@ -22,7 +22,7 @@ pub(crate) struct Account {
 
 /// What arrived of a channel.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Arrived {
+pub(crate) struct Received {
     /// The keys of the channel, by their numbers.
     pub(crate) keys: Range<u32>,
     pub(crate) records: Records,
@@ -61,12 +61,12 @@ pub(crate) struct Findings {
     /// Attempts to come back that failed, by reason.
     pub(crate) failed_attempts: BTreeMap<String, u64>,
     /// Resumed subscriptions that were told that records are lost.
-    pub(crate) told_lost: u64,
+    pub(crate) loss_notices: u64,
     /// Ranges that were said to be skipped, by reason.
     pub(crate) skips: BTreeMap<String, u64>,
 }
 
-impl Arrived {
+impl Received {
     /// Starts with nothing.
     pub(crate) fn new(keys: Range<u32>, conflated: bool) -> Self {
         let records = if conflated {
@@ -108,7 +108,7 @@ impl Findings {
         self.moves += other.moves;
         self.silences += other.silences;
         self.resumes += other.resumes;
-        self.told_lost += other.told_lost;
+        self.loss_notices += other.loss_notices;
         for (code, times) in &other.closes {
             *self.closes.entry(*code).or_default() += times;
         }

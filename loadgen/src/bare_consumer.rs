@@ -7,7 +7,7 @@
 //!
 //! Invariant: it has what was acknowledged, or its figures are not told.
 
-mod seen;
+mod stats;
 
 use std::{
     sync::{Arc, OnceLock},
@@ -18,11 +18,11 @@ use std::{
 use anyhow::{Context as _, Result, anyhow, ensure};
 use rdkafka::{Message as _, error::KafkaError};
 
-pub(crate) use self::seen::Seen;
+pub(crate) use self::stats::ConsumerStats;
 use crate::{kafka::Consumer, payload::Format};
 
 /// How long the rest of what was acknowledged may take to come when the run is over.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A consumer that stands where the topic ended when it was opened.
 pub(crate) struct BareConsumer {
@@ -32,7 +32,7 @@ pub(crate) struct BareConsumer {
 /// A consumer at work. Its thread ends with this.
 pub(crate) struct Reading {
     end: Arc<OnceLock<End>>,
-    thread: Option<JoinHandle<(Seen, Option<KafkaError>)>>,
+    thread: Option<JoinHandle<(ConsumerStats, Option<KafkaError>)>>,
 }
 
 /// When it has read enough.
@@ -54,10 +54,10 @@ impl BareConsumer {
     /// it are counted, and not measured.
     pub(crate) fn read(self, format: Arc<Format>, start: Instant, measured_from_ns: u64) -> Result<Reading> {
         let end = Arc::new(OnceLock::new());
-        let (seen, until) = (Seen::new(format, measured_from_ns), Arc::clone(&end));
+        let (stats, until) = (ConsumerStats::new(format, measured_from_ns), Arc::clone(&end));
         let thread = thread::Builder::new()
             .name("bare-consumer".into())
-            .spawn(move || read(&self.consumer, seen, start, &until))
+            .spawn(move || read(&self.consumer, stats, start, &until))
             .context("the bare consumer has no thread")?;
         Ok(Reading { end, thread: Some(thread) })
     }
@@ -69,17 +69,17 @@ impl Reading {
     /// # Errors
     ///
     /// When it does not get them: figures of a part would be taken for those of all.
-    pub(crate) fn finish(mut self, acknowledged: u64) -> Result<Seen> {
-        self.end_at(acknowledged, PATIENCE);
+    pub(crate) fn finish(mut self, acknowledged: u64) -> Result<ConsumerStats> {
+        self.end_at(acknowledged, TIMEOUT);
         let thread = self.thread.take().context("it was waited for before")?;
-        let (seen, trouble) = thread.join().map_err(|_| anyhow!("the bare consumer's thread failed"))?;
-        let last = trouble.map(|error| format!("; Kafka's client said last: {error}")).unwrap_or_default();
+        let (stats, last_error) = thread.join().map_err(|_| anyhow!("the bare consumer's thread failed"))?;
+        let last = last_error.map(|error| format!("; Kafka's client said last: {error}")).unwrap_or_default();
         ensure!(
-            seen.records >= acknowledged,
+            stats.records >= acknowledged,
             "the bare consumer got {} of {acknowledged} acknowledged events{last}",
-            seen.records
+            stats.records
         );
-        Ok(seen)
+        Ok(stats)
     }
 
     fn end_at(&self, records: u64, within: Duration) {
@@ -97,20 +97,21 @@ impl Drop for Reading {
 /// Reads until it is over. What Kafka's client complains of on the way it also mends; whether it did is told by the count.
 fn read(
     consumer: &Consumer,
-    mut seen: Seen,
+    mut stats: ConsumerStats,
     start: Instant,
     end: &OnceLock<End>,
-) -> (Seen, Option<KafkaError>) {
-    let mut trouble = None;
-    let is_over = |seen: &Seen, end: &End| seen.records >= end.records || Instant::now() >= end.deadline;
-    while !end.get().is_some_and(|end| is_over(&seen, end)) {
+) -> (ConsumerStats, Option<KafkaError>) {
+    let mut last_error = None;
+    let is_over =
+        |stats: &ConsumerStats, end: &End| stats.records >= end.records || Instant::now() >= end.deadline;
+    while !end.get().is_some_and(|end| is_over(&stats, end)) {
         match consumer.poll() {
-            Some(Ok(record)) => seen.take(record.payload().unwrap_or_default(), start.elapsed()),
-            Some(Err(error)) => trouble = Some(error),
+            Some(Ok(record)) => stats.take(record.payload().unwrap_or_default(), start.elapsed()),
+            Some(Err(error)) => last_error = Some(error),
             None => {}
         }
     }
-    (seen, trouble)
+    (stats, last_error)
 }
 
 #[cfg(test)]

@@ -37,13 +37,13 @@ mod companion;
 
 mod shape;
 
-mod pace;
+mod timing;
 
 mod schedule;
 
 mod results;
 
-mod found;
+mod summary;
 
 mod headline;
 
@@ -70,11 +70,11 @@ use tokio::runtime::{Builder, Runtime};
 use self::{
     cli::{Benchmark, Cli},
     idle::IdleFlags,
-    pace::NodeFlags,
     results::Results,
     resume::ResumeFlags,
     shape::Preset,
     testbed::Testbed,
+    timing::NodeFlags,
 };
 use crate::interrupts::Interrupts;
 
@@ -159,7 +159,7 @@ fn runtime() -> Result<Runtime> {
 }
 
 fn testbed(cli: &Cli, node: &NodeFlags) -> Result<Testbed> {
-    Testbed::new(&cli.kafka, &node.set, node.pace)
+    Testbed::new(&cli.kafka, &node.set, node.timing)
 }
 
 async fn measure(cli: &Cli, node: &NodeFlags) -> Result<Results> {

@@ -4,20 +4,20 @@ mod load;
 
 mod output;
 
-mod places;
+mod targets;
 
 mod readers;
 
-mod trouble;
+mod faults;
 
 use clap::{ArgGroup, Parser};
 
 pub(crate) use self::{
+    faults::Faults,
     load::Load,
     output::Output,
-    places::{Places, Publishers},
     readers::{ChannelForm, Mode, Readers},
-    trouble::Trouble,
+    targets::{Publishers, Targets},
 };
 
 /// Puts verified load on Tailcast: publishes events at a fixed rate, receives them on many WebSockets, and checks that each
@@ -29,7 +29,7 @@ pub(crate) use self::{
 #[command(
     name = "loadgen",
     version,
-    group(ArgGroup::new("way in").args(["ingest", "kafka"]).required(true).multiple(true)),
+    group(ArgGroup::new("publish path").args(["ingest", "kafka"]).required(true).multiple(true)),
     after_help = "Exit codes: 0 clean; 1 something was lost, repeated, out of order or corrupt, or the run could not be \
                   completed; 2 the command line or the scenario is wrong, or what it names beside the service is not \
                   there; 98 loadgen itself was saturated, so there is no \
@@ -45,7 +45,7 @@ pub(crate) struct Cli {
     pub(crate) scenario: Option<String>,
 
     #[command(flatten)]
-    pub(crate) places: Places,
+    pub(crate) targets: Targets,
 
     #[command(flatten)]
     pub(crate) load: Load,
@@ -54,7 +54,7 @@ pub(crate) struct Cli {
     pub(crate) readers: Readers,
 
     #[command(flatten)]
-    pub(crate) trouble: Trouble,
+    pub(crate) faults: Faults,
 
     #[command(flatten)]
     pub(crate) output: Output,
@@ -65,13 +65,13 @@ impl Cli {
     pub(crate) fn check(&self) -> Result<(), String> {
         self.readers.check(&self.load)?;
         self.load.check()?;
-        self.output.check(self.places.compare_kafka)?;
-        self.trouble.check(self.load.duration)
+        self.output.check(self.targets.compare_kafka)?;
+        self.faults.check(self.load.duration)
     }
 
     /// Returns how many publishers work at the same time.
     pub(crate) fn publisher_count(&self) -> u32 {
-        self.places.publisher_count()
+        self.targets.publisher_count()
     }
 }
 

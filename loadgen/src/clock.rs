@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use crate::plan::Plan;
 
 /// The least time between two turns. At more than 4,000 events per second several become due together.
-const TURN_MIN: Duration = Duration::from_micros(250);
+const TICK_MIN: Duration = Duration::from_micros(250);
 
 /// Starts the clock. The number of due events grows from `start` on, up to all of the plan's, and the thread ends.
 pub(crate) fn start(plan: Arc<Plan>, start: Instant) -> io::Result<watch::Receiver<u64>> {
@@ -25,16 +25,16 @@ pub(crate) fn start(plan: Arc<Plan>, start: Instant) -> io::Result<watch::Receiv
 }
 
 fn tick(plan: &Plan, start: Instant, due: &watch::Sender<u64>) {
-    let mut turn = start;
+    let mut next = start;
     loop {
-        wait_until(turn);
+        wait_until(next);
         let count = plan.due_by(start.elapsed());
         let changed = |current: &mut u64| std::mem::replace(current, count) != count;
         due.send_if_modified(changed);
         if count >= plan.events() || due.is_closed() {
             return;
         }
-        turn = (start + Duration::from_nanos(plan.due_ns(count))).max(turn + TURN_MIN);
+        next = (start + Duration::from_nanos(plan.due_ns(count))).max(next + TICK_MIN);
     }
 }
 

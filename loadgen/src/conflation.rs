@@ -21,7 +21,7 @@ pub(crate) struct Latest {
 
 /// The records of a channel, as the publishers know them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct There {
+pub(crate) struct Published {
     /// Acknowledged, so they are in Kafka.
     pub(crate) acknowledged: u64,
     /// Published without an answer, so they may be.
@@ -30,11 +30,11 @@ pub(crate) struct There {
 
 /// How far the sum of a channel is off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Sum {
+pub(crate) struct Balance {
     /// Records that were neither delivered nor said to be skipped.
-    pub(crate) untold: u64,
+    pub(crate) unaccounted: u64,
     /// Records that were delivered or said to be skipped and are not there.
-    pub(crate) invented: u64,
+    pub(crate) overcounted: u64,
 }
 
 /// How many more than `max_rate` deliveries may arrive within a second, because the network bunches them: one at the beginning,
@@ -64,13 +64,13 @@ impl Latest {
     }
 }
 
-impl Sum {
+impl Balance {
     /// Holds what a channel was told against what there is.
-    pub(crate) fn of(delivered: u64, skipped: u64, there: There) -> Self {
-        let told = delivered + skipped;
+    pub(crate) fn of(delivered: u64, skipped: u64, published: Published) -> Self {
+        let reported = delivered + skipped;
         Self {
-            untold: there.acknowledged.saturating_sub(told),
-            invented: told.saturating_sub(there.acknowledged + there.unknown),
+            unaccounted: published.acknowledged.saturating_sub(reported),
+            overcounted: reported.saturating_sub(published.acknowledged + published.unknown),
         }
     }
 }
@@ -82,9 +82,9 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(delivered: u64, skipped: u64, untold: u64, invented: u64) {
-        let there = There { acknowledged: 10, unknown: 2 };
-        assert_eq!(Sum::of(delivered, skipped, there), Sum { untold, invented });
+    fn check(delivered: u64, skipped: u64, unaccounted: u64, overcounted: u64) {
+        let published = Published { acknowledged: 10, unknown: 2 };
+        assert_eq!(Balance::of(delivered, skipped, published), Balance { unaccounted, overcounted });
     }
 
     #[test]
@@ -116,10 +116,10 @@ mod tests {
                 }
             }
             assert_eq!(Some(latest.next), last.map(|last| last + 1));
-            let told = skipped.saturating_add_signed(lie);
-            let there = There { acknowledged: reads.len() as u64, unknown: 0 };
-            let sum = Sum::of(latest.deliveries, told, there);
-            assert_eq!(sum == Sum::default(), told == skipped);
+            let reported = skipped.saturating_add_signed(lie);
+            let published = Published { acknowledged: reads.len() as u64, unknown: 0 };
+            let balance = Balance::of(latest.deliveries, reported, published);
+            assert_eq!(balance == Balance::default(), reported == skipped);
         }
 
         #[test]

@@ -24,11 +24,11 @@ pub(crate) fn check(cli: &Cli) -> Result<(), String> {
 /// Returns whether a run measures what a figure needs.
 fn is_met(need: Need, cli: &Cli) -> bool {
     match need {
-        Need::CompareKafka => cli.places.compare_kafka,
-        Need::ServerPid => !cli.places.server_pids.is_empty(),
-        Need::ServerMetrics => !cli.places.server_metrics.is_empty(),
-        Need::SlowPercent => cli.trouble.slow_percent > 0,
-        Need::StormAt => cli.trouble.storm_at.is_some(),
+        Need::CompareKafka => cli.targets.compare_kafka,
+        Need::ServerPid => !cli.targets.server_pids.is_empty(),
+        Need::ServerMetrics => !cli.targets.server_metrics.is_empty(),
+        Need::SlowPercent => cli.faults.slow_percent > 0,
+        Need::StormAt => cli.faults.storm_at.is_some(),
         Need::Conflated => cli.readers.mode == Mode::Conflated,
     }
 }

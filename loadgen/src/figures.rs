@@ -30,7 +30,7 @@ pub(crate) struct Figure {
 const SECOND_US: f64 = 1e6;
 
 /// How the names of the bare consumer's figures begin.
-const OF_KAFKA: &str = "kafka_";
+const KAFKA_PREFIX: &str = "kafka_";
 
 /// All figures. The kinds of violations are added by their own names.
 const FIGURES: [Figure; 37] = [
@@ -62,7 +62,7 @@ const FIGURES: [Figure; 37] = [
     })
     .needing(&[Need::ServerMetrics]),
     number("resumes", |report| Some(float(report.sessions.resumes))),
-    number("told_lost", |report| Some(float(report.sessions.told_lost))),
+    number("loss_notices", |report| Some(float(report.sessions.loss_notices))),
     number("not_acknowledged", |report| Some(float(report.events.planned - report.events.acknowledged))),
     number("deliveries", |report| Some(float(report.deliveries))),
     number("deliveries_per_second", |report| Some(report.measured.deliveries_per_second)),
@@ -84,12 +84,13 @@ const FIGURES: [Figure; 37] = [
     bytes("bytes_per_slow_client", |report| report.slow.as_ref()?.growth_per_client.map(float))
         .needing(&[Need::SlowPercent, Need::ServerPid]),
     time("resumed_within", |report| {
-        let storm = report.storm.filter(|storm| storm.resumed == u64::from(report.asked.connections))?;
+        let storm = report.storm.filter(|storm| storm.resumed == u64::from(report.parameters.connections))?;
         storm.resumed_seconds.map(|seconds| seconds * SECOND_US)
     })
     .needing(&[Need::StormAt]),
     time("caught_up_within", |report| {
-        let storm = report.storm.filter(|storm| storm.caught_up == u64::from(report.asked.connections))?;
+        let storm =
+            report.storm.filter(|storm| storm.caught_up == u64::from(report.parameters.connections))?;
         storm.caught_up_seconds.map(|seconds| seconds * SECOND_US)
     })
     .needing(&[Need::StormAt]),
@@ -112,12 +113,12 @@ impl Figure {
 
     /// Returns the same figure as the bare consumer measures it, where it does.
     pub(crate) fn of_kafka(&self) -> Option<Self> {
-        FIGURES.into_iter().find(|figure| figure.name.strip_prefix(OF_KAFKA) == Some(self.name))
+        FIGURES.into_iter().find(|figure| figure.name.strip_prefix(KAFKA_PREFIX) == Some(self.name))
     }
 
     /// Returns the names of all figures that the bare consumer measures as well.
     pub(crate) fn names_of_kafka() -> String {
-        let names = FIGURES.iter().filter_map(|figure| figure.name.strip_prefix(OF_KAFKA));
+        let names = FIGURES.iter().filter_map(|figure| figure.name.strip_prefix(KAFKA_PREFIX));
         names.collect::<Vec<_>>().join(", ")
     }
 

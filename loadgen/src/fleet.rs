@@ -12,19 +12,19 @@ use tokio::{
 
 use crate::{
     account::Account,
-    crew::Crew,
+    connections::Connections,
     interval::Interval,
     progress::Progress,
-    worker::{Order, Word, since_epoch},
+    worker::{WorkerCommand, WorkerMessage, since_epoch},
 };
 
 /// How many words of workers wait to be heard. At the bound a worker waits in its pipe.
-const WORDS_MAX: usize = 64;
+const MESSAGES_MAX: usize = 64;
 
 /// All connections of the run.
 pub(crate) enum Fleet {
     /// In this process.
-    Here(Box<Crew>),
+    Local(Box<Connections>),
     /// In others.
     Workers(Workers),
 }
@@ -34,22 +34,22 @@ pub(crate) struct Workers {
     command: Vec<String>,
     count: usize,
     workers: Vec<Worker>,
-    words: mpsc::Receiver<(usize, Result<Word>)>,
-    tell: mpsc::Sender<(usize, Result<Word>)>,
-    listening: JoinSet<()>,
+    messages: mpsc::Receiver<(usize, Result<WorkerMessage>)>,
+    sender: mpsc::Sender<(usize, Result<WorkerMessage>)>,
+    reading: JoinSet<()>,
 }
 
 struct Worker {
     /// Killed when this is dropped.
     _child: Child,
-    orders: ChildStdin,
+    stdin: ChildStdin,
 }
 
 impl Fleet {
     /// Opens all connections, and waits until each has its subscriptions.
     pub(crate) async fn open(&mut self, progress: &Progress) -> Result<()> {
         match self {
-            Self::Here(crew) => crew.open(&mut |opened| progress.at(opened.into())).await,
+            Self::Local(connections) => connections.open(&mut |opened| progress.at(opened.into())).await,
             Self::Workers(workers) => workers.open(progress).await,
         }
     }
@@ -57,31 +57,31 @@ impl Fleet {
     /// Starts the schedule.
     pub(crate) async fn start(&mut self, start: Instant) -> Result<()> {
         match self {
-            Self::Here(crew) => {
-                crew.start(start);
+            Self::Local(connections) => {
+                connections.start(start);
                 Ok(())
             }
-            Self::Workers(workers) => workers.order(Order::Start(since_epoch(start))).await,
+            Self::Workers(workers) => workers.send_all(WorkerCommand::Start(since_epoch(start))).await,
         }
     }
 
     /// Lets those come back that a storm dropped.
     pub(crate) async fn reconnect(&mut self, at_ns: u64) -> Result<()> {
         match self {
-            Self::Here(crew) => {
-                crew.reconnect(at_ns);
+            Self::Local(connections) => {
+                connections.reconnect(at_ns);
                 Ok(())
             }
-            Self::Workers(workers) => workers.order(Order::Reconnect(at_ns)).await,
+            Self::Workers(workers) => workers.send_all(WorkerCommand::Reconnect(at_ns)).await,
         }
     }
 
     /// Waits for the next interval of any process. Cancel safe.
     pub(crate) async fn next(&mut self) -> Result<Interval> {
         match self {
-            Self::Here(crew) => Ok(crew.next().await),
+            Self::Local(connections) => Ok(connections.next().await),
             Self::Workers(workers) => loop {
-                if let (_, Word::Interval(interval)) = workers.hear().await? {
+                if let (_, WorkerMessage::Interval(interval)) = workers.receive().await? {
                     return Ok(*interval);
                 }
             },
@@ -91,7 +91,7 @@ impl Fleet {
     /// Ends all connections, and returns what they received.
     pub(crate) async fn end(&mut self) -> Result<Vec<Account>> {
         match self {
-            Self::Here(crew) => crew.end().await,
+            Self::Local(connections) => connections.end().await,
             Self::Workers(workers) => workers.end().await,
         }
     }
@@ -100,10 +100,10 @@ impl Fleet {
 impl Workers {
     /// Prepares `count` processes of the command line `arguments`.
     pub(crate) fn new(arguments: &[String], count: u16, run: u64) -> Self {
-        let (tell, words) = mpsc::channel(WORDS_MAX);
+        let (sender, messages) = mpsc::channel(MESSAGES_MAX);
         let command = arguments.iter().cloned().chain(["--run".into(), run.to_string()]).collect();
         let count = count.into();
-        Self { command, count, workers: Vec::new(), words, tell, listening: JoinSet::new() }
+        Self { command, count, workers: Vec::new(), messages, sender, reading: JoinSet::new() }
     }
 
     async fn open(&mut self, progress: &Progress) -> Result<()> {
@@ -113,9 +113,9 @@ impl Workers {
         let mut opened = vec![0; self.workers.len()];
         let mut ready = 0;
         while ready < self.workers.len() {
-            match self.hear().await? {
-                (worker, Word::Opened(connections)) => opened[worker] = u64::from(connections),
-                (_, Word::Ready) => ready += 1,
+            match self.receive().await? {
+                (worker, WorkerMessage::Opened(connections)) => opened[worker] = u64::from(connections),
+                (_, WorkerMessage::Ready) => ready += 1,
                 _ => {}
             }
             progress.at(opened.iter().sum());
@@ -133,17 +133,18 @@ impl Workers {
             .kill_on_drop(true)
             .spawn()
             .context("a worker cannot be started")?;
-        let (orders, words) = child.stdin.take().zip(child.stdout.take()).context("a worker has no pipes")?;
-        self.listening.spawn(listen(index, words, self.tell.clone()));
-        self.workers.push(Worker { _child: child, orders });
+        let (stdin, messages) =
+            child.stdin.take().zip(child.stdout.take()).context("a worker has no pipes")?;
+        self.reading.spawn(read_messages(index, messages, self.sender.clone()));
+        self.workers.push(Worker { _child: child, stdin });
         Ok(())
     }
 
-    async fn order(&mut self, order: Order) -> Result<()> {
-        let line = serde_json::to_string(&order)? + "\n";
+    async fn send_all(&mut self, command: WorkerCommand) -> Result<()> {
+        let line = serde_json::to_string(&command)? + "\n";
         for (index, worker) in self.workers.iter_mut().enumerate() {
             worker
-                .orders
+                .stdin
                 .write_all(line.as_bytes())
                 .await
                 .with_context(|| format!("worker {index} is gone"))?;
@@ -152,21 +153,21 @@ impl Workers {
     }
 
     /// Waits for the next word of any worker. Cancel safe.
-    async fn hear(&mut self) -> Result<(usize, Word)> {
-        let (worker, word) = self.words.recv().await.context("the workers are gone")?;
-        match word.with_context(|| format!("worker {worker}"))? {
-            Word::Failed(error) => bail!("worker {worker}: {error}"),
-            word => Ok((worker, word)),
+    async fn receive(&mut self) -> Result<(usize, WorkerMessage)> {
+        let (worker, message) = self.messages.recv().await.context("the workers are gone")?;
+        match message.with_context(|| format!("worker {worker}"))? {
+            WorkerMessage::Failed(error) => bail!("worker {worker}: {error}"),
+            message => Ok((worker, message)),
         }
     }
 
     async fn end(&mut self) -> Result<Vec<Account>> {
-        self.order(Order::Stop).await?;
+        self.send_all(WorkerCommand::Stop).await?;
         let (mut accounts, mut done) = (Vec::new(), 0);
         while done < self.workers.len() {
-            match self.hear().await? {
-                (_, Word::Account(account)) => accounts.push(*account),
-                (_, Word::Done) => done += 1,
+            match self.receive().await? {
+                (_, WorkerMessage::Account(account)) => accounts.push(*account),
+                (_, WorkerMessage::Done) => done += 1,
                 _ => {}
             }
         }
@@ -175,16 +176,20 @@ impl Workers {
 }
 
 /// Hands on what a worker says, up to its last word.
-async fn listen(index: usize, words: ChildStdout, tell: mpsc::Sender<(usize, Result<Word>)>) {
-    let mut lines = BufReader::new(words).lines();
+async fn read_messages(
+    index: usize,
+    messages: ChildStdout,
+    sender: mpsc::Sender<(usize, Result<WorkerMessage>)>,
+) {
+    let mut lines = BufReader::new(messages).lines();
     loop {
-        let word = match lines.next_line().await {
+        let message = match lines.next_line().await {
             Ok(Some(line)) => serde_json::from_str(&line).context("it said what cannot be understood"),
             Ok(None) => Err(anyhow::anyhow!("it ended before the run did")),
             Err(error) => Err(error.into()),
         };
-        let last = matches!(word, Err(_) | Ok(Word::Done | Word::Failed(_)));
-        if tell.send((index, word)).await.is_err() || last {
+        let last = matches!(message, Err(_) | Ok(WorkerMessage::Done | WorkerMessage::Failed(_)));
+        if sender.send((index, message)).await.is_err() || last {
             return;
         }
     }

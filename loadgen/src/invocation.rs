@@ -21,7 +21,7 @@ impl Invocation {
     /// Reads the command line; ends the process with code 2 where it or the scenario is wrong.
     pub(crate) fn read() -> Self {
         let given: Vec<_> = env::args().skip(1).collect();
-        let scenario = Scenario::of(&given).unwrap_or_else(|error| refuse(&error));
+        let scenario = Scenario::of(&given).unwrap_or_else(|error| exit_with(&error));
         let own = scenario.as_ref().map(|scenario| scenario.arguments(&given)).unwrap_or_default();
         let arguments: Vec<_> = own.into_iter().chain(given).collect();
         let name = env!("CARGO_PKG_NAME").to_owned();
@@ -29,18 +29,18 @@ impl Invocation {
         let cli = parsed.unwrap_or_else(|error| {
             let complaint = error.get(ContextKind::InvalidArg).map(ToString::to_string).unwrap_or_default();
             match scenario.as_ref().and_then(|scenario| scenario.place(&complaint)) {
-                Some(place) => refuse(&format!("{place}: {}", first_line(&error))),
+                Some(place) => exit_with(&format!("{place}: {}", first_line(&error))),
                 None => error.exit(),
             }
         });
         if let Err(text) = consistency::check(&cli) {
-            refuse(&text)
+            exit_with(&text)
         }
         Self { cli, arguments }
     }
 }
 
-fn refuse(reason: &dyn fmt::Display) -> ! {
+fn exit_with(reason: &dyn fmt::Display) -> ! {
     Cli::command().error(ErrorKind::ValueValidation, reason).exit()
 }
 

@@ -14,7 +14,7 @@ use tokio::{
 use crate::interval::Distribution;
 
 /// How often it is looked at. Tokio's timers are a millisecond coarse.
-const EVERY: Duration = Duration::from_millis(10);
+const INTERVAL: Duration = Duration::from_millis(10);
 
 /// A task that sleeps and notes when it was woken. It ends when this is dropped.
 pub(crate) struct Lag {
@@ -27,7 +27,7 @@ impl Lag {
     pub(crate) fn start() -> Self {
         let late = Arc::new(Mutex::new(Distribution::new()));
         let mut task = JoinSet::new();
-        task.spawn(look(Arc::clone(&late)));
+        task.spawn(measure(Arc::clone(&late)));
         Self { late, _task: task }
     }
 
@@ -38,12 +38,12 @@ impl Lag {
     }
 }
 
-async fn look(late: Arc<Mutex<Distribution>>) {
-    let mut due = Instant::now() + EVERY;
+async fn measure(late: Arc<Mutex<Distribution>>) {
+    let mut due = Instant::now() + INTERVAL;
     loop {
         sleep_until(due).await;
         let us = due.elapsed().as_micros();
         late.lock().unwrap_or_else(PoisonError::into_inner).record(u64::try_from(us).unwrap_or(u64::MAX));
-        due = Instant::now() + EVERY;
+        due = Instant::now() + INTERVAL;
     }
 }

@@ -28,7 +28,7 @@ impl Layout {
             ChannelForm::All => keys,
         };
         Self {
-            topic: cli.places.topic.clone(),
+            topic: cli.targets.topic.clone(),
             connections: cli.readers.connections,
             channels: cli.readers.channels_per_connection,
             keys,
@@ -57,9 +57,9 @@ impl Layout {
 
     /// Returns the keys of each channel of a connection, by their numbers.
     pub(crate) fn channels_of(&self, connection: u32) -> Vec<Range<u32>> {
-        let there_are = u64::from(self.keys.div_ceil(self.per_channel));
+        let available = u64::from(self.keys.div_ceil(self.per_channel));
         let first = u64::from(connection) * u64::from(self.channels);
-        let channels = (first..first + u64::from(self.channels)).map(|channel| channel % there_are);
+        let channels = (first..first + u64::from(self.channels)).map(|channel| channel % available);
         let keys = channels.filter_map(|channel| {
             let start = u32::try_from(channel * u64::from(self.per_channel)).ok()?;
             Some(start..start.saturating_add(self.per_channel).min(self.keys))

@@ -41,7 +41,7 @@ mod fleet;
 
 mod worker;
 
-mod crew;
+mod connections;
 
 mod reader;
 
@@ -63,7 +63,7 @@ mod bare_consumer;
 
 mod tally;
 
-mod course;
+mod monitor;
 
 mod servers;
 
@@ -71,7 +71,7 @@ mod process;
 
 mod node_metrics;
 
-mod verdict;
+mod truth;
 
 mod saturation;
 

@@ -34,7 +34,7 @@ const READ_BYTES: usize = 8 * 1024;
 const MESSAGE_BYTES_MAX: usize = 64 << 20;
 
 /// How long a node may take to read a close frame.
-const FAREWELL: Duration = Duration::from_secs(1);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How to open a link.
 #[derive(Debug, Clone, Copy)]
@@ -124,7 +124,7 @@ impl Link {
     pub(crate) async fn leave(mut self) {
         let frame = CloseFrame { code: 1000.into(), reason: "moved".into() };
         // A node that is gone already needs no goodbye.
-        let _ = timeout(FAREWELL, self.socket.close(Some(frame))).await;
+        let _ = timeout(CLOSE_TIMEOUT, self.socket.close(Some(frame))).await;
     }
 }
 

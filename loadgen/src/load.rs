@@ -10,7 +10,7 @@ use std::{
 use crate::{invocation::Invocation, output, preflight, report::Verdict, run};
 
 /// What the process ends with when it was asked for what cannot be, as for a wrong command line.
-const NOTHING_BEGUN: u8 = 2;
+const NOT_STARTED: u8 = 2;
 
 /// Does what the command line says.
 #[must_use]
@@ -19,8 +19,8 @@ pub fn main() -> ExitCode {
     let baseline = match preflight::check(&invocation.cli) {
         Ok(baseline) => baseline,
         Err(error) => {
-            complain(&error);
-            return NOTHING_BEGUN.into();
+            report_error(&error);
+            return NOT_STARTED.into();
         }
     };
     let outcome = run::run(&invocation, baseline).and_then(|report| match report {
@@ -32,13 +32,13 @@ pub fn main() -> ExitCode {
     match outcome {
         Ok(verdict) => verdict.exit_code().into(),
         Err(error) => {
-            complain(&error);
+            report_error(&error);
             ExitCode::FAILURE
         }
     }
 }
 
-fn complain(error: &anyhow::Error) {
+fn report_error(error: &anyhow::Error) {
     // Nobody is left to tell when standard error is gone.
     let _ = writeln!(io::stderr(), "loadgen: {error:#}");
 }

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use crate::http;
 
 /// How long a node may take to answer.
-const PATIENCE: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Where a node shows its metrics.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,7 +76,7 @@ pub(crate) async fn page(node: &MetricsUrl) -> Result<String> {
         ensure!(status == "200", "status {status}");
         Ok(page)
     };
-    let page = timeout(PATIENCE, reading).await.unwrap_or_else(|_| bail!("no answer"));
+    let page = timeout(TIMEOUT, reading).await.unwrap_or_else(|_| bail!("no answer"));
     page.with_context(|| format!("the metrics at http://{}{}", node.authority, node.path))
 }
 

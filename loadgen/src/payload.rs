@@ -19,7 +19,7 @@ pub(crate) struct Event {
 
 /// Why a value is no event of this run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum NotOurs {
+pub(crate) enum PayloadError {
     /// It is too short, or its checksum is wrong.
     Corrupt,
     /// It is whole, and of another run.
@@ -55,12 +55,12 @@ impl Format {
     }
 
     /// Reads an event.
-    pub(crate) fn read(&self, value: &[u8]) -> Result<Event, NotOurs> {
+    pub(crate) fn read(&self, value: &[u8]) -> Result<Event, PayloadError> {
         if value.len() < BYTES_MIN || checksum(&value[8..]).to_le_bytes() != value[..8] {
-            return Err(NotOurs::Corrupt);
+            return Err(PayloadError::Corrupt);
         }
         if value[8..16] != self.run.to_le_bytes() {
-            return Err(NotOurs::OtherRun);
+            return Err(PayloadError::OtherRun);
         }
         let key = value[16..20].iter().rev().fold(0, |number, byte| number << 8 | u32::from(*byte));
         Ok(Event { key, sequence: word(&value[20..28]), at_ns: word(&value[28..36]) })
@@ -105,25 +105,25 @@ mod tests {
             let format = Format::new(7, bytes);
             let mut value = format.write(&Event { key: 1, sequence: 2, at_ns: 3 }).to_vec();
             value[at.index(bytes)] ^= change;
-            assert_eq!(format.read(&value), Err(NotOurs::Corrupt));
+            assert_eq!(format.read(&value), Err(PayloadError::Corrupt));
         }
 
         #[test]
         fn a_shortened_value_is_found(bytes in 36_usize..200, left: proptest::sample::Index) {
             let format = Format::new(7, bytes);
             let value = format.write(&Event { key: 1, sequence: 2, at_ns: 3 });
-            assert_eq!(format.read(&value[..left.index(bytes)]), Err(NotOurs::Corrupt));
+            assert_eq!(format.read(&value[..left.index(bytes)]), Err(PayloadError::Corrupt));
         }
 
         #[test]
         fn anything_else_is_no_event(value in proptest::collection::vec(any::<u8>(), 0..100)) {
-            assert_eq!(Format::new(7, 100).read(&value), Err(NotOurs::Corrupt));
+            assert_eq!(Format::new(7, 100).read(&value), Err(PayloadError::Corrupt));
         }
     }
 
     #[test]
     fn an_event_of_another_run_is_told_from_a_corrupt_one() {
         let value = Format::new(1, 64).write(&Event { key: 1, sequence: 2, at_ns: 3 });
-        assert_eq!(Format::new(2, 64).read(&value), Err(NotOurs::OtherRun));
+        assert_eq!(Format::new(2, 64).read(&value), Err(PayloadError::OtherRun));
     }
 }

@@ -23,7 +23,7 @@ const FILES: u64 = 100;
 const KAFKA_WITHIN: Duration = Duration::from_secs(5);
 
 /// A metric of every push node.
-const SHOWN: &str = "tailcast_push_windows_bytes";
+const PROBE_METRIC: &str = "tailcast_push_windows_bytes";
 
 /// Looks whether everything is there. Returns the results of the earlier run, if there is one to compare with.
 ///
@@ -40,10 +40,10 @@ pub(crate) fn check(cli: &Cli) -> Result<Option<Report>> {
         output::check(path).context("--json")?;
     }
     // Last: it may take seconds to not answer.
-    let places = &cli.places;
-    let needed = places.ingest.is_none() || places.create_topic.is_some() || places.compare_kafka;
-    if let Some(broker) = places.kafka.as_deref().filter(|_| needed) {
-        let reached = Consumer::new(broker, "loadgen")?.reach(places.topic.as_str(), KAFKA_WITHIN);
+    let targets = &cli.targets;
+    let needed = targets.ingest.is_none() || targets.create_topic.is_some() || targets.compare_kafka;
+    if let Some(broker) = targets.kafka.as_deref().filter(|_| needed) {
+        let reached = Consumer::new(broker, "loadgen")?.reach(targets.topic.as_str(), KAFKA_WITHIN);
         reached.with_context(|| format!("--kafka {broker}"))?;
     }
     Ok(baseline)
@@ -53,12 +53,12 @@ pub(crate) fn check(cli: &Cli) -> Result<Option<Report>> {
 fn check_measured(cli: &Cli) -> Result<Option<Report>> {
     let needed = u64::from(cli.readers.connections.div_ceil(cli.readers.processes.into())) + FILES;
     process::check_open_files(needed).context("--connections, without more --processes")?;
-    for pid in &cli.places.server_pids {
+    for pid in &cli.targets.server_pids {
         process::open(*pid).with_context(|| format!("--server-pid {pid}"))?;
     }
-    if !cli.places.server_metrics.is_empty() {
+    if !cli.targets.server_metrics.is_empty() {
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(pages(&cli.places.server_metrics)).context("--server-metrics")?;
+        runtime.block_on(pages(&cli.targets.server_metrics)).context("--server-metrics")?;
     }
     cli.output.baseline.as_deref().map(|path| earlier(path).context("--baseline")).transpose()
 }
@@ -70,7 +70,7 @@ fn earlier(path: &Path) -> Result<Report> {
 }
 
 async fn pages(nodes: &[MetricsUrl]) -> Result<()> {
-    node_metrics::sum(nodes, SHOWN).await.map(|_| ())
+    node_metrics::sum(nodes, PROBE_METRIC).await.map(|_| ())
 }
 
 #[cfg(test)]

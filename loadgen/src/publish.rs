@@ -26,7 +26,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use self::{kafka::Producer, lane::Lane};
 use crate::{
-    cli::{Places, Publishers},
+    cli::{Publishers, Targets},
     layout::Layout,
     ledger::Ledger,
     payload::Format,
@@ -52,7 +52,7 @@ pub(crate) struct Publishing {
 }
 
 /// The way in, once it is there.
-pub(crate) enum WayIn {
+pub(crate) enum PublishPath {
     /// Publish streams of the ingest service, each on its own connection.
     Streams(Box<Endpoint>),
     /// Calls of the ingest service, over one connection.
@@ -64,11 +64,11 @@ pub(crate) enum WayIn {
 /// The lanes at work. Each ends when its events are published and answered, or when it cannot go on.
 pub(crate) type Lanes = JoinSet<Result<()>>;
 
-impl WayIn {
+impl PublishPath {
     /// Connects to ingest, or makes the Kafka producer.
-    pub(crate) async fn open(places: &Places, ledger: &Arc<Ledger>) -> Result<Self> {
-        let Some(address) = &places.ingest else {
-            let broker = places.kafka.as_deref().context("neither --ingest nor --kafka is given")?;
+    pub(crate) async fn open(targets: &Targets, ledger: &Arc<Ledger>) -> Result<Self> {
+        let Some(address) = &targets.ingest else {
+            let broker = targets.kafka.as_deref().context("neither --ingest nor --kafka is given")?;
             return Ok(Self::Kafka(kafka::producer(broker, ledger)?));
         };
         let endpoint = Endpoint::from_shared(format!("http://{address}"))
@@ -77,7 +77,7 @@ impl WayIn {
             .tcp_nodelay(true);
         let channel =
             endpoint.connect().await.with_context(|| format!("no ingest service answers at {address}"))?;
-        Ok(match places.publishers {
+        Ok(match targets.publishers {
             Publishers::Stream => Self::Streams(Box::new(endpoint)),
             Publishers::Unary => Self::Unary(channel),
         })

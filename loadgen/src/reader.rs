@@ -12,7 +12,7 @@ mod frames;
 
 mod opening;
 
-mod returning;
+mod reconnecting;
 
 mod shared;
 
@@ -27,7 +27,7 @@ use tokio::time::{Instant as Moment, sleep, sleep_until, timeout_at};
 
 pub(crate) use self::shared::Shared;
 use self::{
-    agenda::{Agenda, Step},
+    agenda::{Action, Agenda},
     channel::Channel,
 };
 use crate::{
@@ -36,7 +36,7 @@ use crate::{
 };
 
 /// How long a node may take to open a session with its subscriptions.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// One connection of the run, over all its sessions.
 pub(crate) struct Reader {
@@ -48,7 +48,7 @@ pub(crate) struct Reader {
     /// Which channel an alias of this session means, in order of the aliases.
     aliases: Vec<(u32, usize)>,
     /// Which endpoint this session is, or was, at.
-    turn: usize,
+    node: usize,
     /// Whether the node of this session is still there.
     liveness: Liveness,
     findings: Findings,
@@ -72,7 +72,7 @@ enum Stage {
 
 /// Why a session ended, or did not come about.
 #[derive(Debug, thiserror::Error)]
-enum Leave {
+enum SessionEnd {
     /// The link did not last.
     #[error(transparent)]
     Link(#[from] LinkError),
@@ -84,7 +84,7 @@ enum Leave {
     Dropped,
     /// The node cannot serve a subscription for now.
     #[error("{detail}")]
-    NotNow {
+    Unavailable {
         /// Why.
         detail: String,
         /// When it may.
@@ -94,7 +94,7 @@ enum Leave {
     #[error("{0}")]
     Refused(String),
     /// The node did not open the session in time.
-    #[error("the session was not open after {} s", PATIENCE.as_secs())]
+    #[error("the session was not open after {} s", TIMEOUT.as_secs())]
     Unanswered,
     /// The node has been silent for longer than two heartbeats.
     #[error("the node was silent for longer than two heartbeats")]
@@ -112,8 +112,8 @@ impl Reader {
             agenda: Agenda::new(&shared, slow),
             channels,
             aliases: Vec::new(),
-            turn: number as usize,
-            liveness: Liveness::new(PATIENCE, Instant::now()),
+            node: number as usize,
+            liveness: Liveness::new(TIMEOUT, Instant::now()),
             findings: Findings::default(),
             accounted: 0,
             storm: Stage::Before,
@@ -127,7 +127,7 @@ impl Reader {
         let ended = stop.run_until_cancelled(Box::pin(self.live(link))).await;
         Account {
             slow: self.slow,
-            channels: self.channels.into_iter().map(|channel| channel.arrived).collect(),
+            channels: self.channels.into_iter().map(|channel| channel.received).collect(),
             findings: self.findings,
             ended,
         }
@@ -136,17 +136,17 @@ impl Reader {
     /// Goes from session to session. Returns why there can be no other.
     async fn live(&mut self, mut link: Link) -> String {
         loop {
-            let leave = self.session(&mut link).await;
-            let next = match leave {
-                Leave::Goaway(after) => self.move_on(link, after).await,
-                leave => {
+            let end = self.session(&mut link).await;
+            let next = match end {
+                SessionEnd::Goaway(after) => self.move_to_next_node(link, after).await,
+                end => {
                     drop(link);
-                    Err(leave)
+                    Err(end)
                 }
             };
             link = match next {
                 Ok(link) => link,
-                Err(leave) => match self.come_back(leave).await {
+                Err(end) => match self.reconnect(end).await {
                     Ok(link) => link,
                     Err(ended) => return ended,
                 },
@@ -156,7 +156,7 @@ impl Reader {
     }
 
     /// Receives until the session ends, and does not where the agenda says so.
-    async fn session(&mut self, link: &mut Link) -> Leave {
+    async fn session(&mut self, link: &mut Link) -> SessionEnd {
         loop {
             let due = self.agenda.due(Arc::clone(&self.shared));
             let deadline = Moment::from_std(self.liveness.deadline());
@@ -165,21 +165,21 @@ impl Reader {
                 step = due => Some(step),
                 // Not moved by every message: when it passes, it is looked at what was heard meanwhile.
                 () = sleep_until(deadline) => None,
-                leave = self.receive(link) => return leave,
+                end = self.receive(link) => return end,
             };
             match step {
-                Some(Step::FallSilent(until)) => {
-                    if let Err(leave) = self.fall_silent(link, until).await {
-                        return leave;
+                Some(Action::StopReading(until)) => {
+                    if let Err(end) = self.stop_reading(link, until).await {
+                        return end;
                     }
                 }
-                Some(Step::Drop) => {
-                    self.agenda.take(Step::Drop);
-                    return Leave::Dropped;
+                Some(Action::Drop) => {
+                    self.agenda.take(Action::Drop);
+                    return SessionEnd::Dropped;
                 }
                 None if self.liveness.is_dead(Instant::now()) => {
                     self.findings.silences += 1;
-                    return Leave::Silent;
+                    return SessionEnd::Silent;
                 }
                 None => {}
             }
@@ -187,7 +187,7 @@ impl Reader {
     }
 
     /// Does not read until then, or reads slowly. A session that ends meanwhile is followed by one that does the same.
-    async fn fall_silent(&mut self, link: &mut Link, until: Duration) -> Result<(), Leave> {
+    async fn stop_reading(&mut self, link: &mut Link, until: Duration) -> Result<(), SessionEnd> {
         let moment = self.shared.moment(until);
         if let Some(pause) = self.shared.slow.as_ref().and_then(|slow| slow.pause) {
             while Moment::now() < moment {
@@ -199,24 +199,24 @@ impl Reader {
         }
         sleep_until(moment).await;
         self.liveness.heard(Instant::now());
-        self.agenda.take(Step::FallSilent(until));
+        self.agenda.take(Action::StopReading(until));
         Ok(())
     }
 
-    async fn receive(&mut self, link: &mut Link) -> Leave {
+    async fn receive(&mut self, link: &mut Link) -> SessionEnd {
         loop {
-            if let Err(leave) = self.receive_one(link).await {
-                return leave;
+            if let Err(end) = self.receive_one(link).await {
+                return end;
             }
         }
     }
 
-    async fn receive_one(&mut self, link: &mut Link) -> Result<(), Leave> {
+    async fn receive_one(&mut self, link: &mut Link) -> Result<(), SessionEnd> {
         let (message, bytes) = link.receive().await?;
         self.liveness.heard(Instant::now());
         let again = self.observe(&message, bytes)?;
         for at in again {
-            link.send(&self.channels[at].again(at)).await?;
+            link.send(&self.channels[at].resubscribe(at)).await?;
         }
         Ok(())
     }

@@ -4,11 +4,11 @@
 
 mod distribution;
 
-mod compared;
+mod bare_kafka;
 
-mod kept;
+mod threshold_result;
 
-mod trouble;
+mod faults;
 
 mod verdict;
 
@@ -25,20 +25,21 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::{
-    compared::BareKafka,
+    bare_kafka::BareKafka,
     distribution::Percentiles,
-    kept::Kept,
-    trouble::{Conflated, SlowReaders, StormFound},
+    faults::{Conflated, SlowReaders, StormReport},
+    threshold_result::ThresholdResult,
     verdict::Verdict,
 };
-use crate::{interval::Count, servers::CpuStretch, tally::Second};
+use crate::{interval::Count, servers::CpuUsage, tally::Second};
 
 /// What a run found.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Report {
     pub(crate) verdict: Verdict,
     /// What was asked for.
-    pub(crate) asked: Asked,
+    #[serde(alias = "asked")]
+    pub(crate) parameters: Parameters,
     /// Events of the whole run.
     pub(crate) events: Events,
     /// Deliveries of the whole run.
@@ -57,7 +58,7 @@ pub(crate) struct Report {
     /// Connections that stopped reading; absent without --slow-percent.
     pub(crate) slow: Option<SlowReaders>,
     /// The reconnect storm; absent without --storm-at.
-    pub(crate) storm: Option<StormFound>,
+    pub(crate) storm: Option<StormReport>,
     /// What conflated subscriptions were told; absent without --mode conflated.
     pub(crate) conflated: Option<Conflated>,
     /// The memory of the servers; absent without --server-pid.
@@ -65,7 +66,7 @@ pub(crate) struct Report {
     /// How loadgen itself was.
     pub(crate) loadgen: Loadgen,
     /// The bounds that were given, and whether they were kept.
-    pub(crate) thresholds: Vec<Kept>,
+    pub(crate) thresholds: Vec<ThresholdResult>,
     /// What went wrong with the run itself, so that it is not clean: what died, or could not be known.
     pub(crate) incidents: Vec<String>,
     /// What else should be known: servers that ended, as they do when they are restarted one after the other.
@@ -76,7 +77,7 @@ pub(crate) struct Report {
 
 /// What was asked for.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Asked {
+pub(crate) struct Parameters {
     pub(crate) scenario: Option<String>,
     pub(crate) connections: u32,
     pub(crate) processes: u16,
@@ -87,7 +88,8 @@ pub(crate) struct Asked {
     pub(crate) keys: u32,
     pub(crate) rate: u32,
     pub(crate) payload_bytes: usize,
-    pub(crate) way_in: String,
+    #[serde(alias = "way_in")]
+    pub(crate) publish_path: String,
 }
 
 /// Events of the whole run.
@@ -113,9 +115,11 @@ pub(crate) struct Violations {
     /// Refused, and delivered all the same.
     pub(crate) refused_but_delivered: u64,
     /// Conflated: records that were neither delivered nor said to be skipped.
-    pub(crate) untold: u64,
+    #[serde(alias = "untold")]
+    pub(crate) unaccounted: u64,
     /// Conflated: records that were said to be skipped and are not there.
-    pub(crate) invented: u64,
+    #[serde(alias = "invented")]
+    pub(crate) overcounted: u64,
     /// Conflated: keys whose latest record did not come.
     pub(crate) stale: u64,
     /// Conflated: keys that came more often than --max-rate.
@@ -143,7 +147,8 @@ pub(crate) struct Sessions {
     /// Attempts to come back that failed, by reason.
     pub(crate) failed_attempts: BTreeMap<String, u64>,
     /// Resumed subscriptions that were told that records are lost.
-    pub(crate) told_lost: u64,
+    #[serde(alias = "told_lost")]
+    pub(crate) loss_notices: u64,
     /// `Skipped` frames, by reason.
     pub(crate) skips: BTreeMap<String, u64>,
     /// Deliveries of earlier runs on the same topic; no violation.
@@ -204,8 +209,8 @@ impl Violations {
             ("out_of_order", self.out_of_order),
             ("corrupt", self.corrupt),
             ("refused_but_delivered", self.refused_but_delivered),
-            ("untold", self.untold),
-            ("invented", self.invented),
+            ("unaccounted", self.unaccounted),
+            ("overcounted", self.overcounted),
             ("stale", self.stale),
             ("over_rate", self.over_rate),
             ("connections_ended", self.connections_ended),
@@ -215,7 +220,7 @@ impl Violations {
 
 impl Measured {
     /// Returns per-delivery and per-second numbers of a stretch of so many seconds.
-    pub(crate) fn new(seconds: f64, count: Count, cpu: &CpuStretch, workers: std::time::Duration) -> Self {
+    pub(crate) fn new(seconds: f64, count: Count, cpu: &CpuUsage, workers: std::time::Duration) -> Self {
         // Never nothing, so that no figure is infinite.
         let took = cpu.took.as_secs_f64().max(1e-3);
         let per_delivery = |cpu: f64| (count.deliveries > 0).then(|| cpu * 1e6 / float(count.deliveries));

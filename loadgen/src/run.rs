@@ -1,12 +1,12 @@
 //! One run from its first connection to its results.
 
-mod findings;
+mod reporting;
 
-mod nothing;
+mod no_data;
 
-mod patience;
+mod drain_timeout;
 
-mod preparing;
+mod preparation;
 
 mod turn;
 
@@ -18,34 +18,34 @@ use std::{
 use anyhow::{Context as _, Result};
 use tokio::runtime;
 
-use self::patience::Patience;
+use self::drain_timeout::DrainTimeout;
 use crate::{
     bare_consumer::{BareConsumer, Reading},
     cli::Cli,
     clock,
-    course::Course,
-    crew::Crew,
+    connections::Connections,
     fleet::{Fleet, Workers},
     interrupts::Interrupts,
     interval::Distribution,
     invocation::Invocation,
     ledger::Ledger,
+    monitor::Monitor,
     payload::Format,
     plan::Plan,
     progress::Progress,
-    publish::{Lanes, Lateness, Publishing, WayIn},
+    publish::{Lanes, Lateness, PublishPath, Publishing},
     reader::Shared,
     report::Report,
     tally::Tally,
-    verdict::Truth,
+    truth::Truth,
     worker,
 };
 
 /// After the last expected delivery: how long nothing may come before the run is over, so that repetitions are seen.
-const QUIET: Duration = Duration::from_secs(1);
+const QUIET_PERIOD: Duration = Duration::from_secs(1);
 
 /// From connected subscribers to the first event: time for publishers to connect as well, and for workers to hear of it.
-const LEAD: Duration = Duration::from_millis(100);
+const START_DELAY: Duration = Duration::from_millis(100);
 
 /// Does what is asked for, and compares it with the results of an earlier run, if there are any. `None`: this was a worker,
 /// which tells its results to the first process.
@@ -78,7 +78,7 @@ struct Run<'a> {
     ledger: Arc<Ledger>,
     shared: Arc<Shared>,
     fleet: Fleet,
-    course: Course,
+    monitor: Monitor,
     bare_consumer: Option<Reading>,
     tally: Tally,
     lateness: Distribution,
@@ -101,11 +101,11 @@ impl<'a> Run<'a> {
         let fleet = if processes > 1 {
             Fleet::Workers(Workers::new(&invocation.arguments, processes, run))
         } else {
-            Fleet::Here(Box::new(Crew::new(cli, Arc::clone(&shared))))
+            Fleet::Local(Box::new(Connections::new(cli, Arc::clone(&shared))))
         };
         Ok(Self {
             cli,
-            course: Course::new(cli, &plan, &ledger, shared.storm)?,
+            monitor: Monitor::new(cli, &plan, &ledger, shared.storm)?,
             bare_consumer: None,
             tally: Tally::new(processes, cli.load.warmup, cli.load.duration),
             plan,
@@ -120,22 +120,22 @@ impl<'a> Run<'a> {
     }
 
     async fn measure(mut self) -> Result<Report> {
-        let (way_in, bare_consumer) = self.prepare().await?;
-        let start = Instant::now() + LEAD;
+        let (publish_path, bare_consumer) = self.prepare().await?;
+        let start = Instant::now() + START_DELAY;
         self.fleet.start(start).await?;
         let (format, from) = (&self.shared.format, self.shared.measured_from_ns);
         let read = |consumer: BareConsumer| consumer.read(Arc::clone(format), start, from);
         self.bare_consumer = bare_consumer.map(read).transpose()?;
         let lateness = Arc::new(Lateness::new());
-        let lanes = self.publish(&way_in, start, &lateness)?;
+        let lanes = self.publish(&publish_path, start, &lateness)?;
         if let Err(error) = self.go(lanes, start).await {
-            self.course.incidents.push(format!("{error:#}"));
+            self.monitor.incidents.push(format!("{error:#}"));
         }
         self.lateness = lateness.so_far();
         self.finish().await
     }
 
-    fn publish(&self, way_in: &WayIn, start: Instant, lateness: &Arc<Lateness>) -> Result<Lanes> {
+    fn publish(&self, publish_path: &PublishPath, start: Instant, lateness: &Arc<Lateness>) -> Result<Lanes> {
         let due =
             clock::start(Arc::clone(&self.plan), start).context("the clock's thread cannot be started")?;
         let publishing = Publishing {
@@ -143,27 +143,27 @@ impl<'a> Run<'a> {
             format: Arc::clone(&self.shared.format),
             ledger: Arc::clone(&self.ledger),
             layout: self.shared.layout.clone(),
-            topic: self.cli.places.topic.to_string(),
+            topic: self.cli.targets.topic.to_string(),
             payload: self.cli.load.payload,
             lateness: Arc::clone(lateness),
         };
-        Ok(way_in.start(&Arc::new(publishing), &due, start))
+        Ok(publish_path.start(&Arc::new(publishing), &due, start))
     }
 
     /// Goes through the schedule, and waits for what is still on its way.
     async fn go(&mut self, mut lanes: Lanes, start: Instant) -> Result<()> {
         let progress = Progress::new("publishing", self.plan.events());
-        let patience = self.cli.load.length() + self.cli.load.drain;
+        let timeout = self.cli.load.length() + self.cli.load.drain;
         // A run whose publishers have all ended early has nothing more to measure.
         while !lanes.is_empty() {
             self.turn(start, Some(&mut lanes)).await?;
             progress.at(self.ledger.acknowledged());
             progress.received(self.tally.count);
-            let late = start.elapsed() > patience;
+            let late = start.elapsed() > timeout;
             if late {
                 let seconds = self.cli.load.drain.as_secs();
                 let late = format!("the publishers were not done {seconds} s after the last event was due");
-                self.course.incidents.push(late);
+                self.monitor.incidents.push(late);
             }
             if late || self.interrupted {
                 lanes.shutdown().await;
@@ -182,10 +182,10 @@ impl<'a> Run<'a> {
         let expected = self.truth().expected(&self.shared.layout);
         let progress = Progress::new("draining", expected);
         let mut accounted = self.tally.count.accounted();
-        let mut patience = Patience::new(self.cli.load.drain, accounted, Instant::now());
-        while !patience.is_over(accounted, Instant::now()) {
+        let mut timeout = DrainTimeout::new(self.cli.load.drain, accounted, Instant::now());
+        while !timeout.is_expired(accounted, Instant::now()) {
             progress.at(accounted);
-            if accounted >= expected && self.tally.quiet() >= QUIET {
+            if accounted >= expected && self.tally.quiet() >= QUIET_PERIOD {
                 break;
             }
             self.turn(start, None).await?;

@@ -9,7 +9,7 @@ const CPUS_SHARE_MAX: f64 = 0.9;
 
 /// How loadgen itself was.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Own {
+pub(crate) struct OwnPerformance {
     pub(crate) lateness_us: Percentiles,
     pub(crate) lag_us: Percentiles,
     /// CPUs used, and those that its threads could have used.
@@ -17,7 +17,7 @@ pub(crate) struct Own {
     pub(crate) cpus_max: f64,
 }
 
-impl Own {
+impl OwnPerformance {
     /// Returns why it is not to be believed; nothing, if it is.
     pub(crate) fn saturated(&self, late_max: Duration) -> Vec<String> {
         let late = |us: u64| Duration::from_micros(us) > late_max;
@@ -58,7 +58,7 @@ mod tests {
             Percentiles::from(&distribution)
         };
         let (lateness_us, lag_us) = (percentiles(lateness_ms), percentiles(lag_ms));
-        let own = Own { lateness_us, lag_us, cpus, cpus_max: 2.0 };
+        let own = OwnPerformance { lateness_us, lag_us, cpus, cpus_max: 2.0 };
         let found = own.saturated(Duration::from_millis(10));
         assert_eq!(found.len(), expected.len(), "{found:?}");
         for (found, expected) in found.iter().zip(expected) {

@@ -24,7 +24,7 @@ const BUILT_IN: [(&str, &str); 9] = [
 ];
 
 /// Flags that a scenario cannot set.
-const NOT_HERE: [&str; 5] = ["scenario", "worker", "run", "help", "version"];
+const EXCLUDED: [&str; 5] = ["scenario", "worker", "run", "help", "version"];
 
 /// A scenario as arguments.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -105,7 +105,7 @@ impl Scenario {
             let (file, line) = (file.to_owned(), before.matches('\n').count() + 1);
             let flag = key.replace('_', "-");
             let known = command.get_arguments().find(|known| known.get_long() == Some(&flag));
-            let Some(known) = known.filter(|_| !NOT_HERE.contains(&flag.as_str())) else {
+            let Some(known) = known.filter(|_| !EXCLUDED.contains(&flag.as_str())) else {
                 return Err(ScenarioError::Key { file, line, key: key.to_owned() });
             };
             let arguments = arguments(&flag, item, known.get_action())

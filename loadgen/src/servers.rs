@@ -43,7 +43,7 @@ pub(crate) struct CpuMark {
 
 /// What was used between two moments.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct CpuStretch {
+pub(crate) struct CpuUsage {
     pub(crate) took: Duration,
     /// `None`: there are no servers to measure, or one is gone.
     pub(crate) servers: Option<Duration>,
@@ -98,8 +98,8 @@ impl MemoryTrack {
 
 impl CpuMark {
     /// Returns what was used since an earlier moment.
-    pub(crate) fn since(&self, earlier: &Self) -> CpuStretch {
-        CpuStretch {
+    pub(crate) fn since(&self, earlier: &Self) -> CpuUsage {
+        CpuUsage {
             took: self.at - earlier.at,
             servers: self.cpu.zip(earlier.cpu).map(|(now, then)| now.saturating_sub(then)),
             own: self.own.saturating_sub(earlier.own),

@@ -19,13 +19,13 @@ pub(crate) struct Slow {
 impl Slow {
     /// Returns them, if there are any.
     pub(crate) fn new(cli: &Cli) -> Option<Self> {
-        let trouble = &cli.trouble;
-        let from = cli.load.warmup + trouble.slow_after;
-        (trouble.slow_percent > 0).then(|| Self {
-            percent: trouble.slow_percent.into(),
-            receive_buffer: trouble.slow_receive_buffer,
-            silence: from..from + trouble.slow_for,
-            pause: trouble.slow_pause,
+        let faults = &cli.faults;
+        let from = cli.load.warmup + faults.slow_after;
+        (faults.slow_percent > 0).then(|| Self {
+            percent: faults.slow_percent.into(),
+            receive_buffer: faults.slow_receive_buffer,
+            silence: from..from + faults.slow_for,
+            pause: faults.slow_pause,
         })
     }
 

@@ -21,7 +21,7 @@ impl Storm {
     /// Returns the storm that is asked for, if one is. The connections are behind enough after `behind_after` events, or, where
     /// the plan has not as many, never.
     pub(crate) fn new(cli: &Cli, plan: &Plan, layout: &Layout) -> Option<Self> {
-        let drop = cli.load.warmup + cli.trouble.storm_at?;
+        let drop = cli.load.warmup + cli.faults.storm_at?;
         let dropped_after = plan.due_by(drop);
         let channels: Vec<_> = (0..layout.distinct()).map(|number| layout.channels_of(number)).collect();
         let missed = |events: u64| {
@@ -29,12 +29,12 @@ impl Storm {
             channels.iter().map(|channels| channels.iter().cloned().flatten().map(of_key).sum::<u64>()).min()
         };
         let (mut low, mut high) = (dropped_after, dropped_after.saturating_mul(2).max(1 << 16));
-        while missed(high).is_some_and(|missed| missed < cli.trouble.storm_behind) {
+        while missed(high).is_some_and(|missed| missed < cli.faults.storm_behind) {
             high = high.saturating_mul(2);
         }
         while low < high {
             let middle = low + (high - low) / 2;
-            if missed(middle).is_some_and(|missed| missed < cli.trouble.storm_behind) {
+            if missed(middle).is_some_and(|missed| missed < cli.faults.storm_behind) {
                 low = middle + 1;
             } else {
                 high = middle;
@@ -56,7 +56,7 @@ pub(crate) fn check(cli: &Cli) -> Result<(), String> {
     Err(format!(
         "each connection is {} records behind {} s after the warm-up: give at least --duration {}s, a higher --rate, or fewer \
          --keys",
-        cli.trouble.storm_behind,
+        cli.faults.storm_behind,
         needed.saturating_sub(cli.load.warmup).as_secs(),
         needed.saturating_sub(cli.load.warmup).as_secs_f64().ceil()
     ))

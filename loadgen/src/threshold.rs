@@ -9,7 +9,7 @@ pub(crate) use self::bound::Reference;
 use self::bound::{Bound, form};
 use crate::{
     figures::{Figure, Need, Unit},
-    report::{Kept, Report},
+    report::{Report, ThresholdResult},
 };
 
 /// A bound on one figure.
@@ -76,7 +76,7 @@ impl Threshold {
     }
 
     /// Holds a report against it, and, where it depends on it, against that of an earlier run.
-    pub(crate) fn judge(&self, report: &Report, baseline: Option<&Report>) -> Kept {
+    pub(crate) fn judge(&self, report: &Report, baseline: Option<&Report>) -> ThresholdResult {
         let elsewhere = self.reference().and_then(|of| match of {
             Reference::Baseline => self.figure.read(baseline?),
             Reference::Kafka => self.figure.of_kafka()?.read(report),
@@ -85,7 +85,7 @@ impl Threshold {
         if report.loadgen.saturated.is_empty() { judged } else { judged.not_judged() }
     }
 
-    fn judge_value(&self, value: Option<f64>, elsewhere: Option<f64>) -> Kept {
+    fn judge_value(&self, value: Option<f64>, elsewhere: Option<f64>) -> ThresholdResult {
         let bound = self.bound.value(elsewhere);
         let kept = value.zip(bound).is_some_and(|(value, bound)| match self.operator {
             Operator::Less => value < bound,
@@ -95,7 +95,7 @@ impl Threshold {
             Operator::Equal => (value - bound).abs() < f64::EPSILON,
         });
         let summary = self.summary(value, bound);
-        Kept { threshold: self.text.clone(), value, bound, kept: Some(kept), summary }
+        ThresholdResult { threshold: self.text.clone(), value, bound, kept: Some(kept), summary }
     }
 
     /// Returns the figure, and what a bound that depends on something else came to.
@@ -245,8 +245,8 @@ mod tests {
         assert!(!report.loadgen.saturated.is_empty());
         let judged = "p99<1us".parse::<Threshold>().expect("a threshold").judge(&report, None);
         assert_eq!((judged.kept, judged.value.is_some()), (None, true));
-        let told = judged.to_string();
-        assert!(told.starts_with("– p99<1us: ") && told.ends_with(" ms; not judged"), "{told}");
+        let text = judged.to_string();
+        assert!(text.starts_with("– p99<1us: ") && text.ends_with(" ms; not judged"), "{text}");
     }
 
     #[test]

@@ -12,13 +12,13 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines, Stdin, stdin};
 
 use crate::{
-    account::Account, cli::Cli, crew::Crew, interrupts::Interrupts, interval::Interval, payload::Format,
-    plan::Plan, reader::Shared,
+    account::Account, cli::Cli, connections::Connections, interrupts::Interrupts, interval::Interval,
+    payload::Format, plan::Plan, reader::Shared,
 };
 
 /// What the first process says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Order {
+pub(crate) enum WorkerCommand {
     /// The schedule starts at this time since the Unix epoch. The wall clock is what processes share; it is read once on each
     /// side, milliseconds apart.
     Start(Duration),
@@ -30,7 +30,7 @@ pub(crate) enum Order {
 
 /// What a worker says.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum Word {
+pub(crate) enum WorkerMessage {
     /// So many connections have their subscriptions.
     Opened(u32),
     /// All have.
@@ -46,59 +46,60 @@ pub(crate) enum Word {
 }
 
 /// Between two words about how many connections are open.
-const OPENED_EVERY: u32 = 10;
+const OPENED_STEP: u32 = 10;
 
 /// Runs a worker until the first process says that the run is over, or ends.
 ///
 /// # Errors
 ///
-/// When nobody can be told any more. What else fails is said as a [`Word::Failed`].
+/// When nobody can be told any more. What else fails is said as a [`WorkerMessage::Failed`].
 pub(crate) async fn run(cli: &Cli, run: u64) -> Result<()> {
     let plan = Plan::new(cli.load.rate, cli.load.keys, cli.publisher_count(), cli.load.length());
     let format = Arc::new(Format::new(run, cli.load.payload));
     let shared = Arc::new(Shared::new(cli, &Arc::new(plan), &format));
-    let mut orders = BufReader::new(stdin()).lines();
-    match work(Crew::new(cli, shared), &mut orders).await {
+    let mut commands = BufReader::new(stdin()).lines();
+    match work(Connections::new(cli, shared), &mut commands).await {
         Ok(()) => Ok(()),
-        Err(error) => say(&Word::Failed(format!("{error:#}"))),
+        Err(error) => send(&WorkerMessage::Failed(format!("{error:#}"))),
     }
 }
 
-async fn work(mut crew: Crew, orders: &mut Lines<BufReader<Stdin>>) -> Result<()> {
+async fn work(mut connections: Connections, commands: &mut Lines<BufReader<Stdin>>) -> Result<()> {
     // A terminal interrupts all processes; the first one decides what follows, says so, and ends the others.
     let mut interrupts = Interrupts::catch()?;
-    let mut told = Ok(());
-    crew.open(&mut |opened| {
-        if opened % OPENED_EVERY == 0 && told.is_ok() {
-            told = say(&Word::Opened(opened));
-        }
-    })
-    .await?;
-    told?;
-    say(&Word::Ready)?;
+    let mut sent = Ok(());
+    connections
+        .open(&mut |opened| {
+            if opened % OPENED_STEP == 0 && sent.is_ok() {
+                sent = send(&WorkerMessage::Opened(opened));
+            }
+        })
+        .await?;
+    sent?;
+    send(&WorkerMessage::Ready)?;
     loop {
         tokio::select! {
             () = interrupts.next() => {}
-            interval = crew.next() => say(&Word::Interval(Box::new(interval)))?,
-            order = orders.next_line() => {
-                let line = order?.context("the first process is gone")?;
+            interval = connections.next() => send(&WorkerMessage::Interval(Box::new(interval)))?,
+            command = commands.next_line() => {
+                let line = command?.context("the first process is gone")?;
                 match serde_json::from_str(&line).with_context(|| format!("no order: {line}"))? {
-                    Order::Start(at) => crew.start(instant(at)),
-                    Order::Reconnect(at_ns) => crew.reconnect(at_ns),
-                    Order::Stop => break,
+                    WorkerCommand::Start(at) => connections.start(instant(at)),
+                    WorkerCommand::Reconnect(at_ns) => connections.reconnect(at_ns),
+                    WorkerCommand::Stop => break,
                 }
             }
         }
     }
-    for account in crew.end().await? {
-        say(&Word::Account(Box::new(account)))?;
+    for account in connections.end().await? {
+        send(&WorkerMessage::Account(Box::new(account)))?;
     }
-    say(&Word::Done)
+    send(&WorkerMessage::Done)
 }
 
 /// Says something to the first process.
-fn say(word: &Word) -> Result<()> {
-    let mut line = serde_json::to_vec(word)?;
+fn send(message: &WorkerMessage) -> Result<()> {
+    let mut line = serde_json::to_vec(message)?;
     line.push(b'\n');
     let mut out = io::stdout().lock();
     out.write_all(&line).and_then(|()| out.flush()).context("the first process is gone")
@@ -135,10 +136,14 @@ mod tests {
 
     #[test]
     fn orders_are_lines_of_json() {
-        for order in [Order::Start(Duration::from_millis(1500)), Order::Reconnect(7), Order::Stop] {
-            let line = serde_json::to_string(&order).expect("it is JSON");
+        for command in [
+            WorkerCommand::Start(Duration::from_millis(1500)),
+            WorkerCommand::Reconnect(7),
+            WorkerCommand::Stop,
+        ] {
+            let line = serde_json::to_string(&command).expect("it is JSON");
             assert!(!line.contains('\n'));
-            assert_eq!(serde_json::from_str::<Order>(&line).expect("it was written"), order);
+            assert_eq!(serde_json::from_str::<WorkerCommand>(&line).expect("it was written"), command);
         }
     }
 }

@@ -76,14 +76,15 @@ async fn every_method_is_measured_beside_the_bare_producer() {
     let output = ingest_cost(None, &["--bound", "0"]).await;
     let said = String::from_utf8_lossy(&output.stderr);
     let report: Value = serde_json::from_slice(&output.stdout).expect(&said);
-    let ways = report["ways"].as_array().expect("there are ways");
-    let found: Vec<_> = ways.iter().map(|way| (&way["way"], &way["rounds"][0]["ingest"]["events"])).collect();
+    let methods = report["methods"].as_array().expect("there are methods");
+    let found: Vec<_> =
+        methods.iter().map(|method| (&method["method"], &method["rounds"][0]["ingest"]["events"])).collect();
     assert_eq!(
         format!("{found:?}"),
         r#"[(String("unary"), Number(400)), (String("batch"), Number(2000)), (String("stream"), Number(2000))]"#
     );
     // So few events may take no CPU time that could be measured; then there is no ratio, and the bound is not kept.
-    let measured = ways[2]["ratio_median"].is_number();
+    let measured = methods[2]["ratio_median"].is_number();
     assert_eq!(output.status.code(), Some(if measured { 0 } else { 99 }), "{said}");
     assert!(said.contains("unary: 1 in a request, at most 200 in flight"), "{said}");
 }

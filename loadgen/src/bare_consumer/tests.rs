@@ -11,7 +11,7 @@ use crate::{
     layout::Layout,
     ledger::Ledger,
     plan::Plan,
-    publish::{Lateness, Publishing, WayIn},
+    publish::{Lateness, PublishPath, Publishing},
 };
 
 const TOPIC: &str = "quotes";
@@ -41,9 +41,10 @@ impl Scene {
     /// Publishes everything from `start` on, and returns how much was acknowledged.
     async fn publish(&self, start: Instant) -> u64 {
         let publishing = &self.publishing;
-        let way_in = WayIn::open(&self.cli.places, &publishing.ledger).await.expect("a producer");
+        let publish_path =
+            PublishPath::open(&self.cli.targets, &publishing.ledger).await.expect("a producer");
         let due = clock::start(Arc::clone(&publishing.plan), start).expect("a thread");
-        let lanes = way_in.start(publishing, &due, start).join_all();
+        let lanes = publish_path.start(publishing, &due, start).join_all();
         timeout(Duration::from_secs(60), lanes).await.expect("everything is published in time");
         publishing.ledger.acknowledged()
     }

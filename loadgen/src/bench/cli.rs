@@ -10,9 +10,9 @@ use super::{
     idle::IdleFlags,
     ingest_cost,
     load::Load,
-    pace::NodeFlags,
     resume::ResumeFlags,
     shape::{Preset, ShapeFlags},
+    timing::NodeFlags,
     vary::{self, Axis, VaryFlags},
 };
 
@@ -100,10 +100,10 @@ pub(crate) enum Benchmark {
 impl Cli {
     /// Returns every load that is put on nodes.
     pub(crate) fn loads(&self, node: &NodeFlags) -> Result<Vec<Load>> {
-        node.pace.time.check()?;
-        let load = |shape| Load::checked(&shape, node.pace).map(|load| vec![load]);
+        node.timing.time.check()?;
+        let load = |shape| Load::checked(&shape, node.timing).map(|load| vec![load]);
         let cases = |vary: &VaryFlags| {
-            let cases = vary::cases(vary, node.pace);
+            let cases = vary::cases(vary, node.timing);
             cases.map(|cases| cases.into_iter().map(|case| case.load).collect::<Vec<_>>())
         };
         let loads = match &self.benchmark {

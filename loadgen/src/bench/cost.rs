@@ -48,7 +48,7 @@ impl Cost {
 }
 
 /// Measures two sides in turn. Each goes first in every other round, since what runs first may find a quieter machine.
-pub(crate) fn in_turn(
+pub(crate) fn alternate(
     rounds: u8,
     one: impl Fn() -> Result<Cost>,
     other: impl Fn() -> Result<Cost>,

@@ -5,7 +5,7 @@ use std::fmt;
 use anyhow::Result;
 use serde::Serialize;
 
-use super::{found::Found, headline::Headline, load::Load, round::Round, table::Table, testbed::Testbed};
+use super::{headline::Headline, load::Load, round::Round, summary::Summary, table::Table, testbed::Testbed};
 use crate::{
     bench::{
         figures::{count, figure, median},
@@ -35,10 +35,10 @@ pub(crate) async fn measure(testbed: &Testbed, asked: &ShapeFlags) -> Result<Fan
     let shape = asked.shape();
     let name = Some(asked.shape).filter(|preset| preset.shape() == shape);
     let full = asked.shape.cores() == Cores::Full;
-    let load = Load { full, compare_kafka: !full, ..Load::of(&shape, testbed.pace) };
+    let load = Load { full, compare_kafka: !full, ..Load::of(&shape, testbed.timing) };
     let mut rounds = Vec::new();
-    for number in 1..=testbed.pace.rounds {
-        let at = format!("fan-out, {shape}, round {number} of {}", testbed.pace.rounds);
+    for number in 1..=testbed.timing.rounds {
+        let at = format!("fan-out, {shape}, round {number} of {}", testbed.timing.rounds);
         rounds.push(Round::measure(testbed, &at, &shape, &load).await?);
     }
     Ok(FanOut::new(name, shape, rounds))
@@ -78,7 +78,7 @@ impl FanOut {
     }
 }
 
-impl Found for FanOut {
+impl Summary for FanOut {
     fn title(&self) -> String {
         let name = self.name.map(|name| format!("{name:?}: ")).unwrap_or_default();
         format!("{name}{}", self.shape)

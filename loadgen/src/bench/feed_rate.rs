@@ -23,20 +23,20 @@ pub(crate) use self::{
 };
 use super::{
     companion::Companion,
-    cost::{Cost, in_turn},
+    cost::{Cost, alternate},
 };
 use crate::kafka::Topic;
 
 /// Publishes the backlog and has it read.
 pub(crate) fn measure(kafka: &str, flags: &Flags) -> Result<Report> {
-    let topic = Topic::take_or_create(kafka, None)?;
+    let topic = Topic::use_or_create(kafka, None)?;
     backlog::publish(kafka, &topic.name, flags.backlog)?;
     // Once without measuring: the records are in the broker's memory then.
     cost(kafka, flags, &topic, None)?;
     let mut all = Vec::new();
     for watch in flags.watches.iter().copied() {
         let feed = || cost(kafka, flags, &topic, Some(watch));
-        all.push((watch, in_turn(flags.rounds, feed, || cost(kafka, flags, &topic, None))?));
+        all.push((watch, alternate(flags.rounds, feed, || cost(kafka, flags, &topic, None))?));
     }
     topic.leave()?;
     Ok(Report::new(flags, &all))

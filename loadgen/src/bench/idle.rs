@@ -7,13 +7,13 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{
-    found::Found,
     headline::Headline,
     load::Load,
-    pace::{Pace, Time},
     shape::ShapeFlags,
+    summary::Summary,
     table::Table,
     testbed::Testbed,
+    timing::{Time, Timing},
     watch::Rise,
 };
 use crate::{
@@ -64,12 +64,12 @@ struct Round {
 /// Fills nodes.
 pub(crate) async fn measure(testbed: &Testbed, flags: &IdleFlags) -> Result<Idle> {
     let shape = flags.shape.shape();
-    let loaded = Load::of(&shape, testbed.pace);
-    let pace = Pace { time: Time { warmup: SHORT, duration: SHORT }, ..testbed.pace };
-    let filled = Load { connect_rate: CONNECT_RATE, pace, ..loaded.clone() };
+    let loaded = Load::of(&shape, testbed.timing);
+    let timing = Timing { time: Time { warmup: SHORT, duration: SHORT }, ..testbed.timing };
+    let filled = Load { connect_rate: CONNECT_RATE, timing, ..loaded.clone() };
     let mut rounds = Vec::new();
-    for number in 1..=testbed.pace.rounds {
-        let at = format!("idle, {shape}, round {number} of {}", testbed.pace.rounds);
+    for number in 1..=testbed.timing.rounds {
+        let at = format!("idle, {shape}, round {number} of {}", testbed.timing.rounds);
         testbed.report(&format!("{at}: memory"));
         let (loaded, watch) = testbed.watched_node(&loaded).await?;
         let windows_bytes = watch.windows_bytes_max();
@@ -116,7 +116,7 @@ impl Round {
     }
 }
 
-impl Found for Idle {
+impl Summary for Idle {
     fn title(&self) -> String {
         format!("connections: {}", self.shape)
     }

@@ -29,7 +29,7 @@ pub(crate) use self::{
 use self::{ingest::Ingest, method::Method};
 use super::{
     companion::Companion,
-    cost::{Cost, in_turn},
+    cost::{Cost, alternate},
 };
 use crate::{kafka::Topic, process};
 
@@ -50,8 +50,8 @@ pub(crate) fn check(flags: &Flags) -> Result<()> {
 
 /// Measures all methods.
 pub(crate) fn measure(runtime: &Runtime, kafka: &str, flags: &Flags) -> Result<Report> {
-    let topic = Topic::take_or_create(kafka, flags.topic.as_deref())?;
-    let ingest = runtime.block_on(Ingest::take_or_start(kafka, flags))?;
+    let topic = Topic::use_or_create(kafka, flags.topic.as_deref())?;
+    let ingest = runtime.block_on(Ingest::use_or_start(kafka, flags))?;
     let mut all = Vec::new();
     for method in flags.methods.iter().copied() {
         all.push((method, rounds(kafka, flags, method, &ingest, &topic)?));
@@ -75,7 +75,7 @@ fn rounds(
     // The bare producer first: it waits for the leaders of a new topic.
     bare(warm_up)?;
     by_ingest(flags, method, ingest, topic, warm_up)?;
-    in_turn(flags.rounds, || by_ingest(flags, method, ingest, topic, count), || bare(count))
+    alternate(flags.rounds, || by_ingest(flags, method, ingest, topic, count), || bare(count))
 }
 
 /// Has another process publish through ingest. The CPU is ingest's, with what a client's coming and going costs it.

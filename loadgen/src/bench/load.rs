@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::{Parser as _, ValueEnum};
 use serde::Serialize;
 
-use super::{pace::Pace, shape::Shape};
+use super::{shape::Shape, timing::Timing};
 use crate::{cli::Cli, consistency};
 
 /// As many as `floor` has.
@@ -40,7 +40,7 @@ pub(crate) struct Load {
     pub(crate) connect_rate: u32,
     pub(crate) storm: Option<Storm>,
     #[serde(skip)]
-    pub(crate) pace: Pace,
+    pub(crate) timing: Timing,
 }
 
 /// The node, Kafka and topic that a load is put on.
@@ -75,7 +75,7 @@ pub(crate) enum Format {
 
 impl Load {
     /// Returns the load that the floor has at this shape.
-    pub(crate) fn of(shape: &Shape, pace: Pace) -> Self {
+    pub(crate) fn of(shape: &Shape, timing: Timing) -> Self {
         Self {
             connections: shape.connections,
             channels_per_connection: 1,
@@ -87,14 +87,14 @@ impl Load {
             compare_kafka: false,
             connect_rate: CONNECT_RATE,
             storm: None,
-            pace,
+            timing,
         }
     }
 
     /// The same, checked.
-    pub(crate) fn checked(shape: &Shape, pace: Pace) -> Result<Self, String> {
+    pub(crate) fn checked(shape: &Shape, timing: Timing) -> Result<Self, String> {
         shape.check()?;
-        let load = Self::of(shape, pace);
+        let load = Self::of(shape, timing);
         load.check().map(|()| load)
     }
 
@@ -132,8 +132,8 @@ impl Load {
             ("--payload", self.payload.to_string()),
             ("--subprotocol", self.format.name().to_owned()),
             ("--connect-rate", self.connect_rate.to_string()),
-            ("--warmup", duration(self.pace.time.warmup)),
-            ("--duration", duration(self.pace.time.duration)),
+            ("--warmup", duration(self.timing.time.warmup)),
+            ("--duration", duration(self.timing.time.duration)),
             ("--json", "-".to_owned()),
         ];
         if self.full {

@@ -11,8 +11,8 @@ use anyhow::{Context as _, Result};
 use serde::Serialize;
 
 use super::{
-    MISSED, fan_out::FanOut, found::Found, headline::Headline, idle::Idle, machine::Machine, resume::Resume,
-    table::Table, vary::Vary,
+    MISSED, fan_out::FanOut, headline::Headline, idle::Idle, machine::Machine, resume::Resume,
+    summary::Summary, table::Table, vary::Vary,
 };
 use crate::{
     output,
@@ -108,11 +108,11 @@ impl Results {
 
     /// Returns one table of all that it comes down to.
     fn summary(&self) -> Table {
-        let mut all: Vec<&dyn Found> = Vec::new();
-        all.extend(self.fan_out.iter().map(|found| found as &dyn Found));
-        all.extend(self.idle.iter().map(|found| found as &dyn Found));
-        all.extend(self.resume.iter().map(|found| found as &dyn Found));
-        all.extend(self.vary.iter().map(|found| found as &dyn Found));
+        let mut all: Vec<&dyn Summary> = Vec::new();
+        all.extend(self.fan_out.iter().map(|found| found as &dyn Summary));
+        all.extend(self.idle.iter().map(|found| found as &dyn Summary));
+        all.extend(self.resume.iter().map(|found| found as &dyn Summary));
+        all.extend(self.vary.iter().map(|found| found as &dyn Summary));
         let mut table = Table::new(&["of", "figure", "found", "bound"]);
         for found in all {
             let mut title = found.title();
@@ -126,7 +126,7 @@ impl Results {
     }
 
     /// Shows a table, its bounds, and what is to be known of its runs.
-    fn show(&mut self, found: &dyn Found) -> Result<()> {
+    fn show(&mut self, found: &dyn Summary) -> Result<()> {
         let (headlines, runs) = (found.headlines(), found.runs());
         let mut text = format!("### {}\n\n{found}\n", found.title());
         let mut line = |line: String| text.push_str(&format!("- {line}\n"));

@@ -7,12 +7,12 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{
-    found::Found,
     headline::Headline,
     load::{Load, Storm},
-    pace::{Pace, Time},
+    summary::Summary,
     table::Table,
     testbed::Testbed,
+    timing::{Time, Timing},
     watch::Rise,
 };
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
         figures::{count, figure, median, ratio},
         shape::Shape,
     },
-    report::{Report, StormFound},
+    report::{Report, StormReport},
 };
 
 /// Before all are dropped.
@@ -89,13 +89,13 @@ pub(crate) async fn measure(testbed: &Testbed, flags: &ResumeFlags) -> Result<Re
     let (shape, behind) = (flags.shape(), flags.behind);
     let one_second = (shape.rate * AWAY_SECONDS / shape.keys).max(1);
     let mut rounds = Vec::new();
-    for number in 1..=testbed.pace.rounds {
+    for number in 1..=testbed.timing.rounds {
         for behind in [one_second, behind] {
             testbed.report(&format!(
                 "resume, {shape}, {behind} behind, round {number} of {}",
-                testbed.pace.rounds
+                testbed.timing.rounds
             ));
-            let load = load(&shape, behind, testbed.pace);
+            let load = load(&shape, behind, testbed.timing);
             let (node, watch) = testbed.watched_node(&load).await?;
             rounds.push(Round { behind, node, resumes: watch.second_rise(shape.connections.into()) });
         }
@@ -104,11 +104,11 @@ pub(crate) async fn measure(testbed: &Testbed, flags: &ResumeFlags) -> Result<Re
 }
 
 /// Returns the load that has time for everybody to miss so much.
-fn load(shape: &Shape, behind: u32, pace: Pace) -> Load {
+fn load(shape: &Shape, behind: u32, timing: Timing) -> Load {
     let away = Duration::from_secs_f64(f64::from(behind) * f64::from(shape.keys) / f64::from(shape.rate));
     let time = Time { warmup: BEFORE, duration: BEFORE + away + AFTER };
-    let pace = Pace { time, ..pace };
-    Load { storm: Some(Storm { at: BEFORE, behind }), full: true, ..Load::of(shape, pace) }
+    let timing = Timing { time, ..timing };
+    Load { storm: Some(Storm { at: BEFORE, behind }), full: true, ..Load::of(shape, timing) }
 }
 
 impl Resume {
@@ -134,7 +134,7 @@ impl Resume {
 }
 
 impl Round {
-    fn storm(&self) -> Option<&StormFound> {
+    fn storm(&self) -> Option<&StormReport> {
         self.node.storm.as_ref()
     }
 
@@ -149,7 +149,7 @@ impl Round {
     }
 }
 
-impl Found for Resume {
+impl Summary for Resume {
     fn title(&self) -> String {
         format!("all dropped at once: {}", self.shape)
     }
@@ -202,7 +202,7 @@ pub(crate) fn sample() -> Resume {
     let shape = Shape { connections: 10_000, keys: 20, rate: 400, payload: PAYLOAD };
     let round = |behind: u32| {
         let mut node = super::round::sample(1.0, 1.0, 1).node;
-        node.storm = Some(StormFound {
+        node.storm = Some(StormReport {
             away_seconds: 1.0,
             resumed: 10_000,
             resumed_seconds: Some(2.5),
@@ -228,8 +228,8 @@ mod tests {
     #[test]
     fn the_run_is_long_enough_for_everybody_to_miss_as_much() {
         let shape = Shape { connections: 10_000, keys: 20, rate: 400, payload: PAYLOAD };
-        let pace = parse("").expect("all have defaults");
-        assert_eq!(load(&shape, 1_000, pace).pace.time.duration, Duration::from_secs(2 + 50 + 5));
+        let timing = parse("").expect("all have defaults");
+        assert_eq!(load(&shape, 1_000, timing).timing.time.duration, Duration::from_secs(2 + 50 + 5));
     }
 
     #[test]

@@ -13,9 +13,9 @@ use super::{
     floor,
     load::{Load, Target},
     node::Node,
-    pace::{Pace, Time},
     programs,
     shape::Shape,
+    timing::{Time, Timing},
     watch::Watch,
 };
 use crate::{kafka::Topic, process, report::Report};
@@ -37,18 +37,18 @@ pub(crate) struct Testbed {
     kafka: String,
     /// Keys of the node's configuration, as flags.
     settings: Vec<String>,
-    pub(crate) pace: Pace,
+    pub(crate) timing: Timing,
 }
 
 impl Testbed {
     /// Finds the programs beside this one.
-    pub(crate) fn new(kafka: &str, set: &[String], pace: Pace) -> Result<Self> {
+    pub(crate) fn new(kafka: &str, set: &[String], timing: Timing) -> Result<Self> {
         Ok(Self {
             tailcast: programs::find("tailcast")?,
             loadgen: programs::find("loadgen")?,
             kafka: kafka.to_owned(),
             settings: set.iter().map(|set| format!("--set={set}")).collect(),
-            pace,
+            timing,
         })
     }
 
@@ -65,7 +65,7 @@ impl Testbed {
 
     /// Measures the bare sends, and the bare consumer.
     pub(crate) async fn floor(&self, shape: &Shape) -> Result<floor::Report> {
-        let Time { warmup, duration } = self.pace.time;
+        let Time { warmup, duration } = self.timing.time;
         let mut arguments = vec!["floor".to_owned(), "--json=-".into(), format!("--kafka={}", self.kafka)];
         arguments.extend(shape.flags());
         arguments.push(format!("--warmup={}", humantime::format_duration(warmup)));
@@ -91,7 +91,7 @@ impl Testbed {
     }
 
     async fn on_node(&self, load: &Load, watching: bool) -> Result<(Report, Watch)> {
-        let topic = Topic::take_or_create(&self.kafka, None)?;
+        let topic = Topic::use_or_create(&self.kafka, None)?;
         let mut settings = self.settings.clone();
         if load.connections > SESSIONS_MAX {
             settings.push(format!("--sessions-max={}", load.connections));

@@ -13,7 +13,7 @@ pub(crate) use self::{
     cases::{Axis, Case, VaryFlags, cases},
     value::Value,
 };
-use super::{found::Found, headline::Headline, load::Load, round::Round, table::Table, testbed::Testbed};
+use super::{headline::Headline, load::Load, round::Round, summary::Summary, table::Table, testbed::Testbed};
 use crate::{
     bench::figures::{count, figure, median, quotient},
     report::Report,
@@ -45,12 +45,12 @@ struct AtValue {
 
 /// Goes round the values.
 pub(crate) async fn measure(testbed: &Testbed, flags: &VaryFlags) -> Result<Vary> {
-    let cases = cases(flags, testbed.pace).map_err(anyhow::Error::msg)?;
+    let cases = cases(flags, testbed.timing).map_err(anyhow::Error::msg)?;
     let mut found: Vec<_> = cases.iter().map(|_| Vec::new()).collect();
-    for number in 1..=testbed.pace.rounds {
+    for number in 1..=testbed.timing.rounds {
         for (case, rounds) in cases.iter().zip(&mut found) {
             let (by, value) = (flags.by, &case.value);
-            let at = format!("{by} {value}, round {number} of {}", testbed.pace.rounds);
+            let at = format!("{by} {value}, round {number} of {}", testbed.timing.rounds);
             rounds.push(Round::measure(testbed, &at, &case.floor, &case.load).await?);
         }
     }
@@ -92,7 +92,7 @@ fn floor_us(round: &Round) -> Option<f64> {
     round.floor.cpu_us_per_delivery
 }
 
-impl Found for Vary {
+impl Summary for Vary {
     fn title(&self) -> String {
         format!("by {}", self.by)
     }

@@ -17,17 +17,17 @@ use crate::{
 };
 
 /// Between two looks. They cost the node a page of metrics each.
-const EVERY: Duration = Duration::from_millis(50);
+const INTERVAL: Duration = Duration::from_millis(50);
 
 /// What was seen, in order.
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
-    seen: Vec<Seen>,
+    samples: Vec<Sample>,
 }
 
 /// What a look saw.
 #[derive(Debug, Clone, Copy)]
-struct Seen {
+struct Sample {
     at: Duration,
     /// Since the node started.
     cpu: Duration,
@@ -52,39 +52,39 @@ impl Watch {
         work: impl Future<Output = Result<T>>,
     ) -> Result<T> {
         let (start, metrics, process) = (Instant::now(), node.metrics()?, process::open(node.pid()?)?);
-        let mut looks = interval(EVERY);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut ticks = interval(INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut work = Box::pin(work);
         loop {
             tokio::select! {
                 outcome = &mut work => return outcome,
-                _ = looks.tick() => self.seen.extend(look(&metrics, &process, start).await),
+                _ = ticks.tick() => self.samples.extend(sample(&metrics, &process, start).await),
             }
         }
     }
 
     /// Returns how subscriptions came to be so many for the first time.
     pub(crate) fn first_rise(&self, subscriptions: u64) -> Option<Rise> {
-        rise(&self.seen, subscriptions).map(|(rise, _)| rise)
+        rise(&self.samples, subscriptions).map(|(rise, _)| rise)
     }
 
     /// Returns how they came to be as many again after there were none.
     pub(crate) fn second_rise(&self, subscriptions: u64) -> Option<Rise> {
-        let (_, after) = rise(&self.seen, subscriptions)?;
-        let gone = after.iter().position(|seen| seen.subscriptions == 0)?;
+        let (_, after) = rise(&self.samples, subscriptions)?;
+        let gone = after.iter().position(|sample| sample.subscriptions == 0)?;
         rise(&after[gone..], subscriptions).map(|(rise, _)| rise)
     }
 
     /// Returns the most that windows and their encodings held.
     pub(crate) fn windows_bytes_max(&self) -> Option<f64> {
-        self.seen.iter().map(|seen| seen.windows_bytes).max().map(count)
+        self.samples.iter().map(|sample| sample.windows_bytes).max().map(count)
     }
 }
 
 /// Looks once. A node that does not answer has not been seen.
-async fn look(metrics: &MetricsUrl, process: &Process, start: Instant) -> Option<Seen> {
+async fn sample(metrics: &MetricsUrl, process: &Process, start: Instant) -> Option<Sample> {
     let page = node_metrics::page(metrics).await.ok()?;
-    Some(Seen {
+    Some(Sample {
         at: start.elapsed(),
         cpu: process::cpu(process).ok()?,
         subscriptions: node_metrics::value(&page, "tailcast_push_subscriptions")?,
@@ -93,16 +93,16 @@ async fn look(metrics: &MetricsUrl, process: &Process, start: Instant) -> Option
 }
 
 /// Finds where subscriptions grow from none to all, and what was seen afterwards.
-fn rise(seen: &[Seen], subscriptions: u64) -> Option<(Rise, &[Seen])> {
-    let full = seen.iter().position(|seen| seen.subscriptions >= subscriptions)?;
-    let first = seen[..full].iter().position(|seen| seen.subscriptions > 0).unwrap_or(full);
-    let (from, to) = (seen[first.checked_sub(1)?], seen[full]);
+fn rise(samples: &[Sample], subscriptions: u64) -> Option<(Rise, &[Sample])> {
+    let full = samples.iter().position(|sample| sample.subscriptions >= subscriptions)?;
+    let first = samples[..full].iter().position(|sample| sample.subscriptions > 0).unwrap_or(full);
+    let (from, to) = (samples[first.checked_sub(1)?], samples[full]);
     let cpu = to.cpu.saturating_sub(from.cpu);
     let rise = Rise {
         per_second: ratio(count(subscriptions), to.at.saturating_sub(from.at).as_secs_f64()),
         cpu_us_each: ratio(cpu.as_secs_f64() * 1e6, count(subscriptions)),
     };
-    Some((rise, &seen[full..]))
+    Some((rise, &samples[full..]))
 }
 
 #[cfg(test)]
@@ -110,14 +110,14 @@ mod tests {
     use super::*;
 
     /// Looks 100 ms apart: subscriptions, and CPU in milliseconds.
-    fn watch(looks: &[(u64, u64)]) -> Watch {
-        let seen = (0..).zip(looks).map(|(number, &(subscriptions, cpu))| Seen {
+    fn watch(ticks: &[(u64, u64)]) -> Watch {
+        let samples = (0..).zip(ticks).map(|(number, &(subscriptions, cpu))| Sample {
             at: Duration::from_millis(100) * number,
             cpu: Duration::from_millis(cpu),
             subscriptions,
             windows_bytes: subscriptions * 2,
         });
-        Watch { seen: seen.collect() }
+        Watch { samples: samples.collect() }
     }
 
     #[test]

@@ -93,7 +93,7 @@ pub(crate) enum Form {
 impl Readers {
     pub(super) fn check(&self, load: &Load) -> Result<(), String> {
         let channels = self.channels_per_connection;
-        let (there_are, of) = match self.channel_form {
+        let (available, of) = match self.channel_form {
             ChannelForm::Exact => (load.keys, format!("keys, and --keys is {}", load.keys)),
             ChannelForm::Prefix => {
                 let prefixes = load.keys.div_ceil(self.keys_per_prefix);
@@ -101,7 +101,7 @@ impl Readers {
             }
             ChannelForm::All => (1, "topics: --channel-form all is one channel".to_owned()),
         };
-        if channels > there_are {
+        if channels > available {
             return Err(format!("--channels-per-connection {channels} needs as many {of}"));
         }
         if self.max_rate.is_some() && self.mode != Mode::Conflated {

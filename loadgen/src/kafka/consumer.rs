@@ -16,7 +16,7 @@ use rdkafka::{
 use tailcast_services::kafka::Settings;
 
 /// How long Kafka may take to answer, or to deliver the next record.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Time between two requests to a partition without a leader.
 const RETRY: Duration = Duration::from_millis(50);
@@ -87,7 +87,7 @@ impl Consumer {
                 // The clock is read only here, so that it is no part of a record's cost.
                 None => {
                     let idle = idle_since.get_or_insert_with(Instant::now).elapsed();
-                    ensure!(idle < PATIENCE, "only {read} of {records} records arrived");
+                    ensure!(idle < TIMEOUT, "only {read} of {records} records arrived");
                 }
             }
         }
@@ -96,7 +96,7 @@ impl Consumer {
 
     /// Returns the number of partitions of a topic. Blocks.
     pub(crate) fn partitions(&self, topic: &str) -> Result<i32> {
-        let metadata = self.0.fetch_metadata(Some(topic), PATIENCE).context("Kafka does not answer")?;
+        let metadata = self.0.fetch_metadata(Some(topic), TIMEOUT).context("Kafka does not answer")?;
         let partitions = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
         ensure!(partitions > 0, "Kafka has no topic {topic}");
         i32::try_from(partitions).context("partitions are counted in 31 bits")
@@ -106,9 +106,9 @@ impl Consumer {
     fn end(&self, topic: &str, partition: i32) -> Result<i64, KafkaError> {
         let start = Instant::now();
         loop {
-            match self.0.fetch_watermarks(topic, partition, PATIENCE) {
+            match self.0.fetch_watermarks(topic, partition, TIMEOUT) {
                 Ok((_, end)) => return Ok(end),
-                Err(error) if start.elapsed() < PATIENCE && is_temporary(&error) => {
+                Err(error) if start.elapsed() < TIMEOUT && is_temporary(&error) => {
                     thread::park_timeout(RETRY);
                 }
                 Err(error) => return Err(error),

@@ -14,7 +14,7 @@ use rdkafka::{
 use tailcast_services::kafka::Settings;
 
 /// How long Kafka may take to answer for the records in flight at the end.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long to wait for answers while the producer's queue is full.
 const QUEUE_FULL: Duration = Duration::from_millis(2);
@@ -78,7 +78,7 @@ impl Producer {
     ///
     /// When Kafka does not answer in time.
     pub(crate) fn finish(&self) -> Result<u64> {
-        self.0.flush(PATIENCE).context("Kafka did not answer for all records")?;
+        self.0.flush(TIMEOUT).context("Kafka did not answer for all records")?;
         Ok(self.0.context().acknowledged.load(Relaxed))
     }
 }

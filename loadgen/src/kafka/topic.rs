@@ -18,7 +18,7 @@ use rdkafka::{
 const PARTITIONS: u16 = 12;
 
 /// How long Kafka may take to create or delete a topic.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The number of topics that this process has created, so that each has its own name.
 static CREATED: AtomicU32 = AtomicU32::new(0);
@@ -47,7 +47,7 @@ pub(crate) struct Topic {
 
 impl Topic {
     /// Takes an existing topic, or creates one. Blocks.
-    pub(crate) fn take_or_create(kafka: &str, existing: Option<&str>) -> Result<Self> {
+    pub(crate) fn use_or_create(kafka: &str, existing: Option<&str>) -> Result<Self> {
         if let Some(name) = existing {
             return Ok(Self { name: name.to_owned(), partitions: None, created_on: None });
         }
@@ -85,5 +85,5 @@ fn admin(kafka: &str) -> Result<AdminClient<DefaultClientContext>> {
 }
 
 fn options() -> AdminOptions {
-    AdminOptions::new().operation_timeout(Some(PATIENCE)).request_timeout(Some(PATIENCE))
+    AdminOptions::new().operation_timeout(Some(TIMEOUT)).request_timeout(Some(TIMEOUT))
 }

@@ -14,7 +14,7 @@ use super::Lane;
 use crate::ledger::Ledger;
 
 /// How long Kafka may take to answer for the events in flight at the end.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long to wait when the producer's queue is full.
 const FULL: Duration = Duration::from_millis(2);
@@ -69,7 +69,7 @@ pub(super) fn producer(broker: &str, ledger: &Arc<Ledger>) -> Result<Producer> {
 /// Publishes a lane.
 pub(super) async fn run(mut lane: Lane, producer: Producer) -> Result<()> {
     while let Some(batch) = lane.take().await {
-        let mut held_back = false;
+        let mut backpressured = false;
         for index in batch {
             let number = lane.number(index);
             let event = lane.publishing.plan.event(number);
@@ -83,16 +83,16 @@ pub(super) async fn run(mut lane: Lane, producer: Producer) -> Result<()> {
                     return Err(error).context("Kafka's client does not take what loadgen publishes");
                 }
                 record = refused;
-                held_back = true;
+                backpressured = true;
                 sleep(FULL).await;
             }
         }
-        if held_back {
-            lane.hold_back();
+        if backpressured {
+            lane.note_backpressure();
         }
     }
     // Not by a flush, which blocks: the lane has to end when the run is to. The producer's own thread takes the answers.
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while producer.in_flight_count() > 0 {
         ensure!(Instant::now() < deadline, "Kafka did not answer for all events");
         sleep(ANSWERS).await;

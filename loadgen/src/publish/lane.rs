@@ -23,7 +23,7 @@ pub(super) struct Lane {
     pub(super) next: u64,
     /// Whether it is the way in that this lane is late for. Being behind outlasts being held back, so this holds until the
     /// lane waits for the clock again.
-    held_back: bool,
+    backpressured: bool,
 }
 
 impl Lane {
@@ -33,7 +33,7 @@ impl Lane {
         due: watch::Receiver<u64>,
         start: Instant,
     ) -> Self {
-        Self { publishing, number, due, start, next: 0, held_back: false }
+        Self { publishing, number, due, start, next: 0, backpressured: false }
     }
 
     /// Waits until events of this lane are due and takes them, at most as many as a request may have. `None`: that was all.
@@ -51,11 +51,11 @@ impl Lane {
             if due > self.next {
                 break due;
             }
-            self.held_back = false;
+            self.backpressured = false;
             // The clock ends only when all is due, which the next turn sees.
             let _ = self.due.changed().await;
         };
-        if !self.held_back {
+        if !self.backpressured {
             let at = plan.due_ns(plan.number(self.number, self.next));
             let late = self.start.elapsed().as_nanos().saturating_sub(u128::from(at)) / 1000;
             self.publishing.lateness.record(u64::try_from(late).unwrap_or(u64::MAX));
@@ -70,8 +70,8 @@ impl Lane {
     }
 
     /// Takes that the way in had the lane wait.
-    pub(super) fn hold_back(&mut self) {
-        self.held_back = true;
+    pub(super) fn note_backpressure(&mut self) {
+        self.backpressured = true;
     }
 
     /// Returns the number of one of this lane's events.
@@ -128,7 +128,7 @@ mod tests {
     async fn a_lane_that_is_held_back_is_late_by_itself_only_after_it_has_caught_up() {
         let (mut lane, clock) = lane();
         clock.send_replace(1000);
-        lane.hold_back();
+        lane.note_backpressure();
         lane.take().await;
         lane.take().await;
         assert_eq!(noted(&lane), 0, "the backlog is the server's");

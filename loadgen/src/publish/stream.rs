@@ -32,7 +32,7 @@ pub(super) async fn run(mut lane: Lane, channel: Channel) -> Result<()> {
             };
             // A full queue: ingest has stopped reading for a while, and what follows is late for that.
             if requests.capacity() == 0 {
-                lane.hold_back();
+                lane.note_backpressure();
             }
             // The stream has ended; the other side of this function says why.
             if requests.send(request).await.is_err() {

@@ -10,7 +10,7 @@ use super::Lane;
 pub(super) async fn run(mut lane: Lane, mut client: IngestServiceClient<Channel>) -> Result<()> {
     while let Some(batch) = lane.take().await {
         // What becomes due during a call waits for its answer.
-        lane.hold_back();
+        lane.note_backpressure();
         let numbers = batch.clone().map(|index| lane.number(index));
         match client.publish(PublishRequest { messages: lane.messages(batch.clone()) }).await {
             Ok(response) => {

@@ -17,9 +17,9 @@ pub(super) struct Agenda {
 
 /// One thing to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum Action {
     /// Stop reading until then.
-    FallSilent(Duration),
+    StopReading(Duration),
     /// Be dropped.
     Drop,
 }
@@ -34,28 +34,28 @@ impl Agenda {
     }
 
     /// Returns what is next, and when.
-    fn next(&self) -> Option<(Duration, Step)> {
-        let silence = self.silence.map(|(from, until)| (from, Step::FallSilent(until)));
-        let drop = self.drop.map(|at| (at, Step::Drop));
+    fn next(&self) -> Option<(Duration, Action)> {
+        let silence = self.silence.map(|(from, until)| (from, Action::StopReading(until)));
+        let drop = self.drop.map(|at| (at, Action::Drop));
         silence.into_iter().chain(drop).min_by_key(|(at, _)| *at)
     }
 
     /// Waits until the next step is due; forever, where there is none.
-    pub(super) fn due(&self, shared: Arc<Shared>) -> impl Future<Output = Step> + use<> {
+    pub(super) fn due(&self, shared: Arc<Shared>) -> impl Future<Output = Action> + use<> {
         let next = self.next();
         async move {
-            let Some((at, step)) = next else { return pending().await };
+            let Some((at, action)) = next else { return pending().await };
             shared.signals.started.cancelled().await;
             sleep_until(shared.moment(at)).await;
-            step
+            action
         }
     }
 
     /// Strikes a step out.
-    pub(super) fn take(&mut self, step: Step) {
-        match step {
-            Step::FallSilent(_) => self.silence = None,
-            Step::Drop => self.drop = None,
+    pub(super) fn take(&mut self, action: Action) {
+        match action {
+            Action::StopReading(_) => self.silence = None,
+            Action::Drop => self.drop = None,
         }
     }
 }
@@ -68,11 +68,11 @@ mod tests {
     fn steps_come_in_the_order_of_their_times_and_once() {
         let at = Duration::from_secs;
         let mut agenda = Agenda { silence: Some((at(5), at(9))), drop: Some(at(3)) };
-        let mut steps = Vec::new();
-        while let Some((_, step)) = agenda.next() {
-            agenda.take(step);
-            steps.push(step);
+        let mut actions = Vec::new();
+        while let Some((_, action)) = agenda.next() {
+            agenda.take(action);
+            actions.push(action);
         }
-        assert_eq!(steps, [Step::Drop, Step::FallSilent(at(9))]);
+        assert_eq!(actions, [Action::Drop, Action::StopReading(at(9))]);
     }
 }

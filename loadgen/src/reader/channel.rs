@@ -13,7 +13,7 @@ use tailcast_proto::{
 };
 
 use super::Shared;
-use crate::account::Arrived;
+use crate::account::Received;
 
 /// Commands about one channel have this and its index as their id; `Connect` has 1.
 const FIRST_ID: u32 = 2;
@@ -29,7 +29,7 @@ pub(super) struct Channel {
     home: Option<PartitionId>,
     /// Its number in this session, once it has started.
     pub(super) alias: Option<u32>,
-    pub(super) arrived: Arrived,
+    pub(super) received: Received,
 }
 
 impl Channel {
@@ -42,7 +42,7 @@ impl Channel {
             max_rate: shared.max_rate,
             home: None,
             alias: None,
-            arrived: Arrived::new(keys, shared.is_conflated()),
+            received: Received::new(keys, shared.is_conflated()),
         })
     }
 
@@ -59,7 +59,7 @@ impl Channel {
     }
 
     /// Returns the command that starts it again within a session.
-    pub(super) fn again(&self, index: usize) -> ClientMessage {
+    pub(super) fn resubscribe(&self, index: usize) -> ClientMessage {
         let index = u32::try_from(index).unwrap_or(u32::MAX - FIRST_ID);
         ClientMessage { id: FIRST_ID + index, command: Some(Command::Subscribe(self.subscribe())) }
     }

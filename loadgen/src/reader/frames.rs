@@ -15,8 +15,8 @@ use tailcast_proto::{
     },
 };
 
-use super::{Channel, Leave, Reader, Stage};
-use crate::{interval::Count, payload::NotOurs, verify::Arrival};
+use super::{Channel, Reader, SessionEnd, Stage};
+use crate::{interval::Count, payload::PayloadError, verify::Arrival};
 
 /// Before the time away: events that were on their way when the connection was dropped come late as well.
 const MARGIN_NS: u64 = 1_000_000_000;
@@ -31,16 +31,20 @@ enum Class {
 
 impl Reader {
     /// Takes a message, frame by frame. Returns which channels have to be subscribed to again.
-    pub(super) fn observe(&mut self, message: &ServerMessage, bytes: usize) -> Result<Vec<usize>, Leave> {
+    pub(super) fn observe(
+        &mut self,
+        message: &ServerMessage,
+        bytes: usize,
+    ) -> Result<Vec<usize>, SessionEnd> {
         let shared = Arc::clone(&self.shared);
         // All of a message arrived at once.
         let now_ns = shared.now_ns();
-        let (mut again, mut leave, mut count) = (Vec::new(), Ok(()), Count::default());
+        let (mut again, mut end, mut count) = (Vec::new(), Ok(()), Count::default());
         // Taken once for all deliveries of the message.
         let mut latencies = None;
         for frame in &message.frames {
             let Some(frame::Frame::Delivery(delivery)) = &frame.frame else {
-                leave = leave.and_then(|()| self.control(frame, &mut count, &mut again));
+                end = end.and_then(|()| self.control(frame, &mut count, &mut again));
                 continue;
             };
             let Some((at_ns, arrival)) = self.judge(delivery, now_ns) else { continue };
@@ -66,7 +70,7 @@ impl Reader {
             shared.traffic.add(count);
             self.caught_up();
         }
-        leave.map(|()| again)
+        end.map(|()| again)
     }
 
     fn class(&self, at_ns: u64) -> Class {
@@ -84,7 +88,12 @@ impl Reader {
         }
     }
 
-    fn control(&mut self, frame: &Frame, count: &mut Count, again: &mut Vec<usize>) -> Result<(), Leave> {
+    fn control(
+        &mut self,
+        frame: &Frame,
+        count: &mut Count,
+        again: &mut Vec<usize>,
+    ) -> Result<(), SessionEnd> {
         match &frame.frame {
             Some(frame::Frame::Subscribed(subscribed)) => self.subscribed(frame.id, subscribed),
             Some(frame::Frame::Skipped(skipped)) => count.skipped += self.skipped(skipped),
@@ -93,16 +102,16 @@ impl Reader {
             }
             Some(frame::Frame::Heartbeat(heartbeat)) => self.heartbeat(heartbeat),
             Some(frame::Frame::Goaway(goaway)) => {
-                return Err(Leave::Goaway(Duration::from_millis(goaway.retry_after_ms.into())));
+                return Err(SessionEnd::Goaway(Duration::from_millis(goaway.retry_after_ms.into())));
             }
             Some(frame::Frame::Error(error)) => {
                 let detail = format!("subscription {} was refused: {}", error.index, error.detail);
                 let after = Duration::from_millis(error.retry_after_ms.into());
                 let is_temporary = error.code() == ErrorCode::Unavailable || !after.is_zero();
                 return Err(if is_temporary {
-                    Leave::NotNow { detail, after }
+                    SessionEnd::Unavailable { detail, after }
                 } else {
-                    Leave::Refused(detail)
+                    SessionEnd::Refused(detail)
                 });
             }
             Some(frame::Frame::Connected(connected)) if connected.heartbeat_interval_ms > 0 => {
@@ -135,16 +144,16 @@ impl Reader {
         };
         let event = match self.shared.format.read(value) {
             Ok(event) => event,
-            Err(NotOurs::OtherRun) => {
+            Err(PayloadError::OtherRun) => {
                 self.findings.other_runs += 1;
                 return None;
             }
-            Err(NotOurs::Corrupt) => {
+            Err(PayloadError::Corrupt) => {
                 self.findings.corrupt += 1;
                 return None;
             }
         };
-        let Some(arrival) = channel.arrived.observe(event.key, event.sequence, now_ns) else {
+        let Some(arrival) = channel.received.observe(event.key, event.sequence, now_ns) else {
             self.findings.corrupt += 1;
             return None;
         };
@@ -162,7 +171,7 @@ impl Reader {
         let at = Channel::index(id, subscribed.index).filter(|at| *at < self.channels.len());
         let Some(at) = at else { return };
         let lost = self.channels[at].subscribed(subscribed);
-        self.findings.told_lost += u64::from(lost);
+        self.findings.loss_notices += u64::from(lost);
         self.aliases.retain(|(_, channel)| *channel != at);
         let place = self.aliases.partition_point(|(alias, _)| *alias < subscribed.alias);
         self.aliases.insert(place, (subscribed.alias, at));
@@ -174,18 +183,18 @@ impl Reader {
         *self.findings.skips.entry(reason.as_str_name().to_owned()).or_default() += 1;
         let Some(at) = self.channel(skipped.alias) else { return 0 };
         self.channels[at].skipped(skipped);
-        if reason == SkipReason::Conflated { self.channels[at].arrived.skip(skipped.records) } else { 0 }
+        if reason == SkipReason::Conflated { self.channels[at].received.skip(skipped.records) } else { 0 }
     }
 
     /// Takes the end of a subscription. Returns which channel to subscribe to again.
-    fn unsubscribed(&mut self, unsubscribed: &v1::Unsubscribed) -> Result<Option<usize>, Leave> {
+    fn unsubscribed(&mut self, unsubscribed: &v1::Unsubscribed) -> Result<Option<usize>, SessionEnd> {
         let at = self.channel(unsubscribed.alias);
         self.aliases.retain(|(alias, _)| *alias != unsubscribed.alias);
         match unsubscribed.reason() {
             UnsubscribeReason::PartitionsAdded => Ok(at),
             // The close code that follows says what to do.
             UnsubscribeReason::Closing => Ok(None),
-            reason => Err(Leave::Refused(format!("a subscription was ended: {}", reason.as_str_name()))),
+            reason => Err(SessionEnd::Refused(format!("a subscription was ended: {}", reason.as_str_name()))),
         }
     }
 

@@ -24,7 +24,7 @@ impl Reader {
     async fn open_within(number: u32, shared: Arc<Shared>, within: Duration) -> Result<(Self, Link)> {
         let mut reader = Self::new(number, shared)?;
         let Ok(connected) = timeout(within, Box::pin(reader.connect())).await else {
-            let (node, within) = (reader.shared.endpoint(reader.turn), within.as_secs());
+            let (node, within) = (reader.shared.endpoint(reader.node), within.as_secs());
             bail!(
                 "connection {number}: {node} did not take it, upgrade it and start its subscriptions within {within} s"
             );

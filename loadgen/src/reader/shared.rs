@@ -67,7 +67,7 @@ impl Shared {
             more => u16::try_from(more + 1).unwrap_or(u16::MAX),
         });
         Self {
-            endpoints: cli.places.urls.clone(),
+            endpoints: cli.targets.urls.clone(),
             subprotocol: readers.subprotocol.into(),
             sources,
             mode: match readers.mode {
@@ -96,15 +96,15 @@ impl Shared {
         self.endpoints.len()
     }
 
-    pub(super) fn endpoint(&self, turn: usize) -> &Endpoint {
-        &self.endpoints[turn % self.endpoints.len()]
+    pub(super) fn endpoint(&self, node: usize) -> &Endpoint {
+        &self.endpoints[node % self.endpoints.len()]
     }
 
-    pub(super) fn options(&self, connection: u32, turn: usize) -> LinkOptions {
+    pub(super) fn options(&self, connection: u32, node: usize) -> LinkOptions {
         let slow = self.slow.as_ref().filter(|slow| slow.has(connection));
         LinkOptions {
             subprotocol: self.subprotocol,
-            source: source(connection, self.sources, self.endpoint(turn).host()),
+            source: source(connection, self.sources, self.endpoint(node).host()),
             receive_buffer: slow.map(|slow| slow.receive_buffer),
         }
     }

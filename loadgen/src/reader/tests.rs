@@ -34,7 +34,7 @@ use crate::{
     plan::Plan,
 };
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The node's side of one session.
 struct Session {
@@ -70,7 +70,7 @@ impl Scene {
             node(&node_side).await;
             stop.cancel();
         };
-        let (account, ()) = timeout(PATIENCE, async { tokio::join!(reading, playing) })
+        let (account, ()) = timeout(TIMEOUT, async { tokio::join!(reading, playing) })
             .await
             .expect("the scene is over in time");
         account

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{
-    Asked, BareKafka, Conflated, Events, Kept, Loadgen, Measured, Memory, Percentiles, Report, Sessions,
-    SlowReaders, StormFound, Verdict, Violations,
+    BareKafka, Conflated, Events, Loadgen, Measured, Memory, Parameters, Percentiles, Report, Sessions,
+    SlowReaders, StormReport, ThresholdResult, Verdict, Violations,
 };
 use crate::{
     interval::{Count, Distribution},
@@ -25,8 +25,8 @@ fn counts<K: Ord>(entries: impl IntoIterator<Item = (K, u64)>) -> BTreeMap<K, u6
 /// A run with slow readers, a storm and conflation, in which all kinds of things went wrong.
 pub(crate) fn full() -> Report {
     let mut report = bare();
-    report.asked.scenario = Some("steady".into());
-    report.asked.max_rate = Some(2.5);
+    report.parameters.scenario = Some("steady".into());
+    report.parameters.max_rate = Some(2.5);
     report.events.reasons = counts([("UNAVAILABLE".into(), 3)]);
     report.violations =
         Violations { lost: 1, endings: counts([("4409".into(), 1)]), ..Violations::default() };
@@ -49,7 +49,7 @@ pub(crate) fn full() -> Report {
         memory_after: Some(2 << 20),
         growth_per_client: Some(200_000),
     });
-    report.storm = Some(StormFound {
+    report.storm = Some(StormReport {
         away_seconds: 10.0,
         resumed: 10,
         resumed_seconds: Some(0.5),
@@ -64,7 +64,7 @@ pub(crate) fn full() -> Report {
     });
     report.conflated = Some(Conflated { records: 10, delivered: 4, skipped: 6 });
     report.memory = Some(Memory::new(1000, 2000, 500, 10));
-    report.thresholds = vec![Kept {
+    report.thresholds = vec![ThresholdResult {
         threshold: "p99<20ms".into(),
         value: Some(12_000.0),
         bound: Some(20_000.0),
@@ -84,7 +84,7 @@ pub(crate) fn bare() -> Report {
     let mark: CpuMark = Servers::new(&[]).expect("there are none").mark();
     Report {
         verdict: Verdict::Clean,
-        asked: Asked {
+        parameters: Parameters {
             scenario: None,
             connections: 10,
             processes: 1,
@@ -95,7 +95,7 @@ pub(crate) fn bare() -> Report {
             keys: 1,
             rate: 1,
             payload_bytes: 36,
-            way_in: "1 publishers straight to Kafka".into(),
+            publish_path: "1 publishers straight to Kafka".into(),
         },
         events: Events { planned: 10, published: 10, acknowledged: 9, refused: 0, reasons: BTreeMap::new() },
         deliveries: 0,

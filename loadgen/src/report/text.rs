@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt};
 
 use super::{
-    Memory, Report, Sessions, SlowReaders, StormFound, Verdict, Violations, compared::Beside, float,
+    Memory, Report, Sessions, SlowReaders, StormReport, Verdict, Violations, bare_kafka::Comparison, float,
 };
 
 impl fmt::Display for Report {
@@ -59,21 +59,21 @@ impl fmt::Display for Report {
 
 impl Report {
     fn heading(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let asked = &self.asked;
-        if let Some(scenario) = &asked.scenario {
+        let parameters = &self.parameters;
+        if let Some(scenario) = &parameters.scenario {
             writeln!(f, "{scenario}")?;
         }
         writeln!(
             f,
             "{} connections × {} {} channels of {} keys, {}, {} events/s of {} bytes, {}",
-            asked.connections,
-            asked.channels_per_connection,
-            asked.channel_form,
-            asked.keys,
-            asked.mode,
-            asked.rate,
-            asked.payload_bytes,
-            asked.way_in
+            parameters.connections,
+            parameters.channels_per_connection,
+            parameters.channel_form,
+            parameters.keys,
+            parameters.mode,
+            parameters.rate,
+            parameters.payload_bytes,
+            parameters.publish_path
         )
     }
 
@@ -90,7 +90,7 @@ impl Report {
         )?;
         writeln!(f, "latency        {}", self.latency_us)?;
         if let Some(kafka) = &self.kafka {
-            write!(f, "{}", Beside(kafka, &self.latency_us))?;
+            write!(f, "{}", Comparison(kafka, &self.latency_us))?;
         }
         if let Some(cpus) = measured.server_cpus {
             let each = measured
@@ -139,8 +139,12 @@ impl fmt::Display for Sessions {
         if self.silences > 0 {
             writeln!(f, "               {} sessions were left because the node was silent", self.silences)?;
         }
-        if self.told_lost > 0 {
-            writeln!(f, "               {} subscriptions were told that records are lost", self.told_lost)?;
+        if self.loss_notices > 0 {
+            writeln!(
+                f,
+                "               {} subscriptions were told that records are lost",
+                self.loss_notices
+            )?;
         }
         for (reason, times) in &self.skips {
             writeln!(f, "               {times} ranges skipped: {reason}")?;
@@ -183,7 +187,7 @@ impl fmt::Display for SlowReaders {
     }
 }
 
-impl fmt::Display for StormFound {
+impl fmt::Display for StormReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let after = |seconds: Option<f64>| {
             seconds.map_or_else(|| "never".to_owned(), |seconds| format!("{seconds:.2} s"))

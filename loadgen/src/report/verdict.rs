@@ -47,7 +47,7 @@ impl Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{Kept, sample};
+    use crate::report::{ThresholdResult, sample};
 
     #[track_caller]
     fn check(change: impl FnOnce(&mut Report), expected: Verdict) {
@@ -58,7 +58,7 @@ mod tests {
 
     fn fail(report: &mut Report) {
         let threshold = "lost==0".into();
-        report.thresholds.push(Kept {
+        report.thresholds.push(ThresholdResult {
             threshold,
             value: None,
             bound: None,

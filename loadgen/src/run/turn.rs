@@ -12,13 +12,13 @@ use super::Run;
 use crate::{interval::Interval, publish::Lanes};
 
 /// How often to look at what came.
-const LOOK: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What came first.
 enum Turn {
     Interval(Box<Result<Interval>>),
     Lane(Option<Result<Result<()>, JoinError>>),
-    Look,
+    Poll,
     /// Somebody wants it to end, with what there is by then.
     Interrupted,
 }
@@ -26,8 +26,8 @@ enum Turn {
 impl Run<'_> {
     /// Waits for the next thing to happen, and takes it.
     pub(super) async fn turn(&mut self, start: Instant, lanes: Option<&mut Lanes>) -> Result<()> {
-        let mark = self.course.next_mark().map(|mark| Moment::from_std(start + mark));
-        let look = mark.into_iter().fold(Moment::now() + LOOK, Moment::min);
+        let mark = self.monitor.next_mark().map(|mark| Moment::from_std(start + mark));
+        let poll_at = mark.into_iter().fold(Moment::now() + POLL_INTERVAL, Moment::min);
         let ended = async {
             match lanes {
                 Some(lanes) => lanes.join_next().await,
@@ -37,26 +37,26 @@ impl Run<'_> {
         let turn = tokio::select! {
             interval = self.fleet.next() => Turn::Interval(Box::new(interval)),
             lane = ended => Turn::Lane(lane),
-            () = sleep_until(look) => Turn::Look,
+            () = sleep_until(poll_at) => Turn::Poll,
             () = self.interrupts.next() => Turn::Interrupted,
         };
         match turn {
             Turn::Interval(interval) => self.tally.take((*interval)?),
             Turn::Lane(Some(Ok(Err(error)))) => {
-                self.course.incidents.push(format!("a publisher ended: {error:#}"));
+                self.monitor.incidents.push(format!("a publisher ended: {error:#}"));
             }
             Turn::Lane(Some(Err(error))) => {
-                self.course.incidents.push(format!("a publisher's task failed: {error}"));
+                self.monitor.incidents.push(format!("a publisher's task failed: {error}"));
             }
             Turn::Interrupted => {
                 // The second time also what is on its way is not waited for.
                 ensure!(!self.interrupted, "it was interrupted twice");
                 let seconds = start.elapsed().as_secs_f64();
-                self.course.incidents.push(format!("it was interrupted after {seconds:.1} s"));
+                self.monitor.incidents.push(format!("it was interrupted after {seconds:.1} s"));
                 self.interrupted = true;
             }
-            Turn::Lane(None | Some(Ok(Ok(())))) | Turn::Look => {}
+            Turn::Lane(None | Some(Ok(Ok(())))) | Turn::Poll => {}
         }
-        self.course.at(start.elapsed(), &mut self.fleet, &self.tally).await
+        self.monitor.at(start.elapsed(), &mut self.fleet, &self.tally).await
     }
 }

@@ -11,7 +11,7 @@ use super::flags::Backlog;
 use crate::kafka::Producer;
 
 /// How long Kafka may take to answer.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Publishes the records. Batches are as large as those of a busy ingest.
 pub(crate) fn publish(kafka: &str, topic: &str, backlog: Backlog) -> Result<()> {
@@ -42,7 +42,7 @@ pub(crate) fn extents(
         tail_config(kafka)?.create().context("the Kafka consumer cannot be created")?;
     let extent = |partition| {
         let (low, high) = consumer
-            .fetch_watermarks(topic, partition, PATIENCE)
+            .fetch_watermarks(topic, partition, TIMEOUT)
             .with_context(|| format!("no offsets of partition {partition} of {topic}"))?;
         Offset::new(low).zip(Offset::new(high)).context("Kafka has no negative offsets")
     };

@@ -5,13 +5,13 @@
 use anyhow::{Result, ensure};
 
 use crate::{
-    bench::{companion::Companion, cost::Cost, pace::Time, schedule::Schedule, shape::Shape},
+    bench::{companion::Companion, cost::Cost, schedule::Schedule, shape::Shape, timing::Time},
     kafka::{Consumer, Topic},
 };
 
 /// Has the records of a shape published, and reads them.
 pub(crate) fn measure(shape: &Shape, time: Time, kafka: &str, topic: Option<&str>) -> Result<Cost> {
-    let topic = Topic::take_or_create(kafka, topic)?;
+    let topic = Topic::use_or_create(kafka, topic)?;
     let schedule = Schedule::new(shape.rate, time.warmup, time.duration);
     let consumer = Consumer::new(kafka, "floor")?;
     consumer.assign_at_end(&topic.name, topic.partitions)?;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use clap::Args;
 
-use crate::bench::{pace::Time, shape::ShapeFlags};
+use crate::bench::{shape::ShapeFlags, timing::Time};
 
 /// The flags of `floor`.
 #[derive(Debug, Clone, Args)]

@@ -17,9 +17,9 @@ use super::{frame::frame, sockets::Sockets};
 use crate::{
     bench::{
         cost::Cost,
-        pace::Time,
         schedule::{Schedule, Step},
         shape::Shape,
+        timing::Time,
     },
     process,
 };

@@ -18,7 +18,7 @@ const SEND_BUFFER_BYTES: usize = 65_536;
 const BACKLOG: i32 = 1_024;
 
 /// How long the receiving process may take for its next connection.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Open connections to the receiving process.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ impl Sockets {
         listener.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
         listener.listen(BACKLOG)?;
         // Also bounds accepting.
-        listener.set_read_timeout(Some(PATIENCE))?;
+        listener.set_read_timeout(Some(TIMEOUT))?;
         let address = listener.local_addr()?.as_socket().context("an IPv4 socket has an address")?;
         let receiver = Companion::start(
             "receive",

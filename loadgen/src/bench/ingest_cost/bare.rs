@@ -8,7 +8,7 @@ use super::events::Written;
 use crate::{bench::cost::Cost, kafka::Producer};
 
 /// How long Kafka may take to answer.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long to wait for answers at the bound of events in flight.
 const POLL: Duration = Duration::from_millis(1);
@@ -35,7 +35,7 @@ fn publish(producer: &Producer, topic: &str, events: &Written, count: u64, in_fl
             if producer.answered() > last.0 {
                 last = (producer.answered(), Instant::now());
             }
-            ensure!(last.1.elapsed() < PATIENCE, "Kafka does not answer the bare producer");
+            ensure!(last.1.elapsed() < TIMEOUT, "Kafka does not answer the bare producer");
         }
         producer.send(topic, events.key(number), events.value())?;
     }

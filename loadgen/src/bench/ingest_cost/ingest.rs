@@ -17,7 +17,7 @@ pub(crate) struct Ingest {
 
 impl Ingest {
     /// Takes the service that was named, or starts one and waits until it is ready.
-    pub(crate) async fn take_or_start(kafka: &str, flags: &Flags) -> Result<Self> {
+    pub(crate) async fn use_or_start(kafka: &str, flags: &Flags) -> Result<Self> {
         if let Some((address, pid)) = flags.ingest.clone().zip(flags.ingest_pid) {
             return Ok(Self { address, process: process::open(pid)?, node: None });
         }

@@ -15,14 +15,12 @@ use crate::bench::{
 pub(crate) struct Report {
     #[serde(flatten)]
     shape: Events,
-    #[serde(rename = "ways")]
     methods: Vec<MethodFigures>,
 }
 
 /// What one method costs.
 #[derive(Debug, Serialize)]
 struct MethodFigures {
-    #[serde(rename = "way")]
     method: Method,
     events_per_request: u64,
     in_flight_max: u64,
@@ -194,6 +192,6 @@ mod tests {
         let nothing = report(&[0]);
         assert!(!nothing.is_kept());
         let json = serde_json::to_value(&nothing).expect("figures are JSON");
-        assert!(json["ways"][0]["ratio_median"].is_null() && json["payload"] == 200, "{json}");
+        assert!(json["methods"][0]["ratio_median"].is_null() && json["payload"] == 200, "{json}");
     }
 }

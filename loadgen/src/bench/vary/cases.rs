@@ -12,8 +12,8 @@ use serde::Serialize;
 use super::Value;
 use crate::bench::{
     load::{Format, Load},
-    pace::Pace,
     shape::Shape,
+    timing::Timing,
 };
 
 /// The size of an event's value, where it is not what grows.
@@ -131,7 +131,7 @@ impl fmt::Display for Axis {
 /// # Errors
 ///
 /// When a value cannot be measured beside the others, with what can.
-pub(crate) fn cases(flags: &VaryFlags, pace: Pace) -> Result<Vec<Case>, String> {
+pub(crate) fn cases(flags: &VaryFlags, timing: Timing) -> Result<Vec<Case>, String> {
     let values = if flags.values.is_empty() { flags.by.values() } else { flags.values.clone() };
     let numbers = values.iter().map(|value| match value {
         Value::Number(number) => *number,
@@ -141,10 +141,10 @@ pub(crate) fn cases(flags: &VaryFlags, pace: Pace) -> Result<Vec<Case>, String> 
     if flags.by != Axis::Format && !numbers.is_sorted_by(|one, next| one < next) {
         return Err(format!("--by {}: its values are numbers that grow, the smallest first", flags.by));
     }
-    values.iter().map(|&value| case(flags, value, pace)).collect()
+    values.iter().map(|&value| case(flags, value, timing)).collect()
 }
 
-fn case(flags: &VaryFlags, at: Value, pace: Pace) -> Result<Case, String> {
+fn case(flags: &VaryFlags, at: Value, timing: Timing) -> Result<Case, String> {
     let (value, format) = match (flags.by, at) {
         (Axis::Format, Value::Format(format)) => (0, format),
         (Axis::Format, Value::Number(_)) => {
@@ -170,7 +170,7 @@ fn case(flags: &VaryFlags, at: Value, pace: Pace) -> Result<Case, String> {
         Axis::Rate => (Shape { rate: value, ..plain }, 1, plain.keys),
         Axis::Format => (plain, 1, plain.keys),
     };
-    let load = Load { keys, channels_per_connection, format, ..Load::of(&floor, pace) };
+    let load = Load { keys, channels_per_connection, format, ..Load::of(&floor, timing) };
     let case = Case { value: at.to_string(), floor, load };
     case.check().map_err(|why| format!("--by {} {at}: {why}", flags.by))?;
     Ok(case)

@@ -5,19 +5,19 @@ use std::{collections::BTreeMap, time::Duration};
 use anyhow::Result;
 use tokio::task::block_in_place;
 
-use super::{Run, nothing::Nothing};
+use super::{Run, no_data::NoData};
 use crate::{
     account::{Account, Records},
-    bare_consumer::Seen,
+    bare_consumer::ConsumerStats,
     cli::{Cli, Mode, Publishers},
-    course::StormEnd,
     fleet::Fleet,
+    monitor::StormEnd,
     report::{
-        Asked, BareKafka, Conflated, Events, Loadgen, Measured, Memory, Report, Sessions, SlowReaders,
-        StormFound, Verdict, float,
+        BareKafka, Conflated, Events, Loadgen, Measured, Memory, Parameters, Report, Sessions, SlowReaders,
+        StormReport, Verdict, float,
     },
-    saturation::Own,
-    verdict::{Truth, findings},
+    saturation::OwnPerformance,
+    truth::{Truth, findings},
 };
 
 /// For how long at the end of the schedule nothing may be acknowledged before the way in is taken for dead.
@@ -30,21 +30,21 @@ struct Observed {
     /// Whether others hold the connections.
     workers: bool,
     /// What the bare consumer saw.
-    bare: Option<Seen>,
+    bare: Option<ConsumerStats>,
 }
 
 impl Run<'_> {
     /// Ends all connections, and says what was found.
     pub(super) async fn finish(mut self) -> Result<Report> {
-        self.course.memory.end = self.course.servers.memory();
-        self.course.memory.slow_after = self.course.own_memory().await;
-        let storm_end = self.course.storm_end().await;
+        self.monitor.memory.end = self.monitor.servers.memory();
+        self.monitor.memory.slow_after = self.monitor.own_memory().await;
+        let storm_end = self.monitor.storm_end().await;
         let workers = matches!(self.fleet, Fleet::Workers(_));
-        let closes_by_nodes = self.course.closes_by_nodes().await;
+        let closes_by_nodes = self.monitor.closes_by_nodes().await;
         let accounts = match self.fleet.end().await {
             Ok(accounts) => accounts,
             Err(error) => {
-                self.course.incidents.push(format!("what connections received is not known: {error:#}"));
+                self.monitor.incidents.push(format!("what connections received is not known: {error:#}"));
                 Vec::new()
             }
         };
@@ -53,7 +53,7 @@ impl Run<'_> {
         let silence = Duration::from_nanos(self.plan.due_ns(silence));
         if silence > SILENCE_MAX {
             let seconds = silence.as_secs_f64();
-            self.course.incidents.push(format!(
+            self.monitor.incidents.push(format!(
                 "of the events of the last {seconds:.1} s of the schedule none was acknowledged"
             ));
         }
@@ -61,62 +61,62 @@ impl Run<'_> {
         // It has what the connections have, or almost; until then this thread is blocked, when nothing else goes on.
         let bare = bare.map(|reading| block_in_place(|| reading.finish(self.ledger.acknowledged())));
         let bare = bare.transpose().unwrap_or_else(|error| {
-            self.course.incidents.push(format!("the latency of Kafka alone is not known: {error:#}"));
+            self.monitor.incidents.push(format!("the latency of Kafka alone is not known: {error:#}"));
             None
         });
         Ok(self.report(&accounts, Observed { storm_end, closes_by_nodes, workers, bare }))
     }
 
-    fn report(mut self, accounts: &[Account], seen: Observed) -> Report {
+    fn report(mut self, accounts: &[Account], observed: Observed) -> Report {
         let cli = self.cli;
-        let cpu = self.course.cpu();
-        let workers = if seen.workers { self.tally.measured_cpu } else { Duration::ZERO };
+        let cpu = self.monitor.cpu();
+        let workers = if observed.workers { self.tally.measured_cpu } else { Duration::ZERO };
         let seconds = cpu.took.min(cli.load.duration).as_secs_f64();
         let measured = Measured::new(seconds, self.tally.measured, &cpu, workers);
         let from = self.shared.measured_from_ns;
         let truth = Truth::new(&self.plan, &self.ledger, cli.load.keys, from);
         let measurable = truth.expected_measured(&self.shared.layout);
         let all = findings(accounts.iter());
-        let own = Own {
+        let own = OwnPerformance {
             lateness_us: (&self.lateness).into(),
             lag_us: (&self.tally.lag).into(),
             cpus: measured.own_cpus,
             cpus_max: cpus_max(cli),
         };
-        let mut incidents = std::mem::take(&mut self.course.incidents);
-        let gone = self.course.servers.gone();
+        let mut incidents = std::mem::take(&mut self.monitor.incidents);
+        let gone = self.monitor.servers.gone();
         let gone = gone.map(|pid| format!("process {pid} ended during the run, and is not measured"));
-        let mut notes: Vec<_> = gone.chain(self.course.notes.iter().cloned()).collect();
-        match Nothing::of(measured.deliveries, measurable, truth.measured(), is_silent_by_design(cli)) {
-            Some(nothing @ (Nothing::Acknowledged | Nothing::Due)) => notes.push(nothing.to_string()),
-            Some(nothing @ Nothing::Came(_)) => incidents.push(nothing.to_string()),
+        let mut notes: Vec<_> = gone.chain(self.monitor.notes.iter().cloned()).collect();
+        match NoData::of(measured.deliveries, measurable, truth.measured(), is_silent_by_design(cli)) {
+            Some(no_data @ (NoData::Unpublished | NoData::Unsubscribed)) => notes.push(no_data.to_string()),
+            Some(no_data @ NoData::Undelivered(_)) => incidents.push(no_data.to_string()),
             None => {}
         }
         let mut report = Report {
             verdict: Verdict::Clean,
-            asked: asked(cli, self.plan.lanes()),
+            parameters: parameters(cli, self.plan.lanes()),
             events: self.events(),
             deliveries: self.tally.count.deliveries,
             violations: truth.judge(accounts, cli.readers.max_rate),
             sessions: Sessions {
                 closes: all.closes,
-                closes_by_nodes: seen.closes_by_nodes,
+                closes_by_nodes: observed.closes_by_nodes,
                 moves: all.moves,
                 silences: all.silences,
                 resumes: all.resumes,
                 failed_attempts: all.failed_attempts,
-                told_lost: all.told_lost,
+                loss_notices: all.loss_notices,
                 skips: all.skips,
                 other_runs: all.other_runs,
             },
             measured,
             latency_us: (&self.tally.latencies.regular).into(),
-            kafka: seen
+            kafka: observed
                 .bare
                 .as_ref()
                 .map(|bare| BareKafka { records: bare.records, latency_us: (&bare.latency).into() }),
             slow: self.slow(accounts),
-            storm: self.storm(seen.storm_end),
+            storm: self.storm(observed.storm_end),
             conflated: (cli.readers.mode == Mode::Conflated)
                 .then(|| conflated(accounts, truth.expected(&self.shared.layout))),
             memory: self.memory(),
@@ -149,7 +149,7 @@ impl Run<'_> {
     fn slow(&self, accounts: &[Account]) -> Option<SlowReaders> {
         let slow = self.shared.slow.as_ref()?;
         let connections = slow.among(self.shared.layout.connections());
-        let memory = &self.course.memory;
+        let memory = &self.monitor.memory;
         let growth = memory.slow_before.zip(memory.slow_max).map(|(before, max)| max.saturating_sub(before));
         Some(SlowReaders {
             connections,
@@ -164,7 +164,7 @@ impl Run<'_> {
         })
     }
 
-    fn storm(&self, end: Option<StormEnd>) -> Option<StormFound> {
+    fn storm(&self, end: Option<StormEnd>) -> Option<StormReport> {
         let (storm, end) = self.shared.storm.zip(end)?;
         let count = self.tally.storm;
         let after = |ns: u64| Duration::from_nanos(ns.saturating_sub(end.reconnect_ns)).as_secs_f64();
@@ -175,7 +175,7 @@ impl Run<'_> {
             key.len() as u64 + self.cli.load.payload as u64
         });
         let unique_bytes: u64 = bytes.sum();
-        Some(StormFound {
+        Some(StormReport {
             away_seconds: Duration::from_nanos(end.reconnect_ns.saturating_sub(storm.drop_ns)).as_secs_f64(),
             resumed: count.resumed,
             resumed_seconds: (count.resumed > 0).then(|| after(count.resumed_ns)),
@@ -194,7 +194,7 @@ impl Run<'_> {
     }
 
     fn memory(&self) -> Option<Memory> {
-        let track = &self.course.memory;
+        let track = &self.monitor.memory;
         let (before, (idle, end)) = track.before.zip(track.idle.zip(track.end))?;
         Some(Memory::new(before, idle, end, self.cli.readers.connections))
     }
@@ -204,16 +204,16 @@ impl Run<'_> {
 /// of a key is due after it.
 fn is_silent_by_design(cli: &Cli) -> bool {
     let is_rare = |rate: f64| rate * cli.load.duration.as_secs_f64() < 1.0;
-    cli.trouble.storm_at.is_some()
-        || cli.trouble.slow_percent == 100
+    cli.faults.storm_at.is_some()
+        || cli.faults.slow_percent == 100
         || cli.readers.max_rate.is_some_and(is_rare)
 }
 
 /// Returns how many CPUs loadgen could use.
 fn cpus_max(cli: &Cli) -> f64 {
-    let there_are = std::thread::available_parallelism().map_or(1, usize::from) as u64;
-    let threads = cli.readers.threads.map_or(there_are, u64::from);
-    float(there_are.min(threads * u64::from(cli.readers.processes)))
+    let available = std::thread::available_parallelism().map_or(1, usize::from) as u64;
+    let threads = cli.readers.threads.map_or(available, u64::from);
+    float(available.min(threads * u64::from(cli.readers.processes)))
 }
 
 fn conflated(accounts: &[Account], records: u64) -> Conflated {
@@ -227,9 +227,9 @@ fn conflated(accounts: &[Account], records: u64) -> Conflated {
     all
 }
 
-fn asked(cli: &Cli, publishers: u64) -> Asked {
-    let (places, readers) = (&cli.places, &cli.readers);
-    Asked {
+fn parameters(cli: &Cli, publishers: u64) -> Parameters {
+    let (targets, readers) = (&cli.targets, &cli.readers);
+    Parameters {
         scenario: cli.scenario.clone(),
         connections: readers.connections,
         processes: readers.processes,
@@ -240,7 +240,7 @@ fn asked(cli: &Cli, publishers: u64) -> Asked {
         keys: cli.load.keys,
         rate: cli.load.rate,
         payload_bytes: cli.load.payload,
-        way_in: match (&places.ingest, places.publishers) {
+        publish_path: match (&targets.ingest, targets.publishers) {
             (Some(_), Publishers::Stream) => format!("{publishers} publish streams through ingest"),
             (Some(_), Publishers::Unary) => format!("{publishers} unary publishers through ingest"),
             (None, _) => format!("{publishers} publishers straight to Kafka"),

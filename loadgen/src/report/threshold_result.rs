@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// A threshold, held against what a run found.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Kept {
+pub(crate) struct ThresholdResult {
     /// The threshold, as it was given.
     pub(crate) threshold: String,
     /// The figure, in microseconds, bytes or as it is; null: the run did not measure it, so nothing was kept.
@@ -20,14 +20,14 @@ pub(crate) struct Kept {
     pub(crate) summary: String,
 }
 
-impl Kept {
+impl ThresholdResult {
     /// Withdraws the judgement, and keeps the figures.
     pub(crate) fn not_judged(self) -> Self {
         Self { kept: None, ..self }
     }
 }
 
-impl fmt::Display for Kept {
+impl fmt::Display for ThresholdResult {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (mark, end) = match self.kept {
             Some(true) => ('✓', ""),

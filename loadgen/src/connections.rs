@@ -22,7 +22,7 @@ use crate::{
 const SECOND_NS: u64 = 1_000_000_000;
 
 /// The connections that this process holds.
-pub(crate) struct Crew {
+pub(crate) struct Connections {
     shared: Arc<Shared>,
     /// Their numbers: every `step`th one.
     first: u32,
@@ -38,7 +38,7 @@ pub(crate) struct Crew {
     cpu: Duration,
 }
 
-impl Crew {
+impl Connections {
     /// Prepares all connections of the run, or a worker's part of them.
     pub(crate) fn new(cli: &Cli, shared: Arc<Shared>) -> Self {
         let processes = u32::from(cli.readers.processes);
@@ -152,11 +152,11 @@ fn next_cut(from_ns: u64, marks_ns: [u64; 2]) -> u64 {
 }
 
 /// Until when the nodes may not know a topic that was just created.
-const KNOWN_WITHIN: Duration = Duration::from_secs(15);
+const TOPIC_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Waits until every node takes subscriptions to the topic.
 pub(crate) async fn await_topic(shared: &Arc<Shared>) -> Result<()> {
-    let deadline = Instant::now() + KNOWN_WITHIN;
+    let deadline = Instant::now() + TOPIC_TIMEOUT;
     // Between two questions.
     let mut turns = interval(Duration::from_millis(200));
     for node in 0..shared.endpoints() {

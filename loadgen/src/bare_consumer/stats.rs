@@ -6,7 +6,7 @@ use crate::{interval::Distribution, payload::Format};
 
 /// What the bare consumer saw.
 #[derive(Debug)]
-pub(crate) struct Seen {
+pub(crate) struct ConsumerStats {
     format: Arc<Format>,
     measured_from_ns: u64,
     /// Events of this run, those of the warm-up too.
@@ -15,7 +15,7 @@ pub(crate) struct Seen {
     pub(crate) latency: Distribution,
 }
 
-impl Seen {
+impl ConsumerStats {
     /// Starts with nothing; events that were due earlier than `measured_from_ns` after the start are not measured.
     pub(super) fn new(format: Arc<Format>, measured_from_ns: u64) -> Self {
         Self { format, measured_from_ns, records: 0, latency: Distribution::new() }
@@ -46,20 +46,20 @@ mod tests {
     #[test]
     fn latency_counts_from_when_an_event_was_due_and_without_the_warm_up() {
         let format = Arc::new(Format::new(7, 64));
-        let mut seen = Seen::new(Arc::clone(&format), 1_000_000_000);
-        seen.take(&format.write(&event(MS(999))), MS(1_500));
-        seen.take(&format.write(&event(MS(1_000))), MS(1_001));
-        seen.take(&format.write(&event(MS(1_001))), MS(1_003));
-        let latency = &seen.latency.0;
-        assert_eq!((seen.records, latency.len(), latency.min(), latency.max()), (3, 2, 1_000, 2_000));
+        let mut stats = ConsumerStats::new(Arc::clone(&format), 1_000_000_000);
+        stats.take(&format.write(&event(MS(999))), MS(1_500));
+        stats.take(&format.write(&event(MS(1_000))), MS(1_001));
+        stats.take(&format.write(&event(MS(1_001))), MS(1_003));
+        let latency = &stats.latency.0;
+        assert_eq!((stats.records, latency.len(), latency.min(), latency.max()), (3, 2, 1_000, 2_000));
     }
 
     #[test]
     fn records_of_others_are_passed_over() {
-        let mut seen = Seen::new(Arc::new(Format::new(7, 64)), 0);
-        seen.take(&Format::new(8, 64).write(&event(MS(1))), MS(2));
-        seen.take(b"a tombstone has no value, and a person writes text", MS(2));
-        seen.take(b"", MS(2));
-        assert_eq!((seen.records, seen.latency.0.len()), (0, 0));
+        let mut stats = ConsumerStats::new(Arc::new(Format::new(7, 64)), 0);
+        stats.take(&Format::new(8, 64).write(&event(MS(1))), MS(2));
+        stats.take(b"a tombstone has no value, and a person writes text", MS(2));
+        stats.take(b"", MS(2));
+        assert_eq!((stats.records, stats.latency.0.len()), (0, 0));
     }
 }

@@ -16,9 +16,9 @@ pub(crate) struct BareKafka {
 }
 
 /// Deliveries beside it.
-pub(super) struct Beside<'a>(pub(super) &'a BareKafka, pub(super) &'a Percentiles);
+pub(super) struct Comparison<'a>(pub(super) &'a BareKafka, pub(super) &'a Percentiles);
 
-impl fmt::Display for Beside<'_> {
+impl fmt::Display for Comparison<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(kafka, deliveries) = self;
         writeln!(f, "bare Kafka     {}", kafka.latency_us)?;

@@ -8,7 +8,7 @@ use crate::node_metrics::MetricsUrl;
 
 /// Where everything is.
 #[derive(Debug, Clone, Args)]
-pub(crate) struct Places {
+pub(crate) struct Targets {
     /// Where to connect; may be given several times. Connections go round, and one that has to leave a node goes to the next.
     #[arg(long = "url", value_name = "WS_URL", default_value = "ws://127.0.0.1:8080/v1/connect")]
     pub(crate) urls: Vec<Endpoint>,
@@ -62,7 +62,7 @@ pub(crate) enum Publishers {
     Unary,
 }
 
-impl Places {
+impl Targets {
     /// Returns how many publishers work at the same time.
     pub(crate) fn publisher_count(&self) -> u32 {
         let default = match (&self.ingest, self.publishers) {

@@ -6,7 +6,7 @@ use super::headline::Headline;
 use crate::report::Report;
 
 /// What a benchmark found. Displayed as a table.
-pub(crate) trait Found: fmt::Display {
+pub(crate) trait Summary: fmt::Display {
     /// Returns what was measured.
     fn title(&self) -> String;
 

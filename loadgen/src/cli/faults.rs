@@ -6,7 +6,7 @@ use clap::Args;
 
 /// What goes wrong on purpose.
 #[derive(Debug, Clone, Args)]
-pub(crate) struct Trouble {
+pub(crate) struct Faults {
     /// How many of the connections, in percent, stop reading for a while.
     #[arg(long, default_value_t = 0, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
     pub(crate) slow_percent: u8,
@@ -36,7 +36,7 @@ pub(crate) struct Trouble {
     pub(crate) storm_behind: u64,
 }
 
-impl Trouble {
+impl Faults {
     pub(super) fn check(&self, duration: Duration) -> Result<(), String> {
         let slow_until = self.slow_after + self.slow_for;
         if self.slow_percent > 0 && slow_until > duration {

@@ -1,8 +1,8 @@
 //! What all connections received, held against what was acknowledged.
 
 use crate::{
-    account::{Account, Arrived, Findings, Records},
-    conflation::{Sum, There},
+    account::{Account, Findings, Received, Records},
+    conflation::{Balance, Published},
     layout::Layout,
     ledger::Ledger,
     plan::Plan,
@@ -86,7 +86,7 @@ impl<'a> Truth<'a> {
         violations
     }
 
-    fn judge_channel(&self, channel: &Arrived, max_rate: Option<f64>, violations: &mut Violations) {
+    fn judge_channel(&self, channel: &Received, max_rate: Option<f64>, violations: &mut Violations) {
         match &channel.records {
             Records::Lossless(sequences) => {
                 for (key, sequence) in channel.keys.clone().zip(sequences) {
@@ -104,13 +104,13 @@ impl<'a> Truth<'a> {
             }
             Records::Conflated { keys, skipped } => {
                 let truth = || channel.keys.clone().filter_map(|key| self.keys.get(key as usize));
-                let there = There {
+                let published = Published {
                     acknowledged: truth().map(|key| key.acknowledged).sum(),
                     unknown: truth().map(|key| key.unknown).sum(),
                 };
-                let sum = Sum::of(keys.iter().map(|key| key.deliveries).sum(), *skipped, there);
-                violations.untold += sum.untold;
-                violations.invented += sum.invented;
+                let balance = Balance::of(keys.iter().map(|key| key.deliveries).sum(), *skipped, published);
+                violations.unaccounted += balance.unaccounted;
+                violations.overcounted += balance.overcounted;
                 violations.stale +=
                     truth().zip(keys).filter(|(truth, key)| key.next < truth.next).count() as u64;
                 violations.over_rate +=
@@ -142,7 +142,7 @@ mod tests {
         ledger.acknowledge(1);
         ledger.refuse(2, "too large");
         ledger.unknown("gone");
-        let mut channel = Arrived::new(0..1, skipped.is_some());
+        let mut channel = Received::new(0..1, skipped.is_some());
         for number in arrived {
             channel.observe(0, *number, 0).expect("the channel has the key");
         }
@@ -159,10 +159,13 @@ mod tests {
     }
 
     #[track_caller]
-    fn check_conflated(arrived: &[u64], skipped: u64, untold: u64, invented: u64, stale: u64) {
+    fn check_conflated(arrived: &[u64], skipped: u64, unaccounted: u64, overcounted: u64, stale: u64) {
         let violations = violations(arrived, Some(skipped));
-        assert_eq!((violations.untold, violations.invented, violations.stale), (untold, invented, stale));
-        assert_eq!(violations.is_empty(), untold + invented + stale == 0);
+        assert_eq!(
+            (violations.unaccounted, violations.overcounted, violations.stale),
+            (unaccounted, overcounted, stale)
+        );
+        assert_eq!(violations.is_empty(), unaccounted + overcounted + stale == 0);
     }
 
     #[test]

@@ -2,14 +2,14 @@
 
 use std::{net::TcpListener, sync::Arc};
 
-use super::Course;
+use super::Monitor;
 use crate::{cli::Cli, ledger::Ledger, plan::Plan};
 
-fn course(arguments: &str) -> Course {
+fn monitor(arguments: &str) -> Monitor {
     let cli = Cli::of(arguments);
     let plan = Arc::new(Plan::new(1, 1, 1, cli.load.length()));
     let ledger = Arc::new(Ledger::new(plan.events()));
-    Course::new(&cli, &plan, &ledger, None).expect("the servers are there")
+    Monitor::new(&cli, &plan, &ledger, None).expect("the servers are there")
 }
 
 // The memory of slow readers was left out without a word.
@@ -19,14 +19,14 @@ async fn a_node_that_stops_showing_its_metrics_is_noted_once() {
     let url = format!("http://{}/metrics", listener.local_addr().expect("it is bound"));
     drop(listener);
     let this = std::process::id();
-    let mut course = course(&format!("--server-pid {this} --server-metrics {url}"));
+    let mut monitor = monitor(&format!("--server-pid {this} --server-metrics {url}"));
     for _ in 0..3 {
-        assert_eq!(course.own_memory().await, None);
+        assert_eq!(monitor.own_memory().await, None);
     }
-    assert_eq!(course.notes.len(), 1, "{:?}", course.notes);
+    assert_eq!(monitor.notes.len(), 1, "{:?}", monitor.notes);
     assert!(
-        course.notes[0].contains("what nodes hold of records") && course.notes[0].contains(&url),
+        monitor.notes[0].contains("what nodes hold of records") && monitor.notes[0].contains(&url),
         "{:?}",
-        course.notes
+        monitor.notes
     );
 }

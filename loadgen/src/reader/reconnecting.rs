@@ -6,7 +6,7 @@ use tailcast_client::{Backoff, Verdict};
 use tailcast_proto::push::v1::{ClientMessage, Connect, client_message::Command};
 use tokio::time::{sleep, sleep_until, timeout};
 
-use super::{Channel, Leave, PATIENCE, Reader, Stage};
+use super::{Channel, Reader, SessionEnd, Stage, TIMEOUT};
 use crate::link::{Link, LinkError};
 
 /// The waits of a client that comes back: those of the Rust client.
@@ -14,26 +14,30 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::fro
 
 impl Reader {
     /// Goes to the next node, still receiving from this one until the other is open.
-    pub(super) async fn move_on(&mut self, link: Link, after: Duration) -> Result<Link, Leave> {
-        let (shared, number, turn) = (Arc::clone(&self.shared), self.number, self.turn + 1);
+    pub(super) async fn move_to_next_node(
+        &mut self,
+        link: Link,
+        after: Duration,
+    ) -> Result<Link, SessionEnd> {
+        let (shared, number, node) = (Arc::clone(&self.shared), self.number, self.node + 1);
         let mut opening = Box::pin(async move {
             sleep(after).await;
-            Link::open(shared.endpoint(turn), shared.options(number, turn)).await
+            Link::open(shared.endpoint(node), shared.options(number, node)).await
         });
         let mut old = Some(link);
         loop {
             tokio::select! {
                 opened = &mut opening => {
-                    self.turn = turn;
+                    self.node = node;
                     self.findings.moves += u64::from(old.is_some());
                     if let Some(old) = old {
                         old.leave().await;
                     }
                     return self.begin(opened?).await;
                 }
-                leave = self.receive_from(&mut old), if old.is_some() => {
+                end = self.receive_from(&mut old), if old.is_some() => {
                     // A second Goaway says nothing new; anything else is the end of the old session.
-                    if let Leave::Link(error) = leave {
+                    if let SessionEnd::Link(error) = end {
                         self.count(&error);
                         old = None;
                     }
@@ -42,7 +46,7 @@ impl Reader {
         }
     }
 
-    async fn receive_from(&mut self, link: &mut Option<Link>) -> Leave {
+    async fn receive_from(&mut self, link: &mut Option<Link>) -> SessionEnd {
         match link {
             Some(link) => self.receive(link).await,
             None => pending().await,
@@ -50,45 +54,49 @@ impl Reader {
     }
 
     /// Opens the next session, however often that has to be tried. Returns why it makes no sense to try.
-    pub(super) async fn come_back(&mut self, mut leave: Leave) -> Result<Link, String> {
+    pub(super) async fn reconnect(&mut self, mut end: SessionEnd) -> Result<Link, String> {
         let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
         loop {
-            match &leave {
-                Leave::Dropped => self.await_storm_end().await,
-                Leave::Refused(_) => return Err(leave.to_string()),
-                Leave::Link(LinkError::Closed(close)) if close.verdict() == Verdict::End => {
+            match &end {
+                SessionEnd::Dropped => self.await_storm_end().await,
+                SessionEnd::Refused(_) => return Err(end.to_string()),
+                SessionEnd::Link(LinkError::Closed(close)) if close.verdict() == Verdict::End => {
                     self.count(&LinkError::Closed(close.clone()));
-                    return Err(leave.to_string());
+                    return Err(end.to_string());
                 }
-                Leave::Link(LinkError::Malformed(_)) => return Err(leave.to_string()),
-                Leave::Link(error) => {
+                SessionEnd::Link(LinkError::Malformed(_)) => return Err(end.to_string()),
+                SessionEnd::Link(error) => {
                     self.count(error);
-                    self.turn += 1;
+                    self.node += 1;
                     sleep(backoff.next(error.retry_after(), fastrand::f64())).await;
                 }
-                Leave::Goaway(_) | Leave::NotNow { .. } | Leave::Unanswered | Leave::Silent => {
-                    self.turn += 1;
-                    let hint = if let Leave::NotNow { after, .. } = leave { Some(after) } else { None };
+                SessionEnd::Goaway(_)
+                | SessionEnd::Unavailable { .. }
+                | SessionEnd::Unanswered
+                | SessionEnd::Silent => {
+                    self.node += 1;
+                    let hint =
+                        if let SessionEnd::Unavailable { after, .. } = end { Some(after) } else { None };
                     sleep(backoff.next(hint, fastrand::f64())).await;
                 }
             }
-            leave = match Box::pin(self.connect()).await {
+            end = match Box::pin(self.connect()).await {
                 Ok(link) => return Ok(link),
-                Err(leave) => leave,
+                Err(end) => end,
             };
-            *self.findings.failed_attempts.entry(leave.to_string()).or_default() += 1;
+            *self.findings.failed_attempts.entry(end.to_string()).or_default() += 1;
         }
     }
 
-    pub(super) async fn connect(&mut self) -> Result<Link, Leave> {
-        let (shared, turn) = (Arc::clone(&self.shared), self.turn);
-        let opening = Link::open(shared.endpoint(turn), shared.options(self.number, turn));
-        let link = timeout(PATIENCE, Box::pin(opening)).await.map_err(|_| Leave::Unanswered)??;
+    pub(super) async fn connect(&mut self) -> Result<Link, SessionEnd> {
+        let (shared, node) = (Arc::clone(&self.shared), self.node);
+        let opening = Link::open(shared.endpoint(node), shared.options(self.number, node));
+        let link = timeout(TIMEOUT, Box::pin(opening)).await.map_err(|_| SessionEnd::Unanswered)??;
         self.begin(link).await
     }
 
     /// Opens the session on a link, and waits until each subscription has started.
-    async fn begin(&mut self, mut link: Link) -> Result<Link, Leave> {
+    async fn begin(&mut self, mut link: Link) -> Result<Link, SessionEnd> {
         let beginning = async {
             self.aliases.clear();
             for channel in &mut self.channels {
@@ -104,9 +112,9 @@ impl Reader {
             while self.aliases.len() < self.channels.len() {
                 self.receive_one(&mut link).await?;
             }
-            Ok::<_, Leave>(link)
+            Ok::<_, SessionEnd>(link)
         };
-        let link = timeout(PATIENCE, Box::pin(beginning)).await.map_err(|_| Leave::Unanswered)??;
+        let link = timeout(TIMEOUT, Box::pin(beginning)).await.map_err(|_| SessionEnd::Unanswered)??;
         self.resumed();
         Ok(link)
     }

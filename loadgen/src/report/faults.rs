@@ -28,7 +28,7 @@ pub(crate) struct SlowReaders {
 
 /// A reconnect storm.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub(crate) struct StormFound {
+pub(crate) struct StormReport {
     /// How long all connections were away.
     pub(crate) away_seconds: f64,
     /// Connections that have their subscriptions again, and how long after all began to reconnect the last one had.

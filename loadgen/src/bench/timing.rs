@@ -13,12 +13,12 @@ pub(crate) struct NodeFlags {
     pub(crate) set: Vec<String>,
 
     #[command(flatten)]
-    pub(crate) pace: Pace,
+    pub(crate) timing: Timing,
 }
 
 /// How often and how long to measure.
 #[derive(Debug, Clone, Copy, Args)]
-pub(crate) struct Pace {
+pub(crate) struct Timing {
     /// How often each side is measured. They alternate.
     #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
     pub(crate) rounds: u32,

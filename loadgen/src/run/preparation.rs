@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 use tokio::{task::spawn_blocking, time::sleep};
 
 use super::Run;
-use crate::{bare_consumer::BareConsumer, crew, kafka, progress::Progress, publish::WayIn};
+use crate::{bare_consumer::BareConsumer, connections, kafka, progress::Progress, publish::PublishPath};
 
 impl Run<'_> {
     /// Prepares everything up to the first event.
@@ -12,21 +12,23 @@ impl Run<'_> {
     /// # Errors
     ///
     /// When something does not work, or there is an interrupt: there are no results yet that would be lost.
-    pub(super) async fn prepare(&mut self) -> Result<(WayIn, Option<BareConsumer>)> {
-        let (places, interrupts) = (&self.cli.places, &mut self.interrupts);
-        if let (Some(broker), Some(partitions)) = (&places.kafka, places.create_topic) {
-            let creating = kafka::create_topic(broker, places.topic.as_str(), partitions);
+    pub(super) async fn prepare(&mut self) -> Result<(PublishPath, Option<BareConsumer>)> {
+        let (targets, interrupts) = (&self.cli.targets, &mut self.interrupts);
+        if let (Some(broker), Some(partitions)) = (&targets.kafka, targets.create_topic) {
+            let creating = kafka::create_topic(broker, targets.topic.as_str(), partitions);
             interrupts.unless("creating the topic", creating).await?;
-            interrupts.unless("waiting for the topic to be served", crew::await_topic(&self.shared)).await?;
+            interrupts
+                .unless("waiting for the topic to be served", connections::await_topic(&self.shared))
+                .await?;
         }
-        let opening = WayIn::open(places, &self.ledger);
-        let way_in = interrupts.unless("connecting to what takes the events", opening).await?;
+        let opening = PublishPath::open(targets, &self.ledger);
+        let publish_path = interrupts.unless("connecting to what takes the events", opening).await?;
         let asking = async {
-            self.course.begin().await;
+            self.monitor.begin().await;
             Ok(())
         };
         interrupts.unless("asking the nodes for their metrics", asking).await?;
-        self.course.memory.before = self.course.servers.memory();
+        self.monitor.memory.before = self.monitor.servers.memory();
         let connecting = Progress::new("connecting", self.cli.readers.connections.into());
         interrupts.unless(&connecting, self.fleet.open(&connecting)).await?;
         drop(connecting);
@@ -35,10 +37,10 @@ impl Run<'_> {
             Ok(())
         };
         interrupts.unless("the connections were idle", idle).await?;
-        self.course.memory.idle = self.course.servers.memory();
-        let bare_consumer = match places.kafka.clone().filter(|_| places.compare_kafka) {
+        self.monitor.memory.idle = self.monitor.servers.memory();
+        let bare_consumer = match targets.kafka.clone().filter(|_| targets.compare_kafka) {
             Some(broker) => {
-                let topic = places.topic.to_string();
+                let topic = targets.topic.to_string();
                 #[expect(
                     clippy::disallowed_methods,
                     reason = "it blocks, and at an interrupt nobody waits for it"
@@ -49,6 +51,6 @@ impl Run<'_> {
             }
             None => None,
         };
-        Ok((way_in, bare_consumer))
+        Ok((publish_path, bare_consumer))
     }
 }

@@ -10,12 +10,12 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use anyhow::Result;
 
 use crate::{
-    cli::{Cli, Places},
+    cli::{Cli, Targets},
     fleet::Fleet,
     ledger::Ledger,
     node_metrics::{self, Labelled},
     plan::Plan,
-    servers::{CpuMark, CpuStretch, MemoryTrack, Servers},
+    servers::{CpuMark, CpuUsage, MemoryTrack, Servers},
     slow::Slow,
     storm::Storm,
     tally::Tally,
@@ -25,28 +25,28 @@ use crate::{
 const CATCH_UP_BYTES: &str = "tailcast_push_catch_up_read_bytes_total";
 
 /// What nodes hold of records, however many clients there are.
-const HELD_BYTES: [&str; 2] = ["tailcast_push_windows_bytes", "tailcast_push_catch_up_pages_bytes"];
+const RECORD_BYTES: [&str; 2] = ["tailcast_push_windows_bytes", "tailcast_push_catch_up_pages_bytes"];
 
 /// How nodes ended sessions, by close code; also what no client can hear, because its socket takes nothing.
 const CLOSES: &str = "tailcast_push_closes_total";
 
 /// Between two looks at the memory of servers that have slow readers.
-const MEMORY_EVERY: Duration = Duration::from_secs(1);
+const MEMORY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long events that are due may take to be acknowledged before a storm ends without them.
-const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(5);
 
 /// From the word that all come back to when they do, so that workers do so at once.
-const NOTICE: Duration = Duration::from_millis(100);
+const RECONNECT_DELAY: Duration = Duration::from_millis(100);
 
 /// What the run does while it goes.
-pub(crate) struct Course {
-    places: Places,
+pub(crate) struct Monitor {
+    targets: Targets,
     plan: Arc<Plan>,
     ledger: Arc<Ledger>,
     connections: u64,
     /// When to look at the memory of servers that have slow readers.
-    slow_look: Option<Duration>,
+    next_memory_poll: Option<Duration>,
     storm: Option<Storm>,
     storm_stage: StormStage,
     /// From when to when to measure, after the start.
@@ -80,7 +80,7 @@ pub(crate) struct StormEnd {
     pub(crate) catch_up_bytes: Option<u64>,
 }
 
-impl Course {
+impl Monitor {
     pub(crate) fn new(
         cli: &Cli,
         plan: &Arc<Plan>,
@@ -88,15 +88,15 @@ impl Course {
         storm: Option<Storm>,
     ) -> Result<Self> {
         Ok(Self {
-            places: cli.places.clone(),
+            targets: cli.targets.clone(),
             plan: Arc::clone(plan),
             ledger: Arc::clone(ledger),
             connections: cli.readers.connections.into(),
-            slow_look: Slow::new(cli).map(|slow| slow.silence.start),
+            next_memory_poll: Slow::new(cli).map(|slow| slow.silence.start),
             storm,
             storm_stage: StormStage::Before,
             measured: (cli.load.warmup, cli.load.length()),
-            servers: Servers::new(&cli.places.server_pids)?,
+            servers: Servers::new(&cli.targets.server_pids)?,
             memory: MemoryTrack::default(),
             first: None,
             last: None,
@@ -118,10 +118,10 @@ impl Course {
     }
 
     async fn closes(&mut self) -> Option<Labelled> {
-        if self.places.server_metrics.is_empty() {
+        if self.targets.server_metrics.is_empty() {
             return None;
         }
-        match node_metrics::by_label(&self.places.server_metrics, CLOSES).await {
+        match node_metrics::by_label(&self.targets.server_metrics, CLOSES).await {
             Ok(closes) => Some(closes),
             Err(error) => self.note("how nodes closed is not known from them", &error),
         }
@@ -141,8 +141,8 @@ impl Course {
         if self.last.is_none() && elapsed >= self.measured.1 {
             self.last = Some(self.servers.mark());
         }
-        if self.slow_look.is_some_and(|look| elapsed >= look) {
-            self.slow_look = Some(elapsed + MEMORY_EVERY);
+        if self.next_memory_poll.is_some_and(|poll| elapsed >= poll) {
+            self.next_memory_poll = Some(elapsed + MEMORY_INTERVAL);
             let memory = self.own_memory().await;
             self.memory.slow(memory);
         }
@@ -153,7 +153,7 @@ impl Course {
     }
 
     /// Returns what was used in the measured stretch, or, of a run that ended early, in as much of it as there was.
-    pub(crate) fn cpu(&mut self) -> CpuStretch {
+    pub(crate) fn cpu(&mut self) -> CpuUsage {
         let last = self.last.unwrap_or_else(|| self.servers.mark());
         last.since(&self.first.unwrap_or(last))
     }
@@ -179,7 +179,7 @@ impl Course {
                 self.storm_stage = StormStage::Away(self.catch_up_bytes().await);
             }
             StormStage::Away(before) if self.is_behind(storm, elapsed) => {
-                let at = elapsed + NOTICE;
+                let at = elapsed + RECONNECT_DELAY;
                 let reconnect_ns = u64::try_from(at.as_nanos()).unwrap_or(u64::MAX);
                 fleet.reconnect(reconnect_ns).await?;
                 self.storm_stage = StormStage::Back(StormEnd { reconnect_ns, before, catch_up_bytes: None });
@@ -196,7 +196,7 @@ impl Course {
     fn is_behind(&self, storm: Storm, elapsed: Duration) -> bool {
         let due = Duration::from_nanos(self.plan.due_ns(storm.behind_after));
         let answered = self.ledger.answered() >= storm.behind_after;
-        elapsed >= due && (answered || elapsed >= due + ANSWER_WITHIN)
+        elapsed >= due && (answered || elapsed >= due + ACKNOWLEDGED_WITHIN)
     }
 
     async fn measure(&mut self, end: StormEnd) -> StormEnd {
@@ -207,9 +207,9 @@ impl Course {
     /// Returns the memory of the servers less what they hold of records, where they tell: windows grow with what is published.
     pub(crate) async fn own_memory(&mut self) -> Option<u64> {
         let mut memory = self.servers.memory()?;
-        for metric in HELD_BYTES {
-            if !self.places.server_metrics.is_empty() {
-                match node_metrics::sum(&self.places.server_metrics, metric).await {
+        for metric in RECORD_BYTES {
+            if !self.targets.server_metrics.is_empty() {
+                match node_metrics::sum(&self.targets.server_metrics, metric).await {
                     Ok(held) => memory = memory.saturating_sub(held),
                     Err(error) => return self.note("what nodes hold of records is not known", &error),
                 }
@@ -228,10 +228,10 @@ impl Course {
     }
 
     async fn catch_up_bytes(&mut self) -> Option<u64> {
-        if self.places.server_metrics.is_empty() {
+        if self.targets.server_metrics.is_empty() {
             return None;
         }
-        match node_metrics::sum(&self.places.server_metrics, CATCH_UP_BYTES).await {
+        match node_metrics::sum(&self.targets.server_metrics, CATCH_UP_BYTES).await {
             Ok(bytes) => Some(bytes),
             Err(error) => {
                 self.incidents.push(format!("what was read to catch up is not known: {error:#}"));
