@@ -1,4 +1,4 @@
-//! What a connection received, as it is handed in at the end; possibly by another process.
+//! What a connection received: its report at the end of the run, possibly sent by a worker process.
 
 use std::{collections::BTreeMap, ops::Range};
 
@@ -9,21 +9,21 @@ use crate::{
     verify::{Arrival, Sequence},
 };
 
-/// What a connection received, at the end.
+/// What a connection received, reported at the end.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Account {
     /// Whether it stopped reading for a while.
     pub(crate) slow: bool,
     pub(crate) channels: Vec<Received>,
     pub(crate) findings: Findings,
-    /// Why the connection ended before the run was over.
+    /// Why the connection ended before the end of the run.
     pub(crate) ended: Option<String>,
 }
 
-/// What arrived of a channel.
+/// What was received on a channel.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Received {
-    /// The keys of the channel, by their numbers.
+    /// The keys of the channel, as numbers.
     pub(crate) keys: Range<u32>,
     pub(crate) records: Records,
 }
@@ -31,43 +31,43 @@ pub(crate) struct Received {
 /// The records of each key of a channel.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum Records {
-    /// All have to come.
+    /// Every record must arrive.
     Lossless(Vec<Sequence>),
-    /// The latest have to come, and the others to be counted.
+    /// The latest record of each key must arrive; the others must be counted.
     Conflated {
         keys: Vec<Latest>,
-        /// How many were said to be skipped.
+        /// Number of records that were reported as skipped.
         skipped: u64,
     },
 }
 
-/// What a connection found, beside what each channel received.
+/// What a connection observed, apart from the records of each channel.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Findings {
     pub(crate) repeated: u64,
     pub(crate) out_of_order: u64,
-    /// Wrong checksums, and events of a channel that this is not.
+    /// Wrong checksums, and events of channels without a subscription.
     pub(crate) corrupt: u64,
     /// Events of other runs.
     pub(crate) other_runs: u64,
-    /// Sessions that the node ended, by close code; 1006 without one.
+    /// Sessions that the node closed, by close code; 1006 if there was no close frame.
     pub(crate) closes: BTreeMap<u16, u64>,
-    /// Sessions that were left because the node said `Goaway`.
+    /// Sessions that were left because of a `Goaway`.
     pub(crate) moves: u64,
-    /// Sessions that were left because the node was silent.
+    /// Sessions that were left because the node was silent for too long.
     pub(crate) silences: u64,
-    /// Sessions that were resumed from their positions, for whatever reason.
+    /// Sessions that resumed from their positions, for any reason.
     pub(crate) resumes: u64,
-    /// Attempts to come back that failed, by reason.
+    /// Failed reconnect attempts, by reason.
     pub(crate) failed_attempts: BTreeMap<String, u64>,
-    /// Resumed subscriptions that were told that records are lost.
+    /// Resumed subscriptions for which the node reported lost records.
     pub(crate) loss_notices: u64,
-    /// Ranges that were said to be skipped, by reason.
+    /// Skipped ranges, by reason.
     pub(crate) skips: BTreeMap<String, u64>,
 }
 
 impl Received {
-    /// Starts with nothing.
+    /// Creates it empty.
     pub(crate) fn new(keys: Range<u32>, conflated: bool) -> Self {
         let records = if conflated {
             Records::Conflated { keys: vec![Latest::default(); keys.len()], skipped: 0 }
@@ -77,7 +77,7 @@ impl Received {
         Self { keys, records }
     }
 
-    /// Takes an event. Returns how it arrived; `None`: it is of no key of this channel.
+    /// Records an event. Returns how it arrived; `None` if this channel does not have the key.
     pub(crate) fn observe(&mut self, key: u32, number: u64, now_ns: u64) -> Option<Arrival> {
         let at = usize::try_from(key.checked_sub(self.keys.start)?).ok()?;
         Some(match &mut self.records {
@@ -86,7 +86,7 @@ impl Received {
         })
     }
 
-    /// Takes that records were said to be skipped. Returns how many of them count as accounted for.
+    /// Records that records were skipped. Returns how many of them count as accounted for.
     pub(crate) fn skip(&mut self, records: u64) -> u64 {
         match &mut self.records {
             Records::Lossless(_) => 0,
@@ -99,7 +99,7 @@ impl Received {
 }
 
 impl Findings {
-    /// Adds what another connection found.
+    /// Adds the findings of another connection.
     pub(crate) fn add(&mut self, other: &Self) {
         self.repeated += other.repeated;
         self.out_of_order += other.out_of_order;

@@ -1,11 +1,12 @@
-//! A consumer beside the nodes: reads the same topic in the same run straight from Kafka, so that what a node adds can be told
-//! from what Kafka takes.
+//! A Kafka consumer that reads the run's topic at the same time as the nodes, so that the latency a
+//! node adds can be separated from Kafka's own.
 //!
-//! It counts from the same intended times to when its poll returned the record, and leaves the warm-up out as the connections
-//! do. It has a thread of its own, since librdkafka's poll blocks, and is in the first process, where no connections are when
-//! there are several. What it prefetches is bounded by `queued.max.messages.kbytes`; it keeps a histogram and a count.
+//! Latency counts from the same scheduled times to the return of poll, without the warm-up, as for
+//! the connections. The consumer has its own thread because librdkafka's poll blocks. It runs in
+//! the main process, which holds no connections when there are workers. Prefetching is bounded by
+//! `queued.max.messages.kbytes`; only a histogram and a count are kept.
 //!
-//! Invariant: it has what was acknowledged, or its figures are not told.
+//! Invariant: it received every acknowledged event, or its figures are not reported.
 
 mod stats;
 
@@ -21,21 +22,21 @@ use rdkafka::{Message as _, error::KafkaError};
 pub(crate) use self::stats::ConsumerStats;
 use crate::{kafka::Consumer, payload::Format};
 
-/// How long the rest of what was acknowledged may take to come when the run is over.
+/// How long the remaining acknowledged events may take to arrive after the run.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A consumer that stands where the topic ended when it was opened.
+/// A consumer positioned at the end of the topic, as of when it was opened.
 pub(crate) struct BareConsumer {
     consumer: Consumer,
 }
 
-/// A consumer at work. Its thread ends with this.
+/// A running consumer. Its thread ends when this is dropped.
 pub(crate) struct Reading {
     end: Arc<OnceLock<End>>,
     thread: Option<JoinHandle<(ConsumerStats, Option<KafkaError>)>>,
 }
 
-/// When it has read enough.
+/// When to stop reading.
 #[derive(Debug, Clone, Copy)]
 struct End {
     records: u64,
@@ -43,47 +44,45 @@ struct End {
 }
 
 impl BareConsumer {
-    /// Connects, and stands at the end of every partition of a topic. Blocks.
+    /// Connects, and positions at the end of every partition of a topic. Blocks.
     pub(crate) fn open(kafka: &str, topic: &str) -> Result<Self> {
         let consumer = Consumer::new(kafka, "loadgen")?;
         consumer.assign_at_end(topic, None)?;
         Ok(Self { consumer })
     }
 
-    /// Starts to read the events of a run whose schedule starts at `start`. Those that were due before `measured_from_ns` after
-    /// it are counted, and not measured.
+    /// Starts reading the events of a run whose schedule starts at `start`. Events due before
+    /// `measured_from_ns` after it are counted but not measured.
     pub(crate) fn read(self, format: Arc<Format>, start: Instant, measured_from_ns: u64) -> Result<Reading> {
         let end = Arc::new(OnceLock::new());
         let (stats, until) = (ConsumerStats::new(format, measured_from_ns), Arc::clone(&end));
         let thread = thread::Builder::new()
             .name("bare-consumer".into())
             .spawn(move || read(&self.consumer, stats, start, &until))
-            .context("the bare consumer has no thread")?;
+            .context("the bare consumer's thread cannot be started")?;
         Ok(Reading { end, thread: Some(thread) })
     }
 }
 
 impl Reading {
-    /// Waits until it has so many events of the run, for a while, and returns what it saw. Blocks.
-    ///
-    /// # Errors
-    ///
-    /// When it does not get them: figures of a part would be taken for those of all.
+    /// Waits, for a limited time, until it has this many events of the run, and returns what it
+    /// received. Blocks. Fails when events are missing: figures of some events would pass for
+    /// figures of all.
     pub(crate) fn finish(mut self, acknowledged: u64) -> Result<ConsumerStats> {
         self.end_at(acknowledged, TIMEOUT);
-        let thread = self.thread.take().context("it was waited for before")?;
+        let thread = self.thread.take().context("the thread was joined already")?;
         let (stats, last_error) = thread.join().map_err(|_| anyhow!("the bare consumer's thread failed"))?;
-        let last = last_error.map(|error| format!("; Kafka's client said last: {error}")).unwrap_or_default();
+        let last = last_error.map(|error| format!("; librdkafka's last error: {error}")).unwrap_or_default();
         ensure!(
             stats.records >= acknowledged,
-            "the bare consumer got {} of {acknowledged} acknowledged events{last}",
+            "the bare consumer received {} of {acknowledged} acknowledged events{last}",
             stats.records
         );
         Ok(stats)
     }
 
     fn end_at(&self, records: u64, within: Duration) {
-        // Whoever ended it first has said enough.
+        // An earlier end takes precedence.
         let _ = self.end.set(End { records, deadline: Instant::now() + within });
     }
 }
@@ -94,7 +93,8 @@ impl Drop for Reading {
     }
 }
 
-/// Reads until it is over. What Kafka's client complains of on the way it also mends; whether it did is told by the count.
+/// Reads until the end is reached. librdkafka recovers from its own errors; the number of records
+/// shows whether it did.
 fn read(
     consumer: &Consumer,
     mut stats: ConsumerStats,

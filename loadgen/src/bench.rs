@@ -1,8 +1,9 @@
-//! `bench`: measures what is compared in turn, and reports the ratios.
+//! `bench`: measures two sides in turn, and reports the ratios.
 //!
-//! A benchmark that measures its own CPU runs what is not to be counted in a process of its own: this program with another
-//! subcommand (`companion`), nodes and `loadgen`. Each measurement has a new node and a new topic: a node that has served before
-//! has memory that it fills before it grows. Whatever ends this program, except SIGKILL, ends its children.
+//! A benchmark that measures its own CPU moves all other work to separate processes: this program
+//! with another subcommand (`companion`), nodes, and `loadgen`. Each measurement has a new node and
+//! a new topic, because a node that has served before reuses freed memory before it grows. Any exit
+//! except by SIGKILL ends the child processes.
 
 mod cli;
 
@@ -78,7 +79,7 @@ use self::{
 };
 use crate::interrupts::Interrupts;
 
-/// The exit code when a bound was missed, as loadgen's.
+/// The exit code when a bound was missed, the same as loadgen's.
 const MISSED: u8 = 99;
 
 /// Runs the command.
@@ -98,7 +99,8 @@ pub fn main() -> ExitCode {
     })
 }
 
-/// Checks everything that can be checked before Kafka is there: values, limits of this machine, and the node's settings.
+/// Checks everything that does not need Kafka: values, this machine's limits, and the node's
+/// settings.
 fn check(cli: &Cli) -> Result<()> {
     match &cli.benchmark {
         Benchmark::Floor(flags) => floor::check(flags),
@@ -146,14 +148,14 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         | Benchmark::Idle { node, .. }
         | Benchmark::Resume { node, .. }
         | Benchmark::All { node } => runtime()?.block_on(async {
-            // An interrupt drops the unfinished measurement, and with it its children.
+            // An interrupt drops the unfinished measurement, and with it its child processes.
             let measuring = measure(cli, node);
             Interrupts::catch()?.unless("measuring", Box::pin(measuring)).await?.conclude()
         }),
     }
 }
 
-/// Makes a runtime whose one thread leaves the rest of the machine to the processes that are measured.
+/// Creates a runtime with one thread, which leaves the other cores to the measured processes.
 fn runtime() -> Result<Runtime> {
     Ok(Builder::new_multi_thread().worker_threads(1).enable_all().build()?)
 }

@@ -1,4 +1,4 @@
-//! The command line: every value of a run, in groups.
+//! The command line: all parameters of a run, in groups.
 
 mod load;
 
@@ -20,27 +20,27 @@ pub(crate) use self::{
     targets::{Publishers, Targets},
 };
 
-/// Puts verified load on Tailcast: publishes events at a fixed rate, receives them on many WebSockets, and checks that each
-/// connection got every event of its keys once and in order.
+/// Puts verified load on Tailcast: publishes events at a fixed rate, receives them on many
+/// WebSockets, and checks that each connection received every event of its keys once and in order.
 ///
-/// An open loop: the schedule is fixed before the first event, and latency counts from the moment an event was due, so
-/// that a pause anywhere shows in full.
+/// An open loop: the schedule is fixed before the first event, and latency counts from the time an
+/// event was due, so that every pause shows in full.
 #[derive(Debug, Parser)]
 #[command(
     name = "loadgen",
     version,
     group(ArgGroup::new("publish path").args(["ingest", "kafka"]).required(true).multiple(true)),
-    after_help = "Exit codes: 0 clean; 1 something was lost, repeated, out of order or corrupt, or the run could not be \
-                  completed; 2 the command line or the scenario is wrong, or what it names beside the service is not \
-                  there; 98 loadgen itself was saturated, so there is no \
-                  verdict; 99 a threshold failed.\n\n\
-                  Examples:\n  loadgen --scenario steady --ingest 127.0.0.1:9090 --kafka 127.0.0.1:9092 --create-topic 12\n  \
-                  loadgen --ingest 127.0.0.1:9090 --connections 5000 --keys 1000 --rate 1000 --payload 512 \
-                  --duration 60s --server-pid 4711 --threshold 'p99<20ms'"
+    after_help = "Exit codes: 0 clean; 1 records were lost, repeated, out of order or corrupt, or the run \
+     could not be completed; 2 the run was not started: the command line or scenario is invalid, or a \
+     process, metrics page or Kafka is missing; 98 loadgen was saturated: no verdict; 99 a threshold \
+     failed.\n\nExamples:\n  loadgen --scenario steady --ingest 127.0.0.1:9090 --kafka 127.0.0.1:9092 \
+     --create-topic 12\n  loadgen --ingest 127.0.0.1:9090 --connections 5000 --keys 1000 --rate 1000 \
+     --payload 512 --duration 60s --server-pid 4711 --threshold 'p99<20ms'"
 )]
 pub(crate) struct Cli {
-    /// Take values from a scenario: steady, hot_key, fan_out, many_channels, slow_readers, reconnect_storm, rolling_drain,
-    /// idle, soak, or a TOML file whose keys are these flags. A flag that is given overrides the scenario's value.
+    /// Take values from a scenario: steady, hot_key, fan_out, many_channels, slow_readers,
+    /// reconnect_storm, rolling_drain, idle, soak, or a TOML file whose keys are these flags. Flags
+    /// on the command line take precedence.
     #[arg(long, value_name = "NAME|FILE")]
     pub(crate) scenario: Option<String>,
 
@@ -69,7 +69,7 @@ impl Cli {
         self.faults.check(self.load.duration)
     }
 
-    /// Returns how many publishers work at the same time.
+    /// Returns the number of concurrent publishers.
     pub(crate) fn publisher_count(&self) -> u32 {
         self.targets.publisher_count()
     }
@@ -77,7 +77,7 @@ impl Cli {
 
 #[cfg(test)]
 impl Cli {
-    /// The command line of tests: straight to a Kafka, with these arguments.
+    /// Parses the arguments of a test, which publishes directly to Kafka.
     #[track_caller]
     pub(crate) fn of(arguments: &str) -> Self {
         let kafka = if arguments.contains("--kafka ") { "" } else { "--kafka=k:1" };

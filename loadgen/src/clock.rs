@@ -1,7 +1,8 @@
-//! The hands of the plan: a thread that says how many events are due.
+//! The clock of the plan: a thread that announces how many events are due.
 //!
-//! A thread of its own, because tokio's timers are a millisecond coarse and would be late exactly when the runtime is busy.
-//! It says a number and waits for nobody: publishers that cannot follow fall behind, and their events' latency shows it.
+//! It has its own thread because tokio's timers have a resolution of a millisecond, and would be
+//! late exactly when the runtime is busy. It waits for nobody: publishers that cannot keep up fall
+//! behind, and the latency of their events shows it.
 
 use std::{
     io,
@@ -14,10 +15,11 @@ use tokio::sync::watch;
 
 use crate::plan::Plan;
 
-/// The least time between two turns. At more than 4,000 events per second several become due together.
+/// The shortest time between two ticks. Above 4,000 events per second, several become due together.
 const TICK_MIN: Duration = Duration::from_micros(250);
 
-/// Starts the clock. The number of due events grows from `start` on, up to all of the plan's, and the thread ends.
+/// Starts the clock. The number of due events grows from `start` on to the plan's total; then the
+/// thread ends.
 pub(crate) fn start(plan: Arc<Plan>, start: Instant) -> io::Result<watch::Receiver<u64>> {
     let (due, receiver) = watch::channel(0);
     thread::Builder::new().name("clock".into()).spawn(move || tick(&plan, start, &due))?;

@@ -1,48 +1,50 @@
-//! Whether a conflated channel is told the truth: what came and what was said to be skipped add up to what there is, the
-//! latest record of each key came, and none more often than asked for.
+//! Checks a conflated channel: deliveries and reported skips must add up to the published records,
+//! the latest record of each key must arrive, and no key more often than the maximum rate.
 //!
-//! Knows counts and times, not sockets. An event whose outcome is unknown may be there or not, so sums have a lower and an
-//! upper bound.
+//! Knows counts and times, not sockets. An event whose outcome is unknown may exist or not, so sums
+//! have a lower and an upper bound.
 
 use serde::{Deserialize, Serialize};
 
 use crate::verify::Arrival;
 
-/// What came of one key on one connection, when not everything has to.
+/// What one connection received of one key on a conflated channel.
 #[derive(Debug, Default, Clone, Serialize, Deserialize)]
 pub(crate) struct Latest {
-    /// One more than the highest number that came.
+    /// One more than the highest number received.
     pub(crate) next: u64,
     pub(crate) deliveries: u64,
-    /// When the first and the last came, in nanoseconds after the start of the schedule.
+    /// When the first and the last delivery arrived, in nanoseconds after the start of the
+    /// schedule.
     first_ns: u64,
     last_ns: u64,
 }
 
-/// The records of a channel, as the publishers know them.
+/// The published records of a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Published {
     /// Acknowledged, so they are in Kafka.
     pub(crate) acknowledged: u64,
-    /// Published without an answer, so they may be.
+    /// Published without an answer, so they may be in Kafka.
     pub(crate) unknown: u64,
 }
 
-/// How far the sum of a channel is off.
+/// The balance of a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Balance {
-    /// Records that were neither delivered nor said to be skipped.
+    /// Records that were neither delivered nor reported as skipped.
     pub(crate) unaccounted: u64,
-    /// Records that were delivered or said to be skipped and are not there.
+    /// Deliveries and reported skips beyond the number of published records.
     pub(crate) overcounted: u64,
 }
 
-/// How many more than `max_rate` deliveries may arrive within a second, because the network bunches them: one at the beginning,
-/// and what 100 ms hold.
+/// How many more deliveries than `max_rate` may arrive within a second because of network jitter:
+/// one at the start, and those of 100 ms.
 const JITTER_SECONDS: f64 = 0.1;
 
 impl Latest {
-    /// Takes a delivery. What is not newer than what came before is a repetition or out of order; which, nobody can tell.
+    /// Records a delivery. A delivery that is not newer than the previous one is repeated or out of
+    /// order; which of the two cannot be determined.
     pub(crate) fn observe(&mut self, number: u64, now_ns: u64) -> Arrival {
         if self.deliveries == 0 {
             self.first_ns = now_ns;
@@ -56,7 +58,7 @@ impl Latest {
         Arrival::InOrder
     }
 
-    /// Returns whether deliveries came faster than `max_rate` per second.
+    /// Returns whether deliveries arrived faster than `max_rate` per second.
     pub(crate) fn is_over(&self, max_rate: f64) -> bool {
         #[expect(clippy::cast_precision_loss, reason = "times and counts of one run are far below 2^53")]
         let (deliveries, seconds) = (self.deliveries as f64, (self.last_ns - self.first_ns) as f64 / 1e9);
@@ -65,7 +67,7 @@ impl Latest {
 }
 
 impl Balance {
-    /// Holds what a channel was told against what there is.
+    /// Compares what was delivered and reported as skipped with the published records.
     pub(crate) fn of(delivered: u64, skipped: u64, published: Published) -> Self {
         let reported = delivered + skipped;
         Self {
@@ -88,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn what_came_and_what_was_skipped_add_up() {
+    fn deliveries_and_skips_must_add_up() {
         check(10, 0, 0, 0);
         check(3, 7, 0, 0);
         check(3, 9, 0, 0);
@@ -98,9 +100,10 @@ mod tests {
     }
 
     proptest! {
-        /// A log whose reader is given the latest at any moments, and told how many it was not given.
+        /// A log whose reader gets the latest record at arbitrary times, and the number of skipped
+        /// records.
         #[test]
-        fn an_honest_node_is_believed_and_a_dishonest_one_is_not(
+        fn the_balance_is_zero_only_for_correct_skip_counts(
             reads in proptest::collection::vec(any::<bool>(), 1..100), lie in -3_i64..=3,
         ) {
             let (mut latest, mut skipped, mut behind) = (Latest::default(), 0_u64, 0_u64);
@@ -136,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_newer_is_noticed() {
+    fn a_delivery_that_is_not_newer_is_a_repetition() {
         let mut latest = Latest::default();
         assert_eq!(latest.observe(5, 0), Arrival::InOrder);
         assert_eq!(latest.observe(5, 0), Arrival::Repeated);

@@ -1,5 +1,5 @@
-//! The connections that this process holds: opened at a rate, one task each, watched interval by interval, and counted at
-//! the end.
+//! The connections of this process: opened at a fixed rate, one task each, sampled every interval,
+//! and counted at the end.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,25 +21,26 @@ use crate::{
 
 const SECOND_NS: u64 = 1_000_000_000;
 
-/// The connections that this process holds.
+/// The connections of this process.
 pub(crate) struct Connections {
     shared: Arc<Shared>,
-    /// Their numbers: every `step`th one.
+    /// Their numbers are `first`, `first + step`, and so on.
     first: u32,
     step: u32,
     rate: u32,
     accounts: JoinSet<Option<Account>>,
     lag: Lag,
-    /// Where intervals end beside whole seconds: the beginning and the end of the measured stretch.
+    /// Intervals end at whole seconds and at these marks: the start and the end of the measured
+    /// period.
     marks_ns: [u64; 2],
-    /// Where the last one ended, and what the counters were.
+    /// The end of the last interval, and the counters at that time.
     cut_ns: u64,
     count: Count,
     cpu: Duration,
 }
 
 impl Connections {
-    /// Prepares all connections of the run, or a worker's part of them.
+    /// Prepares all connections of the run, or a worker's share.
     pub(crate) fn new(cli: &Cli, shared: Arc<Shared>) -> Self {
         let processes = u32::from(cli.readers.processes);
         let (first, step) = cli.readers.worker.map_or((0, 1), |worker| (u32::from(worker), processes));
@@ -58,10 +59,10 @@ impl Connections {
         }
     }
 
-    /// Opens all connections, so many per second, and waits until each has its subscriptions. Calls `opened` with how many are
-    /// open.
+    /// Opens all connections at the configured rate, and waits until each has its subscriptions.
+    /// Calls `opened` with the number of open connections.
     pub(crate) async fn open(&mut self, opened: &mut (dyn FnMut(u32) + Send)) -> Result<()> {
-        let (tell, mut openings) = mpsc::channel(64);
+        let (sender, mut openings) = mpsc::channel(64);
         let mut turns = interval(Duration::from_secs(1) / self.rate);
         turns.set_missed_tick_behavior(MissedTickBehavior::Burst);
         let step = usize::try_from(self.step).unwrap_or(1);
@@ -70,13 +71,13 @@ impl Connections {
         while done < all {
             tokio::select! {
                 opening = openings.recv() => {
-                    opening.context("a connection ended without a word")??;
+                    opening.context("a connection's task ended unexpectedly")??;
                     done += 1;
                     opened(u32::try_from(done).unwrap_or(u32::MAX));
                 }
                 _ = turns.tick(), if numbers.peek().is_some() => {
                     if let Some(number) = numbers.next() {
-                        self.accounts.spawn(reader(number, Arc::clone(&self.shared), tell.clone()));
+                        self.accounts.spawn(reader(number, Arc::clone(&self.shared), sender.clone()));
                     }
                 }
             }
@@ -86,19 +87,19 @@ impl Connections {
 
     /// Starts the schedule.
     pub(crate) fn start(&mut self, start: std::time::Instant) {
-        // The only place that sets it.
+        // This is the only place that sets it.
         let _ = self.shared.signals.start.set(start);
         self.shared.signals.started.cancel();
         self.cpu = process::own_cpu().unwrap_or_default();
         self.lag.take();
     }
 
-    /// Lets those come back that a storm dropped, at a time after the start.
+    /// Lets connections that a storm dropped reconnect, at a time after the start.
     pub(crate) fn reconnect(&self, at_ns: u64) {
         self.shared.signals.reconnect.send_replace(Some(at_ns));
     }
 
-    /// Waits for the end of the next interval, at the latest a second after the last one. Cancel safe.
+    /// Waits for the end of the next interval, which is at most a second long. Cancel safe.
     pub(crate) async fn next(&mut self) -> Interval {
         let to_ns = next_cut(self.cut_ns, self.marks_ns);
         self.shared.signals.started.cancelled().await;
@@ -129,11 +130,11 @@ impl Connections {
     }
 }
 
-/// Opens a connection, says so, and receives until the run is over.
+/// Opens a connection, reports it, and receives until the end of the run.
 async fn reader(number: u32, shared: Arc<Shared>, opened: mpsc::Sender<Result<()>>) -> Option<Account> {
     match Reader::open(number, shared).await {
         Ok((reader, link)) => {
-            // Nobody listens any more when another connection failed, which ends the run.
+            // The receiver is gone when another connection failed, which ends the run.
             let _ = opened.send(Ok(())).await;
             drop(opened);
             Some(reader.run(link).await)
@@ -145,25 +146,25 @@ async fn reader(number: u32, shared: Arc<Shared>, opened: mpsc::Sender<Result<()
     }
 }
 
-/// Returns where the interval ends that begins at `from_ns`.
+/// Returns the end of the interval that starts at `from_ns`.
 fn next_cut(from_ns: u64, marks_ns: [u64; 2]) -> u64 {
     let second = (from_ns / SECOND_NS + 1) * SECOND_NS;
     marks_ns.into_iter().filter(|mark| *mark > from_ns).fold(second, u64::min)
 }
 
-/// Until when the nodes may not know a topic that was just created.
+/// How long a node may take to learn of a new topic.
 const TOPIC_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Waits until every node takes subscriptions to the topic.
+/// Waits until every node accepts subscriptions to the topic.
 pub(crate) async fn await_topic(shared: &Arc<Shared>) -> Result<()> {
     let deadline = Instant::now() + TOPIC_TIMEOUT;
-    // Between two questions.
+    // Time between two attempts.
     let mut turns = interval(Duration::from_millis(200));
     for node in 0..shared.endpoints() {
         let node = u32::try_from(node).unwrap_or_default();
         while let Err(error) = Reader::open(node, Arc::clone(shared)).await {
             if Instant::now() > deadline {
-                return Err(error).context("the topic was created and is not served");
+                return Err(error).context("the topic was created, but a node does not serve it");
             }
             turns.tick().await;
         }

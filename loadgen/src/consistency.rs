@@ -1,4 +1,4 @@
-//! Rejects command lines whose values are valid one by one and not together.
+//! Rejects command lines with an invalid combination of valid values.
 
 use crate::{
     cli::{Cli, Mode},
@@ -6,11 +6,8 @@ use crate::{
     storm,
 };
 
-/// Checks all combinations of values.
-///
-/// # Errors
-///
-/// When one is invalid, with the flag or value that would make it valid.
+/// Checks all combinations of values. Fails when a combination is invalid; the error has the flag
+/// or value that would make it valid.
 pub(crate) fn check(cli: &Cli) -> Result<(), String> {
     cli.check()?;
     for threshold in &cli.output.thresholds {
@@ -50,12 +47,12 @@ mod tests {
     }
 
     #[test]
-    fn the_command_line_is_sound() {
+    fn the_command_line_is_valid() {
         Cli::command().debug_assert();
     }
 
     #[test]
-    fn a_way_in_has_to_be_given() {
+    fn a_publish_path_is_required() {
         let error = Cli::try_parse_from(["loadgen"]).expect_err("neither --ingest nor --kafka");
         assert_eq!(error.exit_code(), 2);
         check("--ingest 127.0.0.1:9090", "fine");
@@ -64,10 +61,10 @@ mod tests {
     }
 
     #[test]
-    fn values_that_cannot_be_are_refused_with_what_can() {
+    fn invalid_values_are_rejected_with_the_valid_ones() {
         check("--payload 35", "36 to 1000000");
         check("--keys 5 --channels-per-connection 6", "--channels-per-connection 6 needs as many");
-        check("--duration 0s", "give at least 1s");
+        check("--duration 0s", "use at least 1s");
         check("--max-rate 5", "--mode conflated");
         check("--mode conflated --max-rate 0", "0.1 to 1000");
         check("--channel-form all --channels-per-connection 2", "one channel");
@@ -77,9 +74,9 @@ mod tests {
         check("--threshold p99<2*kafka --compare-kafka", "fine");
     }
 
-    // They were not measured, which was told when the run was over.
+    // Such figures were not measured, which was only reported after the run.
     #[test]
-    fn a_threshold_of_what_the_run_does_not_measure_is_refused_with_the_flag_that_does() {
+    fn a_threshold_for_an_unmeasured_figure_is_rejected_with_the_missing_flag() {
         check("--threshold cpu_us_per_delivery<5", "needs --server-pid PID");
         check("--threshold slow_p99<1s", "needs --slow-percent");
         check("--threshold kafka_p50<1s", "needs --compare-kafka");
@@ -90,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn trouble_has_to_fit_into_the_run() {
+    fn faults_must_fit_into_the_run() {
         check("--slow-percent 10 --slow-after 5s --slow-for 60s --duration 30s", "--duration 65s");
         check("--slow-percent 10 --slow-for 20s --duration 30s", "fine");
         check("--storm-at 10s --storm-behind 1000 --keys 100 --rate 1000 --duration 60s", "--duration 111s");

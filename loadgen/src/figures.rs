@@ -1,18 +1,17 @@
-//! The figures of a report by their names: what thresholds can be about.
+//! The figures of a report by name, for thresholds.
 
 mod need;
 
 pub(crate) use self::need::Need;
 use crate::report::{Percentiles, Report, float};
 
-/// What a figure is measured in.
+/// The unit of a figure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unit {
-    /// A number of things, or a ratio.
+    /// A count, or a ratio.
     Number,
     /// Microseconds.
     Time,
-    /// Bytes.
     Bytes,
 }
 
@@ -21,18 +20,18 @@ pub(crate) enum Unit {
 pub(crate) struct Figure {
     pub(crate) name: &'static str,
     pub(crate) unit: Unit,
-    /// Reads it; `None`: this run did not measure it.
+    /// Reads the figure; `None` if this run did not measure it.
     read: fn(&Report) -> Option<f64>,
-    /// What no run measures it without.
+    /// The prerequisites without which no run measures it.
     needs: &'static [Need],
 }
 
 const SECOND_US: f64 = 1e6;
 
-/// How the names of the bare consumer's figures begin.
+/// The prefix of the bare consumer's figures.
 const KAFKA_PREFIX: &str = "kafka_";
 
-/// All figures. The kinds of violations are added by their own names.
+/// All figures. Kinds of violations have the same names as in the report.
 const FIGURES: [Figure; 37] = [
     time("p50", |report| us(report, report.latency_us.p50)),
     time("p90", |report| us(report, report.latency_us.p90)),
@@ -101,7 +100,7 @@ const FIGURES: [Figure; 37] = [
 ];
 
 impl Figure {
-    /// Returns the figure of this name.
+    /// Returns the figure with this name.
     pub(crate) fn named(name: &str) -> Option<Self> {
         FIGURES.into_iter().find(|figure| figure.name == name)
     }
@@ -111,7 +110,7 @@ impl Figure {
         FIGURES.map(|figure| figure.name).join(", ")
     }
 
-    /// Returns the same figure as the bare consumer measures it, where it does.
+    /// Returns the bare consumer's counterpart of this figure, if there is one.
     pub(crate) fn of_kafka(&self) -> Option<Self> {
         FIGURES.into_iter().find(|figure| figure.name.strip_prefix(KAFKA_PREFIX) == Some(self.name))
     }
@@ -126,12 +125,12 @@ impl Figure {
         Self { needs, ..self }
     }
 
-    /// Returns what no run measures it without.
+    /// Returns the prerequisites without which no run measures it.
     pub(crate) fn needs(&self) -> &'static [Need] {
         self.needs
     }
 
-    /// Reads it from a report; `None`: the run did not measure it.
+    /// Reads it from a report; `None` if the run did not measure it.
     pub(crate) fn read(&self, report: &Report) -> Option<f64> {
         (self.read)(report)
     }
@@ -149,12 +148,12 @@ const fn bytes(name: &'static str, read: fn(&Report) -> Option<f64>) -> Figure {
     Figure { name, unit: Unit::Bytes, read, needs: &[] }
 }
 
-/// A latency, where anything came.
+/// A latency, if there were deliveries.
 fn us(report: &Report, us: u64) -> Option<f64> {
     (report.latency_us.count > 0).then(|| float(us))
 }
 
-/// A latency of the bare consumer, where it got anything.
+/// A latency of the bare consumer, if it received any records.
 fn kafka_us(report: &Report, read: fn(&Percentiles) -> u64) -> Option<f64> {
     let latency = &report.kafka?.latency_us;
     (latency.count > 0).then(|| float(read(latency)))
@@ -169,9 +168,9 @@ mod tests {
     use super::*;
     use crate::report::sample;
 
-    // There they were 0, which kept any bound above.
+    // These used to be 0, which kept every upper bound.
     #[test]
-    fn what_a_run_found_nothing_of_is_no_figure() {
+    fn a_figure_without_values_is_missing() {
         let mut report = sample::full();
         report.latency_us = sample::bare().latency_us;
         if let Some(slow) = &mut report.slow {

@@ -1,4 +1,4 @@
-//! All connections of the run, wherever they are: in this process, or in workers that it started.
+//! All connections of the run: in this process, or in the workers that it started.
 
 use std::{process::Stdio, time::Instant};
 
@@ -18,14 +18,14 @@ use crate::{
     worker::{WorkerCommand, WorkerMessage, since_epoch},
 };
 
-/// How many words of workers wait to be heard. At the bound a worker waits in its pipe.
+/// Capacity of the queue of workers' messages. When it is full, workers block on their pipes.
 const MESSAGES_MAX: usize = 64;
 
 /// All connections of the run.
 pub(crate) enum Fleet {
     /// In this process.
     Local(Box<Connections>),
-    /// In others.
+    /// In worker processes.
     Workers(Workers),
 }
 
@@ -65,7 +65,7 @@ impl Fleet {
         }
     }
 
-    /// Lets those come back that a storm dropped.
+    /// Lets connections that a storm dropped reconnect.
     pub(crate) async fn reconnect(&mut self, at_ns: u64) -> Result<()> {
         match self {
             Self::Local(connections) => {
@@ -98,7 +98,7 @@ impl Fleet {
 }
 
 impl Workers {
-    /// Prepares `count` processes of the command line `arguments`.
+    /// Prepares `count` processes with the command line `arguments`.
     pub(crate) fn new(arguments: &[String], count: u16, run: u64) -> Self {
         let (sender, messages) = mpsc::channel(MESSAGES_MAX);
         let command = arguments.iter().cloned().chain(["--run".into(), run.to_string()]).collect();
@@ -124,7 +124,7 @@ impl Workers {
     }
 
     fn start_worker(&mut self, index: usize) -> Result<()> {
-        let program = std::env::current_exe().context("this program cannot be found again")?;
+        let program = std::env::current_exe().context("the path of this program is unknown")?;
         let mut child = Command::new(program)
             .args(&self.command)
             .args(["--worker", &index.to_string()])
@@ -152,7 +152,7 @@ impl Workers {
         Ok(())
     }
 
-    /// Waits for the next word of any worker. Cancel safe.
+    /// Waits for the next message of any worker. Cancel safe.
     async fn receive(&mut self) -> Result<(usize, WorkerMessage)> {
         let (worker, message) = self.messages.recv().await.context("the workers are gone")?;
         match message.with_context(|| format!("worker {worker}"))? {
@@ -175,7 +175,7 @@ impl Workers {
     }
 }
 
-/// Hands on what a worker says, up to its last word.
+/// Forwards a worker's messages until its last one.
 async fn read_messages(
     index: usize,
     messages: ChildStdout,
@@ -184,8 +184,8 @@ async fn read_messages(
     let mut lines = BufReader::new(messages).lines();
     loop {
         let message = match lines.next_line().await {
-            Ok(Some(line)) => serde_json::from_str(&line).context("it said what cannot be understood"),
-            Ok(None) => Err(anyhow::anyhow!("it ended before the run did")),
+            Ok(Some(line)) => serde_json::from_str(&line).context("its message cannot be decoded"),
+            Ok(None) => Err(anyhow::anyhow!("it ended before the end of the run")),
             Err(error) => Err(error.into()),
         };
         let last = matches!(message, Err(_) | Ok(WorkerMessage::Done | WorkerMessage::Failed(_)));

@@ -1,4 +1,4 @@
-//! One GET request to a listener of a node.
+//! A single HTTP GET request to a node.
 
 use anyhow::{Context as _, Result};
 use tokio::{
@@ -6,10 +6,11 @@ use tokio::{
     net::TcpStream,
 };
 
-/// The largest answer that is read.
+/// The largest response that is read.
 const ANSWER_BYTES_MAX: u64 = 4 << 20;
 
-/// Returns the status and the body of an answer. Asks in HTTP/1.0, so that the body is not in chunks.
+/// Returns the status and the body of a response. Requests HTTP/1.0, so that the body is not
+/// chunked.
 pub(crate) async fn get(authority: &str, path: &str) -> Result<(String, String)> {
     let mut stream = TcpStream::connect(authority).await?;
     stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: {authority}\r\n\r\n").as_bytes()).await?;

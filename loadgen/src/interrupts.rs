@@ -1,24 +1,26 @@
-//! Being asked to end: by Ctrl-C in a terminal, and by SIGTERM, which CI, systemd and containers send.
+//! Signals that ask the process to end: SIGINT from Ctrl-C in a terminal, and SIGTERM from CI,
+//! systemd and containers.
 
 use std::fmt;
 
 use anyhow::{Context as _, Result, bail};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// The signals that ask a process to end. As long as it lives, and after, they do not end it by themselves.
+/// Catches the signals that ask a process to end. From then on they no longer end it by themselves,
+/// even after this is dropped.
 pub(crate) struct Interrupts {
     terminal: Signal,
     termination: Signal,
 }
 
 impl Interrupts {
-    /// Catches them from here on.
+    /// Starts catching the signals.
     pub(crate) fn catch() -> Result<Self> {
         let catch = |kind| signal(kind).context("interrupts cannot be caught");
         Ok(Self { terminal: catch(SignalKind::interrupt())?, termination: catch(SignalKind::terminate())? })
     }
 
-    /// Waits for the next one. Cancel safe.
+    /// Waits for the next signal. Cancel safe.
     pub(crate) async fn next(&mut self) {
         tokio::select! {
             _ = self.terminal.recv() => {}
@@ -26,7 +28,7 @@ impl Interrupts {
         }
     }
 
-    /// Goes through a stage of a run, unless there is an interrupt: then it fails with what it was at.
+    /// Runs a stage of a run. Fails at an interrupt, with the name of the stage.
     pub(crate) async fn unless<T>(
         &mut self,
         stage: impl fmt::Display,
@@ -47,9 +49,10 @@ mod tests {
     use super::*;
     use crate::progress::Progress;
 
-    // Ctrl-C was heard only when the schedule ran, and SIGTERM left neither results nor a word.
+    // Ctrl-C used to be handled only while the schedule ran, and SIGTERM ended the process without
+    // results or message.
     #[tokio::test]
-    async fn a_stage_that_does_not_end_is_left_at_either_signal_with_a_word() {
+    async fn either_signal_interrupts_a_stage_and_names_it() {
         let mut interrupts = Interrupts::catch().expect("they can be caught");
         let connecting = Progress::new("connecting", 100);
         connecting.at(20);
@@ -58,8 +61,8 @@ mod tests {
             let sent = Command::new("kill").args([name, &own]).status().expect("there is kill");
             assert!(sent.success());
             let left = interrupts.unless(&connecting, pending::<Result<()>>()).await;
-            let said = left.expect_err("it never ends").to_string();
-            assert_eq!(said, "interrupted while connecting, 20 of 100");
+            let text = left.expect_err("it never ends").to_string();
+            assert_eq!(text, "interrupted while connecting, 20 of 100");
         }
         let done = interrupts.unless("resting", async { Ok(7) }).await;
         assert_eq!(done.expect("nobody interrupts it"), 7);

@@ -1,20 +1,21 @@
-//! What happened in a second or less: what processes tell each other, and what a run is summed up from.
+//! What happened in a second or less: sent by workers to the main process, and summed up for the
+//! report.
 
 use std::ops::{AddAssign, Sub};
 
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// What happened between two moments.
+/// What happened between two points in time.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Interval {
-    /// From when to when, in nanoseconds after the start of the schedule.
+    /// Start and end, in nanoseconds after the start of the schedule.
     pub(crate) from_ns: u64,
     pub(crate) to_ns: u64,
-    /// What came.
+    /// The deliveries.
     pub(crate) count: Count,
     pub(crate) latencies: Latencies,
-    /// How far the reconnect storm is, at the end.
+    /// The progress of the reconnect storm at the end of the interval.
     pub(crate) storm: StormCount,
     /// CPU time that the process used, in microseconds.
     pub(crate) cpu_us: u64,
@@ -22,14 +23,14 @@ pub(crate) struct Interval {
     pub(crate) lag: Distribution,
 }
 
-/// How much came.
+/// Numbers of deliveries and records.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Count {
     /// Deliveries of this run.
     pub(crate) deliveries: u64,
-    /// Those that were not repetitions.
+    /// Deliveries that were not repetitions.
     pub(crate) distinct: u64,
-    /// Records that conflated subscriptions were told are skipped.
+    /// Records reported as skipped to conflated subscriptions.
     pub(crate) skipped: u64,
     /// WebSocket messages that carried deliveries.
     pub(crate) messages: u64,
@@ -37,16 +38,17 @@ pub(crate) struct Count {
     pub(crate) bytes: u64,
 }
 
-/// How far a reconnect storm is.
+/// The progress of a reconnect storm.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct StormCount {
-    /// Connections that have their subscriptions again, and when the last of them had.
+    /// Connections that have their subscriptions again, and the time of the last one.
     pub(crate) resumed: u64,
     pub(crate) resumed_ns: u64,
-    /// Connections that have what was published while they were away, and when the last of them had.
+    /// Connections that received all records published while they were away, and the time of the
+    /// last one.
     pub(crate) caught_up: u64,
     pub(crate) caught_up_ns: u64,
-    /// The fewest and most records that a connection had missed when it came back.
+    /// The fewest and most records that a connection had missed when it reconnected.
     pub(crate) behind_min: Option<u64>,
     pub(crate) behind_max: u64,
 }
@@ -54,27 +56,29 @@ pub(crate) struct StormCount {
 /// Latencies in microseconds, from when an event was due to its delivery.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Latencies {
-    /// Of connections that always read, for events that came to them live.
+    /// Live deliveries to connections that always read.
     pub(crate) regular: Distribution,
-    /// Of connections that stop reading for a while.
+    /// Deliveries to connections that stop reading for a while.
     pub(crate) slow: Distribution,
-    /// Of events that were due while their connection was away in a reconnect storm, or had not caught up yet.
+    /// Events that were due while their connection was away in a reconnect storm, or still catching
+    /// up.
     pub(crate) away: Distribution,
 }
 
-/// A histogram of microseconds up to an hour, exact to 3 digits; longer ones count as an hour.
+/// A histogram of microseconds up to an hour, with 3 significant digits; longer times count as an
+/// hour.
 #[derive(Debug, Clone)]
 pub(crate) struct Distribution(pub(crate) Histogram<u64>);
 
 impl Interval {
-    /// Returns how long it is, in nanoseconds.
+    /// Returns its length in nanoseconds.
     pub(crate) fn length_ns(&self) -> u64 {
         self.to_ns.saturating_sub(self.from_ns)
     }
 }
 
 impl Count {
-    /// Returns how many records are accounted for: they came, or were said to be skipped.
+    /// Returns the number of records accounted for: delivered, or reported as skipped.
     pub(crate) fn accounted(&self) -> u64 {
         self.distinct + self.skipped
     }
@@ -105,20 +109,20 @@ impl Sub for Count {
 }
 
 impl StormCount {
-    /// Takes that a connection has its subscriptions again, so many records behind.
+    /// Records that a connection has its subscriptions again, and how many records it is behind.
     pub(crate) fn resume(&mut self, now_ns: u64, behind: u64) {
         let one = Self { resumed: 1, resumed_ns: now_ns, behind_min: Some(behind), ..Self::default() };
         *self += Self { behind_max: behind, ..one };
     }
 
-    /// Takes that a connection has what it missed.
+    /// Records that a connection has caught up.
     pub(crate) fn catch_up(&mut self, now_ns: u64) {
         *self += Self { caught_up: 1, caught_up_ns: now_ns, ..Self::default() };
     }
 }
 
 impl AddAssign for StormCount {
-    /// Adds another process's.
+    /// Adds the progress of another process.
     fn add_assign(&mut self, other: Self) {
         self.resumed += other.resumed;
         self.resumed_ns = self.resumed_ns.max(other.resumed_ns);
@@ -158,7 +162,7 @@ impl Distribution {
     }
 
     pub(crate) fn add(&mut self, other: &Self) {
-        // Adding walks all buckets, and most intervals have nothing of what is rare.
+        // Adding visits all buckets, and rare latencies are empty in most intervals.
         if !other.0.is_empty() {
             self.0.add(&other.0).expect("the bounds are the same");
         }
@@ -166,7 +170,7 @@ impl Distribution {
 }
 
 impl Serialize for Distribution {
-    /// As pairs of a value and its count: an interval has few of the buckets.
+    /// Serializes pairs of value and count, because an interval fills few of the buckets.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer
             .collect_seq(self.0.iter_recorded().map(|step| (step.value_iterated_to(), step.count_at_value())))
@@ -191,7 +195,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_distribution_survives_the_pipe(values in proptest::collection::vec(0_u64..5_000_000_000, 0..50)) {
+        fn a_distribution_survives_serialization(values in proptest::collection::vec(0_u64..5_000_000_000, 0..50)) {
             let mut there = Distribution::new();
             values.iter().for_each(|value| there.record(*value));
             let text = serde_json::to_string(&there).expect("it is JSON");
@@ -204,9 +208,9 @@ mod tests {
     }
 
     #[test]
-    fn a_time_is_itself_to_three_digits_up_to_an_hour() {
-        // A histogram whose bounds grow does not grow when it is told to saturate: everything above the first 2,047 µs became
-        // that. These bounds are fixed, over all that there can be.
+    fn times_have_three_significant_digits_up_to_an_hour() {
+        // An auto-resizing histogram does not resize when it saturates: every value above the
+        // initial 2,047 µs became 2,047 µs. These bounds are fixed and cover all values.
         let one = |us| {
             let mut distribution = Distribution::new();
             distribution.record(us);

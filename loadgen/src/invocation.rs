@@ -1,4 +1,4 @@
-//! From what was typed to what is meant: the command line, with the scenario that it names laid under it.
+//! The effective command line: the arguments merged with those of the scenario.
 
 use std::{env, fmt};
 
@@ -9,16 +9,16 @@ use clap::{
 
 use crate::{cli::Cli, consistency, scenario::Scenario};
 
-/// What is meant.
+/// The effective command line.
 #[derive(Debug)]
 pub(crate) struct Invocation {
     pub(crate) cli: Cli,
-    /// All of it as arguments, for other processes of the run.
+    /// All arguments, for worker processes.
     pub(crate) arguments: Vec<String>,
 }
 
 impl Invocation {
-    /// Reads the command line; ends the process with code 2 where it or the scenario is wrong.
+    /// Reads the command line; exits with code 2 if it or the scenario is invalid.
     pub(crate) fn read() -> Self {
         let given: Vec<_> = env::args().skip(1).collect();
         let scenario = Scenario::of(&given).unwrap_or_else(|error| exit_with(&error));

@@ -1,4 +1,4 @@
-//! Kafka without a service between: topics, bare consumers, and producers that count answers.
+//! Direct access to Kafka: topics, bare consumers, and producers that count delivery reports.
 
 mod consumer;
 

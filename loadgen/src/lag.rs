@@ -1,4 +1,4 @@
-//! How late this process wakes its own tasks: what its latencies contain of itself.
+//! The scheduling lag of this process, which is part of the latencies that it measures.
 
 use std::{
     mem,
@@ -13,17 +13,16 @@ use tokio::{
 
 use crate::interval::Distribution;
 
-/// How often it is looked at. Tokio's timers are a millisecond coarse.
+/// The measuring interval. Tokio's timers have a resolution of a millisecond.
 const INTERVAL: Duration = Duration::from_millis(10);
 
-/// A task that sleeps and notes when it was woken. It ends when this is dropped.
+/// A task that sleeps and records how late it was woken. It ends when this is dropped.
 pub(crate) struct Lag {
     late: Arc<Mutex<Distribution>>,
     _task: JoinSet<()>,
 }
 
 impl Lag {
-    /// Starts to look.
     pub(crate) fn start() -> Self {
         let late = Arc::new(Mutex::new(Distribution::new()));
         let mut task = JoinSet::new();
@@ -31,7 +30,7 @@ impl Lag {
         Self { late, _task: task }
     }
 
-    /// Takes what was noted since the last time.
+    /// Returns the times recorded since the last call.
     pub(crate) fn take(&self) -> Distribution {
         let mut late = self.late.lock().unwrap_or_else(PoisonError::into_inner);
         mem::replace(&mut late, Distribution::new())

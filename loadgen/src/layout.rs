@@ -1,4 +1,5 @@
-//! Which channels each connection has, and which keys belong to them: arithmetic, the same in every process.
+//! The channels of each connection, and the keys of each channel: pure arithmetic, the same in
+//! every process.
 
 use std::ops::Range;
 
@@ -7,7 +8,7 @@ use tailcast_proto::{Channel, Key, Keys, TopicName};
 
 use crate::cli::{ChannelForm, Cli};
 
-/// Which channels each connection has.
+/// The channels of each connection.
 #[derive(Debug, Clone)]
 pub(crate) struct Layout {
     topic: TopicName,
@@ -15,7 +16,7 @@ pub(crate) struct Layout {
     channels: u32,
     keys: u32,
     form: ChannelForm,
-    /// How many keys a channel has.
+    /// Keys per channel.
     per_channel: u32,
 }
 
@@ -37,12 +38,11 @@ impl Layout {
         }
     }
 
-    /// Returns how many connections there are.
     pub(crate) fn connections(&self) -> u32 {
         self.connections
     }
 
-    /// Returns how many of the first connections have different channels; the others have those of one of them.
+    /// Returns how many of the first connections have different channels; the others repeat them.
     pub(crate) fn distinct(&self) -> u32 {
         self.connections.min(self.keys.div_ceil(self.per_channel))
     }
@@ -67,11 +67,8 @@ impl Layout {
         keys.collect()
     }
 
-    /// Returns the channel that has these keys.
-    ///
-    /// # Errors
-    ///
-    /// When a key is none, which cannot be for keys of this layout.
+    /// Returns the channel that covers these keys. Fails when a key is invalid, which is impossible
+    /// for keys of this layout.
     pub(crate) fn channel(&self, keys: &Range<u32>) -> Result<Channel> {
         let keys = match self.form {
             ChannelForm::Exact => Keys::Exact(Key::new(self.key(keys.start))?),
@@ -81,7 +78,7 @@ impl Layout {
         Ok(Channel { topic: self.topic.clone(), keys })
     }
 
-    /// Ends in a character that numbers do not have, so that no prefix is the beginning of another.
+    /// Ends in a non-digit, so that no prefix is a prefix of another.
     fn prefix(&self, key: u32) -> String {
         format!("p{}-", key / self.per_channel)
     }
@@ -109,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn connections_go_round_the_channels() {
+    fn connections_take_the_channels_in_turn() {
         check("--keys 3", 1, &[("key-1", 1..2)]);
         check("--keys 3", 5, &[("key-2", 2..3)]);
         check("--keys 3 --channels-per-connection 2", 1, &[("key-2", 2..3), ("key-0", 0..1)]);
@@ -121,7 +118,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_channel_has_the_keys_that_it_is_said_to_have(
+        fn a_channel_matches_exactly_its_keys(
             keys in 1_u32..200, per_prefix in 1_u32..30, connection in 0_u32..50, form in 0..3_usize,
         ) {
             let form = ["exact", "prefix", "all"][form];

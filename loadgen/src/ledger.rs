@@ -1,4 +1,4 @@
-//! What became of every event that was published: two bits each, set by the publishers and read when all is over.
+//! The outcome of every published event: two bits each, set by the publishers and read at the end.
 
 use std::{
     collections::BTreeMap,
@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-/// What became of every event.
+/// The outcome of every event.
 #[derive(Debug)]
 pub(crate) struct Ledger {
     acknowledged: Bits,
@@ -26,7 +26,7 @@ struct Bits {
 }
 
 impl Ledger {
-    /// Makes room for events numbered below `events`.
+    /// Allocates room for events with numbers below `events`.
     pub(crate) fn new(events: u64) -> Self {
         Self {
             acknowledged: Bits::new(events),
@@ -37,54 +37,49 @@ impl Ledger {
         }
     }
 
-    /// Notes that events are on their way.
+    /// Records that events were sent.
     pub(crate) fn publish(&self, events: u64) {
         self.published.fetch_add(events, Relaxed);
     }
 
-    /// Notes that Kafka has an event.
+    /// Records that an event is in Kafka.
     pub(crate) fn acknowledge(&self, number: u64) {
         self.acknowledged.set(number);
     }
 
-    /// Notes that Kafka does not have an event and will not.
+    /// Records that an event is not in Kafka and never will be.
     pub(crate) fn refuse(&self, number: u64, reason: &str) {
         self.refused.set(number);
         self.reason(reason);
     }
 
-    /// Notes that nobody knows whether Kafka has an event.
+    /// Records that the outcome of an event is unknown.
     pub(crate) fn unknown(&self, reason: &str) {
         self.unknown.fetch_add(1, Relaxed);
         self.reason(reason);
     }
 
-    /// Returns how many events were published.
     pub(crate) fn published(&self) -> u64 {
         self.published.load(Relaxed)
     }
 
-    /// Returns how many events were acknowledged.
     pub(crate) fn acknowledged(&self) -> u64 {
         self.acknowledged.count.load(Relaxed)
     }
 
-    /// Returns how many events were refused.
     pub(crate) fn refused(&self) -> u64 {
         self.refused.count.load(Relaxed)
     }
 
-    /// Returns of how many events something is known, if only that nothing is.
+    /// Returns the number of events with an outcome, including unknown ones.
     pub(crate) fn answered(&self) -> u64 {
         self.acknowledged() + self.refused() + self.unknown.load(Relaxed)
     }
 
-    /// Returns whether an event was acknowledged.
     pub(crate) fn is_acknowledged(&self, number: u64) -> bool {
         self.acknowledged.has(number)
     }
 
-    /// Returns whether an event was refused.
     pub(crate) fn is_refused(&self, number: u64) -> bool {
         self.refused.has(number)
     }
@@ -143,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_event_is_what_was_noted_of_it_and_counts_once() {
+    fn an_event_counts_once_with_its_recorded_outcome() {
         let ledger = Ledger::new(130);
         for number in [0, 63, 64, 129, 129] {
             ledger.acknowledge(number);

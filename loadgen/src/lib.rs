@@ -1,7 +1,7 @@
-//! Verified load on Tailcast, and the benchmarks that are made of it.
+//! A load generator that verifies every delivery, and the benchmarks built on it.
 //!
-//! Two commands: `loadgen` publishes, receives and verifies; `bench` compares a node with what it cannot do without.
-//! `BENCHMARKS.md` has the method.
+//! Two commands: `loadgen` publishes, receives and verifies; `bench` compares a node with its lower
+//! bounds. `BENCHMARKS.md` has the method.
 
 pub mod load;
 

@@ -1,7 +1,7 @@
-//! One WebSocket, opened as a load generator has to: from a chosen address, with a chosen receive buffer.
+//! One WebSocket with the options a load generator needs: source address and receive buffer.
 //!
-//! Below the client's `Connection` on purpose: a reader that is slow in the kernel's terms needs SO_RCVBUF before it connects.
-//! What close codes mean and how positions move is the client's.
+//! Deliberately below the client's `Connection`: a reader that is slow at the TCP level needs
+//! SO_RCVBUF before it connects. The meaning of close codes and positions is the client's.
 
 mod dial;
 
@@ -27,13 +27,15 @@ use tokio_tungstenite::{
 
 use self::dial::dial;
 
-/// How many bytes one read takes. A connection keeps as much, so it is small; a larger message takes several reads.
+/// The read buffer. Every connection keeps one, so it is small; a larger message takes several
+/// reads.
 const READ_BYTES: usize = 8 * 1024;
 
-/// The largest message. A node batches records, and the largest record of Kafka's defaults is 1 MiB.
+/// The largest message. A node batches records, and the largest record of Kafka's defaults is 1
+/// MiB.
 const MESSAGE_BYTES_MAX: usize = 64 << 20;
 
-/// How long a node may take to read a close frame.
+/// How long to wait for a node to read a close frame.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How to open a link.
@@ -53,27 +55,25 @@ pub(crate) struct Link {
     subprotocol: Subprotocol,
 }
 
-/// Why a link ended, or could not be.
+/// Why a link ended, or could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LinkError {
     /// The node closed it with a close frame.
     #[error("{0}")]
     Closed(Close),
-    /// It broke without a word: 1006 in RFC 6455's terms.
+    /// It ended without a close frame: 1006 in RFC 6455.
     #[error("1006 {0}")]
     Lost(String),
-    /// Nothing upgrades there at the moment.
+    /// The endpoint cannot be reached, or rejects the upgrade.
     #[error("{endpoint}: {reason}")]
     Unreachable {
-        /// Where.
         endpoint: String,
-        /// Why.
         reason: String,
-        /// When it may, where an HTTP answer says so.
+        /// When to retry, if the HTTP response has it.
         retry_after: Option<Duration>,
     },
-    /// What came is no message of the subprotocol.
-    #[error("the node sent what is no message: {0}")]
+    /// A message could not be decoded.
+    #[error("a message from the node cannot be decoded: {0}")]
     Malformed(String),
 }
 
@@ -93,7 +93,6 @@ impl Link {
         Ok(Self { socket, subprotocol: options.subprotocol })
     }
 
-    /// Sends a message.
     pub(crate) async fn send(&mut self, message: &ClientMessage) -> Result<(), LinkError> {
         let message = match self.subprotocol.encode(message) {
             Payload::Binary(bytes) => Message::Binary(bytes),
@@ -102,7 +101,8 @@ impl Link {
         self.socket.send(message).await.map_err(ended)
     }
 
-    /// Waits for the next message. Returns it with its size in bytes. Cancel safe; pings are answered meanwhile.
+    /// Waits for the next message, and returns it with its size in bytes. Answers pings. Cancel
+    /// safe.
     pub(crate) async fn receive(&mut self) -> Result<(ServerMessage, usize), LinkError> {
         loop {
             match self.socket.next().await {
@@ -120,10 +120,10 @@ impl Link {
         }
     }
 
-    /// Says goodbye, for a connection that has moved.
+    /// Closes a connection that has moved to another node.
     pub(crate) async fn leave(mut self) {
         let frame = CloseFrame { code: 1000.into(), reason: "moved".into() };
-        // A node that is gone already needs no goodbye.
+        // The node may be gone already.
         let _ = timeout(CLOSE_TIMEOUT, self.socket.close(Some(frame))).await;
     }
 }
@@ -134,7 +134,7 @@ impl LinkError {
         if let Self::Unreachable { retry_after, .. } = self { *retry_after } else { None }
     }
 
-    /// Returns the close code, where the connection had been open.
+    /// Returns the close code, if the connection had been open.
     pub(crate) fn code(&self) -> Option<u16> {
         match self {
             Self::Closed(close) => Some(close.code),
@@ -160,7 +160,7 @@ fn unreachable(endpoint: &Endpoint, error: &tungstenite::Error) -> LinkError {
     LinkError::Unreachable { endpoint: endpoint.to_string(), reason: error.to_string(), retry_after }
 }
 
-/// Reads a text message: one server message a line.
+/// Decodes a text message: one server message per line.
 fn lines(text: &str) -> Result<ServerMessage, LinkError> {
     let mut message = ServerMessage::default();
     for line in text.lines().filter(|line| !line.trim().is_empty()) {

@@ -1,6 +1,6 @@
-//! `loadgen`: load, verified: order, loss, repetition, latency.
+//! `loadgen`: puts load on Tailcast and verifies order, loss, repetition and latency.
 //!
-//! Knows the contract and the Rust client, and neither service: what it says about them is what a user would see.
+//! Knows the protocol and the Rust client, and neither service: it reports what a user would see.
 
 use std::{
     io::{self, Write as _},
@@ -9,10 +9,10 @@ use std::{
 
 use crate::{invocation::Invocation, output, preflight, report::Verdict, run};
 
-/// What the process ends with when it was asked for what cannot be, as for a wrong command line.
+/// The exit code when the run could not be started, the same as for an invalid command line.
 const NOT_STARTED: u8 = 2;
 
-/// Does what the command line says.
+/// Runs the command.
 #[must_use]
 pub fn main() -> ExitCode {
     let invocation = Invocation::read();
@@ -39,6 +39,6 @@ pub fn main() -> ExitCode {
 }
 
 fn report_error(error: &anyhow::Error) {
-    // Nobody is left to tell when standard error is gone.
+    // Standard error may be closed.
     let _ = writeln!(io::stderr(), "loadgen: {error:#}");
 }

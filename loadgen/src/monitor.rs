@@ -1,6 +1,6 @@
-//! What the run does while it goes: looks at the servers, and lets a storm end.
+//! Monitors the servers during a run, and ends a storm.
 //!
-//! Called every now and then with the time since the start; keeps what it saw for the report.
+//! Called regularly with the time since the start; keeps its observations for the report.
 
 #[cfg(test)]
 mod tests;
@@ -21,35 +21,37 @@ use crate::{
     tally::Tally,
 };
 
-/// What nodes have read from Kafka for who is behind.
+/// Bytes that nodes have read from Kafka for clients that are behind.
 const CATCH_UP_BYTES: &str = "tailcast_push_catch_up_read_bytes_total";
 
-/// What nodes hold of records, however many clients there are.
+/// Memory of nodes for records, independent of the number of clients.
 const RECORD_BYTES: [&str; 2] = ["tailcast_push_windows_bytes", "tailcast_push_catch_up_pages_bytes"];
 
-/// How nodes ended sessions, by close code; also what no client can hear, because its socket takes nothing.
+/// Sessions closed by nodes, by close code, including closes that a client with a blocked socket
+/// cannot see.
 const CLOSES: &str = "tailcast_push_closes_total";
 
-/// Between two looks at the memory of servers that have slow readers.
+/// Time between two memory samples of servers with slow readers.
 const MEMORY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long events that are due may take to be acknowledged before a storm ends without them.
+/// How long due events may take to be acknowledged before a storm ends without them.
 const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(5);
 
-/// From the word that all come back to when they do, so that workers do so at once.
+/// Time between the reconnect command and the reconnects, so that all workers reconnect at the same
+/// time.
 const RECONNECT_DELAY: Duration = Duration::from_millis(100);
 
-/// What the run does while it goes.
+/// Monitors the servers during a run.
 pub(crate) struct Monitor {
     targets: Targets,
     plan: Arc<Plan>,
     ledger: Arc<Ledger>,
     connections: u64,
-    /// When to look at the memory of servers that have slow readers.
+    /// When to sample the memory of servers with slow readers next.
     next_memory_poll: Option<Duration>,
     storm: Option<Storm>,
     storm_stage: StormStage,
-    /// From when to when to measure, after the start.
+    /// Start and end of the measured period, after the start.
     measured: (Duration, Duration),
     pub(crate) servers: Servers,
     pub(crate) memory: MemoryTrack,
@@ -60,22 +62,22 @@ pub(crate) struct Monitor {
     pub(crate) notes: Vec<String>,
 }
 
-/// How far a storm is.
+/// The progress of a storm.
 #[derive(Debug, Clone, Copy)]
 enum StormStage {
     Before,
-    /// All are away; so many bytes had been read.
+    /// All are away; the value is the bytes read before.
     Away(Option<u64>),
     Back(StormEnd),
     Over(StormEnd),
 }
 
-/// What was seen of a storm from outside.
+/// The server side of a storm.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct StormEnd {
-    /// When all came back, in nanoseconds after the start.
+    /// When all reconnected, in nanoseconds after the start.
     pub(crate) reconnect_ns: u64,
-    /// What the nodes read from Kafka: before, and since then.
+    /// Bytes that the nodes read from Kafka: before the storm, and since.
     before: Option<u64>,
     pub(crate) catch_up_bytes: Option<u64>,
 }
@@ -106,12 +108,12 @@ impl Monitor {
         })
     }
 
-    /// Begins: from here on closes are counted.
+    /// Starts counting closes.
     pub(crate) async fn begin(&mut self) {
         self.closes_before = self.closes().await;
     }
 
-    /// Returns how nodes ended sessions since the beginning, as they say themselves.
+    /// Returns how nodes closed sessions since the start, by their own metrics.
     pub(crate) async fn closes_by_nodes(&mut self) -> Option<BTreeMap<String, u64>> {
         let after = self.closes().await?;
         Some(node_metrics::growth(self.closes_before.as_ref()?, &after))
@@ -123,17 +125,17 @@ impl Monitor {
         }
         match node_metrics::by_label(&self.targets.server_metrics, CLOSES).await {
             Ok(closes) => Some(closes),
-            Err(error) => self.note("how nodes closed is not known from them", &error),
+            Err(error) => self.note("the nodes' own counts of closes are not known", &error),
         }
     }
 
-    /// Returns when CPU time has to be read next, after the start.
+    /// Returns when to read CPU time next, after the start.
     pub(crate) fn next_mark(&self) -> Option<Duration> {
         let first = self.first.is_none().then_some(self.measured.0);
         first.or_else(|| self.last.is_none().then_some(self.measured.1))
     }
 
-    /// Looks at what has to be looked at by now.
+    /// Takes the samples that are due.
     pub(crate) async fn at(&mut self, elapsed: Duration, fleet: &mut Fleet, tally: &Tally) -> Result<()> {
         if self.first.is_none() && elapsed >= self.measured.0 {
             self.first = Some(self.servers.mark());
@@ -152,13 +154,14 @@ impl Monitor {
         }
     }
 
-    /// Returns what was used in the measured stretch, or, of a run that ended early, in as much of it as there was.
+    /// Returns the CPU time used in the measured period, or in the part of it that took place if
+    /// the run ended early.
     pub(crate) fn cpu(&mut self) -> CpuUsage {
         let last = self.last.unwrap_or_else(|| self.servers.mark());
         last.since(&self.first.unwrap_or(last))
     }
 
-    /// Returns what was seen of a storm, once all were told to come back.
+    /// Returns the server side of a storm, once all connections may reconnect.
     pub(crate) async fn storm_end(&mut self) -> Option<StormEnd> {
         match self.storm_stage {
             StormStage::Before | StormStage::Away(_) => None,
@@ -192,7 +195,8 @@ impl Monitor {
         Ok(())
     }
 
-    /// Returns whether all have missed enough: those events are due and answered for, or had time to be.
+    /// Returns whether all connections have missed enough: the events are due, and acknowledged or
+    /// timed out.
     fn is_behind(&self, storm: Storm, elapsed: Duration) -> bool {
         let due = Duration::from_nanos(self.plan.due_ns(storm.behind_after));
         let answered = self.ledger.answered() >= storm.behind_after;
@@ -204,21 +208,22 @@ impl Monitor {
         StormEnd { catch_up_bytes: read.map(|(now, before)| now.saturating_sub(before)), ..end }
     }
 
-    /// Returns the memory of the servers less what they hold of records, where they tell: windows grow with what is published.
+    /// Returns the servers' memory without that for records, if they report it, because windows
+    /// grow with the published records.
     pub(crate) async fn own_memory(&mut self) -> Option<u64> {
         let mut memory = self.servers.memory()?;
         for metric in RECORD_BYTES {
             if !self.targets.server_metrics.is_empty() {
                 match node_metrics::sum(&self.targets.server_metrics, metric).await {
                     Ok(held) => memory = memory.saturating_sub(held),
-                    Err(error) => return self.note("what nodes hold of records is not known", &error),
+                    Err(error) => return self.note("the nodes' memory for records is not known", &error),
                 }
             }
         }
         Some(memory)
     }
 
-    /// Says what could not be known, once of a node that is asked again and again.
+    /// Notes that a value is unknown, once for each cause.
     fn note<T>(&mut self, what: &str, error: &anyhow::Error) -> Option<T> {
         let note = format!("{what}: {error:#}");
         if !self.notes.contains(&note) {
@@ -234,7 +239,7 @@ impl Monitor {
         match node_metrics::sum(&self.targets.server_metrics, CATCH_UP_BYTES).await {
             Ok(bytes) => Some(bytes),
             Err(error) => {
-                self.incidents.push(format!("what was read to catch up is not known: {error:#}"));
+                self.incidents.push(format!("the number of bytes read to catch up is not known: {error:#}"));
                 None
             }
         }

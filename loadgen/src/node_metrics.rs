@@ -1,4 +1,4 @@
-//! What push nodes say of themselves, on their metrics pages.
+//! Push nodes' own metrics, from their metrics pages.
 
 use std::{collections::BTreeMap, str::FromStr, time::Duration};
 
@@ -10,7 +10,7 @@ use crate::http;
 /// How long a node may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Where a node shows its metrics.
+/// The URL of a node's metrics page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct MetricsUrl {
     /// HOST:PORT.
@@ -22,30 +22,30 @@ impl FromStr for MetricsUrl {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let rest = text.strip_prefix("http://").ok_or("metrics are at http://HOST:PORT/metrics")?;
+        let rest = text.strip_prefix("http://").ok_or("expected http://HOST:PORT/metrics")?;
         let (authority, path) = rest.split_once('/').unwrap_or((rest, "metrics"));
         if !authority.contains(':') {
-            return Err(format!("{authority} has no port; metrics are at http://HOST:PORT/metrics"));
+            return Err(format!("{authority} has no port; expected http://HOST:PORT/metrics"));
         }
         Ok(Self { authority: authority.to_owned(), path: format!("/{path}") })
     }
 }
 
-/// Returns the sum of a counter without labels over all nodes. A node that does not answer is an error: a sum without it would
-/// be believed.
+/// Returns the sum of an unlabelled counter over all nodes. A node that does not answer is an
+/// error, because a partial sum would be misleading.
 pub(crate) async fn sum(nodes: &[MetricsUrl], metric: &str) -> Result<u64> {
     let mut all = 0;
     for node in nodes {
         let page = page(node).await?;
-        all += value(&page, metric).with_context(|| format!("{} does not show {metric}", node.authority))?;
+        all += value(&page, metric).with_context(|| format!("{} has no metric {metric}", node.authority))?;
     }
     Ok(all)
 }
 
-/// A counter of each node by the value of its one label.
+/// A counter of each node, by the value of its only label.
 pub(crate) type Labelled = Vec<BTreeMap<String, u64>>;
 
-/// Returns a counter of each node by the value of its one label.
+/// Returns a counter of each node, by the value of its only label.
 pub(crate) async fn by_label(nodes: &[MetricsUrl], metric: &str) -> Result<Labelled> {
     let mut all = Vec::with_capacity(nodes.len());
     for node in nodes {
@@ -54,7 +54,8 @@ pub(crate) async fn by_label(nodes: &[MetricsUrl], metric: &str) -> Result<Label
     Ok(all)
 }
 
-/// Returns how much counters grew, over all nodes. One that is smaller than before is of a node that was started again.
+/// Returns how much counters grew, over all nodes. A smaller value than before means that the node
+/// was restarted.
 pub(crate) fn growth(before: &Labelled, after: &Labelled) -> BTreeMap<String, u64> {
     let mut all = BTreeMap::new();
     for (before, after) in before.iter().zip(after) {
@@ -80,7 +81,8 @@ pub(crate) async fn page(node: &MetricsUrl) -> Result<String> {
     page.with_context(|| format!("the metrics at http://{}{}", node.authority, node.path))
 }
 
-/// Returns the value of a metric without labels on a page: its name, white space, its value, which may be written as a float.
+/// Returns the value of an unlabelled metric on a page: name, white space, value, possibly written
+/// as a float.
 pub(crate) fn value(page: &str, metric: &str) -> Option<u64> {
     let rest = page.lines().find_map(|line| line.strip_prefix(metric)?.strip_prefix(' '))?;
     let whole = rest.split_whitespace().next()?.split('.').next()?;
@@ -115,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn counters_by_label_grow_and_begin_again_with_their_node() {
+    fn labelled_counters_may_restart_with_their_node() {
         let read = |text: &str| labelled(text, "closes_total");
         let before =
             read("closes_total{code=\"1006\"} 3\ncloses_total{code=\"4508\"} 2.0\nother{code=\"1\"} 9\n");

@@ -1,4 +1,4 @@
-//! Where a report goes: a summary for people, and JSON for programs.
+//! Output of a report: a summary as text, and JSON.
 
 use std::{
     fmt::Display,
@@ -28,15 +28,12 @@ pub(crate) fn save(report: &impl Serialize, path: &Path) -> Result<()> {
     fs::write(path, text + "\n").with_context(|| format!("{} cannot be written", path.display()))
 }
 
-/// Checks that a file can be written, and leaves everything as it is.
-///
-/// # Errors
-///
-/// When it cannot: results would be lost at the end of a run.
+/// Checks that a file can be written, without changing anything. Fails when it cannot: results
+/// would be lost at the end of a run.
 pub(crate) fn check(path: &Path) -> Result<()> {
     let checked = match fs::metadata(path) {
         Ok(found) if found.is_file() => fs::OpenOptions::new().append(true).open(path).map(drop),
-        // The reader of a pipe would take this for its end.
+        // Opening a pipe would signal its end to the reader.
         Ok(_) => Ok(()),
         // The target of a dangling link is created with the results.
         Err(_) if path.is_symlink() => Ok(()),
@@ -53,9 +50,9 @@ fn pretty(report: &impl Serialize) -> Result<String> {
 mod tests {
     use super::*;
 
-    // It was reported at the end of a run, and the results were lost.
+    // This used to be reported at the end of a run, and the results were lost.
     #[test]
-    fn a_file_that_cannot_be_written_is_named_and_one_that_can_is_left_as_it_is() {
+    fn an_unwritable_file_is_named_and_a_writable_one_is_left_unchanged() {
         let error = check(Path::new("/proc/report.json")).expect_err("nobody writes there");
         assert_eq!(error.to_string(), "/proc/report.json cannot be written");
         let path = std::env::temp_dir().join(format!("loadgen-output-{}", std::process::id()));

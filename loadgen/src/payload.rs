@@ -1,41 +1,41 @@
-//! What an event's value says, so that whoever receives it can judge it: which event of which run it is, when it was
-//! meant to be sent, and a checksum over all of it. Random padding makes up the size, so that compression gains nothing.
+//! The content of an event's value, which lets a receiver verify it: run, event, scheduled time,
+//! and a checksum. Random padding fills it up to its size, so that compression gains nothing.
 
 use bytes::Bytes;
 
-/// The smallest value that holds all of that.
+/// The smallest value with this content.
 pub(crate) const BYTES_MIN: usize = 36;
 
-/// One event, as its value tells.
+/// One event, as encoded in its value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Event {
     /// The number of its key.
     pub(crate) key: u32,
-    /// Its place among the events of its key, from 0.
+    /// Its index among the events of its key, from 0.
     pub(crate) sequence: u64,
-    /// When it was meant to be sent, in nanoseconds after the start of the schedule.
+    /// When it was due, in nanoseconds after the start of the schedule.
     pub(crate) at_ns: u64,
 }
 
-/// Why a value is no event of this run.
+/// Why a value is not an event of this run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PayloadError {
     /// It is too short, or its checksum is wrong.
     Corrupt,
-    /// It is whole, and of another run.
+    /// It is intact, but from another run.
     OtherRun,
 }
 
-/// Writes and reads the values of one run.
+/// Encodes and decodes the values of one run.
 #[derive(Debug)]
 pub(crate) struct Format {
     run: u64,
-    /// A value with everything but the event.
+    /// A value without the event.
     template: Vec<u8>,
 }
 
 impl Format {
-    /// Makes the values of a run `bytes` long, at least [`BYTES_MIN`].
+    /// Creates the format for values of `bytes` bytes, at least [`BYTES_MIN`].
     pub(crate) fn new(run: u64, bytes: usize) -> Self {
         let mut template = vec![0; bytes.max(BYTES_MIN)];
         fastrand::Rng::with_seed(run).fill(&mut template);
@@ -43,7 +43,7 @@ impl Format {
         Self { run, template }
     }
 
-    /// Writes an event.
+    /// Encodes an event.
     pub(crate) fn write(&self, event: &Event) -> Bytes {
         let mut value = self.template.clone();
         value[16..20].copy_from_slice(&event.key.to_le_bytes());
@@ -54,7 +54,7 @@ impl Format {
         value.into()
     }
 
-    /// Reads an event.
+    /// Decodes an event.
     pub(crate) fn read(&self, value: &[u8]) -> Result<Event, PayloadError> {
         if value.len() < BYTES_MIN || checksum(&value[8..]).to_le_bytes() != value[..8] {
             return Err(PayloadError::Corrupt);
@@ -67,8 +67,8 @@ impl Format {
     }
 }
 
-/// FNV-1a over words of 8 bytes, because over bytes it would cost more than the rest of a delivery. Each step is a
-/// bijection, so a change within one word is always found.
+/// FNV-1a over 8-byte words, because over bytes it would cost more than the rest of a delivery.
+/// Each step is a bijection, so a change within one word is always detected.
 fn checksum(bytes: &[u8]) -> u64 {
     let length = bytes.len() as u64;
     bytes
@@ -92,7 +92,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read(key: u32, sequence: u64, at_ns: u64, bytes in 0_usize..200) {
+        fn a_written_event_is_read_back(key: u32, sequence: u64, at_ns: u64, bytes in 0_usize..200) {
             let event = Event { key, sequence, at_ns };
             let format = Format::new(7, bytes);
             let value = format.write(&event);
@@ -101,7 +101,7 @@ mod tests {
         }
 
         #[test]
-        fn a_changed_byte_is_found(bytes in 36_usize..200, at: proptest::sample::Index, change in 1..=u8::MAX) {
+        fn a_changed_byte_is_detected(bytes in 36_usize..200, at: proptest::sample::Index, change in 1..=u8::MAX) {
             let format = Format::new(7, bytes);
             let mut value = format.write(&Event { key: 1, sequence: 2, at_ns: 3 }).to_vec();
             value[at.index(bytes)] ^= change;
@@ -109,20 +109,20 @@ mod tests {
         }
 
         #[test]
-        fn a_shortened_value_is_found(bytes in 36_usize..200, left: proptest::sample::Index) {
+        fn a_truncated_value_is_detected(bytes in 36_usize..200, left: proptest::sample::Index) {
             let format = Format::new(7, bytes);
             let value = format.write(&Event { key: 1, sequence: 2, at_ns: 3 });
             assert_eq!(format.read(&value[..left.index(bytes)]), Err(PayloadError::Corrupt));
         }
 
         #[test]
-        fn anything_else_is_no_event(value in proptest::collection::vec(any::<u8>(), 0..100)) {
+        fn other_values_are_corrupt(value in proptest::collection::vec(any::<u8>(), 0..100)) {
             assert_eq!(Format::new(7, 100).read(&value), Err(PayloadError::Corrupt));
         }
     }
 
     #[test]
-    fn an_event_of_another_run_is_told_from_a_corrupt_one() {
+    fn an_event_of_another_run_is_not_corrupt() {
         let value = Format::new(1, 64).write(&Event { key: 1, sequence: 2, at_ns: 3 });
         assert_eq!(Format::new(2, 64).read(&value), Err(PayloadError::OtherRun));
     }

@@ -1,14 +1,13 @@
-//! The whole run as arithmetic: which event is due when, on which lane, for which key.
+//! The whole run as arithmetic: when each event is due, on which lane, for which key.
 //!
-//! An open loop: the plan is fixed before the first event and nothing that happens changes it, so an event that is held
-//! back is late, and its latency says so. Events go round the lanes, and each lane goes round its own keys, so the events
-//! of a key stay on one lane and keep their order.
+//! An open loop: the plan is fixed before the first event and never changes, so a delayed event is
+//! late, and its latency shows it. Events take the lanes in turn, and each lane takes its own keys
+//! in turn, so the events of a key stay on one lane and in order.
 
 use std::time::Duration;
 
 use crate::payload::Event;
 
-/// The plan of a run.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
     /// Events per second.
@@ -28,12 +27,10 @@ impl Plan {
         Self { rate, keys, lanes: u64::from(lanes).clamp(1, keys), events }
     }
 
-    /// Returns how many events there are.
     pub(crate) fn events(&self) -> u64 {
         self.events
     }
 
-    /// Returns how many lanes there are.
     pub(crate) fn lanes(&self) -> u64 {
         self.lanes
     }
@@ -51,12 +48,12 @@ impl Plan {
         u64::try_from(due).unwrap_or(u64::MAX).min(self.events)
     }
 
-    /// Returns how many of the first `events` events are a lane's.
+    /// Returns how many of the first `events` events are on a lane.
     pub(crate) fn on_lane(&self, lane: u64, events: u64) -> u64 {
         (events + self.lanes - 1 - lane) / self.lanes
     }
 
-    /// Returns the number of a lane's event.
+    /// Returns the number of an event by its lane and its index there.
     pub(crate) fn number(&self, lane: u64, index: u64) -> u64 {
         index * self.lanes + lane
     }
@@ -73,18 +70,18 @@ impl Plan {
         }
     }
 
-    /// Returns the number of an event by its key and its place there.
+    /// Returns the number of an event by its key and its index there.
     pub(crate) fn number_of(&self, key: u32, sequence: u64) -> u64 {
         let (lane, place) = (u64::from(key) % self.lanes, u64::from(key) / self.lanes);
         self.number(lane, sequence * self.keys_of(lane) + place)
     }
 
-    /// Returns how many events a key has.
+    /// Returns the number of events of a key.
     pub(crate) fn count(&self, key: u32) -> u64 {
         self.count_among(key, self.events)
     }
 
-    /// Returns how many of the first `events` events are of a key.
+    /// Returns how many of the first `events` events belong to a key.
     pub(crate) fn count_among(&self, key: u32, events: u64) -> u64 {
         let (lane, place) = (u64::from(key) % self.lanes, u64::from(key) / self.lanes);
         let keys = self.keys_of(lane);

@@ -1,7 +1,8 @@
-//! What a run needs to be there: open files, processes, metrics pages, an earlier report, files for its results, Kafka.
+//! Checks the prerequisites of a run: open files, processes, metrics pages, the baseline, the
+//! results file, Kafka.
 //!
-//! Looked at before anything is connected or published. Found out later, a wrong process id or address would leave a figure out of
-//! the results of an hour.
+//! Runs before anything is connected or published. Detected later, a wrong process id or address
+//! would cost a figure of an hour's run.
 
 use std::{fs, path::Path, time::Duration};
 
@@ -16,7 +17,7 @@ use crate::{
     report::Report,
 };
 
-/// How many files a process needs beside its connections.
+/// Files that a process opens in addition to connections.
 const FILES: u64 = 100;
 
 /// How long Kafka may take to answer.
@@ -25,13 +26,10 @@ const KAFKA_WITHIN: Duration = Duration::from_secs(5);
 /// A metric of every push node.
 const PROBE_METRIC: &str = "tailcast_push_windows_bytes";
 
-/// Looks whether everything is there. Returns the results of the earlier run, if there is one to compare with.
-///
-/// # Errors
-///
-/// When something is not, with the flag that asked for it.
+/// Checks all prerequisites. Returns the baseline report, if there is one. Fails when a
+/// prerequisite is missing; the error has the flag that requires it.
 pub(crate) fn check(cli: &Cli) -> Result<Option<Report>> {
-    // The first of the processes has looked for all.
+    // The main process has checked them.
     if cli.readers.worker.is_some() {
         return Ok(None);
     }
@@ -39,7 +37,7 @@ pub(crate) fn check(cli: &Cli) -> Result<Option<Report>> {
     if let Some(path) = cli.output.json_file() {
         output::check(path).context("--json")?;
     }
-    // Last: it may take seconds to not answer.
+    // Last, because it may take seconds to time out.
     let targets = &cli.targets;
     let needed = targets.ingest.is_none() || targets.create_topic.is_some() || targets.compare_kafka;
     if let Some(broker) = targets.kafka.as_deref().filter(|_| needed) {
@@ -49,10 +47,10 @@ pub(crate) fn check(cli: &Cli) -> Result<Option<Report>> {
     Ok(baseline)
 }
 
-/// Looks at what is measured and compared with.
+/// Checks what is to be measured and compared.
 fn check_measured(cli: &Cli) -> Result<Option<Report>> {
     let needed = u64::from(cli.readers.connections.div_ceil(cli.readers.processes.into())) + FILES;
-    process::check_open_files(needed).context("--connections, without more --processes")?;
+    process::check_open_files(needed).context("too many --connections for one process (see --processes)")?;
     for pid in &cli.targets.server_pids {
         process::open(*pid).with_context(|| format!("--server-pid {pid}"))?;
     }
@@ -85,13 +83,13 @@ mod tests {
 
     #[track_caller]
     fn refuse(arguments: &str, expected: &str) {
-        let error = format!("{:#}", found(arguments).expect_err("something is not there"));
+        let error = format!("{:#}", found(arguments).expect_err("something is missing"));
         assert!(error.contains(expected), "{arguments}: {error}");
     }
 
-    // A page that did not answer was a note in the results.
+    // A metrics page that did not answer used to be only a note in the results.
     #[test]
-    fn what_is_to_be_measured_has_to_be_there_before_the_run() {
+    fn missing_processes_and_pages_are_rejected_before_the_run() {
         let this = std::process::id();
         found(&format!("--keys 1 --connections 1 --server-pid {this}")).expect("it runs");
         // Above the largest process id.
@@ -110,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn another_process_of_the_run_does_not_look_again() {
+    fn a_worker_skips_the_checks() {
         check(&Cli::of("--server-pid 4194305 --worker 1 --run 7")).expect("the first one has");
     }
 }

@@ -5,13 +5,14 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use procfs::process::{LimitValue, Process};
 
-/// Opens a process. The handle stays with this process, even when its id is used again.
+/// Opens a process. The handle refers to this process even after its id is reused.
 pub(crate) fn open(pid: u32) -> Result<Process> {
     let found = i32::try_from(pid).map(Process::new).with_context(|| format!("{pid} is not a process id"))?;
     found.with_context(|| format!("process {pid} cannot be measured"))
 }
 
-/// Returns the user and system CPU time of all threads of a process, in the steps of the kernel (10 ms).
+/// Returns the user and system CPU time of all threads of a process, in the kernel's steps of 10
+/// ms.
 pub(crate) fn cpu(process: &Process) -> Result<Duration> {
     let stat = process.stat().with_context(|| format!("process {} cannot be measured", process.pid))?;
     let ticks = u32::try_from(stat.utime + stat.stime).context("CPU time of more than a year")?;
@@ -31,7 +32,7 @@ pub(crate) fn memory(process: &Process) -> Result<u64> {
     Ok(kibibytes * 1024)
 }
 
-/// Checks that this process, and each process that it starts, may open so many files.
+/// Checks that this process, and each of its child processes, may open this many files.
 pub(crate) fn check_open_files(needed: u64) -> Result<()> {
     let limits = Process::myself().and_then(|process| process.limits());
     match limits.context("/proc/self/limits cannot be read")?.max_open_files.soft_limit {
@@ -71,9 +72,10 @@ mod tests {
         assert_eq!(error.to_string(), "process 4194305 cannot be measured");
     }
 
-    // The check depended on the machine's own limit, and failed where that is high or missing.
+    // The check used to depend on the machine's own limit, and failed where that is high or
+    // unlimited.
     #[test]
-    fn a_limit_that_is_too_low_is_reported_with_both_numbers() {
+    fn an_open_file_limit_that_is_too_low_is_reported_with_both_numbers() {
         check(1_024, 1_024).expect("the limit is high enough");
         let error = check(200_100, 200_099).expect_err("one file is missing").to_string();
         assert!(error.contains("200100 files needed, 200099 allowed"), "{error}");

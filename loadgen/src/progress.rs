@@ -1,4 +1,4 @@
-//! How far a run is, on standard error; silent where that is no terminal.
+//! Progress bars on standard error; silent if that is not a terminal.
 
 use std::fmt;
 
@@ -6,13 +6,13 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::interval::Count;
 
-/// Shows how far a part of the run is.
+/// The progress of a stage of the run.
 pub(crate) struct Progress {
     bar: ProgressBar,
 }
 
 impl Progress {
-    /// Starts a part of the run that has `length` steps.
+    /// Starts a stage with `length` steps.
     pub(crate) fn new(part: &'static str, length: u64) -> Self {
         let bar = ProgressBar::new(length).with_prefix(part);
         if let Ok(style) =
@@ -23,12 +23,12 @@ impl Progress {
         Self { bar }
     }
 
-    /// Shows that so many steps are done.
+    /// Shows the number of completed steps.
     pub(crate) fn at(&self, steps: u64) {
         self.bar.set_position(steps);
     }
 
-    /// Shows what was received so far.
+    /// Shows the deliveries received so far.
     pub(crate) fn received(&self, count: Count) {
         let Count { deliveries, .. } = count;
         self.bar.set_message(format!("{deliveries} deliveries, {:.0}/s", self.rate(deliveries)));

@@ -1,7 +1,7 @@
-//! Publishing what is due, in lanes that each keep the order of their keys.
+//! Publishes due events, in lanes that preserve the order of their keys.
 //!
-//! A lane takes whatever the clock says is due, as one batch, and says in the ledger what became of each event. It never
-//! repeats one: what was not acknowledged is counted, and may or may not arrive.
+//! A lane sends all due events as one batch, and records the outcome of each in the ledger. It
+//! never retries: an event that was not acknowledged is counted, and may or may not arrive.
 
 mod kafka;
 
@@ -38,7 +38,7 @@ pub(crate) use self::lateness::Lateness;
 /// How long ingest may take to accept a connection.
 const CONNECTED_WITHIN: Duration = Duration::from_secs(10);
 
-/// What all lanes share.
+/// Shared by all lanes.
 #[derive(Debug)]
 pub(crate) struct Publishing {
     pub(crate) plan: Arc<Plan>,
@@ -51,28 +51,28 @@ pub(crate) struct Publishing {
     pub(crate) lateness: Arc<Lateness>,
 }
 
-/// The way in, once it is there.
+/// An open publish path.
 pub(crate) enum PublishPath {
     /// Publish streams of the ingest service, each on its own connection.
     Streams(Box<Endpoint>),
-    /// Calls of the ingest service, over one connection.
+    /// Publish calls of the ingest service, over one connection.
     Unary(Channel),
-    /// Kafka itself.
+    /// Directly to Kafka.
     Kafka(Producer),
 }
 
-/// The lanes at work. Each ends when its events are published and answered, or when it cannot go on.
+/// The running lanes. A lane ends when its events are published and answered, or with an error.
 pub(crate) type Lanes = JoinSet<Result<()>>;
 
 impl PublishPath {
-    /// Connects to ingest, or makes the Kafka producer.
+    /// Connects to ingest, or creates the Kafka producer.
     pub(crate) async fn open(targets: &Targets, ledger: &Arc<Ledger>) -> Result<Self> {
         let Some(address) = &targets.ingest else {
             let broker = targets.kafka.as_deref().context("neither --ingest nor --kafka is given")?;
             return Ok(Self::Kafka(kafka::producer(broker, ledger)?));
         };
         let endpoint = Endpoint::from_shared(format!("http://{address}"))
-            .with_context(|| format!("--ingest {address} is no HOST:PORT"))?
+            .with_context(|| format!("--ingest {address} is not HOST:PORT"))?
             .connect_timeout(CONNECTED_WITHIN)
             .tcp_nodelay(true);
         let channel =
@@ -116,7 +116,7 @@ impl Publishing {
         }
     }
 
-    /// Notes what ingest says about an event.
+    /// Records ingest's outcome of an event.
     fn note(&self, number: u64, outcome: Option<v1::Outcome>) {
         let reason = |reason| v1::Reason::try_from(reason).unwrap_or_default().as_str_name();
         match outcome.and_then(|outcome| outcome.result) {

@@ -1,8 +1,8 @@
-//! One connection: subscribes to its channels, receives, judges what it received, and resumes where it left off, as a good
-//! client does; or as a bad one, when it is asked to stop reading.
+//! One connection: subscribes to its channels, receives, verifies, and resumes where it left off,
+//! as a well-behaved client does, or as a slow one if configured.
 //!
-//! Invariant: what was judged has moved the position, and nothing else has. So whatever ends a session, the next one asks for
-//! what is missing and for nothing twice, and a repetition is the node's.
+//! Invariant: only verified records move the position. So whatever ends a session, the next one
+//! asks for exactly the missing records, and a repetition is the node's fault.
 
 mod agenda;
 
@@ -45,52 +45,51 @@ pub(crate) struct Reader {
     slow: bool,
     agenda: Agenda,
     channels: Vec<Channel>,
-    /// Which channel an alias of this session means, in order of the aliases.
+    /// The channels of this session's aliases, sorted by alias.
     aliases: Vec<(u32, usize)>,
-    /// Which endpoint this session is, or was, at.
+    /// The index of the endpoint of the current or last session.
     node: usize,
-    /// Whether the node of this session is still there.
+    /// Whether the node of this session is still alive.
     liveness: Liveness,
     findings: Findings,
-    /// Records that came or were said to be skipped.
+    /// Records delivered or reported as skipped.
     accounted: u64,
     storm: Stage,
 }
 
-/// How far a connection is with the reconnect storm.
+/// The progress of a connection in the reconnect storm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
     /// It has not been dropped.
     Before,
-    /// It is away, and comes back when this moment (in nanoseconds after the start) is known.
+    /// It is away, and reconnects at an announced time.
     Away,
-    /// It comes back, and has all that was due by then at so many records.
+    /// It reconnects; it has caught up once this many records are accounted for.
     Back(u64),
-    /// It has what it missed, since this time after the start, in nanoseconds.
+    /// It has caught up, at this time after the start, in nanoseconds.
     Over(u64),
 }
 
-/// Why a session ended, or did not come about.
+/// Why a session ended, or could not be opened.
 #[derive(Debug, thiserror::Error)]
 enum SessionEnd {
-    /// The link did not last.
+    /// The link failed.
     #[error(transparent)]
     Link(#[from] LinkError),
-    /// The node says to come back, and when.
+    /// The node asks to reconnect after this time.
     #[error("the node asked to reconnect elsewhere")]
     Goaway(Duration),
-    /// The storm drops it.
+    /// The storm dropped it.
     #[error("dropped")]
     Dropped,
-    /// The node cannot serve a subscription for now.
+    /// The node cannot serve a subscription at the moment.
     #[error("{detail}")]
     Unavailable {
-        /// Why.
         detail: String,
-        /// When it may.
+        /// When to retry.
         after: Duration,
     },
-    /// The node will not serve a subscription.
+    /// The node rejects a subscription.
     #[error("{0}")]
     Refused(String),
     /// The node did not open the session in time.
@@ -121,7 +120,7 @@ impl Reader {
         })
     }
 
-    /// Receives until the run is over, or the connection cannot go on.
+    /// Receives until the end of the run, or until the connection cannot continue.
     pub(crate) async fn run(mut self, link: Link) -> Account {
         let stop = self.shared.signals.stop.clone();
         let ended = stop.run_until_cancelled(Box::pin(self.live(link))).await;
@@ -133,7 +132,7 @@ impl Reader {
         }
     }
 
-    /// Goes from session to session. Returns why there can be no other.
+    /// Runs one session after the other. Returns why there can be no more.
     async fn live(&mut self, mut link: Link) -> String {
         loop {
             let end = self.session(&mut link).await;
@@ -155,7 +154,7 @@ impl Reader {
         }
     }
 
-    /// Receives until the session ends, and does not where the agenda says so.
+    /// Receives until the session ends, and performs scheduled faults.
     async fn session(&mut self, link: &mut Link) -> SessionEnd {
         loop {
             let due = self.agenda.due(Arc::clone(&self.shared));
@@ -163,7 +162,7 @@ impl Reader {
             let step = tokio::select! {
                 biased;
                 step = due => Some(step),
-                // Not moved by every message: when it passes, it is looked at what was heard meanwhile.
+                // Not moved by every message: when it passes, `is_dead` decides.
                 () = sleep_until(deadline) => None,
                 end = self.receive(link) => return end,
             };
@@ -186,7 +185,8 @@ impl Reader {
         }
     }
 
-    /// Does not read until then, or reads slowly. A session that ends meanwhile is followed by one that does the same.
+    /// Does not read until then, or reads slowly. A session that ends meanwhile is followed by one
+    /// that does the same.
     async fn stop_reading(&mut self, link: &mut Link, until: Duration) -> Result<(), SessionEnd> {
         let moment = self.shared.moment(until);
         if let Some(pause) = self.shared.slow.as_ref().and_then(|slow| slow.pause) {
@@ -227,7 +227,7 @@ impl Reader {
         }
     }
 
-    /// Notes when the connection has what it missed.
+    /// Records that the connection has caught up.
     fn caught_up(&mut self) {
         if matches!(self.storm, Stage::Back(target) if self.accounted >= target) {
             let now_ns = self.shared.now_ns();

@@ -1,6 +1,7 @@
-//! What a run found, as programs read it.
+//! The report of a run, as JSON.
 //!
-//! The schema is `loadgen/schema.json`; a test holds a report against it. A figure that was not measured is null, and never 0.
+//! The schema is `loadgen/schema.json`; a test checks reports against it. A figure that was not
+//! measured is null, never 0.
 
 mod distribution;
 
@@ -33,49 +34,47 @@ pub(crate) use self::{
 };
 use crate::{interval::Count, servers::CpuUsage, tally::Second};
 
-/// What a run found.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Report {
     pub(crate) verdict: Verdict,
-    /// What was asked for.
+    /// The parameters of the run.
     #[serde(alias = "asked")]
     pub(crate) parameters: Parameters,
-    /// Events of the whole run.
     pub(crate) events: Events,
     /// Deliveries of the whole run.
     pub(crate) deliveries: u64,
-    /// What was wrong, over the whole run.
+    /// Violations over the whole run.
     pub(crate) violations: Violations,
-    /// How sessions ended, and that they were resumed.
+    /// How sessions ended and resumed.
     pub(crate) sessions: Sessions,
-    /// The measured stretch.
+    /// The measured period.
     pub(crate) measured: Measured,
-    /// From when an event was due to its delivery, for events that were due in the measured stretch, on connections that
-    /// read.
+    /// From when an event was due to its delivery, for events due in the measured period, on
+    /// connections that always read.
     pub(crate) latency_us: Percentiles,
-    /// The same as a bare consumer saw it; absent without --compare-kafka.
+    /// The same, for a bare consumer; null without --compare-kafka.
     pub(crate) kafka: Option<BareKafka>,
-    /// Connections that stopped reading; absent without --slow-percent.
+    /// Connections that stopped reading; null without --slow-percent.
     pub(crate) slow: Option<SlowReaders>,
-    /// The reconnect storm; absent without --storm-at.
+    /// The reconnect storm; null without --storm-at.
     pub(crate) storm: Option<StormReport>,
-    /// What conflated subscriptions were told; absent without --mode conflated.
+    /// Totals of conflated subscriptions; null without --mode conflated.
     pub(crate) conflated: Option<Conflated>,
-    /// The memory of the servers; absent without --server-pid.
+    /// The servers' memory; null without --server-pid.
     pub(crate) memory: Option<Memory>,
-    /// How loadgen itself was.
+    /// Loadgen's own performance.
     pub(crate) loadgen: Loadgen,
-    /// The bounds that were given, and whether they were kept.
+    /// The thresholds, and whether they were kept.
     pub(crate) thresholds: Vec<ThresholdResult>,
-    /// What went wrong with the run itself, so that it is not clean: what died, or could not be known.
+    /// Failures of the run itself, so that it is not clean: what ended, or could not be measured.
     pub(crate) incidents: Vec<String>,
-    /// What else should be known: servers that ended, as they do when they are restarted one after the other.
+    /// Other facts: servers that ended, as they do in a rolling restart.
     pub(crate) notes: Vec<String>,
     /// The run second by second.
     pub(crate) timeline: Vec<Second>,
 }
 
-/// What was asked for.
+/// The parameters of the run.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Parameters {
     pub(crate) scenario: Option<String>,
@@ -92,66 +91,65 @@ pub(crate) struct Parameters {
     pub(crate) publish_path: String,
 }
 
-/// Events of the whole run.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Events {
     pub(crate) planned: u64,
     pub(crate) published: u64,
     pub(crate) acknowledged: u64,
     pub(crate) refused: u64,
-    /// How often an event was not acknowledged, by reason.
+    /// How many events were not acknowledged, by reason.
     pub(crate) reasons: BTreeMap<String, u64>,
 }
 
-/// What was wrong.
+/// Violations.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Violations {
-    /// Acknowledged, and not delivered to a connection that subscribed to it.
+    /// Acknowledged, but not delivered to a connection that subscribed to it.
     pub(crate) lost: u64,
     pub(crate) repeated: u64,
     pub(crate) out_of_order: u64,
-    /// With a wrong checksum, or of a channel that was not subscribed to.
+    /// With a wrong checksum, or of a channel without a subscription.
     pub(crate) corrupt: u64,
-    /// Refused, and delivered all the same.
+    /// Refused, but delivered nevertheless.
     pub(crate) refused_but_delivered: u64,
-    /// Conflated: records that were neither delivered nor said to be skipped.
+    /// Conflated: records that were neither delivered nor reported as skipped.
     #[serde(alias = "untold")]
     pub(crate) unaccounted: u64,
-    /// Conflated: records that were said to be skipped and are not there.
+    /// Conflated: deliveries and reported skips beyond the number of published records.
     #[serde(alias = "invented")]
     pub(crate) overcounted: u64,
-    /// Conflated: keys whose latest record did not come.
+    /// Conflated: keys whose latest record did not arrive.
     pub(crate) stale: u64,
-    /// Conflated: keys that came more often than --max-rate.
+    /// Conflated: keys delivered more often than --max-rate.
     pub(crate) over_rate: u64,
     /// Connections that ended for good during the run.
     pub(crate) connections_ended: u64,
-    /// How, with the number of connections.
+    /// The reasons, with the number of connections.
     pub(crate) endings: BTreeMap<String, u64>,
 }
 
-/// How sessions ended, and that they were resumed.
+/// How sessions ended and resumed.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Sessions {
-    /// Sessions that nodes ended, by close code; 1006: without one.
+    /// Sessions closed by nodes, by close code; 1006: without one.
     pub(crate) closes: BTreeMap<u16, u64>,
-    /// The same as nodes say, by code; null without --server-metrics. A client whose socket takes nothing cannot be told why
-    /// it is closed: its 1006 is the node's 4508.
+    /// The same by the nodes' metrics, by code; null without --server-metrics. A client whose
+    /// socket is blocked cannot receive the close code: its 1006 is the node's 4508.
     pub(crate) closes_by_nodes: Option<BTreeMap<String, u64>>,
     /// Sessions that were left for another node because of a Goaway.
     pub(crate) moves: u64,
-    /// Sessions that were left because nothing came for two and a half heartbeats.
+    /// Sessions that were left because nothing arrived for two and a half heartbeats.
     pub(crate) silences: u64,
-    /// Sessions that resumed earlier ones, for whatever reason.
+    /// Sessions that resumed earlier ones, for any reason.
     pub(crate) resumes: u64,
-    /// Attempts to come back that failed, by reason.
+    /// Failed reconnect attempts, by reason.
     pub(crate) failed_attempts: BTreeMap<String, u64>,
-    /// Resumed subscriptions that were told that records are lost.
+    /// Resumed subscriptions for which the node reported lost records.
     #[serde(alias = "told_lost")]
     pub(crate) loss_notices: u64,
     /// `Skipped` frames, by reason.
     pub(crate) skips: BTreeMap<String, u64>,
-    /// Deliveries of earlier runs on the same topic; no violation.
+    /// Deliveries of earlier runs on the same topic; not a violation.
     pub(crate) other_runs: u64,
 }
 
@@ -162,41 +160,41 @@ pub(crate) struct Measured {
     pub(crate) deliveries: u64,
     pub(crate) deliveries_per_second: f64,
     pub(crate) deliveries_per_message: f64,
-    /// Of WebSocket messages with deliveries, without framing.
+    /// Bytes of WebSocket messages with deliveries, without framing.
     pub(crate) bytes: u64,
-    /// CPU time of the servers for each delivery; null without --server-pid.
+    /// The servers' CPU time per delivery; null without --server-pid.
     pub(crate) server_cpu_us_per_delivery: Option<f64>,
-    /// How many CPUs the servers used.
+    /// The number of CPUs that the servers used.
     pub(crate) server_cpus: Option<f64>,
-    /// How many CPUs loadgen used, all its processes together.
+    /// The number of CPUs that loadgen used, over all its processes.
     pub(crate) own_cpus: f64,
 }
 
-/// The memory of the servers, in bytes.
+/// The servers' memory, in bytes.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Memory {
     pub(crate) before: u64,
     pub(crate) idle: u64,
     pub(crate) end: u64,
-    /// What each idle connection added; null when memory shrank, so that it cannot be told.
+    /// Memory per idle connection; null when memory shrank, so that it cannot be determined.
     pub(crate) per_idle_connection: Option<u64>,
-    /// What each connection had added at the end, the windows included.
+    /// Memory per connection at the end, windows included.
     pub(crate) per_connection_at_end: Option<u64>,
 }
 
-/// How loadgen itself was.
+/// Loadgen's own performance.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Loadgen {
-    /// How late it took events that were due.
+    /// How late it published due events.
     pub(crate) lateness_us: Percentiles,
     /// How late it woke its own tasks.
     pub(crate) lag_us: Percentiles,
-    /// Why it is not to be believed, if it is not.
+    /// Why loadgen was saturated; empty if it was not.
     pub(crate) saturated: Vec<String>,
 }
 
 impl Violations {
-    /// Returns whether there is none.
+    /// Returns whether there are none.
     pub(crate) fn is_empty(&self) -> bool {
         self.counts().into_iter().all(|(_, count)| count == 0)
     }
@@ -219,9 +217,9 @@ impl Violations {
 }
 
 impl Measured {
-    /// Returns per-delivery and per-second numbers of a stretch of so many seconds.
+    /// Returns per-delivery and per-second figures of a period of `seconds`.
     pub(crate) fn new(seconds: f64, count: Count, cpu: &CpuUsage, workers: std::time::Duration) -> Self {
-        // Never nothing, so that no figure is infinite.
+        // Never 0, so that no figure is infinite.
         let took = cpu.took.as_secs_f64().max(1e-3);
         let per_delivery = |cpu: f64| (count.deliveries > 0).then(|| cpu * 1e6 / float(count.deliveries));
         Self {
@@ -238,7 +236,7 @@ impl Measured {
 }
 
 impl Memory {
-    /// Returns what each of `connections` added.
+    /// Returns the memory added by each of `connections`.
     pub(crate) fn new(before: u64, idle: u64, end: u64, connections: u32) -> Self {
         let per = |memory: u64| Some(memory.checked_sub(before)? / u64::from(connections.max(1)));
         Self { before, idle, end, per_idle_connection: per(idle), per_connection_at_end: per(end) }

@@ -1,4 +1,4 @@
-//! One run from its first connection to its results.
+//! One run, from its first connection to its report.
 
 mod reporting;
 
@@ -41,18 +41,17 @@ use crate::{
     worker,
 };
 
-/// After the last expected delivery: how long nothing may come before the run is over, so that repetitions are seen.
+/// After the last expected delivery: how long nothing may arrive before the run ends, so that
+/// repetitions are detected.
 const QUIET_PERIOD: Duration = Duration::from_secs(1);
 
-/// From connected subscribers to the first event: time for publishers to connect as well, and for workers to hear of it.
+/// From connected subscribers to the first event: time for publishers to connect, and for the start
+/// command to reach workers.
 const START_DELAY: Duration = Duration::from_millis(100);
 
-/// Does what is asked for, and compares it with the results of an earlier run, if there are any. `None`: this was a worker,
-/// which tells its results to the first process.
-///
-/// # Errors
-///
-/// When there is nothing to report: a server is not there at the beginning, or refuses what loadgen needs.
+/// Runs loadgen, and compares with the baseline, if there is one. Returns `None` in a worker, which
+/// sends its results to the main process. Fails when there is nothing to report: a server is not
+/// reachable at the start, or rejects the load.
 pub(crate) fn run(invocation: &Invocation, baseline: Option<Report>) -> Result<Option<Report>> {
     let cli = &invocation.cli;
     let mut builder = runtime::Builder::new_multi_thread();
@@ -66,12 +65,11 @@ pub(crate) fn run(invocation: &Invocation, baseline: Option<Report>) -> Result<O
             _ => Box::pin(Run::new(invocation, baseline)?.measure()).await.map(Some),
         }
     });
-    // Whatever still waits for Kafka after an interrupt, nobody waits for it.
+    // After an interrupt, tasks that are still blocked on Kafka are abandoned.
     runtime.shutdown_background();
     outcome
 }
 
-/// One run.
 struct Run<'a> {
     cli: &'a Cli,
     plan: Arc<Plan>,
@@ -82,7 +80,7 @@ struct Run<'a> {
     bare_consumer: Option<Reading>,
     tally: Tally,
     lateness: Distribution,
-    /// The results of an earlier run.
+    /// The report of an earlier run.
     baseline: Option<Report>,
     interrupts: Interrupts,
     interrupted: bool,
@@ -150,11 +148,11 @@ impl<'a> Run<'a> {
         Ok(publish_path.start(&Arc::new(publishing), &due, start))
     }
 
-    /// Goes through the schedule, and waits for what is still on its way.
+    /// Publishes the schedule, and waits for deliveries in flight.
     async fn go(&mut self, mut lanes: Lanes, start: Instant) -> Result<()> {
         let progress = Progress::new("publishing", self.plan.events());
         let timeout = self.cli.load.length() + self.cli.load.drain;
-        // A run whose publishers have all ended early has nothing more to measure.
+        // Ends early when all publishers have ended: there is nothing more to measure.
         while !lanes.is_empty() {
             self.turn(start, Some(&mut lanes)).await?;
             progress.at(self.ledger.acknowledged());
@@ -162,7 +160,8 @@ impl<'a> Run<'a> {
             let late = start.elapsed() > timeout;
             if late {
                 let seconds = self.cli.load.drain.as_secs();
-                let late = format!("the publishers were not done {seconds} s after the last event was due");
+                let late =
+                    format!("the publishers had not finished {seconds} s after the last event was due");
                 self.monitor.incidents.push(late);
             }
             if late || self.interrupted {
@@ -177,7 +176,8 @@ impl<'a> Run<'a> {
         Truth::new(&self.plan, &self.ledger, self.cli.load.keys, self.shared.measured_from_ns)
     }
 
-    /// Waits until everything has come that was acknowledged, and then nothing for a while; or nothing of it for too long.
+    /// Waits until all acknowledged events have arrived and then nothing more does, or until none
+    /// arrives for too long.
     async fn drain(&mut self, start: Instant) -> Result<()> {
         let expected = self.truth().expected(&self.shared.layout);
         let progress = Progress::new("draining", expected);

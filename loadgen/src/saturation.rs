@@ -1,24 +1,24 @@
-//! Whether loadgen itself was too slow for what it measured.
+//! Whether loadgen itself was too slow for its measurements.
 
 use std::time::Duration;
 
 use crate::report::Percentiles;
 
-/// Of its CPUs, how much loadgen may use before it is the bottleneck itself.
+/// The share of its CPUs that loadgen may use before it becomes the bottleneck.
 const CPUS_SHARE_MAX: f64 = 0.9;
 
-/// How loadgen itself was.
+/// Loadgen's own performance.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct OwnPerformance {
     pub(crate) lateness_us: Percentiles,
     pub(crate) lag_us: Percentiles,
-    /// CPUs used, and those that its threads could have used.
+    /// CPUs used, and CPUs available to its threads.
     pub(crate) cpus: f64,
     pub(crate) cpus_max: f64,
 }
 
 impl OwnPerformance {
-    /// Returns why it is not to be believed; nothing, if it is.
+    /// Returns the reasons why loadgen was saturated; empty if it was not.
     pub(crate) fn saturated(&self, late_max: Duration) -> Vec<String> {
         let late = |us: u64| Duration::from_micros(us) > late_max;
         let ms = |us: u64| Duration::from_micros(us).as_millis();
@@ -26,7 +26,7 @@ impl OwnPerformance {
         let mut reasons = Vec::new();
         if late(lateness) {
             reasons.push(format!(
-                "it took events {} ms late at p99; --late-max is {} ms",
+                "it published events {} ms late at p99; --late-max is {} ms",
                 ms(lateness),
                 late_max.as_millis()
             ));
@@ -67,11 +67,11 @@ mod tests {
     }
 
     #[test]
-    fn loadgen_is_believed_while_it_is_on_time_and_has_cpu_left() {
+    fn loadgen_is_saturated_when_late_or_out_of_cpu() {
         check(9, 9, 1.7, &[]);
-        check(12, 0, 0.5, &["took events 12 ms late"]);
+        check(12, 0, 0.5, &["published events 12 ms late"]);
         check(0, 12, 0.5, &["own tasks 12 ms late"]);
         check(0, 0, 1.9, &["1.90 of its 2 CPUs"]);
-        check(20, 20, 2.0, &["took", "woke", "used"]);
+        check(20, 20, 2.0, &["published", "woke", "used"]);
     }
 }

@@ -1,7 +1,8 @@
-//! Scenarios: TOML files whose keys are flags, put before those of the command line.
+//! Scenarios: TOML files whose keys are flags, applied before those of the command line.
 //!
-//! A file is turned into arguments, so there is one place that knows each value, its default and its bounds: the command line.
-//! A flag that is given takes the place of the scenario's value, also where a flag may be given several times.
+//! A file is turned into arguments, so that only the command line knows each value, its default and
+//! its limits. A flag on the command line replaces the scenario's value, even a flag that may be
+//! given several times.
 
 use std::{collections::BTreeMap, fs, io};
 
@@ -10,7 +11,7 @@ use toml_edit::{ImDocument, Item, Value};
 
 use crate::cli::Cli;
 
-/// The scenarios that are built in.
+/// The built-in scenarios.
 const BUILT_IN: [(&str, &str); 9] = [
     ("steady", include_str!("../scenarios/steady.toml")),
     ("hot_key", include_str!("../scenarios/hot_key.toml")),
@@ -29,57 +30,31 @@ const EXCLUDED: [&str; 5] = ["scenario", "worker", "run", "help", "version"];
 /// A scenario as arguments.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Scenario {
-    /// Where it is from, for messages.
+    /// The file's name, for error messages.
     pub(crate) file: String,
-    /// The arguments of each flag, with the line that they are from.
+    /// The arguments of each flag, with its line in the file.
     flags: BTreeMap<String, (usize, Vec<String>)>,
 }
 
-/// Why there is no scenario.
+/// Why a scenario cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ScenarioError {
-    /// There is no such file, and no such scenario.
-    #[error("--scenario {name}: {source}; built in are {}", BUILT_IN.map(|(name, _)| name).join(", "))]
-    Absent {
-        /// What was asked for.
-        name: String,
-        /// Why it cannot be read.
-        source: io::Error,
-    },
+    /// There is neither a file nor a built-in scenario of this name.
+    #[error("--scenario {name}: {source}; built-in scenarios: {}", BUILT_IN.map(|(name, _)| name).join(", "))]
+    Absent { name: String, source: io::Error },
     /// It is not TOML.
     #[error("{file}: {reason}")]
-    Syntax {
-        /// Which.
-        file: String,
-        /// Where, and what is wrong.
-        reason: String,
-    },
-    /// A key is no flag.
+    Syntax { file: String, reason: String },
+    /// A key is not a flag.
     #[error("{file}:{line}: unknown key {key:?}; keys are loadgen's flags, as in --help")]
-    Key {
-        /// Which.
-        file: String,
-        /// The line, from 1.
-        line: usize,
-        /// The key.
-        key: String,
-    },
-    /// A value is neither text, a number, a truth value nor a list of those.
+    Key { file: String, line: usize, key: String },
+    /// A value has the wrong type.
     #[error("{file}:{line}: {key} takes {expected}")]
-    Value {
-        /// Which.
-        file: String,
-        /// The line, from 1.
-        line: usize,
-        /// The key.
-        key: String,
-        /// What would be right.
-        expected: &'static str,
-    },
+    Value { file: String, line: usize, key: String, expected: &'static str },
 }
 
 impl Scenario {
-    /// Reads the scenario that these arguments name, if they name one.
+    /// Reads the scenario that the arguments name, if any.
     pub(crate) fn of(arguments: &[String]) -> Result<Option<Self>, ScenarioError> {
         let named = arguments.iter().zip(arguments.iter().skip(1));
         let apart = named.filter(|(flag, _)| *flag == "--scenario").map(|(_, name)| name.as_str());
@@ -115,7 +90,7 @@ impl Scenario {
         Ok(Self { file: file.to_owned(), flags })
     }
 
-    /// Returns its arguments, without those of flags that are given anyway.
+    /// Returns its arguments, without flags that are given on the command line.
     pub(crate) fn arguments(&self, given: &[String]) -> Vec<String> {
         let is_given = |flag: &str| {
             let flag = format!("--{flag}");
@@ -127,14 +102,14 @@ impl Scenario {
         own.flat_map(|(_, (_, arguments))| arguments.iter().cloned()).collect()
     }
 
-    /// Returns the place of a flag that is complained about (`--rate <EVENTS/S>`), if it is from here.
+    /// Returns file and line of a rejected flag (`--rate <EVENTS/S>`), if the scenario set it.
     pub(crate) fn place(&self, complaint: &str) -> Option<String> {
         let flag = complaint.strip_prefix("--")?.split([' ', '=']).next()?;
         self.flags.get(flag).map(|(line, _)| format!("{}:{line}", self.file))
     }
 }
 
-/// A flag that takes no value is there or not.
+/// A flag without a value is present or absent.
 fn arguments(flag: &str, item: &Item, action: &ArgAction) -> Result<Vec<String>, &'static str> {
     if matches!(action, ArgAction::SetTrue) {
         let is_set = item.as_bool().ok_or("true or false")?;
@@ -149,7 +124,7 @@ fn values(item: &Item, several: bool) -> Result<Vec<String>, &'static str> {
         Item::Value(Value::Array(list)) if several => list.iter().map(value).collect(),
         Item::Value(Value::Array(_)) => Err("one value"),
         Item::Value(one) => Ok(vec![value(one)?]),
-        _ => Err("a value, and no table"),
+        _ => Err("a value, not a table"),
     }
 }
 
@@ -182,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_become_flags_and_flags_that_are_given_win() {
+    fn keys_become_flags_and_the_command_line_takes_precedence() {
         check("rate = 5\nconnect_rate = 7\nwarmup = \"1s\"", "", "--connect-rate=7 --rate=5 --warmup=1s");
         check("rate = 5\nconnect_rate = 7", "--rate 9", "--connect-rate=7");
         check("rate = 5\nconnect_rate = 7", "--rate=9 --connect-rate 1", "");
@@ -193,20 +168,20 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named_with_its_key_file_and_line() {
+    fn errors_have_key_file_and_line() {
         check("# comment\n\nspeed = 5", "", "a.toml:3: unknown key \"speed\"");
         check("worker = 1", "", "a.toml:1: unknown key \"worker\"");
         check("scenario = \"x\"", "", "a.toml:1: unknown key \"scenario\"");
         check("compare_kafka = 1", "", "a.toml:1: compare_kafka takes true or false");
         check("rate = [1, 2]", "", "a.toml:1: rate takes one value");
-        check("keys = 1\n[rate]\nx = 1", "", "a.toml:2: rate takes a value, and no table");
+        check("keys = 1\n[rate]\nx = 1", "", "a.toml:2: rate takes a value, not a table");
         check("rate = ", "", "a.toml: TOML parse error at line 1");
         let error = Scenario::of(&strings("--scenario nothing_like_it")).expect_err("there is none");
         assert!(error.to_string().contains("reconnect_storm"), "{error}");
     }
 
     #[test]
-    fn a_value_that_is_refused_is_traced_to_its_line() {
+    fn a_rejected_value_is_traced_to_its_line() {
         let scenario = Scenario::parse("a.toml", "keys = 1\nrate = 0").expect("the keys are flags");
         let arguments = scenario.arguments(&[]);
         let all = ["loadgen", "--kafka=k:1"].into_iter().chain(arguments.iter().map(String::as_str));
@@ -217,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn the_scenarios_that_are_built_in_are_sound() {
+    fn the_built_in_scenarios_are_valid() {
         for (name, text) in BUILT_IN {
             let scenario = Scenario::parse(name, text).unwrap_or_else(|error| panic!("{error}"));
             let arguments = scenario.arguments(&[]);

@@ -1,10 +1,10 @@
-//! Holds reports against their JSON schema.
+//! Checks reports against their JSON schema.
 
 use serde_json::{Value, json};
 
 const SCHEMA: &str = include_str!("../schema.json");
 
-/// Returns where a value breaks a definition of the schema.
+/// Returns the violations of a definition of the schema.
 pub(crate) fn violations(definition: &str, value: &Value) -> Vec<String> {
     let root: Value = serde_json::from_str(SCHEMA).expect("the schema is JSON");
     let schema = json!({ "$ref": format!("#/$defs/{definition}"), "$defs": root["$defs"] });

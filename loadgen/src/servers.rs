@@ -1,6 +1,7 @@
-//! The processes whose cost is measured: CPU time over the measured stretch, and memory over the whole run.
+//! The measured processes: CPU time over the measured period, and memory over the whole run.
 //!
-//! A process that ends during the run is said so and measured no more; what it had used is lost with it.
+//! A process that ends during the run is reported and no longer measured; the CPU time it used is
+//! lost.
 
 use std::{
     collections::BTreeSet,
@@ -12,7 +13,7 @@ use procfs::process::Process;
 
 use crate::process;
 
-/// The processes whose cost is measured.
+/// The measured processes.
 #[derive(Debug)]
 pub(crate) struct Servers {
     processes: Vec<Process>,
@@ -20,20 +21,22 @@ pub(crate) struct Servers {
     gone: BTreeSet<i32>,
 }
 
-/// Memory of all of them, in bytes, at moments of the run. `None`: there are none, or one is gone.
+/// Total memory, in bytes, at points of the run. `None` if there are no processes, or one has
+/// ended.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct MemoryTrack {
     pub(crate) before: Option<u64>,
     pub(crate) idle: Option<u64>,
-    /// When slow readers stopped reading; this and the next two without what servers hold of records, if they tell.
+    /// When slow readers stopped reading; this and the next two exclude memory for records, if the
+    /// servers report it.
     pub(crate) slow_before: Option<u64>,
-    /// The most from then on, until the end.
+    /// The maximum from then on, until the end.
     pub(crate) slow_max: Option<u64>,
     pub(crate) slow_after: Option<u64>,
     pub(crate) end: Option<u64>,
 }
 
-/// The CPU time of all of them, at a moment.
+/// The total CPU time at a point in time.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CpuMark {
     at: Instant,
@@ -41,35 +44,35 @@ pub(crate) struct CpuMark {
     own: Duration,
 }
 
-/// What was used between two moments.
+/// CPU time used between two points in time.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CpuUsage {
     pub(crate) took: Duration,
-    /// `None`: there are no servers to measure, or one is gone.
+    /// `None` if there are no servers to measure, or one has ended.
     pub(crate) servers: Option<Duration>,
-    /// Of this process, which is not all of loadgen where there are several.
+    /// CPU time of this process only, without workers.
     pub(crate) own: Duration,
 }
 
 impl Servers {
-    /// Takes the processes, which have to be there.
+    /// Opens the processes, which must be running.
     pub(crate) fn new(pids: &[u32]) -> Result<Self> {
         let processes = pids.iter().map(|pid| process::open(*pid)).collect::<Result<_>>()?;
         Ok(Self { processes, gone: BTreeSet::new() })
     }
 
-    /// Returns the memory of all in bytes.
+    /// Returns the total memory in bytes.
     pub(crate) fn memory(&mut self) -> Option<u64> {
         self.sum(process::memory)
     }
 
-    /// Returns the CPU time of all so far.
+    /// Returns the total CPU time so far.
     pub(crate) fn mark(&mut self) -> CpuMark {
         let cpu = self.sum(process::cpu);
         CpuMark { at: Instant::now(), cpu, own: process::own_cpu().unwrap_or_default() }
     }
 
-    /// Returns those that ended during the run.
+    /// Returns the processes that ended during the run.
     pub(crate) fn gone(&self) -> impl Iterator<Item = i32> {
         self.gone.iter().copied()
     }
@@ -89,7 +92,7 @@ impl Servers {
 }
 
 impl MemoryTrack {
-    /// Takes the memory while slow readers do not read, or after.
+    /// Records the memory while slow readers do not read, or afterwards.
     pub(crate) fn slow(&mut self, memory: Option<u64>) {
         self.slow_before = self.slow_before.or(memory);
         self.slow_max = self.slow_max.max(memory);
@@ -97,7 +100,7 @@ impl MemoryTrack {
 }
 
 impl CpuMark {
-    /// Returns what was used since an earlier moment.
+    /// Returns the CPU time used since an earlier mark.
     pub(crate) fn since(&self, earlier: &Self) -> CpuUsage {
         CpuUsage {
             took: self.at - earlier.at,
@@ -114,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_that_is_gone_is_named_and_leaves_no_half_sum() {
+    fn an_ended_process_is_named_and_leaves_no_partial_sum() {
         let mut child = Command::new("sleep").arg("60").spawn().expect("there is sleep");
         let mut servers = Servers::new(&[std::process::id(), child.id()]).expect("they run");
         assert!(servers.memory().is_some_and(|bytes| bytes > 0));
@@ -126,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn the_memory_of_slow_readers_is_the_most_since_they_stopped() {
+    fn the_memory_of_slow_readers_is_the_maximum_since_they_stopped() {
         let mut track = MemoryTrack::default();
         for memory in [Some(10), Some(30), Some(20), None] {
             track.slow(memory);

@@ -1,4 +1,4 @@
-//! Which connections stop reading, or read slowly, and when.
+//! The connections that stop reading or read slowly, and when.
 
 use std::{ops::Range, time::Duration};
 
@@ -8,11 +8,11 @@ use crate::cli::Cli;
 #[derive(Debug, Clone)]
 pub(crate) struct Slow {
     percent: u32,
-    /// What their sockets hold, in bytes, as asked of the kernel.
+    /// The size of their receive buffers in bytes, as requested from the kernel.
     pub(crate) receive_buffer: u32,
-    /// From when to when they do not read, after the start of the schedule.
+    /// When they do not read, after the start of the schedule.
     pub(crate) silence: Range<Duration>,
-    /// Instead of not reading: how long they pause after each message.
+    /// How long they pause after each message; `None`: they do not read at all.
     pub(crate) pause: Option<Duration>,
 }
 
@@ -29,12 +29,12 @@ impl Slow {
         })
     }
 
-    /// Returns whether a connection is one of them. They are spread evenly.
+    /// Returns whether a connection is slow. Slow connections are spread evenly.
     pub(crate) fn has(&self, connection: u32) -> bool {
         self.among(connection) < self.among(connection + 1)
     }
 
-    /// Returns how many of the first so many connections are slow.
+    /// Returns how many of the first `connections` connections are slow.
     pub(crate) fn among(&self, connections: u32) -> u64 {
         u64::from(connections) * u64::from(self.percent) / 100
     }
@@ -48,7 +48,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_share_is_kept_among_any_number_of_connections(percent in 0_u32..=100, connections in 0_u32..1000) {
+        fn the_percentage_holds_for_any_number_of_connections(percent in 0_u32..=100, connections in 0_u32..1000) {
             let silence = Duration::ZERO..Duration::ZERO;
             let slow = Slow { percent, receive_buffer: 4096, silence, pause: None };
             let count = (0..connections).filter(|connection| slow.has(*connection)).count() as u64;

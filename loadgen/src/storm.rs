@@ -1,12 +1,13 @@
-//! The reconnect storm as arithmetic: all connections are dropped at once, and reconnect when each has missed enough.
+//! The reconnect storm as arithmetic: all connections are dropped at once, and reconnect when each
+//! has missed enough records.
 //!
-//! Knows the plan and nothing of what happens. Who misses how much follows from which events are due meanwhile.
+//! Knows only the plan: the missed records follow from the events due meanwhile.
 
 use std::time::Duration;
 
 use crate::{cli::Cli, layout::Layout, plan::Plan};
 
-/// When all connections are dropped, and when each has missed enough.
+/// When all connections are dropped, and when each has missed enough records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Storm {
     /// When all are dropped, in nanoseconds after the start of the schedule.
@@ -18,8 +19,8 @@ pub(crate) struct Storm {
 }
 
 impl Storm {
-    /// Returns the storm that is asked for, if one is. The connections are behind enough after `behind_after` events, or, where
-    /// the plan has not as many, never.
+    /// Returns the configured storm, if there is one. Connections have missed enough after
+    /// `behind_after` events; if the plan has fewer events, that never happens.
     pub(crate) fn new(cli: &Cli, plan: &Plan, layout: &Layout) -> Option<Self> {
         let drop = cli.load.warmup + cli.faults.storm_at?;
         let dropped_after = plan.due_by(drop);
@@ -45,7 +46,7 @@ impl Storm {
     }
 }
 
-/// Says when the storm that is asked for does not fit into the run.
+/// Checks that the configured storm fits into the run.
 pub(crate) fn check(cli: &Cli) -> Result<(), String> {
     let plan = Plan::new(cli.load.rate, cli.load.keys, cli.publisher_count(), cli.load.length());
     let Some(storm) = Storm::new(cli, &plan, &Layout::new(cli)) else { return Ok(()) };
@@ -54,8 +55,8 @@ pub(crate) fn check(cli: &Cli) -> Result<(), String> {
     }
     let needed = Duration::from_nanos(plan.due_ns(storm.behind_after));
     Err(format!(
-        "each connection is {} records behind {} s after the warm-up: give at least --duration {}s, a higher --rate, or fewer \
-         --keys",
+        "each connection is {} records behind {} s after the warm-up; use at least --duration {}s, a higher \
+         --rate, or fewer --keys",
         cli.faults.storm_behind,
         needed.saturating_sub(cli.load.warmup).as_secs(),
         needed.saturating_sub(cli.load.warmup).as_secs_f64().ceil()
@@ -76,7 +77,7 @@ mod tests {
 
     #[test]
     fn each_connection_misses_as_many_records_as_asked() {
-        // 15 s at 100/s; an event is due at 15 s sharp, too.
+        // 15 s at 100/s, and one event due at exactly 15 s.
         check("--storm-at 10s --storm-behind 10 --keys 1 --rate 100", (1501, 1511));
         check("--storm-at 10s --storm-behind 10 --keys 50 --rate 100", (1501, 2001));
         check(

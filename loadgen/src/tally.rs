@@ -1,4 +1,4 @@
-//! The sum of all intervals of all processes, and the run second by second.
+//! The sum of all intervals of all processes, and a timeline by second.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -10,36 +10,37 @@ use crate::interval::{Count, Distribution, Interval, Latencies, StormCount};
 #[derive(Debug)]
 pub(crate) struct Tally {
     processes: u16,
-    /// From the beginning to the end of the measured stretch, in nanoseconds after the start.
+    /// Start and end of the measured period, in nanoseconds after the start.
     measured_ns: (u64, u64),
     pub(crate) count: Count,
-    /// Of the measured stretch.
+    /// Of the measured period.
     pub(crate) measured: Count,
     pub(crate) measured_cpu: Duration,
     pub(crate) latencies: Latencies,
     pub(crate) lag: Distribution,
     pub(crate) storm: StormCount,
-    /// Intervals that not all processes have told of.
+    /// Intervals that some processes have not reported yet.
     open: BTreeMap<u64, (u16, Interval)>,
     pub(crate) timeline: Vec<Second>,
-    /// For how long nothing has come, in nanoseconds.
+    /// How long nothing has arrived, in nanoseconds.
     quiet_ns: u64,
 }
 
-/// A second of the run, or less of it.
+/// A second of the run, or less.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Second {
-    /// When it began, after the start of the schedule.
+    /// Its start, after the start of the schedule.
     pub(crate) at_seconds: f64,
     pub(crate) deliveries_per_second: f64,
-    /// Of deliveries that came in it to who reads, in microseconds; null where nothing was measured.
+    /// Latency of deliveries in this second to connections that always read, in microseconds; null
+    /// where nothing was measured.
     pub(crate) p50_us: Option<u64>,
     pub(crate) p99_us: Option<u64>,
     pub(crate) max_us: Option<u64>,
 }
 
 impl Tally {
-    /// Starts for so many processes, and a stretch that is measured after `warmup`.
+    /// Creates an empty tally for a number of processes, and a measured period after `warmup`.
     pub(crate) fn new(processes: u16, warmup: Duration, duration: Duration) -> Self {
         let ns = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         Self {
@@ -57,23 +58,23 @@ impl Tally {
         }
     }
 
-    /// Takes an interval of a process.
+    /// Adds an interval of a process.
     pub(crate) fn take(&mut self, interval: Interval) {
         self.count += interval.count;
         if interval.from_ns >= self.measured_ns.0 && interval.to_ns <= self.measured_ns.1 {
             self.measured += interval.count;
             self.measured_cpu += Duration::from_micros(interval.cpu_us);
-            // Opening connections before is not what is measured.
+            // Without the lag of opening connections, which is not part of the measurement.
             self.lag.add(&interval.lag);
         }
         self.storm += interval.storm;
         self.latencies.add(&interval.latencies);
         let from = interval.from_ns;
         let all = match self.open.remove(&from) {
-            Some((told, mut all)) => {
+            Some((reported, mut all)) => {
                 all.count += interval.count;
                 all.latencies.add(&interval.latencies);
-                (told + 1, all)
+                (reported + 1, all)
             }
             None => (1, interval),
         };
@@ -84,7 +85,7 @@ impl Tally {
         }
     }
 
-    /// Returns for how long nothing has come anywhere.
+    /// Returns how long nothing has arrived anywhere.
     pub(crate) fn quiet(&self) -> Duration {
         Duration::from_nanos(self.quiet_ns)
     }
@@ -135,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn seconds_are_complete_when_all_processes_have_told_of_them() {
+    fn a_second_is_complete_when_all_processes_have_reported_it() {
         let mut tally = Tally::new(2, Duration::from_secs(1), Duration::from_secs(1));
         tally.take(interval(0, 10, 5));
         tally.take(interval(1, 10, 5));

@@ -1,5 +1,6 @@
-//! A bound that a run has to keep: `p99<20ms`, `lost==0`, `bytes_per_slow_client<64KiB`; or one that depends on an earlier
-//! run, `p99<=1.25*baseline+5ms`, or on what a bare consumer measured in the same run, `p50<=1.3*kafka`.
+//! A threshold that a run must keep: `p99<20ms`, `lost==0`, `bytes_per_slow_client<64KiB`; or one
+//! relative to an earlier run, `p99<=1.25*baseline+5ms`, or to a bare consumer in the same run,
+//! `p50<=1.3*kafka`.
 
 mod bound;
 
@@ -12,7 +13,7 @@ use crate::{
     report::{Report, ThresholdResult},
 };
 
-/// A bound on one figure.
+/// A threshold for one figure.
 #[derive(Debug, Clone)]
 pub(crate) struct Threshold {
     text: String,
@@ -39,7 +40,7 @@ const OPERATORS: [(&str, Operator); 5] = [
     (">", Operator::Greater),
 ];
 
-/// Why text is no threshold.
+/// Why text is not a threshold.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ThresholdError {
     /// There is no operator.
@@ -48,25 +49,26 @@ pub(crate) enum ThresholdError {
     )]
     Form,
     /// There is no such figure.
-    #[error("there is no figure {0:?}; there are: {names}", names = Figure::names())]
+    #[error("unknown figure {0:?}; figures: {names}", names = Figure::names())]
     Figure(String),
     /// The bound is not a number with the figure's unit.
     #[error(
-        "{0:?} is no bound of {1}, which is {2}, or FACTOR*baseline, or FACTOR*baseline+{2}; likewise with kafka"
+        "{0:?} is not a valid bound: {1} takes {2}, FACTOR*baseline or FACTOR*baseline+{2}; likewise with \
+         kafka"
     )]
     Bound(String, &'static str, &'static str),
     /// A bare consumer has no such figure.
-    #[error("a bare consumer does not measure {0}; it does {measured}", measured = Figure::names_of_kafka())]
+    #[error("a bare consumer does not measure {0}; it measures {measured}", measured = Figure::names_of_kafka())]
     Kafka(&'static str),
 }
 
 impl Threshold {
-    /// Returns whether it depends on this.
+    /// Returns whether it is relative to this.
     pub(crate) fn depends_on(&self, reference: Reference) -> bool {
         self.reference() == Some(reference)
     }
 
-    /// Returns what its figure is not measured without.
+    /// Returns the prerequisites of its figure.
     pub(crate) fn needs(&self) -> &'static [Need] {
         self.figure.needs()
     }
@@ -75,7 +77,7 @@ impl Threshold {
         self.bound.times.map(|(_, of)| of)
     }
 
-    /// Holds a report against it, and, where it depends on it, against that of an earlier run.
+    /// Judges a report, and compares it with an earlier run if the bound depends on one.
     pub(crate) fn judge(&self, report: &Report, baseline: Option<&Report>) -> ThresholdResult {
         let elsewhere = self.reference().and_then(|of| match of {
             Reference::Baseline => self.figure.read(baseline?),
@@ -98,14 +100,14 @@ impl Threshold {
         ThresholdResult { threshold: self.text.clone(), value, bound, kept: Some(kept), summary }
     }
 
-    /// Returns the figure, and what a bound that depends on something else came to.
+    /// Formats the figure, and the bound if it is relative.
     fn summary(&self, value: Option<f64>, bound: Option<f64>) -> String {
         let shown = |value| shown(value, self.figure.unit);
         let value = value.map_or_else(|| "not measured".to_owned(), shown);
         match (bound, self.reference()) {
-            (Some(bound), Some(_)) => format!("{value}, and may be {}", shown(bound)),
+            (Some(bound), Some(_)) => format!("{value}, limit {}", shown(bound)),
             (Some(_), None) => value,
-            (None, _) => format!("{value}, and what it is compared with was not measured"),
+            (None, _) => format!("{value}, but its reference was not measured"),
         }
     }
 }
@@ -186,41 +188,26 @@ mod tests {
     #[test]
     fn a_bound_may_depend_on_an_earlier_run() {
         let text = "p99<=1.25*baseline+5ms";
-        check_relative(
-            text,
-            15_000.0,
-            Some(8_000.0),
-            "✓ p99<=1.25*baseline+5ms: 15.00 ms, and may be 15.00 ms",
-        );
-        check_relative(
-            text,
-            15_001.0,
-            Some(8_000.0),
-            "✗ p99<=1.25*baseline+5ms: 15.00 ms, and may be 15.00 ms",
-        );
-        check_relative("lost<=1*baseline", 3.0, Some(3.0), "✓ lost<=1*baseline: 3, and may be 3");
+        check_relative(text, 15_000.0, Some(8_000.0), "✓ p99<=1.25*baseline+5ms: 15.00 ms, limit 15.00 ms");
+        check_relative(text, 15_001.0, Some(8_000.0), "✗ p99<=1.25*baseline+5ms: 15.00 ms, limit 15.00 ms");
+        check_relative("lost<=1*baseline", 3.0, Some(3.0), "✓ lost<=1*baseline: 3, limit 3");
         check_relative(
             text,
             1.0,
             None,
-            "✗ p99<=1.25*baseline+5ms: 0.00 ms, and what it is compared with was not measured",
+            "✗ p99<=1.25*baseline+5ms: 0.00 ms, but its reference was not measured",
         );
     }
 
     #[test]
     fn a_bound_may_depend_on_what_a_bare_consumer_measured() {
-        check_relative(
-            "p50<=1.3*kafka",
-            1_300.0,
-            Some(1_000.0),
-            "✓ p50<=1.3*kafka: 1.30 ms, and may be 1.30 ms",
-        );
-        check_relative("p99<2*kafka", 2_000.0, Some(1_000.0), "✗ p99<2*kafka: 2.00 ms, and may be 2.00 ms");
+        check_relative("p50<=1.3*kafka", 1_300.0, Some(1_000.0), "✓ p50<=1.3*kafka: 1.30 ms, limit 1.30 ms");
+        check_relative("p99<2*kafka", 2_000.0, Some(1_000.0), "✗ p99<2*kafka: 2.00 ms, limit 2.00 ms");
         check_relative(
             "p99<2*kafka",
             2_000.0,
             None,
-            "✗ p99<2*kafka: 2.00 ms, and what it is compared with was not measured",
+            "✗ p99<2*kafka: 2.00 ms, but its reference was not measured",
         );
         check("kafka_p50<5ms", Some(4_000.0), "✓ kafka_p50<5ms: 4.00 ms");
         let mut report = sample::full();
@@ -229,18 +216,18 @@ mod tests {
             let threshold: Threshold = text.parse().expect("a threshold");
             threshold.judge(report, None).to_string()
         };
-        assert_eq!(judge(&report, "p50<=1.3*kafka"), "✗ p50<=1.3*kafka: 1.50 ms, and may be 1.17 ms");
-        assert_eq!(judge(&report, "p50<=1.3*kafka+1ms"), "✓ p50<=1.3*kafka+1ms: 1.50 ms, and may be 2.17 ms");
+        assert_eq!(judge(&report, "p50<=1.3*kafka"), "✗ p50<=1.3*kafka: 1.50 ms, limit 1.17 ms");
+        assert_eq!(judge(&report, "p50<=1.3*kafka+1ms"), "✓ p50<=1.3*kafka+1ms: 1.50 ms, limit 2.17 ms");
         report.kafka = None;
         assert_eq!(
             judge(&report, "p50<=1.3*kafka"),
-            "✗ p50<=1.3*kafka: 1.50 ms, and what it is compared with was not measured"
+            "✗ p50<=1.3*kafka: 1.50 ms, but its reference was not measured"
         );
     }
 
-    // It was marked as kept or missed beside 'no verdict'.
+    // Thresholds used to be marked as kept or missed next to 'no verdict'.
     #[test]
-    fn no_bound_is_judged_when_loadgen_was_saturated() {
+    fn no_threshold_is_judged_when_loadgen_was_saturated() {
         let report = sample::full();
         assert!(!report.loadgen.saturated.is_empty());
         let judged = "p99<1us".parse::<Threshold>().expect("a threshold").judge(&report, None);
@@ -250,12 +237,12 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_measured_was_not_kept() {
+    fn an_unmeasured_threshold_fails() {
         check("cpu_us_per_delivery<40", None, "✗ cpu_us_per_delivery<40: not measured");
     }
 
     #[test]
-    fn what_is_no_threshold_is_refused_with_what_would_be_one() {
+    fn an_invalid_threshold_is_rejected_with_the_valid_form() {
         check_refused("p99", "FIGURE OPERATOR NUMBER");
         check_refused("p98<1ms", "p99.9");
         check_refused("p99<20", "a time in us, ms or s");
@@ -266,6 +253,6 @@ mod tests {
         check_refused("p99<2*baseline+5", "FACTOR*baseline+a time");
         check_refused("p99<-1*baseline", "FACTOR*baseline");
         check_refused("p99<2*kafka+5", "a time in us");
-        check_refused("lost<2*kafka", "does not measure lost; it does p50, p90, p99, p99.9, max");
+        check_refused("lost<2*kafka", "does not measure lost; it measures p50, p90, p99, p99.9, max");
     }
 }

@@ -1,5 +1,5 @@
-//! What all connections of this process receive: counters and latencies, cheap enough to be touched once per WebSocket
-//! message, and handed out interval by interval.
+//! Totals over all connections of this process: counters and latencies, cheap enough for an update
+//! per WebSocket message, and collected every interval.
 
 use std::sync::{
     Mutex, MutexGuard, PoisonError,
@@ -8,10 +8,10 @@ use std::sync::{
 
 use crate::interval::{Count, Latencies, StormCount};
 
-/// How many sets of histograms the latencies are spread over, so that threads seldom meet.
+/// The number of sets of histograms, so that threads rarely contend.
 const SHARDS: usize = 4;
 
-/// What all connections of this process receive.
+/// Totals over all connections of this process.
 #[derive(Debug)]
 pub(crate) struct Traffic {
     deliveries: AtomicU64,
@@ -36,7 +36,6 @@ impl Traffic {
         }
     }
 
-    /// Adds what came.
     pub(crate) fn add(&self, count: Count) {
         self.deliveries.fetch_add(count.deliveries, Relaxed);
         self.distinct.fetch_add(count.distinct, Relaxed);
@@ -45,7 +44,6 @@ impl Traffic {
         self.bytes.fetch_add(count.bytes, Relaxed);
     }
 
-    /// Returns the counters.
     pub(crate) fn count(&self) -> Count {
         Count {
             deliveries: self.deliveries.load(Relaxed),
@@ -56,12 +54,12 @@ impl Traffic {
         }
     }
 
-    /// Returns the histograms that a connection records in.
+    /// Returns the histograms for a connection.
     pub(crate) fn latencies(&self, connection: u32) -> MutexGuard<'_, Latencies> {
         self.shards[connection as usize % SHARDS].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes what was recorded since the last time.
+    /// Returns the latencies recorded since the last call, and resets them.
     pub(crate) fn take_latencies(&self) -> Latencies {
         let mut all = Latencies::new();
         for shard in &self.shards {
@@ -72,7 +70,7 @@ impl Traffic {
         all
     }
 
-    /// Returns how far the reconnect storm is.
+    /// Returns the progress of the reconnect storm.
     pub(crate) fn storm(&self) -> MutexGuard<'_, StormCount> {
         self.storm.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,4 +1,4 @@
-//! What all connections received, held against what was acknowledged.
+//! Compares what all connections received with the acknowledged events.
 
 use crate::{
     account::{Account, Findings, Received, Records},
@@ -9,7 +9,7 @@ use crate::{
     report::Violations,
 };
 
-/// What the publishers know of each key.
+/// The outcome of publishing, by key.
 #[derive(Debug)]
 pub(crate) struct Truth<'a> {
     plan: &'a Plan,
@@ -20,17 +20,17 @@ pub(crate) struct Truth<'a> {
 #[derive(Debug, Clone, Copy, Default)]
 struct KeyTruth {
     acknowledged: u64,
-    /// Those that were due in the measured stretch.
+    /// Acknowledged events due in the measured period.
     measured: u64,
     /// Neither acknowledged nor refused.
     unknown: u64,
-    /// One more than the place of the last event that was acknowledged.
+    /// One more than the index of the last acknowledged event.
     next: u64,
 }
 
 impl<'a> Truth<'a> {
-    /// Counts what became of the events of each key, of which those are measured that were due so many nanoseconds after the
-    /// start, or later.
+    /// Counts the outcomes of each key's events. Events due at `measured_from_ns` after the start
+    /// or later are measured.
     pub(crate) fn new(plan: &'a Plan, ledger: &'a Ledger, keys: u32, measured_from_ns: u64) -> Self {
         let mut all = vec![KeyTruth::default(); keys as usize];
         for number in 0..plan.events() {
@@ -47,28 +47,30 @@ impl<'a> Truth<'a> {
         Self { plan, ledger, keys: all }
     }
 
-    /// Returns how many records all connections together should get.
+    /// Returns how many records all connections together should receive.
     pub(crate) fn expected(&self, layout: &Layout) -> u64 {
         self.keys_of(layout).map(|key| key.acknowledged).sum()
     }
 
-    /// Returns how many of them are of the measured stretch.
+    /// Returns how many of them are in the measured period.
     pub(crate) fn expected_measured(&self, layout: &Layout) -> u64 {
         self.keys_of(layout).map(|key| key.measured).sum()
     }
 
-    /// Returns how many events of the measured stretch were acknowledged, for whomever they were.
+    /// Returns the number of acknowledged events of the measured period, whether or not anybody
+    /// subscribes to them.
     pub(crate) fn measured(&self) -> u64 {
         self.keys.iter().map(|key| key.measured).sum()
     }
 
-    /// Returns the keys of all channels of all connections, each as often as somebody listens to it.
+    /// Returns the keys of all channels of all connections, once per subscriber.
     fn keys_of<'s>(&'s self, layout: &'s Layout) -> impl Iterator<Item = &'s KeyTruth> {
         let keys = (0..layout.connections()).flat_map(|number| layout.channels_of(number)).flatten();
         keys.filter_map(|key| self.keys.get(key as usize))
     }
 
-    /// Returns what was wrong. An event that was never acknowledged may be missing; one that was refused has to be.
+    /// Returns the violations. An event that was never acknowledged may be missing; a refused one
+    /// must be.
     pub(crate) fn judge(&self, accounts: &[Account], max_rate: Option<f64>) -> Violations {
         let mut violations = Violations::default();
         for account in accounts {
@@ -120,7 +122,7 @@ impl<'a> Truth<'a> {
     }
 }
 
-/// Returns what connections found together.
+/// Returns the sum of all connections' findings.
 pub(crate) fn findings<'a>(accounts: impl Iterator<Item = &'a Account>) -> Findings {
     accounts.fold(Findings::default(), |mut all, account| {
         all.add(&account.findings);
@@ -134,7 +136,7 @@ mod tests {
 
     use super::*;
 
-    /// A run of 4 events of one key, of which 0 and 1 were acknowledged, 2 refused, and 3 is unknown.
+    /// A run of 4 events of one key: 0 and 1 were acknowledged, 2 was refused, and 3 is unknown.
     fn violations(arrived: &[u64], skipped: Option<u64>) -> Violations {
         let plan = Plan::new(4, 1, 1, Duration::from_secs(1));
         let ledger = Ledger::new(plan.events());
@@ -169,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_acknowledged_has_to_arrive() {
+    fn acknowledged_events_must_arrive() {
         check(&[0, 1], 0, 0);
         check(&[0], 1, 0);
         check(&[1], 1, 0);
@@ -177,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_unknown_may_arrive_and_what_was_refused_may_not() {
+    fn an_unknown_event_may_arrive_and_a_refused_one_may_not() {
         check(&[0, 1, 3], 0, 0);
         check(&[0, 1, 2], 0, 1);
     }

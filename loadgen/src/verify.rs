@@ -1,9 +1,10 @@
-//! Whether the events of one key arrived as they should on one connection: each once, in order, none lost.
+//! Checks the events of one key on one connection: each once, in order, none lost.
 //!
-//! Knows sequence numbers and nothing else: no sockets, clocks or payloads. Loss is judged at the end, by whoever knows
-//! what was acknowledged.
+//! Knows only sequence numbers: no sockets, clocks or payloads. Loss is judged at the end, against
+//! the acknowledged events.
 //!
-//! Invariant: every number below `next` has arrived or is in `gaps`; no number from `next` on has arrived.
+//! Invariant: every number below `next` has arrived or is in `gaps`; no number from `next` on has
+//! arrived.
 
 use std::ops::Range;
 
@@ -14,23 +15,23 @@ use serde::{Deserialize, Serialize};
 pub(crate) struct Sequence {
     /// One more than the highest number that arrived.
     next: u64,
-    /// What is missing below `next`: not empty, ascending, never adjacent.
+    /// The missing numbers below `next`: non-empty ranges, ascending, never adjacent.
     gaps: Vec<Range<u64>>,
 }
 
 /// How an event arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Arrival {
-    /// After all before it that arrived at all.
+    /// After all earlier events that arrived at all.
     InOrder,
-    /// For the first time, after a later one.
+    /// For the first time, but after a later event.
     OutOfOrder,
     /// Not for the first time.
     Repeated,
 }
 
 impl Sequence {
-    /// Takes an arrival.
+    /// Records an arrival.
     pub(crate) fn observe(&mut self, number: u64) -> Arrival {
         if number >= self.next {
             if number > self.next {
@@ -71,7 +72,7 @@ mod tests {
 
     use super::*;
 
-    /// What was found: in order, out of order, repeated, missing.
+    /// The result: in order, out of order, repeated, missing.
     type Found = (usize, usize, usize, Vec<u64>);
 
     fn found(arrivals: &[u64], count: u64) -> Found {
@@ -85,7 +86,7 @@ mod tests {
         (of(Arrival::InOrder), of(Arrival::OutOfOrder), of(Arrival::Repeated), missing)
     }
 
-    /// The same by remembering everything.
+    /// The same, by remembering every number.
     fn expected(arrivals: &[u64], count: u64) -> Found {
         let mut seen = BTreeSet::new();
         let (mut in_order, mut out_of_order, mut repeated) = (0, 0, 0);
@@ -102,7 +103,7 @@ mod tests {
         (in_order, out_of_order, repeated, (0..count).filter(|number| !seen.contains(number)).collect())
     }
 
-    /// A stream of `count` events after some were lost, repeated later, and moved.
+    /// A stream of `count` events, some of them lost, repeated or moved.
     fn harmed() -> impl Strategy<Value = (u64, Vec<u64>)> {
         let places = || proptest::collection::vec(any::<proptest::sample::Index>(), 0..6);
         (1_u64..60, places(), places(), places()).prop_map(|(count, lost, repeated, moved)| {
@@ -125,12 +126,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn harm_is_found_as_by_remembering_everything((count, arrivals) in harmed()) {
+        fn faults_are_found_as_by_a_reference_model((count, arrivals) in harmed()) {
             assert_eq!(found(&arrivals, count), expected(&arrivals, count));
         }
 
         #[test]
-        fn any_stream_is_judged_as_by_remembering_everything(
+        fn any_stream_is_judged_as_by_a_reference_model(
             arrivals in proptest::collection::vec(0_u64..40, 0..80), count in 0_u64..50,
         ) {
             assert_eq!(found(&arrivals, count), expected(&arrivals, count));

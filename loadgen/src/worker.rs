@@ -1,5 +1,5 @@
-//! One of several processes: holds a part of the connections, and talks with the first process over its standard input and
-//! output, a line of JSON for each thing said.
+//! A worker process: holds a share of the connections, and communicates with the main process over
+//! standard input and output, with one line of JSON per message.
 
 use std::{
     io::{self, Write as _},
@@ -16,43 +16,40 @@ use crate::{
     payload::Format, plan::Plan, reader::Shared,
 };
 
-/// What the first process says.
+/// A command from the main process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum WorkerCommand {
-    /// The schedule starts at this time since the Unix epoch. The wall clock is what processes share; it is read once on each
-    /// side, milliseconds apart.
+    /// The schedule starts at this time since the Unix epoch. Processes share the wall clock; it is
+    /// read once on each side, milliseconds apart.
     Start(Duration),
-    /// Those that the storm dropped come back, so many nanoseconds after the start.
+    /// Dropped connections reconnect at this time after the start, in nanoseconds.
     Reconnect(u64),
-    /// The run is over.
+    /// The end of the run.
     Stop,
 }
 
-/// What a worker says.
+/// A message from a worker.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum WorkerMessage {
-    /// So many connections have their subscriptions.
+    /// This many connections have their subscriptions.
     Opened(u32),
-    /// All have.
+    /// All connections have their subscriptions.
     Ready,
-    /// Another interval is over.
+    /// The totals of an interval.
     Interval(Box<Interval>),
     /// What a connection received; after `Stop`.
     Account(Box<Account>),
-    /// That was all.
+    /// All accounts were sent.
     Done,
-    /// It cannot go on.
+    /// The worker has failed.
     Failed(String),
 }
 
-/// Between two words about how many connections are open.
+/// Number of opened connections between two `Opened` messages.
 const OPENED_STEP: u32 = 10;
 
-/// Runs a worker until the first process says that the run is over, or ends.
-///
-/// # Errors
-///
-/// When nobody can be told any more. What else fails is said as a [`WorkerMessage::Failed`].
+/// Runs a worker until the main process ends the run, or ends itself. Fails when the main process
+/// is gone. Other errors are sent as [`WorkerMessage::Failed`].
 pub(crate) async fn run(cli: &Cli, run: u64) -> Result<()> {
     let plan = Plan::new(cli.load.rate, cli.load.keys, cli.publisher_count(), cli.load.length());
     let format = Arc::new(Format::new(run, cli.load.payload));
@@ -65,7 +62,8 @@ pub(crate) async fn run(cli: &Cli, run: u64) -> Result<()> {
 }
 
 async fn work(mut connections: Connections, commands: &mut Lines<BufReader<Stdin>>) -> Result<()> {
-    // A terminal interrupts all processes; the first one decides what follows, says so, and ends the others.
+    // Ctrl-C in a terminal interrupts all processes; the main process decides what to do, and ends
+    // the others.
     let mut interrupts = Interrupts::catch()?;
     let mut sent = Ok(());
     connections
@@ -82,8 +80,8 @@ async fn work(mut connections: Connections, commands: &mut Lines<BufReader<Stdin
             () = interrupts.next() => {}
             interval = connections.next() => send(&WorkerMessage::Interval(Box::new(interval)))?,
             command = commands.next_line() => {
-                let line = command?.context("the first process is gone")?;
-                match serde_json::from_str(&line).with_context(|| format!("no order: {line}"))? {
+                let line = command?.context("the main process is gone")?;
+                match serde_json::from_str(&line).with_context(|| format!("unknown command: {line}"))? {
                     WorkerCommand::Start(at) => connections.start(instant(at)),
                     WorkerCommand::Reconnect(at_ns) => connections.reconnect(at_ns),
                     WorkerCommand::Stop => break,
@@ -97,15 +95,15 @@ async fn work(mut connections: Connections, commands: &mut Lines<BufReader<Stdin
     send(&WorkerMessage::Done)
 }
 
-/// Says something to the first process.
+/// Sends a message to the main process.
 fn send(message: &WorkerMessage) -> Result<()> {
     let mut line = serde_json::to_vec(message)?;
     line.push(b'\n');
     let mut out = io::stdout().lock();
-    out.write_all(&line).and_then(|()| out.flush()).context("the first process is gone")
+    out.write_all(&line).and_then(|()| out.flush()).context("the main process is gone")
 }
 
-/// Turns a time since the Unix epoch into one of this process's clock.
+/// Converts a time since the Unix epoch to this process's clock.
 fn instant(since_epoch: Duration) -> Instant {
     let (now, wall) = (Instant::now(), SystemTime::now());
     let at = UNIX_EPOCH + since_epoch;
@@ -115,7 +113,7 @@ fn instant(since_epoch: Duration) -> Instant {
     }
 }
 
-/// Turns a time of this process's clock into one since the Unix epoch.
+/// Converts a time of this process's clock to one since the Unix epoch.
 pub(crate) fn since_epoch(at: Instant) -> Duration {
     let (now, wall) = (Instant::now(), SystemTime::now());
     let wall = wall.duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -127,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_moment_survives_the_way_to_another_process() {
+    fn a_time_survives_the_conversion_to_another_process() {
         let at = Instant::now() + Duration::from_millis(50);
         let back = instant(since_epoch(at));
         let off = if back > at { back - at } else { at - back };

@@ -22,13 +22,13 @@ fn floor(arguments: &str) -> Value {
 }
 
 #[test]
-fn everything_that_is_sent_is_received_and_counted() {
-    // That the bytes arrived is checked by the command itself, which fails otherwise.
+fn all_sent_bytes_are_received_and_counted() {
+    // The command itself checks that the bytes arrived, and fails otherwise.
     let report = floor("--sends-only");
     let sends = &report["sends"];
     assert_eq!(sends["due"], 200, "{report}");
     let deliveries = sends["deliveries"].as_u64().expect("it is a count");
-    // A busy machine may be late, never early: at most what was left over from the warm-up comes on top.
+    // A busy machine may be late, never early: at most the warm-up's remaining events are added.
     assert!((1..=240).contains(&deliveries), "{report}");
     assert_eq!(sends["not_taken"], 0, "{report}");
     assert!(report["consumer"].is_null(), "{report}");

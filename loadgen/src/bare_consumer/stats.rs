@@ -1,27 +1,28 @@
-//! What the bare consumer saw of the run: plain code, time is an argument.
+//! What the bare consumer received: plain code, time is an argument.
 
 use std::{sync::Arc, time::Duration};
 
 use crate::{interval::Distribution, payload::Format};
 
-/// What the bare consumer saw.
+/// What the bare consumer received.
 #[derive(Debug)]
 pub(crate) struct ConsumerStats {
     format: Arc<Format>,
     measured_from_ns: u64,
-    /// Events of this run, those of the warm-up too.
+    /// Number of this run's events, including those of the warm-up.
     pub(crate) records: u64,
-    /// From when an event was due to its arrival, for those that were due in the measured stretch.
+    /// Time from when an event was due to its arrival, for events due in the measured period.
     pub(crate) latency: Distribution,
 }
 
 impl ConsumerStats {
-    /// Starts with nothing; events that were due earlier than `measured_from_ns` after the start are not measured.
+    /// Creates it empty; events due before `measured_from_ns` after the start are not measured.
     pub(super) fn new(format: Arc<Format>, measured_from_ns: u64) -> Self {
         Self { format, measured_from_ns, records: 0, latency: Distribution::new() }
     }
 
-    /// Takes a record that arrived at a time after the start. What is of another run, or of somebody else, is passed over.
+    /// Records a record that arrived at a time after the start. Ignores records of other runs and
+    /// of other producers.
     pub(super) fn take(&mut self, value: &[u8], arrived: Duration) {
         let Ok(event) = self.format.read(value) else { return };
         self.records += 1;
@@ -44,7 +45,7 @@ mod tests {
     }
 
     #[test]
-    fn latency_counts_from_when_an_event_was_due_and_without_the_warm_up() {
+    fn latency_counts_from_the_scheduled_time_without_the_warm_up() {
         let format = Arc::new(Format::new(7, 64));
         let mut stats = ConsumerStats::new(Arc::clone(&format), 1_000_000_000);
         stats.take(&format.write(&event(MS(999))), MS(1_500));
@@ -55,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn records_of_others_are_passed_over() {
+    fn records_of_other_producers_are_ignored() {
         let mut stats = ConsumerStats::new(Arc::new(Format::new(7, 64)), 0);
         stats.take(&Format::new(8, 64).write(&event(MS(1))), MS(2));
         stats.take(b"a tombstone has no value, and a person writes text", MS(2));

@@ -16,7 +16,8 @@ use crate::{
 
 const TOPIC: &str = "quotes";
 
-/// The parts of a run that publish straight to Kafka: 100 events, the first 20 of them to warm up.
+/// The parts of a run that publish directly to Kafka: 100 events, the first 20 of them for the
+/// warm-up.
 struct Scene {
     cli: Cli,
     publishing: Arc<Publishing>,
@@ -38,7 +39,7 @@ impl Scene {
         Self { cli, publishing }
     }
 
-    /// Publishes everything from `start` on, and returns how much was acknowledged.
+    /// Publishes all events from `start` on, and returns the number of acknowledged events.
     async fn publish(&self, start: Instant) -> u64 {
         let publishing = &self.publishing;
         let publish_path =
@@ -61,7 +62,7 @@ fn broker() -> MockCluster<'static, rdkafka::producer::DefaultProducerContext> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_gets_every_event_that_was_published_after_it_was_opened() {
+async fn it_receives_every_event_published_after_it_was_opened() {
     let broker = broker();
     let scene = Scene::new(&broker.bootstrap_servers());
     assert_eq!(scene.publish(Instant::now()).await, 100, "those before are not its own");
@@ -77,15 +78,15 @@ async fn it_gets_every_event_that_was_published_after_it_was_opened() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn figures_of_a_part_are_not_told() {
+async fn figures_of_some_events_are_not_reported() {
     let broker = broker();
     let scene = Scene::new(&broker.bootstrap_servers());
     let consumer = BareConsumer::open(&broker.bootstrap_servers(), TOPIC).expect("the topic is there");
     let reading = scene.read(consumer, Instant::now());
-    // The patience is over at once: nothing was published.
+    // The timeout expires at once: nothing was published.
     reading.end_at(1, Duration::ZERO);
-    let error = reading.finish(1).expect_err("there is nothing to be had");
-    assert!(error.to_string().contains("got 0 of 1 acknowledged events"), "{error}");
+    let error = reading.finish(1).expect_err("nothing was published");
+    assert!(error.to_string().contains("received 0 of 1 acknowledged events"), "{error}");
 }
 
 #[test]
@@ -93,6 +94,6 @@ fn a_kafka_without_the_topic_is_an_error_that_names_it() {
     let broker = broker();
     let topic = TopicName::parse("nobodys").expect("a topic name");
     let opened = BareConsumer::open(&broker.bootstrap_servers(), topic.as_str());
-    let error = opened.err().expect("it is not there");
+    let error = opened.err().expect("it does not exist");
     assert!(format!("{error:#}").contains("nobodys"), "{error:#}");
 }

@@ -16,29 +16,31 @@ use super::{
     vary::{self, Axis, VaryFlags},
 };
 
-/// Measures Tailcast beside what it cannot do without, and reports the ratios.
+/// Measures Tailcast against its lower bounds (bare sends, a bare Kafka client), and reports the
+/// ratios.
 #[derive(Debug, Parser)]
 #[command(
     name = "bench",
     version,
-    after_help = "Exit codes: 0 every bound was kept; 1 records were lost, repeated or out of order, or the benchmark failed; 2 \
-                  the command line is wrong; 98 no bound was missed, and a latency could not be judged because loadgen was \
-                  saturated; 99 a bound was missed."
+    after_help = "Exit codes: 0 every bound was kept; 1 records were lost, repeated or out of order, or the \
+     benchmark failed; 2 the command line is invalid; 98 no bound was missed, but a latency could not be \
+     judged because loadgen was saturated; 99 a bound was missed."
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) benchmark: Benchmark,
 
-    /// A Kafka broker. Topics are created on it, and deleted at the end.
+    /// A Kafka broker. Benchmarks create topics on it, and delete them at the end.
     #[arg(long, global = true, default_value = "127.0.0.1:9092", value_name = "HOST:PORT")]
     pub(crate) kafka: String,
 
-    /// Write the results as JSON (loadgen/schema.json) to a file, updated after each benchmark. `floor`, `ingest-cost` and
-    /// `feed-rate` write to standard output with `-`, and the summary to standard error.
+    /// Write the results as JSON (loadgen/schema.json) to a file, updated after each benchmark.
+    /// `floor`, `ingest-cost` and `feed-rate` write to standard output with `-`, and the summary to
+    /// standard error.
     #[arg(long, global = true, value_name = "FILE|-")]
     pub(crate) json: Option<PathBuf>,
 
-    /// Check whether the benchmark can run here, and exit.
+    /// Check whether the benchmark can run on this machine, and exit.
     #[arg(long, global = true)]
     pub(crate) check: bool,
 }
@@ -46,45 +48,46 @@ pub(crate) struct Cli {
 /// The benchmarks, and the roles of companion processes.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Benchmark {
-    /// A node beside bare sends and a bare consumer, at a shape of BENCHMARKS.md or your own.
+    /// Compare a node with bare sends and a bare consumer, at a shape of BENCHMARKS.md or your own.
     FanOut {
         #[command(flatten)]
         shape: ShapeFlags,
         #[command(flatten)]
         node: NodeFlags,
     },
-    /// The cost of a delivery as one value grows, beside the floor's.
+    /// Measure how the cost of a delivery grows with one value, compared with the floor's.
     Vary {
         #[command(flatten)]
         vary: VaryFlags,
         #[command(flatten)]
         node: NodeFlags,
     },
-    /// The memory of a connection, idle and under load, and the cost of connecting.
+    /// Measure the memory of a connection, idle and under load, and the cost of connecting.
     Idle {
         #[command(flatten)]
         idle: IdleFlags,
         #[command(flatten)]
         node: NodeFlags,
     },
-    /// All clients are dropped at once, and resume with the records that they missed.
+    /// Drop all clients at once, and measure how they resume with the records that they missed.
     Resume {
         #[command(flatten)]
         resume: ResumeFlags,
         #[command(flatten)]
         node: NodeFlags,
     },
-    /// All of the above, with the values that have bounds.
+    /// Run all of the above, with the values that have bounds.
     All {
         #[command(flatten)]
         node: NodeFlags,
     },
-    /// Events per CPU-second of ingest, beside a bare producer of the same bytes.
+    /// Compare ingest's events per CPU-second with a bare producer of the same bytes.
     IngestCost(ingest_cost::Flags),
-    /// Records per second of a node's feed, beside a bare consumer of the same records.
+    /// Compare a feed's records per second with a bare consumer of the same records.
     #[cfg(feature = "feed-rate")]
     FeedRate(super::feed_rate::Flags),
-    /// The CPU of what a node cannot do without: one `send()` for each delivery, and reading the records from Kafka.
+    /// Measure the CPU that no node can avoid: one `send()` per delivery, and reading the records
+    /// from Kafka.
     Floor(floor::Flags),
     #[command(hide = true)]
     Receive(floor::Receive),
@@ -98,7 +101,7 @@ pub(crate) enum Benchmark {
 }
 
 impl Cli {
-    /// Returns every load that is put on nodes.
+    /// Returns the loads that nodes will be put under.
     pub(crate) fn loads(&self, node: &NodeFlags) -> Result<Vec<Load>> {
         node.timing.time.check()?;
         let load = |shape| Load::checked(&shape, node.timing).map(|load| vec![load]);
@@ -133,8 +136,8 @@ mod tests {
         let all = ["bench"].into_iter().chain(arguments.split_whitespace());
         let found = match Cli::try_parse_from(all) {
             Ok(cli) => match super::super::check(&cli) {
-                Err(error) if !error.to_string().contains("is not there") => format!("{error:#}"),
-                // The programs are not built with this test.
+                Err(error) if !error.to_string().contains("does not exist") => format!("{error:#}"),
+                // The programs are not built along with this test.
                 _ => "fine".to_owned(),
             },
             Err(error) => error.to_string(),
@@ -143,11 +146,12 @@ mod tests {
     }
 
     #[test]
-    fn the_command_line_is_sound() {
+    fn the_command_line_is_valid() {
         Cli::command().debug_assert();
     }
 
-    // These were reported by loadgen and the node, when Kafka ran and the floor had been measured.
+    // loadgen and the node used to report these only after Kafka was running and the floor was
+    // measured.
     #[test]
     fn values_that_a_program_would_reject_are_rejected_before_it_is_started() {
         check(

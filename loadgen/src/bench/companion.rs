@@ -1,5 +1,5 @@
-//! A companion process: this program with another subcommand, so that its CPU is not counted. It answers with one line of
-//! JSON on standard output.
+//! A companion process: this program with another subcommand, so that its CPU is not counted. It
+//! writes its result as one line of JSON to standard output.
 
 use std::{
     io::{self, Read as _, Write as _},
@@ -11,7 +11,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::programs;
 
-/// A companion process. Ended when dropped.
+/// A companion process. Killed when dropped.
 #[derive(Debug)]
 pub(crate) struct Companion {
     role: &'static str,
@@ -28,32 +28,29 @@ impl Companion {
         Ok(Self { role, child })
     }
 
-    /// Waits for its end, and returns its answer.
-    ///
-    /// # Errors
-    ///
-    /// When it failed, which it has reported on standard error.
+    /// Waits for the process to end, and returns its result. Fails when the process failed; its own
+    /// error is on standard error.
     pub(crate) fn finish<T: DeserializeOwned>(mut self) -> Result<T> {
         let role = self.role;
         let mut answer = String::new();
         let mut output = self.child.stdout.take().context("its output is piped")?;
         output.read_to_string(&mut answer).with_context(|| format!("`bench {role}` cannot be read"))?;
-        let status = self.child.wait().with_context(|| format!("`bench {role}` cannot be waited for"))?;
+        let status = self.child.wait().with_context(|| format!("`bench {role}` has no exit status"))?;
         ensure!(status.success(), "`bench {role}` failed ({status})");
         serde_json::from_str(&answer)
-            .with_context(|| format!("unexpected answer of `bench {role}`: {answer:?}"))
+            .with_context(|| format!("unexpected output of `bench {role}`: {answer:?}"))
     }
 }
 
 impl Drop for Companion {
     fn drop(&mut self) {
-        // Both fail when it has ended.
+        // Both fail when the process has already ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Answers as a companion.
+/// Writes the result of a companion process.
 pub(crate) fn answer(answer: &impl Serialize) -> Result<ExitCode> {
     let answer = serde_json::to_string(answer)?;
     writeln!(io::stdout(), "{answer}").context("standard output is closed")?;

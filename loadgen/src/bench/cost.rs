@@ -1,4 +1,4 @@
-//! What reading or publishing costs in time and CPU, of two sides that are measured in turn.
+//! The cost of reading or publishing in time and CPU, of two sides measured in turn.
 
 use std::time::{Duration, Instant};
 
@@ -13,12 +13,12 @@ use crate::process;
 pub(crate) struct Cost {
     pub(crate) count: u64,
     pub(crate) took: Duration,
-    /// User and system time of the process that is measured.
+    /// User and system time of the measured process.
     pub(crate) cpu: Duration,
 }
 
 impl Cost {
-    /// Measures work of this process on so many records or events.
+    /// Measures work of this process on a number of records or events.
     pub(crate) fn of(count: u64, work: impl FnOnce() -> Result<()>) -> Result<Self> {
         Self::by(count, process::own_cpu, work)
     }
@@ -47,7 +47,8 @@ impl Cost {
     }
 }
 
-/// Measures two sides in turn. Each goes first in every other round, since what runs first may find a quieter machine.
+/// Measures two sides in turn. The side that goes first alternates, because the first may find a
+/// quieter machine.
 pub(crate) fn alternate(
     rounds: u8,
     one: impl Fn() -> Result<Cost>,

@@ -1,4 +1,4 @@
-//! A node beside the floor: the same shape, one after the other, round by round.
+//! A node compared with the floor: the same shape, in turn, round by round.
 
 use std::fmt;
 
@@ -14,17 +14,17 @@ use crate::{
     report::Report,
 };
 
-/// Why a latency is not held against its bound.
+/// Why a latency is not judged.
 const SATURATED: &str = "loadgen was saturated";
 
-/// What was found at a shape.
+/// The results for a shape.
 #[derive(Debug, Serialize)]
 pub(crate) struct FanOut {
-    /// `null` for a shape of one's own, which has no bounds.
+    /// `null` for a custom shape, which has no bounds.
     name: Option<Preset>,
     shape: Shape,
     rounds: Vec<Round>,
-    /// The median of the rounds' ratios, as are the others.
+    /// The median of the rounds' ratios; likewise below.
     cpu_ratio: Option<f64>,
     deliveries_per_cpu_second_ratio: Option<f64>,
     headlines: Vec<Headline>,
@@ -54,7 +54,7 @@ impl FanOut {
             let what = "deliveries per CPU-second, × the sends'";
             Headline::at_least(what, deliveries_per_cpu_second_ratio, least)
         };
-        // In the median a round is as good as another, so one that is not to be believed spoils it.
+        // The median weighs all rounds alike, so one unreliable round spoils it.
         let saturated = rounds.iter().any(|round| !round.node.loadgen.saturated.is_empty());
         let believed = name.is_some_and(|name| name.cores() == Cores::Full) || !saturated;
         let latency = |headline: Headline| if believed { headline } else { headline.not_judged(SATURATED) };
@@ -126,7 +126,7 @@ impl fmt::Display for FanOut {
     }
 }
 
-/// Returns the figures of a round, as its table has them.
+/// Returns the table row of a round.
 fn row(number: usize, round: &Round) -> Vec<String> {
     let (floor, node) = (&round.floor, &round.node);
     let kafka = node.kafka.as_ref().map(|kafka| &kafka.latency_us);
@@ -153,7 +153,7 @@ fn row(number: usize, round: &Round) -> Vec<String> {
     ]
 }
 
-/// What may be found at S1 in one round.
+/// A plausible result at S1 with one round.
 #[cfg(test)]
 pub(crate) fn sample(round: Round) -> FanOut {
     FanOut::new(Some(Preset::S1), Preset::S1.shape(), vec![round])
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn the_median_of_the_rounds_is_held_against_the_bounds_of_the_shape() {
+    fn the_median_of_the_rounds_is_compared_with_the_bounds_of_the_shape() {
         let cpu = "CPU per delivery, × floor: 1.20 ≤ 1.35 ✓";
         check(Preset::S1, &[cpu, "p50, × bare Kafka: 1.00 ≤ 1.3 ✓", "p99, × bare Kafka: 1.80 ≤ 2 ✓"]);
         check(Preset::S1x5, &[cpu, "p99, ms: 9.00 ≤ 25 ✓"]);
@@ -187,8 +187,8 @@ mod tests {
     }
 
     #[test]
-    fn a_latency_of_which_loadgen_is_a_part_is_judged_only_where_both_cores_are_full_by_design() {
-        // It was marked as kept or missed whether loadgen was saturated or not.
+    fn a_latency_with_a_saturated_loadgen_is_judged_only_where_both_cores_are_full_by_design() {
+        // Latencies used to be marked as kept or missed even when loadgen was saturated.
         let headlines = |name| {
             let rounds = vec![round::sample(10.0, 12.0, 9_000), round::saturated(10.0, 12.0, 60_000)];
             let found = FanOut::new(name, Preset::S1.shape(), rounds);
@@ -208,7 +208,7 @@ mod tests {
 
     #[test]
     fn a_ratio_is_of_two_figures_of_the_same_round() {
-        // The medians of both sides, 14 and 10, would make 1.4.
+        // The medians of the two sides, 14 and 10, would give 1.4.
         let rounds =
             vec![round::sample(10.0, 14.0, 1), round::sample(40.0, 44.0, 1), round::sample(10.0, 9.0, 1)];
         let found = FanOut::new(None, Preset::S1.shape(), rounds);
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shape_of_ones_own_has_figures_and_no_bounds() {
+    fn a_custom_shape_has_figures_and_no_bounds() {
         let found = FanOut::new(None, Preset::S1.shape(), vec![round::sample(10.0, 30.0, 1)]);
         assert!(!found.headlines().iter().any(Headline::is_missed));
         assert!(found.to_string().contains("| median |          |         |    3.00 |"), "{found}");

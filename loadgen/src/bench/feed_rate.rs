@@ -1,9 +1,11 @@
-//! How many records a second a node's feed reads, encodes and appends, beside a bare consumer of the same records.
+//! How many records per second a node's feed reads, encodes and appends, compared with a bare
+//! consumer of the same records.
 //!
-//! The feed is a node's, with its fence, windows, logs and budget, in a process that has nothing else: no session. Both sides read
-//! the same backlog, each in a process of its own that answers with its cost, in turn, round after round.
+//! The feed is a node's, with its fence, windows, logs and budget, in a process without sessions.
+//! Both sides read the same backlog in turn, round by round, each in its own process, which returns
+//! its cost.
 //!
-//! Compiled with the feature `feed-rate` only, which needs the inside of the push service.
+//! Compiled only with the feature `feed-rate`, which needs internals of the push service.
 
 mod backlog;
 
@@ -31,7 +33,7 @@ use crate::kafka::Topic;
 pub(crate) fn measure(kafka: &str, flags: &Flags) -> Result<Report> {
     let topic = Topic::use_or_create(kafka, None)?;
     backlog::publish(kafka, &topic.name, flags.backlog)?;
-    // Once without measuring: the records are in the broker's memory then.
+    // Once without measuring, so that the records are in the broker's memory.
     cost(kafka, flags, &topic, None)?;
     let mut all = Vec::new();
     for watch in flags.watches.iter().copied() {
@@ -42,7 +44,8 @@ pub(crate) fn measure(kafka: &str, flags: &Flags) -> Result<Report> {
     Ok(Report::new(flags, &all))
 }
 
-/// Has another process read everything: the feed, or without `feed` the bare consumer.
+/// Reads the whole backlog in another process: with the feed, or without `feed` with the bare
+/// consumer.
 fn cost(kafka: &str, flags: &Flags, topic: &Topic, feed: Option<Watch>) -> Result<Cost> {
     let partitions = topic.partitions.context("the topic was created here")?;
     let mut arguments = vec![

@@ -1,16 +1,17 @@
-//! Arithmetic with figures, some of which were not measured.
+//! Arithmetic with figures that may be missing.
 
-/// Divides; nothing by nothing is no figure.
+/// Divides; `None` when the divisor is 0.
 pub(crate) fn ratio(of: f64, by: f64) -> Option<f64> {
     (by > 0.0).then(|| of / by)
 }
 
-/// Divides what may not have been measured.
+/// Divides figures that may be missing.
 pub(crate) fn quotient(of: Option<f64>, by: Option<f64>) -> Option<f64> {
     ratio(of?, by?)
 }
 
-/// Returns the middle one, between two the mean of both; none when one is missing, as a middle of the others would hide it.
+/// Returns the median (the mean of the middle two); `None` when a figure is missing, because the
+/// median of the others would hide that.
 pub(crate) fn median(figures: impl IntoIterator<Item = Option<f64>>) -> Option<f64> {
     let mut figures = figures.into_iter().collect::<Option<Vec<f64>>>()?;
     figures.sort_by(f64::total_cmp);
@@ -23,7 +24,7 @@ pub(crate) fn count(number: u64) -> f64 {
     number as f64
 }
 
-/// Writes a figure, or that it was not measured.
+/// Formats a figure; `–` when it is missing.
 pub(crate) fn figure(value: Option<f64>, digits: usize) -> String {
     value.map_or_else(|| "–".to_owned(), |value| format!("{value:.digits$}"))
 }
@@ -39,7 +40,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_made_of_what_was_not_measured() {
+    fn missing_figures_give_no_result() {
         assert_eq!(median([Some(1.0), None]), None);
         assert_eq!(median([]), None);
         assert_eq!(quotient(Some(1.0), None), None);

@@ -1,7 +1,8 @@
-//! The floor: what the kernel and librdkafka alone take for what a push node does.
+//! The floor: what the kernel and librdkafka alone need for a push node's work.
 //!
-//! The same bytes to the same number of sockets at the same rate, one `send()` for each delivery, and a bare consumer for the
-//! same records. What receives and what publishes are processes of their own, so that the CPU of this one is the figure.
+//! Sends the same bytes to the same number of sockets at the same rate, with one `send()` per
+//! delivery, and reads the same records with a bare consumer. The receiver and the publisher are
+//! separate processes, so that this process's CPU is the figure.
 
 mod consume;
 
@@ -29,10 +30,10 @@ pub(crate) use self::{
 };
 use crate::process;
 
-/// The files that each of the two processes has open besides connections.
+/// Files that each of the two processes opens in addition to the connections.
 const OTHER_FILES: u64 = 64;
 
-/// Checks the values, and the limit on open files.
+/// Checks the values, and the open file limit.
 pub(crate) fn check(flags: &Flags) -> Result<()> {
     flags.time.check()?;
     let shape = flags.shape.shape();
@@ -40,7 +41,7 @@ pub(crate) fn check(flags: &Flags) -> Result<()> {
     process::check_open_files(u64::from(shape.connections) + OTHER_FILES)
 }
 
-/// Measures the sends and then the consumer, so that the sends do not take the CPU that it needs to be awake.
+/// Measures the sends first and then the consumer, so that the sends do not take CPU from it.
 pub(crate) fn measure(kafka: &str, flags: &Flags) -> Result<Report> {
     let shape = flags.shape.shape();
     let sends = sends::measure(&shape, flags.time)?;

@@ -1,4 +1,4 @@
-//! A figure that a measurement comes down to, and the bound that it has to keep, if it has one.
+//! A key figure of a benchmark, and its bound, if it has one.
 
 use std::fmt;
 
@@ -9,14 +9,14 @@ use crate::bench::figures::figure;
 /// A figure, with or without a bound.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Headline {
-    /// What the figure is, with its unit.
+    /// The name of the figure, with its unit.
     pub(crate) what: String,
     value: Option<f64>,
     #[serde(flatten)]
     limit: Option<Limit>,
-    /// `null` without a bound, and where it is not judged.
+    /// `null` without a bound, and when it was not judged.
     kept: Option<bool>,
-    /// Why it is not held against its bound; `null`: it is, or it has none.
+    /// Why it was not judged; `null` if it was, or has no bound.
     not_judged: Option<&'static str>,
 }
 
@@ -28,29 +28,29 @@ enum Limit {
 }
 
 impl Headline {
-    /// A figure that nothing is asked of.
+    /// A figure without a bound.
     pub(crate) fn unbounded(what: impl Into<String>, value: Option<f64>) -> Self {
         Self { what: what.into(), value, limit: None, kept: None, not_judged: None }
     }
 
-    /// A figure that may not be above. One that was not measured does not keep its bound.
+    /// A figure with an upper bound. A missing figure misses its bound.
     pub(crate) fn at_most(what: impl Into<String>, value: Option<f64>, most: f64) -> Self {
         let kept = value.is_some_and(|value| value <= most);
         Self { limit: Some(Limit::AtMost(most)), kept: Some(kept), ..Self::unbounded(what, value) }
     }
 
-    /// A figure that may not be below. One that was not measured does not keep its bound.
+    /// A figure with a lower bound. A missing figure misses its bound.
     pub(crate) fn at_least(what: impl Into<String>, value: Option<f64>, least: f64) -> Self {
         let kept = value.is_some_and(|value| value >= least);
         Self { limit: Some(Limit::AtLeast(least)), kept: Some(kept), ..Self::unbounded(what, value) }
     }
 
-    /// Forgets the bound, where what was measured is not what it is for.
+    /// Removes the bound, for a measurement that it does not apply to.
     pub(crate) fn without_bound(self) -> Self {
         Self { limit: None, kept: None, not_judged: None, ..self }
     }
 
-    /// Shows the figure beside its bound, and does not say whether it was kept, where what was measured is not to be believed.
+    /// Keeps the bound but does not judge the figure, because the measurement is unreliable.
     pub(crate) fn not_judged(self, why: &'static str) -> Self {
         if self.limit.is_none() {
             return self;
@@ -58,23 +58,23 @@ impl Headline {
         Self { kept: None, not_judged: Some(why), ..self }
     }
 
-    /// Whether it has a bound and did not keep it.
+    /// Returns whether it has a bound and missed it.
     pub(crate) fn is_missed(&self) -> bool {
         self.kept == Some(false)
     }
 
-    /// Whether it has a bound that it could not be held against.
+    /// Returns whether it has a bound but was not judged.
     pub(crate) fn is_not_judged(&self) -> bool {
         self.not_judged.is_some()
     }
 
-    /// Returns the figure as people read it.
+    /// Formats the figure.
     pub(crate) fn value(&self) -> String {
         let digits = if self.value.is_some_and(|value| value >= 1_000.0) { 0 } else { 2 };
         figure(self.value, digits)
     }
 
-    /// Returns the bound, and whether it was kept.
+    /// Formats the bound, and whether it was kept.
     pub(crate) fn bound(&self) -> String {
         let mark = match self.not_judged {
             Some(why) => format!("not judged ({why})"),
@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bound_is_kept_up_to_itself_and_never_by_nothing() {
+    fn a_bound_includes_its_value_and_a_missing_figure_misses_it() {
         assert_eq!(Headline::at_most("x", Some(1.35), 1.35).to_string(), "x: 1.35 ≤ 1.35 ✓");
         assert_eq!(Headline::at_most("x", Some(1.36), 1.35).to_string(), "x: 1.36 ≤ 1.35 ✗");
         assert_eq!(Headline::at_least("x", Some(4.0), 4.0).to_string(), "x: 4.00 ≥ 4 ✓");
@@ -109,14 +109,14 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_bound_misses_none() {
+    fn a_figure_without_a_bound_misses_none() {
         assert_eq!(Headline::unbounded("x", Some(6_021.4)).to_string(), "x: 6021");
         assert!(!Headline::unbounded("x", None).is_missed());
         assert!(!Headline::at_most("x", Some(9.0), 2.0).without_bound().is_missed());
     }
 
     #[test]
-    fn what_is_not_to_be_believed_is_neither_kept_nor_missed() {
+    fn an_unreliable_figure_is_neither_kept_nor_missed() {
         for value in [Some(1.0), Some(9.0), None] {
             let headline = Headline::at_most("x", value, 2.0).not_judged("it was late");
             assert!(headline.is_not_judged() && !headline.is_missed(), "{headline}");

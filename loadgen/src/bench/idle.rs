@@ -1,4 +1,4 @@
-//! What a connection costs: its memory while nothing and while something comes, and to open it.
+//! The cost of a connection: its memory, idle and under load, and the CPU to open it.
 
 use std::{fmt, time::Duration};
 
@@ -24,10 +24,10 @@ use crate::{
     report::Report,
 };
 
-/// Faster than any node: connections are opened as fast as it takes them.
+/// Higher than any node's speed, so that the node sets the pace.
 const CONNECT_RATE: u32 = 100_000;
 
-/// How long the load is on when only connecting is measured.
+/// How long the load runs when only connecting is measured.
 const SHORT: Duration = Duration::from_secs(1);
 
 /// The number of connections, and the load on them.
@@ -43,7 +43,6 @@ impl Default for IdleFlags {
     }
 }
 
-/// What was found.
 #[derive(Debug, Serialize)]
 pub(crate) struct Idle {
     shape: Shape,
@@ -51,11 +50,12 @@ pub(crate) struct Idle {
     headlines: Vec<Headline>,
 }
 
-/// A node that is filled slowly and put under load, and another that is filled as fast as it can be.
+/// One node filled slowly and put under load, and another filled as fast as possible.
 #[derive(Debug, Serialize)]
 struct Round {
     loaded: Report,
-    /// What of the memory under load were windows and their encodings, which are not connections'.
+    /// Windows and their encodings, which are part of the memory under load but not of the
+    /// connections.
     windows_bytes: Option<f64>,
     filled: Report,
     connects: Option<Rise>,
@@ -85,14 +85,14 @@ impl Idle {
     fn new(shape: Shape, rounds: Vec<Round>) -> Self {
         let median = |of: fn(&Round) -> Option<f64>| median(rounds.iter().map(of));
         let kb = |what: &str, value, most| {
-            let headline = Headline::at_most(format!("KB of a connection, {what}"), value, most);
+            let headline = Headline::at_most(format!("KB per connection, {what}"), value, most);
             if shape == Preset::S1.shape() { headline } else { headline.without_bound() }
         };
         let headlines = vec![
             kb("idle", median(Round::idle_kb), 10.0),
             kb("under load, windows included", median(Round::loaded_kb), 12.0),
             Headline::unbounded("connects per second", median(Round::connects_per_second)),
-            Headline::unbounded("CPU of a connect, µs", median(Round::connect_us)),
+            Headline::unbounded("CPU per connect, µs", median(Round::connect_us)),
         ];
         Self { shape, rounds, headlines }
     }
@@ -133,7 +133,7 @@ impl Summary for Idle {
 impl fmt::Display for Idle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut table =
-            Table::new(&["round", "KB idle", "KB under load", "of it windows", "connects/s", "CPU µs each"]);
+            Table::new(&["round", "KB idle", "KB under load", "windows", "connects/s", "CPU µs each"]);
         for (number, round) in (1..).zip(&self.rounds) {
             let windows = round.windows_bytes.map(|bytes| bytes / 1e3 / f64::from(self.shape.connections));
             let number: usize = number;
@@ -150,7 +150,7 @@ impl fmt::Display for Idle {
     }
 }
 
-/// What may be found.
+/// A plausible result.
 #[cfg(test)]
 pub(crate) fn sample() -> Idle {
     let run = || super::round::sample(1.0, 1.0, 1).node;

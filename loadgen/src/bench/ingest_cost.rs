@@ -1,8 +1,10 @@
-//! How many events ingest takes per CPU-second, beside a bare librdkafka producer of the same bytes.
+//! How many events ingest processes per CPU-second, compared with a bare librdkafka producer of the
+//! same bytes.
 //!
-//! One event by Publish, a hundred by Publish, and batches of a hundred by PublishStream, each in turn with the bare producer, round
-//! after round, to the same Kafka. The throttle is open, with as many events in flight on both sides, and every event has to be
-//! acknowledged. The gRPC client is a process of its own, and its CPU is not counted.
+//! Single events by Publish, batches of a hundred by Publish, and batches of a hundred by
+//! PublishStream, each in turn with the bare producer, round by round, on the same Kafka. There is
+//! no rate limit; both sides keep the same number of events in flight, and every event must be
+//! acknowledged. The gRPC client is a separate process, and its CPU is not counted.
 
 mod bare;
 
@@ -33,14 +35,11 @@ use super::{
 };
 use crate::{kafka::Topic, process};
 
-/// The part of the events that is published once before a method is measured, so that topics are known and memory is there.
+/// The fraction of the events that is published before a method is measured, so that metadata is
+/// loaded and memory allocated.
 const WARM_UP_PART: u64 = 20;
 
-/// Checks that there is a service to measure.
-///
-/// # Errors
-///
-/// When there is neither the program nor the process.
+/// Checks that there is a service to measure. Fails when the program or the process does not exist.
 pub(crate) fn check(flags: &Flags) -> Result<()> {
     match flags.ingest_pid {
         Some(pid) => process::open(pid).map(|_| ()).context("--ingest-pid"),
@@ -72,13 +71,14 @@ fn rounds(
     let (events, count) = (flags.shape.write()?, flags.events_by(method));
     let bare = |count| bare::measure(kafka, &topic.name, &events, count, method.in_flight());
     let warm_up = (count / WARM_UP_PART).next_multiple_of(method.per_request());
-    // The bare producer first: it waits for the leaders of a new topic.
+    // The bare producer goes first: it waits for the leaders of a new topic.
     bare(warm_up)?;
     by_ingest(flags, method, ingest, topic, warm_up)?;
     alternate(flags.rounds, || by_ingest(flags, method, ingest, topic, count), || bare(count))
 }
 
-/// Has another process publish through ingest. The CPU is ingest's, with what a client's coming and going costs it.
+/// Publishes through ingest from another process. The CPU is ingest's, including that for
+/// connecting and disconnecting the client.
 fn by_ingest(flags: &Flags, method: Method, ingest: &Ingest, topic: &Topic, count: u64) -> Result<Cost> {
     Cost::by(
         count,

@@ -1,4 +1,4 @@
-//! What `loadgen` is asked for.
+//! The load that `loadgen` is started with.
 
 use std::time::Duration;
 
@@ -8,16 +8,16 @@ use serde::Serialize;
 use super::{shape::Shape, timing::Timing};
 use crate::{cli::Cli, consistency};
 
-/// As many as `floor` has.
+/// The same as `floor` uses.
 const PARTITIONS: u16 = 12;
 
-/// How many connections are opened in a second, unless opening is what is measured.
+/// Connections opened per second, except when opening is what is measured.
 const CONNECT_RATE: u32 = 2_000;
 
-/// How late loadgen may be where both cores are full by design.
+/// The lateness allowed to loadgen when both cores are full by design.
 const LATE_MAX_WHEN_FULL: Duration = Duration::from_secs(60);
 
-/// How long after the last event may come what a storm left behind.
+/// How long records missed in a storm may take to arrive after the last event.
 const STORM_DRAIN: Duration = Duration::from_secs(300);
 
 /// A load.
@@ -33,7 +33,7 @@ pub(crate) struct Load {
     /// Whether the cores are full by design, so that loadgen may be late.
     #[serde(skip)]
     pub(crate) full: bool,
-    /// Whether a bare consumer reads the same topic at the same time.
+    /// Whether a bare consumer reads the same topic during the run.
     #[serde(skip)]
     pub(crate) compare_kafka: bool,
     /// Connections opened per second.
@@ -43,7 +43,7 @@ pub(crate) struct Load {
     pub(crate) timing: Timing,
 }
 
-/// The node, Kafka and topic that a load is put on.
+/// The node, Kafka and topic under load.
 #[derive(Debug)]
 pub(crate) struct Target<'a> {
     pub(crate) url: String,
@@ -53,17 +53,17 @@ pub(crate) struct Target<'a> {
     pub(crate) topic: &'a str,
 }
 
-/// All connections are dropped at once.
+/// All connections dropped at once.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(crate) struct Storm {
-    /// When, after measuring began.
+    /// When, relative to the start of measuring.
     #[serde(skip)]
     pub(crate) at: Duration,
-    /// How many records each misses before all come back.
+    /// How many records each connection misses before all reconnect.
     pub(crate) behind: u32,
 }
 
-/// The form of WebSocket messages.
+/// The encoding of WebSocket messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Format {
@@ -74,7 +74,7 @@ pub(crate) enum Format {
 }
 
 impl Load {
-    /// Returns the load that the floor has at this shape.
+    /// Returns the floor's load at this shape.
     pub(crate) fn of(shape: &Shape, timing: Timing) -> Self {
         Self {
             connections: shape.connections,
@@ -91,14 +91,14 @@ impl Load {
         }
     }
 
-    /// The same, checked.
+    /// Returns the same load after checking it.
     pub(crate) fn checked(shape: &Shape, timing: Timing) -> Result<Self, String> {
         shape.check()?;
         let load = Self::of(shape, timing);
         load.check().map(|()| load)
     }
 
-    /// Checks that loadgen accepts this load, by its own command line.
+    /// Checks this load with loadgen's own command line.
     pub(crate) fn check(&self) -> Result<(), String> {
         let example = Target {
             url: "ws://127.0.0.1:8080/v1/connect".into(),
@@ -114,7 +114,7 @@ impl Load {
         }
     }
 
-    /// Returns the arguments with which loadgen puts this load on a node.
+    /// Returns loadgen's arguments for this load.
     pub(crate) fn arguments(&self, target: &Target<'_>) -> Vec<String> {
         let duration = |time: Duration| humantime::format_duration(time).to_string();
         let mut flags = vec![
@@ -153,7 +153,6 @@ impl Load {
 }
 
 impl Format {
-    /// Returns what it is called on command lines.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Proto => "proto",

@@ -1,23 +1,23 @@
-//! What the figures were measured on.
+//! The machine that the figures were measured on.
 
 use std::{env, fmt, fs, process::Command, thread};
 
 use procfs::{CpuInfo, Current as _, Meminfo};
 use serde::Serialize;
 
-/// The machine, and what was built.
+/// The machine and the build.
 #[derive(Debug, Serialize)]
 pub(crate) struct Machine {
     cpus: usize,
     model: Option<String>,
     kernel: Option<String>,
     memory_bytes: Option<u64>,
-    /// Of the folder that the programs are in; ends in `-dirty` when something was changed since.
+    /// Commit of the folder that contains the programs; ends in `-dirty` if files were changed.
     commit: Option<String>,
 }
 
 impl Machine {
-    /// Looks at this one.
+    /// Reads this machine's values.
     pub(crate) fn this() -> Self {
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").ok();
         let model = CpuInfo::current().ok().and_then(|cpus| cpus.model_name(0).map(ToOwned::to_owned));
@@ -46,7 +46,7 @@ impl fmt::Display for Machine {
     }
 }
 
-/// Asks git; there is none when the sources came another way.
+/// Asks git; there is none if the sources were not cloned.
 fn commit() -> Option<String> {
     let here = env::current_exe().ok()?;
     let mut git = Command::new("git");

@@ -1,4 +1,4 @@
-//! A node of Tailcast as a child process, on ports that the kernel chooses.
+//! A Tailcast node as a child process, on ports chosen by the kernel.
 
 use std::{net::SocketAddr, path::Path, process::Stdio, time::Duration};
 
@@ -13,24 +13,24 @@ use tokio::{
 
 use crate::{http, node_metrics::MetricsUrl};
 
-/// How long a node may take until it is ready.
+/// How long a node may take to become ready.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
-/// Time between two requests whether it is.
+/// Time between two readiness checks.
 const RETRY: Duration = Duration::from_millis(50);
 
-/// A running node. Ended when dropped.
+/// A running node. Killed when dropped.
 #[derive(Debug)]
 pub(crate) struct Node {
     child: Child,
-    /// Where it serves clients.
+    /// The address for clients.
     pub(crate) address: SocketAddr,
     admin: SocketAddr,
-    /// Reads the log, so that the node is never held up by it.
+    /// Reads the log, so that the node never blocks on a full pipe.
     _log: JoinSet<()>,
 }
 
-/// The line of the log that a node starts with has the addresses of its listeners.
+/// The node's first log line has the addresses of its listeners.
 #[derive(Debug, Deserialize)]
 struct Started {
     #[serde(alias = "push", alias = "ingest")]
@@ -39,11 +39,8 @@ struct Started {
 }
 
 impl Node {
-    /// Starts `tailcast` as a service (`push` or `ingest`), and waits until it is ready.
-    ///
-    /// # Errors
-    ///
-    /// When it is not ready in time, with its log.
+    /// Starts `tailcast` as a service (`push` or `ingest`), and waits until it is ready. Fails when
+    /// it is not ready in time; the error has its log.
     pub(crate) async fn start(
         tailcast: &Path,
         service: &str,
@@ -75,12 +72,10 @@ impl Node {
         Ok(node)
     }
 
-    /// Returns its process id.
     pub(crate) fn pid(&self) -> Result<u32> {
         self.child.id().context("the node has ended")
     }
 
-    /// Returns the URL of its metrics.
     pub(crate) fn metrics(&self) -> Result<MetricsUrl> {
         self.metrics_url().parse().map_err(|error: String| anyhow!(error))
     }
@@ -89,12 +84,12 @@ impl Node {
         format!("http://{}/metrics", self.admin)
     }
 
-    /// Ends it.
+    /// Kills it.
     pub(crate) async fn stop(mut self) -> Result<()> {
-        if let Some(status) = self.child.try_wait().context("the node cannot be waited for")? {
+        if let Some(status) = self.child.try_wait().context("the node's exit status cannot be read")? {
             bail!("the node ended by itself ({status})");
         }
-        self.child.kill().await.context("the node cannot be ended")
+        self.child.kill().await.context("the node cannot be killed")
     }
 
     async fn ready(&self) {
@@ -109,7 +104,7 @@ impl Node {
     }
 }
 
-/// Reads where it serves clients and where its admin listener is; `None` when the log ended before.
+/// Reads the addresses of the client and admin listeners; `None` if the log ended before.
 async fn addresses(
     log: &mut Lines<BufReader<ChildStderr>>,
     logged: &mut String,
@@ -128,9 +123,10 @@ async fn addresses(
 mod tests {
     use super::*;
 
-    // The node logged each listener on a line of its own, and then all of them on one: no run of a node began.
+    // The node used to log each listener on its own line. When it began to log all of them on one,
+    // every run failed.
     #[test]
-    fn the_line_of_the_log_that_a_node_starts_with_has_its_addresses() {
+    fn the_first_log_line_of_a_node_has_its_addresses() {
         for service in ["push", "ingest"] {
             let line = format!(
                 r#"{{"level":"INFO","message":"started","{service}":"127.0.0.1:4","admin":"127.0.0.1:5"}}"#

@@ -1,4 +1,4 @@
-//! Everything that was found, and what it comes down to.
+//! All results, and the verdict.
 
 use std::{
     io::{self, Write as _},
@@ -19,10 +19,11 @@ use crate::{
     report::{Report, Verdict as LoadVerdict},
 };
 
-/// The exit code when no bound was missed and one could not be judged, as loadgen's when it gives no verdict.
+/// The exit code when no bound was missed but one was not judged; loadgen's own when it gives no
+/// verdict.
 const NOT_JUDGED: u8 = 98;
 
-/// Everything that was found.
+/// All results.
 #[derive(Debug, Serialize)]
 pub(crate) struct Results {
     machine: Machine,
@@ -30,19 +31,20 @@ pub(crate) struct Results {
     vary: Vec<Vary>,
     idle: Option<Idle>,
     resume: Option<Resume>,
-    /// What it comes down to.
+    /// The overall verdict.
     verdict: Verdict,
-    /// Where all of this is written, after each benchmark: what two hours found is not lost with the last of it.
+    /// The file that everything is written to after each benchmark, so that a failure at the end
+    /// does not lose two hours of results.
     #[serde(skip)]
     json: Option<PathBuf>,
 }
 
-/// What it comes down to. The worst is the last.
+/// The overall verdict, from best to worst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Verdict {
     Kept,
-    /// No bound was missed, and one could not be judged, because loadgen was saturated.
+    /// No bound was missed, but one was not judged because loadgen was saturated.
     NotJudged,
     /// A bound was missed.
     Missed,
@@ -51,7 +53,7 @@ enum Verdict {
 }
 
 impl Results {
-    /// Begins with nothing, on this machine. Writes that to the file, if there is one.
+    /// Creates empty results for this machine. Writes them to the file, if there is one.
     pub(crate) fn new(json: Option<&Path>) -> Result<Self> {
         let results = Self {
             machine: Machine::this(),
@@ -90,9 +92,9 @@ impl Results {
         self.save()
     }
 
-    /// Says what it comes down to.
+    /// Prints the summary, and returns the exit code.
     pub(crate) fn conclude(&self) -> Result<ExitCode> {
-        writeln!(io::stdout(), "### In all\n\n{}\n\n{}", self.machine, self.summary())
+        writeln!(io::stdout(), "### Summary\n\n{}\n\n{}", self.machine, self.summary())
             .context("the results cannot be written")?;
         Ok(match self.verdict {
             Verdict::Kept => ExitCode::SUCCESS,
@@ -106,7 +108,7 @@ impl Results {
         self.json.as_deref().map_or(Ok(()), |path| output::save(self, path))
     }
 
-    /// Returns one table of all that it comes down to.
+    /// Returns one table with all key figures.
     fn summary(&self) -> Table {
         let mut all: Vec<&dyn Summary> = Vec::new();
         all.extend(self.fan_out.iter().map(|found| found as &dyn Summary));
@@ -117,7 +119,7 @@ impl Results {
         for found in all {
             let mut title = found.title();
             for headline in found.headlines() {
-                // Once for all of its lines.
+                // The title is shown once, in its first row.
                 let of = mem::take(&mut title);
                 table.row(vec![of, headline.what.clone(), headline.value(), headline.bound()]);
             }
@@ -125,7 +127,7 @@ impl Results {
         table
     }
 
-    /// Shows a table, its bounds, and what is to be known of its runs.
+    /// Prints a table, its bounds, and the problems of its runs.
     fn show(&mut self, found: &dyn Summary) -> Result<()> {
         let (headlines, runs) = (found.headlines(), found.runs());
         let mut text = format!("### {}\n\n{found}\n", found.title());
@@ -144,7 +146,7 @@ impl Results {
         let verdict = Verdict::of(headlines, &runs);
         if verdict == Verdict::Violated {
             line(
-                "NOT CLEAN: something was lost, repeated, out of order or corrupt, or not completed"
+                "NOT CLEAN: records were lost, repeated, out of order or corrupt, or a run was not completed"
                     .to_owned(),
             );
         }
@@ -173,8 +175,8 @@ mod tests {
     use crate::bench::{fan_out, idle, resume, round, vary};
 
     #[test]
-    fn a_file_that_cannot_be_written_is_told_before_anything_is_measured() {
-        // It was found out when everything had been measured, and all of it was lost.
+    fn an_unwritable_file_is_reported_before_anything_is_measured() {
+        // This used to be detected after everything had been measured, and all results were lost.
         let found = Results::new(Some(Path::new("/proc/no/such/folder.json")));
         assert!(found.is_err_and(|error| error.to_string().contains("cannot be written")));
     }
@@ -196,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn results_are_as_their_schema_says() {
+    fn results_conform_to_their_schema() {
         check(&full());
         check(&Results::new(None).expect("nothing is written"));
     }
@@ -212,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_comes_before_a_missed_bound() {
+    fn violations_take_precedence_over_missed_bounds() {
         let missed = [Headline::at_most("x", None, 1.0)];
         let clean = round::sample(1.0, 1.0, 1).node;
         let violated = round::violated();
@@ -222,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_not_be_judged_is_neither_kept_nor_hides_what_was_missed() {
+    fn an_unjudged_bound_is_not_kept_and_hides_no_missed_one() {
         let of = |headlines: &[Headline]| Verdict::of(headlines, &[]);
         let not_judged = || Headline::at_most("x", Some(9.0), 1.0).not_judged("it was late");
         assert_eq!(of(&[not_judged()]), Verdict::NotJudged);

@@ -1,4 +1,5 @@
-//! What it costs that everybody comes back at once: from a node's window, and with so much to catch up that Kafka is read.
+//! The cost of all clients reconnecting at once: from a node's window, and so far behind that the
+//! node reads Kafka.
 
 use std::{fmt, time::Duration};
 
@@ -23,13 +24,13 @@ use crate::{
     report::{Report, StormReport},
 };
 
-/// Before all are dropped.
+/// Time before all connections are dropped.
 const BEFORE: Duration = Duration::from_secs(2);
 
-/// For how long events go on when all have come back.
+/// How long events continue after all have reconnected.
 const AFTER: Duration = Duration::from_secs(5);
 
-/// How many records of each key come in the second in which nobody is there who comes back to a window.
+/// Seconds that clients are away when they resume from a window.
 const AWAY_SECONDS: u32 = 1;
 
 /// The size of an event's value.
@@ -46,7 +47,8 @@ pub(crate) struct ResumeFlags {
     #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) keys: u32,
 
-    /// Events per second, over all keys: published also while all clients are away, and afterwards.
+    /// Events per second, over all keys; publishing continues while the clients are away, and
+    /// afterwards.
     #[arg(long, default_value_t = 400, value_name = "EVENTS/S", value_parser = clap::value_parser!(u32).range(1..=2_000_000))]
     pub(crate) rate: u32,
 
@@ -68,7 +70,6 @@ impl ResumeFlags {
     }
 }
 
-/// What was found.
 #[derive(Debug, Serialize)]
 pub(crate) struct Resume {
     shape: Shape,
@@ -76,7 +77,7 @@ pub(crate) struct Resume {
     headlines: Vec<Headline>,
 }
 
-/// All come back once.
+/// One storm.
 #[derive(Debug, Serialize)]
 struct Round {
     behind: u32,
@@ -84,7 +85,7 @@ struct Round {
     resumes: Option<Rise>,
 }
 
-/// Drops everybody, once with little and once with much to catch up.
+/// Drops all clients, once with few and once with many records to catch up on.
 pub(crate) async fn measure(testbed: &Testbed, flags: &ResumeFlags) -> Result<Resume> {
     let (shape, behind) = (flags.shape(), flags.behind);
     let one_second = (shape.rate * AWAY_SECONDS / shape.keys).max(1);
@@ -103,7 +104,7 @@ pub(crate) async fn measure(testbed: &Testbed, flags: &ResumeFlags) -> Result<Re
     Ok(Resume::new(shape, [one_second, behind], rounds))
 }
 
-/// Returns the load that has time for everybody to miss so much.
+/// Returns a load that lasts long enough for every client to miss this many records.
 fn load(shape: &Shape, behind: u32, timing: Timing) -> Load {
     let away = Duration::from_secs_f64(f64::from(behind) * f64::from(shape.keys) / f64::from(shape.rate));
     let time = Time { warmup: BEFORE, duration: BEFORE + away + AFTER };
@@ -122,10 +123,7 @@ impl Resume {
                     format!("resumes per second, {behind} behind"),
                     median(Round::per_second),
                 ),
-                Headline::unbounded(
-                    format!("CPU of a resume, µs, {behind} behind"),
-                    median(Round::resume_us),
-                ),
+                Headline::unbounded(format!("CPU per resume, µs, {behind} behind"), median(Round::resume_us)),
             ]
         };
         let headlines = behind.into_iter().flat_map(headlines).collect();
@@ -138,7 +136,7 @@ impl Round {
         self.node.storm.as_ref()
     }
 
-    /// Resumes per second, until the last one had its subscription again.
+    /// Resumes per second, until the last client has its subscription.
     fn per_second(&self) -> Option<f64> {
         let storm = self.storm()?;
         ratio(count(storm.resumed), storm.resumed_seconds?)
@@ -196,7 +194,7 @@ impl fmt::Display for Resume {
     }
 }
 
-/// What may be found.
+/// A plausible result.
 #[cfg(test)]
 pub(crate) fn sample() -> Resume {
     let shape = Shape { connections: 10_000, keys: 20, rate: 400, payload: PAYLOAD };
@@ -226,21 +224,21 @@ mod tests {
     use crate::bench::flags::parse;
 
     #[test]
-    fn the_run_is_long_enough_for_everybody_to_miss_as_much() {
+    fn the_run_is_long_enough_for_every_client_to_miss_its_records() {
         let shape = Shape { connections: 10_000, keys: 20, rate: 400, payload: PAYLOAD };
         let timing = parse("").expect("all have defaults");
         assert_eq!(load(&shape, 1_000, timing).timing.time.duration, Duration::from_secs(2 + 50 + 5));
     }
 
     #[test]
-    fn headlines_are_of_each_number_of_records_that_were_missed() {
+    fn headlines_are_shown_for_each_number_of_missed_records() {
         let found = sample();
         let headlines: Vec<_> = found.headlines().iter().map(ToString::to_string).collect();
         let expected = [
             "resumes per second, 20 behind: 4000",
-            "CPU of a resume, µs, 20 behind: –",
+            "CPU per resume, µs, 20 behind: –",
             "resumes per second, 1000 behind: 4000",
-            "CPU of a resume, µs, 1000 behind: –",
+            "CPU per resume, µs, 1000 behind: –",
         ];
         assert_eq!(headlines, expected);
     }

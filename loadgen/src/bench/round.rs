@@ -1,4 +1,4 @@
-//! The floor and then a node, one after the other, so that one can be divided by the other.
+//! The floor and then a node, so that their figures can be divided.
 
 use anyhow::Result;
 use serde::Serialize;
@@ -23,7 +23,7 @@ pub(crate) struct Round {
 }
 
 impl Round {
-    /// Measures the one and then the other, and tells so.
+    /// Measures both, and reports progress.
     pub(crate) async fn measure(testbed: &Testbed, at: &str, shape: &Shape, load: &Load) -> Result<Self> {
         testbed.report(&format!("{at}: floor"));
         let floor = testbed.floor(shape).await?;
@@ -35,33 +35,33 @@ impl Round {
         Ok(round)
     }
 
-    /// CPU per delivery: the node's by that of sends and consumer.
+    /// CPU per delivery: the node's, divided by that of sends and consumer.
     pub(crate) fn cpu_ratio(&self) -> Option<f64> {
         quotient(self.node.measured.server_cpu_us_per_delivery, self.floor.cpu_us_per_delivery)
     }
 
-    /// Deliveries per CPU-second: the node's by those of the sends.
+    /// Deliveries per CPU-second: the node's, divided by those of the sends.
     pub(crate) fn efficiency_ratio(&self) -> Option<f64> {
         quotient(self.node_deliveries_per_cpu_second(), self.floor.sends.deliveries_per_cpu_second)
     }
 
-    /// Deliveries of the node in a second of its CPU time.
+    /// The node's deliveries per CPU-second.
     pub(crate) fn node_deliveries_per_cpu_second(&self) -> Option<f64> {
         ratio(1e6, self.node.measured.server_cpu_us_per_delivery?)
     }
 
-    /// The median latency, by that of a bare consumer.
+    /// The median latency, divided by that of a bare consumer.
     pub(crate) fn p50_ratio(&self) -> Option<f64> {
         quotient(self.node.latency_us.p50_ms(), self.node.kafka.as_ref()?.latency_us.p50_ms())
     }
 
-    /// The 99th percentile, by that of a bare consumer.
+    /// The 99th percentile, divided by that of a bare consumer.
     pub(crate) fn p99_ratio(&self) -> Option<f64> {
         quotient(self.node.latency_us.p99_ms(), self.node.kafka.as_ref()?.latency_us.p99_ms())
     }
 }
 
-/// A round in which a delivery took so many microseconds of CPU on the floor and on a node, and so many at p99.
+/// A round with this CPU time per delivery on the floor and on the node, and this p99.
 #[cfg(test)]
 pub(crate) fn sample(floor_us: f64, node_us: f64, p99_us: u64) -> Round {
     let floor = serde_json::json!({
@@ -90,7 +90,7 @@ pub(crate) fn violated() -> Report {
     Report { verdict: Verdict::Violated, ..sample::bare() }
 }
 
-/// A round in which loadgen had not the CPU that it needed.
+/// A round in which loadgen ran out of CPU.
 #[cfg(test)]
 pub(crate) fn saturated(floor_us: f64, node_us: f64, p99_us: u64) -> Round {
     let mut round = sample(floor_us, node_us, p99_us);

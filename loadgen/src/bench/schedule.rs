@@ -1,6 +1,7 @@
-//! Which event is due when: an open loop, fixed before the first event.
+//! When each event is due: an open loop, fixed before the first event.
 //!
-//! Time is an argument. What cannot keep up is late, sends without pausing, and ends on time with events left over.
+//! Time is an argument. A loop that falls behind sends without pausing, records its lateness, and
+//! ends on time with events left over.
 
 use std::time::Duration;
 
@@ -15,19 +16,19 @@ pub(crate) struct Schedule {
     length: Duration,
 }
 
-/// What there is to do at a moment.
+/// The next action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// The next event is due, for this long.
+    /// The next event has been due for this long.
     Send(Duration),
-    /// Nothing is due for this long.
+    /// No event is due for this long.
     Wait(Duration),
     /// The time is up.
     End,
 }
 
 impl Schedule {
-    /// Plans `rate` events per second, at least one, for a time to warm up and a time to measure.
+    /// Plans `rate` events per second, at least one, for a warm-up and a measured period.
     pub(crate) fn new(rate: u32, warmup: Duration, measured: Duration) -> Self {
         Self { rate: rate.max(1), warmup, length: warmup + measured }
     }
@@ -44,17 +45,16 @@ impl Schedule {
         }
     }
 
-    /// Whether what happens at this time after the start is measured.
+    /// Returns whether this time after the start is in the measured period.
     pub(crate) fn measures(&self, elapsed: Duration) -> bool {
         elapsed >= self.warmup
     }
 
-    /// Returns how many events there are before measuring begins.
+    /// Returns the number of events in the warm-up.
     pub(crate) fn before(&self) -> u64 {
         self.within(self.warmup)
     }
 
-    /// Returns how many events there are.
     pub(crate) fn events(&self) -> u64 {
         self.within(self.length)
     }
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_late_does_not_wait_and_knows_how_late() {
+    fn a_late_loop_does_not_wait_and_records_its_lateness() {
         let schedule = Schedule::new(100, MS(50), MS(100));
         assert_eq!(schedule.step(3, MS(75)), Step::Send(MS(45)));
         assert_eq!(schedule.step(4, MS(75)), Step::Send(MS(35)));

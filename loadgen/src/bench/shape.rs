@@ -1,4 +1,4 @@
-//! The shapes of load that figures are compared at, and what follows from one.
+//! The shapes of load at which figures are compared.
 
 mod flags;
 
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use self::flags::ShapeFlags;
 
-/// A load: who listens to what, and what comes.
+/// A load: the connections and the events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Shape {
     pub(crate) connections: u32,
@@ -20,16 +20,18 @@ pub(crate) struct Shape {
     pub(crate) payload: u32,
 }
 
-/// A shape with a name.
+/// A named shape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
 pub(crate) enum Preset {
-    /// 12,000 connections, 1,000 keys, 1,000 events/s of 512 bytes: nearly every delivery is a write of its own.
+    /// 12,000 connections, 1,000 keys, 1,000 events/s of 512 bytes: nearly every delivery is a
+    /// write of its own.
     #[value(name = "S1")]
     S1,
     /// The same with 5,000 events/s.
     #[value(name = "S1x5")]
     S1x5,
-    /// 1,000 connections, one key, 400 events/s of 200 bytes: more than one send each can do on one core.
+    /// 1,000 connections, one key, 400 events/s of 200 bytes: more than one core can do with one
+    /// send per delivery.
     #[value(name = "S2")]
     S2,
     /// 100 connections, one key, 5,000 events/s of 200 bytes: likewise.
@@ -37,29 +39,30 @@ pub(crate) enum Preset {
     S3,
 }
 
-/// Whether the load leaves the machine room for who makes it.
+/// Whether the load leaves CPU for loadgen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cores {
-    /// Yes: where loadgen was late all the same, what it says of latency is partly its own, and is not judged.
+    /// Yes: if loadgen is late nevertheless, its latencies are partly its own, and are not judged.
     Spare,
-    /// No, by design: the shape asks what comes when both cores are full. Latency is judged with loadgen's own lateness in it, which
-    /// makes it longer and never shorter, so that a bound that was kept was kept.
+    /// No, by design: the shape measures both cores at full load. Latency is judged including
+    /// loadgen's own lateness, which only makes it longer, so a kept bound is kept.
     Full,
 }
 
 impl Preset {
-    /// Returns the values that the name stands for.
+    /// Returns the preset's values.
     pub(crate) fn shape(self) -> Shape {
         let ((connections, keys, rate, payload), _) = self.row();
         Shape { connections, keys, rate, payload }
     }
 
-    /// Returns what is left of the machine while it is measured.
+    /// Returns whether the load leaves CPU for loadgen.
     pub(crate) fn cores(self) -> Cores {
         self.row().1
     }
 
-    /// The table of shapes: connections, keys, events per second and bytes; and whether the cores are full.
+    /// The table of shapes: connections, keys, events per second and bytes; and whether the cores
+    /// are full.
     fn row(self) -> ((u32, u32, u32, u32), Cores) {
         match self {
             Self::S1 => ((12_000, 1_000, 1_000, 512), Cores::Spare),
@@ -78,7 +81,7 @@ impl fmt::Display for Shape {
 }
 
 impl Shape {
-    /// Says why this cannot be measured.
+    /// Checks that this can be measured.
     pub(crate) fn check(&self) -> Result<(), String> {
         if self.connections.is_multiple_of(self.keys) {
             return Ok(());
@@ -86,7 +89,7 @@ impl Shape {
         Err(format!("{} connections are not a multiple of the {} keys", self.connections, self.keys))
     }
 
-    /// Returns the flags that ask a child process for it.
+    /// Returns the flags for a child process.
     pub(crate) fn flags(&self) -> [String; 4] {
         let Self { connections, keys, rate, payload } = self;
         [
@@ -97,18 +100,18 @@ impl Shape {
         ]
     }
 
-    /// Returns how many deliveries an event is.
+    /// Returns the number of deliveries per event.
     pub(crate) fn fan_out(&self) -> u32 {
         self.connections / self.keys
     }
 
-    /// Returns the key of an event by its number: events go round the keys.
+    /// Returns the key of an event by its number: events take the keys in turn.
     pub(crate) fn key(&self, event: u64) -> u64 {
         event % u64::from(self.keys)
     }
 
-    /// Returns who has the key of an event. Connection i has key i modulo the keys, as in loadgen, so neighbours in the
-    /// table are not written one after the other.
+    /// Returns the receivers of an event. Connection i has key i modulo the keys, as in loadgen, so
+    /// neighbours in the table are not written one after the other.
     pub(crate) fn receivers(&self, event: u64) -> impl Iterator<Item = usize> {
         let (first, step) = (self.key(event), u64::from(self.keys));
         (0..u64::from(self.fan_out())).map(move |place| {

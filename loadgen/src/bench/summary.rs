@@ -1,16 +1,16 @@
-//! What a benchmark found: a table, and the figures that it is judged by.
+//! A benchmark's results: a table, and its key figures.
 
 use std::fmt;
 
 use super::headline::Headline;
 use crate::report::Report;
 
-/// What a benchmark found. Displayed as a table.
+/// A benchmark's results. Displayed as a table.
 pub(crate) trait Summary: fmt::Display {
     /// Returns what was measured.
     fn title(&self) -> String;
 
-    /// Returns the figures that it comes down to.
+    /// Returns the key figures.
     fn headlines(&self) -> &[Headline];
 
     /// Returns loadgen's reports of all nodes.

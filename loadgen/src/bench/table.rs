@@ -1,11 +1,10 @@
-//! A table in Markdown, whose columns are aligned for those who read it as it is.
+//! A table in Markdown, with columns aligned for reading as plain text.
 
 use std::fmt;
 
-/// A table.
 #[derive(Debug, Clone)]
 pub(crate) struct Table {
-    /// The first is the heading.
+    /// The first row is the heading.
     rows: Vec<Vec<String>>,
 }
 
@@ -15,7 +14,7 @@ impl Table {
         Self { rows: vec![heading.iter().map(|&name| name.to_owned()).collect()] }
     }
 
-    /// Adds a row. What it has too few is empty.
+    /// Adds a row. Missing cells are empty.
     pub(crate) fn row(&mut self, cells: Vec<String>) {
         self.rows.push(cells);
     }
@@ -29,7 +28,7 @@ impl fmt::Display for Table {
         let widths: Vec<_> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
         for row in 0..self.rows.len() {
             for (column, &width) in widths.iter().enumerate() {
-                // Figures to the right; what they are of to the left.
+                // Figures are aligned right, labels left.
                 match (column, cell(row, column)) {
                     (0, text) => write!(f, "| {text:<width$} ")?,
                     (_, text) => write!(f, "| {text:>width$} ")?,

@@ -1,4 +1,4 @@
-//! Where a benchmark takes place: the programs, Kafka, the node's settings, and the pace.
+//! The environment of a benchmark: the programs, Kafka, the node's settings, and the timing.
 
 use std::{
     io::{self, Write as _},
@@ -20,28 +20,28 @@ use super::{
 };
 use crate::{kafka::Topic, process, report::Report};
 
-/// How much of a program's standard error is repeated when it failed.
+/// How much of a failed program's standard error is shown.
 const STDERR_BYTES_MAX: usize = 4_000;
 
-/// The files that a node, loadgen or the floor has open besides connections.
+/// Files that a node, loadgen or the floor opens in addition to connections.
 const OTHER_FILES: u64 = 200;
 
 /// `push.sessions.count_max` in `src/default.toml`.
 const SESSIONS_MAX: u32 = 15_000;
 
-/// Where a benchmark takes place.
+/// The environment of a benchmark.
 #[derive(Debug)]
 pub(crate) struct Testbed {
     tailcast: PathBuf,
     loadgen: PathBuf,
     kafka: String,
-    /// Keys of the node's configuration, as flags.
+    /// The node's settings, as flags.
     settings: Vec<String>,
     pub(crate) timing: Timing,
 }
 
 impl Testbed {
-    /// Finds the programs beside this one.
+    /// Finds the programs next to this one.
     pub(crate) fn new(kafka: &str, set: &[String], timing: Timing) -> Result<Self> {
         Ok(Self {
             tailcast: programs::find("tailcast")?,
@@ -52,7 +52,8 @@ impl Testbed {
         })
     }
 
-    /// Checks that this machine has enough open files for the loads, and that the node accepts its settings.
+    /// Checks that this machine has enough open files for the loads, and that the node accepts its
+    /// settings.
     pub(crate) fn check(&self, loads: &[Load]) -> Result<()> {
         let connections = loads.iter().map(|load| load.connections).max().unwrap_or_default();
         process::check_open_files(u64::from(connections) + OTHER_FILES)?;
@@ -63,7 +64,7 @@ impl Testbed {
         Ok(())
     }
 
-    /// Measures the bare sends, and the bare consumer.
+    /// Measures bare sends and a bare consumer.
     pub(crate) async fn floor(&self, shape: &Shape) -> Result<floor::Report> {
         let Time { warmup, duration } = self.timing.time;
         let mut arguments = vec!["floor".to_owned(), "--json=-".into(), format!("--kafka={}", self.kafka)];
@@ -72,20 +73,17 @@ impl Testbed {
         arguments.push(format!("--duration={}", humantime::format_duration(duration)));
         let output = output(&programs::this()?, &arguments).await?;
         ensure!(output.status.success(), "bench floor failed ({}):\n{}", output.status, stderr(&output));
-        serde_json::from_slice(&output.stdout).context("the report of bench floor is not understood")
+        serde_json::from_slice(&output.stdout).context("the report of bench floor cannot be parsed")
     }
 
-    /// Measures a new node under a load, with a new topic.
-    ///
-    /// # Errors
-    ///
-    /// When the node does not start, or loadgen writes no report. Anything else is in the report.
+    /// Measures a new node under a load, with a new topic. Fails when the node does not start, or
+    /// loadgen writes no report. All other problems are in the report.
     pub(crate) async fn node(&self, load: &Load) -> Result<Report> {
         let (report, _) = self.on_node(load, false).await?;
         Ok(report)
     }
 
-    /// The same, watching the node's subscriptions and windows.
+    /// Like [`Self::node`], and samples the node's subscriptions and windows.
     pub(crate) async fn watched_node(&self, load: &Load) -> Result<(Report, Watch)> {
         self.on_node(load, true).await
     }

@@ -19,7 +19,7 @@ pub(crate) struct NodeFlags {
 /// How often and how long to measure.
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct Timing {
-    /// How often each side is measured. They alternate.
+    /// How often to measure each side. They alternate.
     #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
     pub(crate) rounds: u32,
 
@@ -30,25 +30,26 @@ pub(crate) struct Timing {
 /// How long to measure.
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct Time {
-    /// How long the load is on before measuring begins; ignored by `resume`.
+    /// How long the load runs before measuring begins; ignored by `resume`.
     #[arg(long, default_value = "5s", value_name = "TIME", value_parser = humantime::parse_duration)]
     pub(crate) warmup: Duration,
 
-    /// How long each side is measured; ignored by `resume`, where it follows from the number of records missed.
+    /// How long to measure each side; ignored by `resume`, where it follows from the number of
+    /// missed records.
     #[arg(long, default_value = "20s", value_name = "TIME", value_parser = humantime::parse_duration)]
     pub(crate) duration: Duration,
 }
 
 impl Time {
-    /// Checks that CPU time can be measured in it.
+    /// Checks that the time is long enough to measure CPU time.
     pub(crate) fn check(&self) -> Result<()> {
         let enough = self.duration >= Duration::from_secs(1);
-        ensure!(enough, "--duration is at least 1s: the kernel reports CPU time in steps of 10 ms");
+        ensure!(enough, "--duration must be at least 1s: the kernel reports CPU time in steps of 10 ms");
         Ok(())
     }
 }
 
-/// Checks the form; the node knows the keys.
+/// Checks the form only; the node checks the key.
 fn key_and_value(text: &str) -> Result<String, String> {
     match text.split_once('=') {
         Some((key, _)) if !key.is_empty() => Ok(text.to_owned()),

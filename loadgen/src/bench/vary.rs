@@ -1,4 +1,4 @@
-//! The cost of a delivery as one value grows, beside the floor's at the same values.
+//! How the cost of a delivery grows with one value, compared with the floor's.
 
 mod cases;
 
@@ -19,31 +19,32 @@ use crate::{
     report::Report,
 };
 
-/// How much more a delivery may cost than at the smallest value.
+/// The bound of the growth from the smallest value.
 const GROWTH_MAX: f64 = 1.5;
 
-/// What was found as one value grew.
+/// The results for one varied value.
 #[derive(Debug, Serialize)]
 pub(crate) struct Vary {
     by: Axis,
-    /// From the smallest.
+    /// Smallest value first.
     values: Vec<AtValue>,
     headlines: Vec<Headline>,
 }
 
-/// What was found at one value.
+/// The results at one value.
 #[derive(Debug, Serialize)]
 struct AtValue {
     value: String,
     load: Load,
     rounds: Vec<Round>,
-    /// The node's CPU per delivery by that at the smallest value: the median of the rounds' ratios.
+    /// The node's CPU per delivery, divided by that at the smallest value: the median of the
+    /// rounds' ratios.
     growth: Option<f64>,
-    /// The same of the floor.
+    /// Likewise for the floor.
     floor_growth: Option<f64>,
 }
 
-/// Goes round the values.
+/// Measures all values, round by round.
 pub(crate) async fn measure(testbed: &Testbed, flags: &VaryFlags) -> Result<Vary> {
     let cases = cases(flags, testbed.timing).map_err(anyhow::Error::msg)?;
     let mut found: Vec<_> = cases.iter().map(|_| Vec::new()).collect();
@@ -107,7 +108,8 @@ impl Summary for Vary {
 }
 
 impl AtValue {
-    /// Returns the growth that has a bound: where the floor's has to grow, what comes on top of that.
+    /// Returns the growth that is judged: relative to the floor's growth, where the floor grows as
+    /// well.
     fn judged_growth(&self, by: Axis) -> Option<f64> {
         let floor = if by.floor_has_to_grow() { self.floor_growth?.max(1.0) } else { 1.0 };
         Some(self.growth? / floor)
@@ -159,7 +161,7 @@ impl fmt::Display for Vary {
     }
 }
 
-/// What is made of rounds at each value.
+/// The results for rounds at each value.
 #[cfg(test)]
 fn measured(flags: &str, found: Vec<Vec<Round>>) -> Vary {
     use super::flags::parse;
@@ -168,7 +170,7 @@ fn measured(flags: &str, found: Vec<Vec<Round>>) -> Vary {
     Vary::new(&flags, cases, found)
 }
 
-/// What may be found as connections grow.
+/// A plausible result as connections grow.
 #[cfg(test)]
 pub(crate) fn sample() -> Vary {
     let rounds = |us| vec![super::round::sample(10.0, us, 9_000)];
@@ -181,7 +183,7 @@ mod tests {
     use crate::bench::round;
 
     #[test]
-    fn growth_is_by_the_smallest_value_in_the_same_round() {
+    fn growth_is_relative_to_the_smallest_value_in_the_same_round() {
         let found = vec![
             vec![round::sample(10.0, 10.0, 1), round::sample(10.0, 40.0, 1), round::sample(10.0, 10.0, 1)],
             vec![round::sample(10.0, 14.0, 1), round::sample(10.0, 44.0, 1), round::sample(10.0, 15.0, 1)],
@@ -198,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn of_keys_only_what_comes_on_top_of_the_floors_growth_is_judged() {
+    fn growth_by_keys_is_judged_relative_to_the_floors() {
         let found = vec![
             vec![round::sample(10.0, 20.0, 1)],
             vec![round::sample(5.0, 29.0, 1)],
@@ -214,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_bound_is_shown_and_not_judged() {
+    fn figures_without_bounds_are_not_judged() {
         let found = || vec![vec![round::sample(10.0, 10.0, 1)], vec![round::sample(10.0, 90.0, 1)]];
         for flags in ["--by format", "--by connections --values 5,6"] {
             let vary = measured(flags, found());

@@ -1,4 +1,4 @@
-//! What a node has while it is under load: looked at from outside, a few times a second.
+//! A node's metrics under load, sampled several times a second.
 
 use std::time::{Duration, Instant};
 
@@ -16,36 +16,36 @@ use crate::{
     process,
 };
 
-/// Between two looks. They cost the node a page of metrics each.
+/// The sampling interval. A sample costs the node one metrics page.
 const INTERVAL: Duration = Duration::from_millis(50);
 
-/// What was seen, in order.
+/// The samples, in order.
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
     samples: Vec<Sample>,
 }
 
-/// What a look saw.
+/// One sample.
 #[derive(Debug, Clone, Copy)]
 struct Sample {
     at: Duration,
-    /// Since the node started.
+    /// CPU time since the node started.
     cpu: Duration,
     subscriptions: u64,
     windows_bytes: u64,
 }
 
-/// From no subscription to all of them.
+/// A rise from no subscriptions to all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub(crate) struct Rise {
     /// Subscriptions per second.
     pub(crate) per_second: Option<f64>,
-    /// CPU of the node, in microseconds for each.
+    /// The node's CPU time per subscription, in microseconds.
     pub(crate) cpu_us_each: Option<f64>,
 }
 
 impl Watch {
-    /// Watches a node until something else is done, and returns its outcome.
+    /// Samples a node until `work` is done, and returns its result.
     pub(crate) async fn during<T>(
         &mut self,
         node: &Node,
@@ -63,25 +63,25 @@ impl Watch {
         }
     }
 
-    /// Returns how subscriptions came to be so many for the first time.
+    /// Returns how subscriptions first rose to this number.
     pub(crate) fn first_rise(&self, subscriptions: u64) -> Option<Rise> {
         rise(&self.samples, subscriptions).map(|(rise, _)| rise)
     }
 
-    /// Returns how they came to be as many again after there were none.
+    /// Returns how subscriptions rose to this number again after they had dropped to none.
     pub(crate) fn second_rise(&self, subscriptions: u64) -> Option<Rise> {
         let (_, after) = rise(&self.samples, subscriptions)?;
         let gone = after.iter().position(|sample| sample.subscriptions == 0)?;
         rise(&after[gone..], subscriptions).map(|(rise, _)| rise)
     }
 
-    /// Returns the most that windows and their encodings held.
+    /// Returns the maximum size of windows and their encodings.
     pub(crate) fn windows_bytes_max(&self) -> Option<f64> {
         self.samples.iter().map(|sample| sample.windows_bytes).max().map(count)
     }
 }
 
-/// Looks once. A node that does not answer has not been seen.
+/// Takes a sample; `None` if the node does not answer.
 async fn sample(metrics: &MetricsUrl, process: &Process, start: Instant) -> Option<Sample> {
     let page = node_metrics::page(metrics).await.ok()?;
     Some(Sample {
@@ -92,7 +92,7 @@ async fn sample(metrics: &MetricsUrl, process: &Process, start: Instant) -> Opti
     })
 }
 
-/// Finds where subscriptions grow from none to all, and what was seen afterwards.
+/// Finds the rise from no subscriptions to all, and returns the samples after it.
 fn rise(samples: &[Sample], subscriptions: u64) -> Option<(Rise, &[Sample])> {
     let full = samples.iter().position(|sample| sample.subscriptions >= subscriptions)?;
     let first = samples[..full].iter().position(|sample| sample.subscriptions > 0).unwrap_or(full);
@@ -109,7 +109,7 @@ fn rise(samples: &[Sample], subscriptions: u64) -> Option<(Rise, &[Sample])> {
 mod tests {
     use super::*;
 
-    /// Looks 100 ms apart: subscriptions, and CPU in milliseconds.
+    /// Samples 100 ms apart: subscriptions, and CPU in milliseconds.
     fn watch(ticks: &[(u64, u64)]) -> Watch {
         let samples = (0..).zip(ticks).map(|(number, &(subscriptions, cpu))| Sample {
             at: Duration::from_millis(100) * number,
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rise_is_from_the_last_look_at_none_to_the_first_at_all() {
+    fn a_rise_is_from_the_last_empty_sample_to_the_first_full_one() {
         let watch = watch(&[(0, 0), (0, 10), (4, 30), (9, 40), (10, 60), (10, 90)]);
         let rise = Rise { per_second: Some(10.0 / 0.3), cpu_us_each: Some(5_000.0) };
         assert_eq!(watch.first_rise(10), Some(rise));
@@ -129,14 +129,14 @@ mod tests {
     }
 
     #[test]
-    fn a_second_rise_is_after_all_were_gone() {
+    fn a_second_rise_starts_after_all_subscriptions_are_gone() {
         let watch = watch(&[(0, 0), (10, 10), (10, 20), (3, 30), (0, 30), (0, 40), (10, 60), (10, 70)]);
         let rise = Rise { per_second: Some(100.0), cpu_us_each: Some(2_000.0) };
         assert_eq!(watch.second_rise(10), Some(rise));
     }
 
     #[test]
-    fn what_was_not_seen_is_no_figure() {
+    fn an_unobserved_rise_has_no_figures() {
         assert_eq!(watch(&[(0, 0), (9, 10)]).first_rise(10), None);
         assert_eq!(watch(&[(10, 0)]).first_rise(10), None);
         assert_eq!(watch(&[(0, 0), (10, 10), (3, 30), (10, 60)]).second_rise(10), None);

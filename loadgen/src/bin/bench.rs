@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-/// The node's allocator, so that what is compared with a node has the same.
+/// The node's allocator, so that both sides of a comparison use the same.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

@@ -1,4 +1,4 @@
-//! `loadgen`: load for Tailcast, verified.
+//! `loadgen`: a load generator for Tailcast that verifies every delivery.
 
 use std::process::ExitCode;
 

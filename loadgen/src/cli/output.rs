@@ -1,4 +1,4 @@
-//! What is made of the results.
+//! What is done with the results.
 
 use std::{
     path::{Path, PathBuf},
@@ -9,11 +9,11 @@ use clap::Args;
 
 use crate::threshold::{Reference, Threshold};
 
-/// What is made of the results.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Output {
-    /// A bound that the run has to keep, as a figure, an operator and a number with its unit: 'p99<20ms', 'lost==0',
-    /// 'cpu_us_per_delivery<40'. May be given several times; the exit code is 99 when one is not kept.
+    /// A bound that the run must keep: a figure, an operator and a number with its unit, such as
+    /// 'p99<20ms', 'lost==0', 'cpu_us_per_delivery<40'. May be given several times; the exit code
+    /// is 99 when one is missed.
     #[arg(long = "threshold", value_name = "BOUND")]
     pub(crate) thresholds: Vec<Threshold>,
 
@@ -21,19 +21,19 @@ pub(crate) struct Output {
     #[arg(long, value_name = "FILE")]
     pub(crate) baseline: Option<PathBuf>,
 
-    /// How late loadgen itself may be, at its 99th percentile, before it calls itself saturated and gives no verdict: in
-    /// taking events that are due, and in waking its own tasks.
+    /// How late loadgen itself may be, at its 99th percentile, before it is considered saturated
+    /// and gives no verdict: in publishing due events, and in waking its own tasks.
     #[arg(long, default_value = "10ms", value_name = "TIME", value_parser = humantime::parse_duration)]
     pub(crate) late_max: Duration,
 
-    /// Write the results as JSON (loadgen/schema.json) to a file, or to standard output with `-`; the summary then goes to
-    /// standard error.
+    /// Write the results as JSON (loadgen/schema.json) to a file, or to standard output with `-`;
+    /// the summary then goes to standard error.
     #[arg(long, value_name = "FILE|-")]
     pub(crate) json: Option<PathBuf>,
 }
 
 impl Output {
-    /// `compares_kafka`: whether a bare consumer measures too.
+    /// `compares_kafka`: whether a bare consumer runs as well.
     pub(super) fn check(&self, compares_kafka: bool) -> Result<(), String> {
         let any = |reference| self.thresholds.iter().any(|threshold| threshold.depends_on(reference));
         if any(Reference::Baseline) && self.baseline.is_none() {
@@ -45,7 +45,7 @@ impl Output {
         Ok(())
     }
 
-    /// Returns the file for the results, if they do not go to standard output.
+    /// Returns the file for the results, unless they go to standard output.
     pub(crate) fn json_file(&self) -> Option<&Path> {
         self.json.as_deref().filter(|path| *path != Path::new("-"))
     }

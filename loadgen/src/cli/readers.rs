@@ -1,34 +1,34 @@
-//! Who receives: connections, their channels and their delivery mode.
+//! The readers: connections, their channels and their delivery mode.
 
 use clap::{Args, ValueEnum};
 use tailcast_client::Subprotocol;
 
 use super::Load;
 
-/// Who receives.
+/// The readers.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Readers {
-    /// How many WebSocket connections.
+    /// The number of WebSocket connections.
     #[arg(long, default_value_t = 1000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=200_000))]
     pub(crate) connections: u32,
 
-    /// How many channels (consecutive keys or prefixes) each connection subscribes to.
+    /// The number of channels (consecutive keys or prefixes) that each connection subscribes to.
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) channels_per_connection: u32,
 
-    /// What a channel is: one key, the keys with a prefix, or the whole topic.
+    /// What a channel covers: one key, the keys with a prefix, or the whole topic.
     #[arg(long, value_enum, default_value_t = ChannelForm::Exact, value_name = "FORM")]
     pub(crate) channel_form: ChannelForm,
 
-    /// How many keys begin with the same prefix, for --channel-form prefix.
+    /// The number of keys per prefix, for --channel-form prefix.
     #[arg(long, default_value_t = 10, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub(crate) keys_per_prefix: u32,
 
-    /// What a subscription that is behind gets: every record, or the latest of each key.
+    /// What a subscription receives when it falls behind: every record, or the latest of each key.
     #[arg(long, value_enum, default_value_t = Mode::Lossless, value_name = "MODE")]
     pub(crate) mode: Mode,
 
-    /// At most so many deliveries per key and second, for --mode conflated.
+    /// The maximum number of deliveries per key and second, for --mode conflated.
     #[arg(long, value_name = "DELIVERIES/S", value_parser = max_rate)]
     pub(crate) max_rate: Option<f64>,
 
@@ -36,32 +36,34 @@ pub(crate) struct Readers {
     #[arg(long, default_value_t = 1000, value_name = "N/S", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) connect_rate: u32,
 
-    /// The form of WebSocket messages.
+    /// The encoding of WebSocket messages.
     #[arg(long, value_enum, default_value_t = Form::Proto, value_name = "FORM")]
     pub(crate) subprotocol: Form,
 
-    /// How many addresses of 127.0.0.0/8 connections to 127.0.0.1 come from [default: one for each 25,000].
+    /// The number of 127.0.0.0/8 source addresses for connections to 127.0.0.1 [default: one per
+    /// 25,000 connections].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub(crate) source_addresses: Option<u16>,
 
-    /// How many processes hold the connections, for more than one process may open files for. With 1 it is this one.
+    /// The number of processes that hold the connections, for more connections than one process may
+    /// open files. With 1, this process holds them.
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(crate) processes: u16,
 
-    /// Threads of each process. Without it: one per CPU.
+    /// Threads per process [default: one per CPU].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) threads: Option<u16>,
 
-    /// Which of the processes this one is; set by the first of them.
+    /// The index of this worker process; set by the main process.
     #[arg(long, hide = true, value_name = "INDEX", requires = "run")]
     pub(crate) worker: Option<u16>,
 
-    /// The number by which events of this run are told from those of others; set by the first of the processes.
+    /// The number that identifies this run's events; set by the main process.
     #[arg(long, hide = true, value_name = "NUMBER")]
     pub(crate) run: Option<u64>,
 }
 
-/// What a channel is.
+/// What a channel covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ChannelForm {
     /// One key.
@@ -72,16 +74,16 @@ pub(crate) enum ChannelForm {
     All,
 }
 
-/// What a subscription that is behind gets.
+/// What a subscription receives when it falls behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Mode {
     /// Every record, in order.
     Lossless,
-    /// The latest record of each key, and how many were skipped.
+    /// The latest record of each key, and the number of skipped records.
     Conflated,
 }
 
-/// The form of WebSocket messages.
+/// The encoding of WebSocket messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Form {
     /// Protobuf in binary messages.
@@ -105,7 +107,7 @@ impl Readers {
             return Err(format!("--channels-per-connection {channels} needs as many {of}"));
         }
         if self.max_rate.is_some() && self.mode != Mode::Conflated {
-            return Err("--max-rate is for --mode conflated".into());
+            return Err("--max-rate requires --mode conflated".into());
         }
         Ok(())
     }
@@ -120,8 +122,8 @@ impl From<Form> for Subprotocol {
     }
 }
 
-/// The bounds of the contract.
+/// The limits of the protocol.
 fn max_rate(text: &str) -> Result<f64, String> {
     let rate: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
-    if (0.1..=1000.0).contains(&rate) { Ok(rate) } else { Err("a rate is from 0.1 to 1000".to_owned()) }
+    if (0.1..=1000.0).contains(&rate) { Ok(rate) } else { Err("expected 0.1 to 1000".to_owned()) }
 }

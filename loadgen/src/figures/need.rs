@@ -1,24 +1,23 @@
-//! What a run has to be asked for, so that a figure is measured at all.
+//! The flags that a figure depends on.
 
-/// What a figure is not measured without.
+/// A prerequisite of a figure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Need {
-    /// A bare consumer beside the connections.
+    /// A bare consumer next to the connections.
     CompareKafka,
-    /// A process whose CPU and memory are read.
+    /// A process whose CPU and memory are measured.
     ServerPid,
-    /// Nodes that say what they did.
+    /// Metrics pages of nodes.
     ServerMetrics,
     /// Connections that stop reading.
     SlowPercent,
-    /// A reconnect storm.
     StormAt,
     /// Conflated subscriptions.
     Conflated,
 }
 
 impl Need {
-    /// Returns the flag that asks for it.
+    /// Returns the flag that enables it.
     pub(crate) fn flag(self) -> &'static str {
         match self {
             Self::CompareKafka => "--compare-kafka",

@@ -21,32 +21,28 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// Time between two requests to a partition without a leader.
 const RETRY: Duration = Duration::from_millis(50);
 
-/// The longest poll, as of the node's feed.
+/// The longest poll, the same as in a node's feed.
 const POLL: Duration = Duration::from_millis(100);
 
 /// A bare consumer.
 pub(crate) struct Consumer(BaseConsumer);
 
 impl Consumer {
-    /// Creates a consumer that brokers know by a name.
+    /// Creates a consumer with a client id.
     pub(crate) fn new(kafka: &str, name: &str) -> Result<Self> {
         config(kafka, name)?.create().map(Self).context("the Kafka consumer cannot be created")
     }
 
-    /// Checks that Kafka answers. Blocks.
-    ///
-    /// # Errors
-    ///
-    /// When it does not. A topic that does not exist is no error.
+    /// Checks that Kafka answers. Blocks. Fails when it does not. A missing topic is not an error.
     pub(crate) fn reach(&self, topic: &str, within: Duration) -> Result<()> {
-        // The source of the error repeats it.
+        // The error's source has the same text.
         self.0
             .fetch_metadata(Some(topic), within)
             .map(|_| ())
-            .map_err(|error| anyhow!("no Kafka answers: {error}"))
+            .map_err(|error| anyhow!("Kafka does not answer: {error}"))
     }
 
-    /// Assigns every partition at its present end, so that nothing published from here on is missed. Blocks.
+    /// Assigns every partition at its current end, so that no later record is missed. Blocks.
     pub(crate) fn assign_at_end(&self, topic: &str, partitions: Option<i32>) -> Result<()> {
         let mut at_end = Vec::new();
         for partition in 0..partitions.map_or_else(|| self.partitions(topic), Ok)? {
@@ -65,26 +61,25 @@ impl Consumer {
         self.0.incremental_assign(&assignment).context("the partitions cannot be assigned")
     }
 
-    /// Returns the next record, if one arrives in time. Blocks.
+    /// Returns the next record, or `None` after a timeout. Blocks.
     pub(crate) fn poll(&self) -> Option<Result<BorrowedMessage<'_>, KafkaError>> {
         self.0.poll(POLL)
     }
 
-    /// Reads records and discards them. Blocks.
-    ///
-    /// # Errors
-    ///
-    /// When one does not arrive in time, or has no value.
+    /// Reads records and discards them. Blocks. Fails when one does not arrive in time, or has no
+    /// value.
     pub(crate) fn read(&self, records: u64) -> Result<()> {
         let (mut read, mut idle_since) = (0, None);
         while read < records {
             match self.poll() {
                 Some(record) => {
-                    let record = record.context("Kafka does not deliver")?;
-                    ensure!(record.payload().is_some(), "a record without a value: the topic is in use");
+                    let record = record.context("Kafka returned an error")?;
+                    let has_value = record.payload().is_some();
+                    ensure!(has_value, "a record without a value: another producer uses the topic");
                     (read, idle_since) = (read + 1, None);
                 }
-                // The clock is read only here, so that it is no part of a record's cost.
+                // The clock is read only when no record arrives, so that it does not add to the
+                // cost of a record.
                 None => {
                     let idle = idle_since.get_or_insert_with(Instant::now).elapsed();
                     ensure!(idle < TIMEOUT, "only {read} of {records} records arrived");
@@ -99,7 +94,7 @@ impl Consumer {
         let metadata = self.0.fetch_metadata(Some(topic), TIMEOUT).context("Kafka does not answer")?;
         let partitions = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
         ensure!(partitions > 0, "Kafka has no topic {topic}");
-        i32::try_from(partitions).context("partitions are counted in 31 bits")
+        i32::try_from(partitions).context("the number of partitions fits in an i32")
     }
 
     /// Returns a partition's end; retries while a new topic has no leader.
@@ -117,14 +112,15 @@ impl Consumer {
     }
 }
 
-/// Returns the settings of a node's tail, without the statistics: only the node needs them, and they cost CPU.
+/// Returns the settings of a node's tail, without the statistics: only the node needs them, and
+/// they cost CPU.
 fn config(kafka: &str, name: &str) -> Result<ClientConfig> {
     let mut config = Settings::at(kafka).tail()?;
     config.set("client.id", name).set("statistics.interval.ms", "0");
     Ok(config)
 }
 
-/// Returns whether Kafka answers this for a partition whose leader is about to be elected.
+/// Returns whether this error is temporary, while a leader is being elected.
 fn is_temporary(error: &KafkaError) -> bool {
     use RDKafkaErrorCode::{
         LeaderNotAvailable, NotLeaderForPartition, UnknownPartition, UnknownTopic, UnknownTopicOrPartition,
@@ -142,7 +138,8 @@ mod tests {
 
     use super::*;
 
-    // It was found out at the end of the schedule, and then waited for another minute.
+    // An unreachable Kafka used to be detected only at the end of the schedule, after another
+    // minute.
     #[test]
     fn a_kafka_that_does_not_answer_is_an_error_before_the_run() {
         let reach =
@@ -152,21 +149,21 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
         let broker = listener.local_addr().expect("it is bound").to_string();
         let error = reach(&broker, 300).expect_err("nobody answers there").to_string();
-        assert!(error.starts_with("no Kafka answers: "), "{error}");
+        assert!(error.starts_with("Kafka does not answer: "), "{error}");
     }
 
-    // The floor gathered the node's statistics every second, which cost CPU.
+    // The floor used to collect a node's statistics every second, which cost CPU.
     #[test]
-    fn it_reads_as_a_node_does_and_gathers_no_statistics() {
+    fn it_has_a_nodes_settings_without_statistics() {
         let node = Settings::at("k:1").tail().expect("it is an address");
         let bare = config("k:1", "bare").expect("it is one");
         assert_eq!(bare.get("fetch.wait.max.ms"), node.get("fetch.wait.max.ms"));
         assert_eq!(bare.get("statistics.interval.ms"), Some("0"));
     }
 
-    // Half of the runs on a new topic failed: Kafka had created it, and no leader was elected.
+    // Half of the runs on a new topic failed, because no leader had been elected yet.
     #[test]
-    fn a_partition_without_a_leader_is_asked_again_and_a_refusal_is_not() {
+    fn a_missing_leader_is_retried_and_a_rejection_is_not() {
         assert!(is_temporary(&KafkaError::MetadataFetch(RDKafkaErrorCode::NotLeaderForPartition)));
         assert!(!is_temporary(&KafkaError::MetadataFetch(RDKafkaErrorCode::TopicAuthorizationFailed)));
     }

@@ -1,4 +1,4 @@
-//! A bare producer: with ingest's settings, and a count of Kafka's answers.
+//! A bare producer: with ingest's settings, and counters of delivery reports.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
@@ -16,10 +16,10 @@ use tailcast_services::kafka::Settings;
 /// How long Kafka may take to answer for the records in flight at the end.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long to wait for answers while the producer's queue is full.
+/// How long to wait for delivery reports while the producer's queue is full.
 const QUEUE_FULL: Duration = Duration::from_millis(2);
 
-/// Counts Kafka's answers.
+/// Counts delivery reports.
 #[derive(Default)]
 struct Answers {
     acknowledged: AtomicU64,
@@ -37,14 +37,14 @@ impl ProducerContext for Answers {
     }
 }
 
-/// A bare producer. Its answers are taken by the thread that calls it.
+/// A bare producer. Delivery reports are served on the calling thread.
 pub(crate) struct Producer(BaseProducer<Answers>);
 
 impl Producer {
-    /// Creates a producer that brokers know by a name.
+    /// Creates a producer with a client id.
     pub(crate) fn new(kafka: &str, name: &str) -> Result<Self> {
         let mut settings = Settings::at(kafka).producer()?;
-        // As ingest derives it from ingest.in_flight_messages_max.
+        // The value that ingest derives from ingest.in_flight_messages_max.
         settings.set("client.id", name).set("queue.buffering.max.messages", "200000");
         let producer = settings.create_with_context(Answers::default());
         producer.map(Self).context("the Kafka producer cannot be created")
@@ -62,21 +62,18 @@ impl Producer {
         Ok(())
     }
 
-    /// Takes answers, and waits for the first of them for at most this long.
+    /// Serves delivery reports; waits at most this long for the first one.
     pub(crate) fn poll(&self, within: Duration) {
         self.0.poll(within);
     }
 
-    /// Returns the number of records that Kafka has answered for.
+    /// Returns the number of delivery reports.
     pub(crate) fn answered(&self) -> u64 {
         self.0.context().acknowledged.load(Relaxed) + self.0.context().failed.load(Relaxed)
     }
 
-    /// Waits until all records are answered, and returns how many were acknowledged since the producer was created.
-    ///
-    /// # Errors
-    ///
-    /// When Kafka does not answer in time.
+    /// Waits for all delivery reports, and returns the number of records acknowledged since the
+    /// producer was created. Fails when Kafka does not answer in time.
     pub(crate) fn finish(&self) -> Result<u64> {
         self.0.flush(TIMEOUT).context("Kafka did not answer for all records")?;
         Ok(self.0.context().acknowledged.load(Relaxed))

@@ -1,4 +1,4 @@
-//! Topics: created for a run, or for a benchmark that deletes it at its end.
+//! Topics: created for a run, or for a benchmark, which deletes its topic at the end.
 
 use std::{
     sync::atomic::{AtomicU32, Ordering::Relaxed},
@@ -23,30 +23,30 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// The number of topics that this process has created, so that each has its own name.
 static CREATED: AtomicU32 = AtomicU32::new(0);
 
-/// Creates a topic with the cluster's default replication. A topic that exists stays as it is.
+/// Creates a topic with the cluster's default replication. An existing topic is left unchanged.
 pub(crate) async fn create_topic(kafka: &str, topic: &str, partitions: u16) -> Result<()> {
     let wanted = NewTopic::new(topic, i32::from(partitions), TopicReplication::Fixed(-1));
     let results = admin(kafka)?.create_topics([&wanted], &options()).await;
-    for result in results.with_context(|| format!("no Kafka answers at {kafka}"))? {
+    for result in results.with_context(|| format!("Kafka at {kafka} does not answer"))? {
         match result {
             Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
-            Err((topic, code)) => bail!("Kafka does not create topic {topic}: {code}"),
+            Err((topic, code)) => bail!("Kafka rejected the creation of topic {topic}: {code}"),
         }
     }
     Ok(())
 }
 
-/// The topic of a benchmark: its own, which is deleted at the end, or one that exists.
+/// The topic of a benchmark: created here and deleted at the end, or an existing one.
 pub(crate) struct Topic {
     pub(crate) name: String,
-    /// The number that it was created with; of an existing topic Kafka knows it.
+    /// The number of partitions it was created with; unknown for an existing topic.
     pub(crate) partitions: Option<i32>,
-    /// Where to delete it.
+    /// The Kafka to delete it from.
     created_on: Option<String>,
 }
 
 impl Topic {
-    /// Takes an existing topic, or creates one. Blocks.
+    /// Uses an existing topic, or creates one. Blocks.
     pub(crate) fn use_or_create(kafka: &str, existing: Option<&str>) -> Result<Self> {
         if let Some(name) = existing {
             return Ok(Self { name: name.to_owned(), partitions: None, created_on: None });
@@ -56,16 +56,16 @@ impl Topic {
         Ok(Self { name, partitions: Some(PARTITIONS.into()), created_on: Some(kafka.to_owned()) })
     }
 
-    /// Deletes the topic, if it was created. Blocks.
+    /// Deletes the topic, if it was created here. Blocks.
     pub(crate) fn leave(mut self) -> Result<()> {
-        self.delete().with_context(|| format!("topic {} is not deleted", self.name))
+        self.delete().with_context(|| format!("topic {} could not be deleted", self.name))
     }
 
     fn delete(&mut self) -> Result<()> {
         let Some(kafka) = self.created_on.take() else { return Ok(()) };
         for result in block_on(admin(&kafka)?.delete_topics(&[&self.name], &options()))? {
             if let Err((_, code)) = result {
-                bail!("Kafka answers {code}");
+                bail!("Kafka answered {code}");
             }
         }
         Ok(())
@@ -74,7 +74,7 @@ impl Topic {
 
 impl Drop for Topic {
     fn drop(&mut self) {
-        // After a failure that is reported already.
+        // Reached after an error that has been reported already.
         let _ = self.delete();
     }
 }

@@ -1,4 +1,5 @@
-//! The TCP connection below a link: from a chosen address, and for a slow client with a small window.
+//! The TCP connection of a link: from a chosen source address, and for a slow client with a small
+//! window.
 
 use std::{io, net::SocketAddr};
 
@@ -8,19 +9,20 @@ use tokio::net::{TcpSocket, TcpStream, lookup_host};
 
 use super::LinkOptions;
 
-/// The largest segment that a slow client takes, in bytes: Ethernet's.
+/// The largest segment that a slow client accepts, in bytes: Ethernet's.
 ///
-/// Segments of loopback have 64 KB. A sender whose segments do not fit into the window waits until its timer for closed windows
-/// fires: after a silence for as long again, and then it sends 2 KB each 200 ms, for as long as the connection lasts.
+/// Loopback's segments have 64 KB. A sender whose segments do not fit into the window waits for its
+/// zero-window timer: after a silence as long as the first, and then it sends 2 KB every 200 ms,
+/// for as long as the connection lasts.
 const SEGMENT_BYTES: u32 = 1460;
 
 /// Connects to the first address that answers.
 pub(super) async fn dial(endpoint: &Endpoint, options: LinkOptions) -> io::Result<TcpStream> {
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the host name has no address");
     for address in lookup_host((endpoint.host(), endpoint.port())).await? {
         let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
         if let Some(bytes) = options.receive_buffer {
-            // Before connecting, because window and segments are agreed on then.
+            // Before connecting, because window and segment size are negotiated then.
             socket.set_recv_buffer_size(bytes)?;
             SockRef::from(&socket).set_tcp_mss(SEGMENT_BYTES)?;
         }
@@ -45,7 +47,7 @@ mod tests {
 
     use super::*;
 
-    /// Returns how large the segments are that a client with such a receive buffer gets, in bytes.
+    /// Returns the segment size for a client with this receive buffer, in bytes.
     async fn segment_bytes(receive_buffer: Option<u32>) -> u32 {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let address = listener.local_addr().expect("it is bound");
@@ -59,7 +61,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_slow_client_gets_segments_that_fit_into_its_window() {
-        // Some of those that read on after a silence got 11 KB/s for good, and what they did not have in time counted as lost.
+        // Some slow clients continued at 11 KB/s after their pause for good, and records that did
+        // not arrive in time counted as lost.
         assert!(segment_bytes(Some(4096)).await <= SEGMENT_BYTES);
         assert!(segment_bytes(None).await > SEGMENT_BYTES, "others take what loopback has");
     }

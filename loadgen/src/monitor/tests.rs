@@ -1,4 +1,4 @@
-//! Runs of the whole program, as far as they end before anything is measured.
+//! Monitoring without a whole run.
 
 use std::{net::TcpListener, sync::Arc};
 
@@ -12,9 +12,9 @@ fn monitor(arguments: &str) -> Monitor {
     Monitor::new(&cli, &plan, &ledger, None).expect("the servers are there")
 }
 
-// The memory of slow readers was left out without a word.
+// The memory of slow readers used to be missing without any note.
 #[tokio::test]
-async fn a_node_that_stops_showing_its_metrics_is_noted_once() {
+async fn missing_metrics_of_a_node_are_noted_once() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     let url = format!("http://{}/metrics", listener.local_addr().expect("it is bound"));
     drop(listener);
@@ -25,7 +25,7 @@ async fn a_node_that_stops_showing_its_metrics_is_noted_once() {
     }
     assert_eq!(monitor.notes.len(), 1, "{:?}", monitor.notes);
     assert!(
-        monitor.notes[0].contains("what nodes hold of records") && monitor.notes[0].contains(&url),
+        monitor.notes[0].contains("the nodes' memory for records") && monitor.notes[0].contains(&url),
         "{:?}",
         monitor.notes
     );

@@ -1,4 +1,4 @@
-//! A lane that publishes straight to Kafka.
+//! A lane that publishes directly to Kafka.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,13 +19,13 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// How long to wait when the producer's queue is full.
 const FULL: Duration = Duration::from_millis(2);
 
-/// How often to look whether all is answered.
+/// How often to check whether all events are answered.
 const ANSWERS: Duration = Duration::from_millis(10);
 
 /// The producer that all lanes share.
 pub(crate) type Producer = Arc<ThreadedProducer<Answers>>;
 
-/// Takes Kafka's answers down.
+/// Records Kafka's answers.
 #[derive(Debug)]
 pub(crate) struct Answers {
     ledger: Arc<Ledger>,
@@ -49,24 +49,23 @@ impl ProducerContext for Answers {
     }
 }
 
-/// Makes the producer. Kafka is asked when the first event is published.
+/// Creates the producer. It connects when the first event is published.
 pub(super) fn producer(broker: &str, ledger: &Arc<Ledger>) -> Result<Producer> {
     let producer = ClientConfig::new()
         .set("bootstrap.servers", broker)
         .set("client.id", "loadgen")
         .set("acks", "all")
-        // Retries may neither repeat nor reorder: that is what is being looked for.
+        // Retries must neither repeat nor reorder: that is what the run verifies.
         .set("enable.idempotence", "true")
         .set("partitioner", "murmur2_random")
-        // Batches without adding more than the measurement resolves.
+        // Batches without adding more latency than the measurement resolves.
         .set("linger.ms", "1")
         .set("queue.buffering.max.messages", "200000")
         .create_with_context(Answers { ledger: Arc::clone(ledger) })
-        .context("the Kafka producer cannot be made")?;
+        .context("the Kafka producer cannot be created")?;
     Ok(Arc::new(producer))
 }
 
-/// Publishes a lane.
 pub(super) async fn run(mut lane: Lane, producer: Producer) -> Result<()> {
     while let Some(batch) = lane.take().await {
         let mut backpressured = false;
@@ -80,7 +79,7 @@ pub(super) async fn run(mut lane: Lane, producer: Producer) -> Result<()> {
                 BaseRecord::with_opaque_to(&lane.publishing.topic, opaque).key(&key[..]).payload(&value[..]);
             while let Err((error, refused)) = producer.send(record) {
                 if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {
-                    return Err(error).context("Kafka's client does not take what loadgen publishes");
+                    return Err(error).context("librdkafka rejected an event");
                 }
                 record = refused;
                 backpressured = true;
@@ -91,7 +90,8 @@ pub(super) async fn run(mut lane: Lane, producer: Producer) -> Result<()> {
             lane.note_backpressure();
         }
     }
-    // Not by a flush, which blocks: the lane has to end when the run is to. The producer's own thread takes the answers.
+    // Not a flush, which blocks: the lane must end when the run does. The producer's own thread
+    // handles the answers.
     let deadline = Instant::now() + TIMEOUT;
     while producer.in_flight_count() > 0 {
         ensure!(Instant::now() < deadline, "Kafka did not answer for all events");

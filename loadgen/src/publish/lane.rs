@@ -1,4 +1,4 @@
-//! One publisher's part of the plan, and how late it takes it.
+//! One publisher's part of the plan, and its lateness.
 
 use std::{ops::Range, sync::Arc, time::Instant};
 
@@ -7,10 +7,10 @@ use tokio::{sync::watch, task::consume_budget};
 
 use super::Publishing;
 
-/// The most events of one request; ingest takes no more.
+/// The most events per request; ingest accepts no more.
 const BATCH_MAX: u64 = 500;
 
-/// The most bytes of one request: half of what gRPC servers take by default.
+/// The most bytes per request: half of what gRPC servers accept by default.
 const BATCH_BYTES_MAX: u64 = 2 << 20;
 
 /// One publisher's part of the plan.
@@ -21,8 +21,8 @@ pub(super) struct Lane {
     start: Instant,
     /// The index of the next event on this lane.
     pub(super) next: u64,
-    /// Whether it is the way in that this lane is late for. Being behind outlasts being held back, so this holds until the
-    /// lane waits for the clock again.
+    /// Whether the lane is late because of backpressure. A backlog outlasts its cause, so this
+    /// stays set until the lane waits for the clock again.
     backpressured: bool,
 }
 
@@ -36,10 +36,10 @@ impl Lane {
         Self { publishing, number, due, start, next: 0, backpressured: false }
     }
 
-    /// Waits until events of this lane are due and takes them, at most as many as a request may have. `None`: that was all.
-    /// Notes how late that is, unless the lane is late for having been held back.
+    /// Waits until events of this lane are due, and returns them, at most one request's worth;
+    /// `None` when there are no more. Records the lateness, unless it is due to backpressure.
     pub(super) async fn take(&mut self) -> Option<Range<u64>> {
-        // A lane that is always behind waits for nothing here, and could not be ended.
+        // A lane that is always behind never waits here, and could not be aborted.
         consume_budget().await;
         let plan = &self.publishing.plan;
         let end = plan.on_lane(self.number, plan.events());
@@ -52,7 +52,7 @@ impl Lane {
                 break due;
             }
             self.backpressured = false;
-            // The clock ends only when all is due, which the next turn sees.
+            // The clock ends only when all events are due, which the next iteration sees.
             let _ = self.due.changed().await;
         };
         if !self.backpressured {
@@ -60,7 +60,7 @@ impl Lane {
             let late = self.start.elapsed().as_nanos().saturating_sub(u128::from(at)) / 1000;
             self.publishing.lateness.record(u64::try_from(late).unwrap_or(u64::MAX));
         }
-        // 64 bytes are more than the key, the topic's tag and the framing of a small message take.
+        // 64 bytes cover the key, the topic's tag and the framing of a small message.
         let bytes = self.publishing.payload as u64 + self.publishing.topic.len() as u64 + 64;
         let batch = (BATCH_BYTES_MAX / bytes).clamp(1, BATCH_MAX);
         let taken = self.next..due.min(self.next + batch);
@@ -69,7 +69,7 @@ impl Lane {
         Some(taken)
     }
 
-    /// Takes that the way in had the lane wait.
+    /// Records that the publish path made the lane wait.
     pub(super) fn note_backpressure(&mut self) {
         self.backpressured = true;
     }
@@ -112,9 +112,10 @@ mod tests {
         lane.publishing.lateness.so_far().0.len()
     }
 
-    // Only lanes that waited for the clock noted anything: one that could never follow was not late at all.
+    // Only lanes that waited for the clock used to record lateness: a lane that could never keep up
+    // was not late at all.
     #[tokio::test]
-    async fn a_lane_that_is_always_behind_notes_how_late_it_is() {
+    async fn a_lane_that_is_always_behind_records_its_lateness() {
         let (mut lane, clock) = lane();
         clock.send_replace(2000);
         for taken in 1..=4 {
@@ -125,7 +126,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_lane_that_is_held_back_is_late_by_itself_only_after_it_has_caught_up() {
+    async fn lateness_after_backpressure_counts_only_once_the_lane_has_caught_up() {
         let (mut lane, clock) = lane();
         clock.send_replace(1000);
         lane.note_backpressure();

@@ -1,10 +1,11 @@
-//! How late this process was itself: from when an event was due to when a lane took it that nobody but loadgen kept from it.
+//! The lateness of this process: from when an event was due to when its lane published it, unless
+//! the lane was delayed by backpressure.
 
 use std::sync::{Mutex, PoisonError};
 
 use crate::interval::Distribution;
 
-/// How late all lanes were. Kept outside of them, so that what a lane noted outlives it when it is ended before its time.
+/// The lateness of all lanes. Kept outside the lanes, so that it survives when a lane is aborted.
 #[derive(Debug)]
 pub(crate) struct Lateness(Mutex<Distribution>);
 
@@ -18,7 +19,7 @@ impl Lateness {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).record(us);
     }
 
-    /// Returns what was recorded by now.
+    /// Returns the distribution so far.
     pub(crate) fn so_far(&self) -> Distribution {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -1,7 +1,7 @@
 //! A lane that publishes through one PublishStream.
 //!
-//! Credits are not waited for: ingest stops reading at its bounds, HTTP/2 holds the stream back, and the events' latency
-//! counts from when they were due.
+//! Credits are ignored: ingest stops reading at its limits, HTTP/2 applies backpressure, and the
+//! events' latency counts from when they were due.
 
 use std::sync::Arc;
 
@@ -15,10 +15,9 @@ use tonic::transport::Channel;
 
 use super::{Lane, Publishing};
 
-/// How many requests wait for HTTP/2 to take them.
+/// Capacity of the queue towards HTTP/2, in requests.
 const QUEUE: usize = 4;
 
-/// Publishes a lane.
 pub(super) async fn run(mut lane: Lane, channel: Channel) -> Result<()> {
     let mut client = IngestServiceClient::new(channel);
     let (requests, queue) = mpsc::channel(QUEUE);
@@ -30,11 +29,12 @@ pub(super) async fn run(mut lane: Lane, channel: Channel) -> Result<()> {
                 messages: lane.messages(batch),
                 want_positions: false,
             };
-            // A full queue: ingest has stopped reading for a while, and what follows is late for that.
+            // A full queue means that ingest has stopped reading, and the following events are late
+            // because of it.
             if requests.capacity() == 0 {
                 lane.note_backpressure();
             }
-            // The stream has ended; the other side of this function says why.
+            // The stream has ended; `receiving` returns the reason.
             if requests.send(request).await.is_err() {
                 break;
             }
@@ -53,12 +53,12 @@ pub(super) async fn run(mut lane: Lane, channel: Channel) -> Result<()> {
     let (lane, answered) = tokio::join!(sending, receiving);
     let answered = answered.context("a publish stream failed")?;
     if answered != lane.next {
-        bail!("a publish stream ended with {answered} events answered of {}", lane.next);
+        bail!("a publish stream ended after answering {answered} of {} events", lane.next);
     }
     Ok(())
 }
 
-/// Notes an answer, and returns of how many events it is.
+/// Records a response, and returns the number of events it answers.
 fn note(publishing: &Publishing, lane: u64, response: PublishStreamResponse) -> u64 {
     let mut answered = 0;
     for range in response.acks {

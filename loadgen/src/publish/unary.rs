@@ -1,4 +1,5 @@
-//! A lane that publishes by Publish calls, one at a time, because two at once could change places.
+//! A lane that publishes with Publish calls, one at a time, because concurrent calls could be
+//! reordered.
 
 use anyhow::{Result, bail};
 use tailcast_proto::ingest::v1::{PublishRequest, ingest_service_client::IngestServiceClient};
@@ -6,10 +7,9 @@ use tonic::{Code, transport::Channel};
 
 use super::Lane;
 
-/// Publishes a lane.
 pub(super) async fn run(mut lane: Lane, mut client: IngestServiceClient<Channel>) -> Result<()> {
     while let Some(batch) = lane.take().await {
-        // What becomes due during a call waits for its answer.
+        // Events that become due during a call wait for its response.
         lane.note_backpressure();
         let numbers = batch.clone().map(|index| lane.number(index));
         match client.publish(PublishRequest { messages: lane.messages(batch.clone()) }).await {
@@ -17,7 +17,7 @@ pub(super) async fn run(mut lane: Lane, mut client: IngestServiceClient<Channel>
                 let outcomes = response.into_inner().outcomes;
                 if outcomes.len() as u64 != batch.end - batch.start {
                     bail!(
-                        "{} events were published and {} answered",
+                        "{} events were published, but {} were answered",
                         batch.end - batch.start,
                         outcomes.len()
                     );
@@ -26,12 +26,12 @@ pub(super) async fn run(mut lane: Lane, mut client: IngestServiceClient<Channel>
                     lane.publishing.note(number, Some(outcome));
                 }
             }
-            // The contract: nothing of it was published.
+            // The protocol guarantees that none of its messages was published.
             Err(status) if status.code() == Code::ResourceExhausted => {
                 numbers.for_each(|number| lane.publishing.ledger.refuse(number, "RESOURCE_EXHAUSTED"));
             }
             Err(status) if matches!(status.code(), Code::InvalidArgument | Code::Unimplemented) => {
-                bail!("ingest does not take what loadgen publishes: {status}");
+                bail!("ingest rejected the events: {status}");
             }
             Err(status) => {
                 let reason = format!("{:?}", status.code());

@@ -1,4 +1,4 @@
-//! What a connection is to do at set times, whatever happens: stop reading for a while, or be dropped.
+//! A connection's scheduled faults: to stop reading for a while, or to be dropped.
 
 use std::{future::pending, sync::Arc, time::Duration};
 
@@ -6,21 +6,21 @@ use tokio::time::sleep_until;
 
 use super::Shared;
 
-/// What a connection is to do, in order.
+/// A connection's scheduled faults.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Agenda {
-    /// When to stop reading, and when to read again, after the start of the schedule.
+    /// When to stop reading and when to resume, after the start of the schedule.
     silence: Option<(Duration, Duration)>,
-    /// When to be dropped.
+    /// When to drop the connection.
     drop: Option<Duration>,
 }
 
-/// One thing to do.
+/// One scheduled fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Action {
-    /// Stop reading until then.
+    /// Stop reading until this time.
     StopReading(Duration),
-    /// Be dropped.
+    /// Drop the connection.
     Drop,
 }
 
@@ -33,14 +33,14 @@ impl Agenda {
         }
     }
 
-    /// Returns what is next, and when.
+    /// Returns the next action and its time.
     fn next(&self) -> Option<(Duration, Action)> {
         let silence = self.silence.map(|(from, until)| (from, Action::StopReading(until)));
         let drop = self.drop.map(|at| (at, Action::Drop));
         silence.into_iter().chain(drop).min_by_key(|(at, _)| *at)
     }
 
-    /// Waits until the next step is due; forever, where there is none.
+    /// Waits until the next action is due; forever if there is none.
     pub(super) fn due(&self, shared: Arc<Shared>) -> impl Future<Output = Action> + use<> {
         let next = self.next();
         async move {
@@ -51,7 +51,7 @@ impl Agenda {
         }
     }
 
-    /// Strikes a step out.
+    /// Removes an action.
     pub(super) fn take(&mut self, action: Action) {
         match action {
             Action::StopReading(_) => self.silence = None,
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn steps_come_in_the_order_of_their_times_and_once() {
+    fn actions_are_ordered_by_time_and_happen_once() {
         let at = Duration::from_secs;
         let mut agenda = Agenda { silence: Some((at(5), at(9))), drop: Some(at(3)) };
         let mut actions = Vec::new();

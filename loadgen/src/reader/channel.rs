@@ -15,7 +15,7 @@ use tailcast_proto::{
 use super::Shared;
 use crate::account::Received;
 
-/// Commands about one channel have this and its index as their id; `Connect` has 1.
+/// Commands about one channel have this plus its index as their id; `Connect` has 1.
 const FIRST_ID: u32 = 2;
 
 /// One subscription.
@@ -25,9 +25,9 @@ pub(super) struct Channel {
     mode: DeliveryMode,
     max_rate: f64,
     tracker: Tracker,
-    /// The partition of deliveries that name none.
+    /// The partition of deliveries that do not name one.
     home: Option<PartitionId>,
-    /// Its number in this session, once it has started.
+    /// Its alias in this session, once it has started.
     pub(super) alias: Option<u32>,
     pub(super) received: Received,
 }
@@ -46,7 +46,7 @@ impl Channel {
         })
     }
 
-    /// Returns what starts it: live for the first time, then from its position.
+    /// Returns the subscribe command: live the first time, then from the position.
     pub(super) fn subscribe(&self) -> Subscribe {
         let at = self.tracker.position().map(|position| At::Position(position.into()));
         Subscribe {
@@ -58,18 +58,18 @@ impl Channel {
         }
     }
 
-    /// Returns the command that starts it again within a session.
+    /// Returns the command that restarts it within a session.
     pub(super) fn resubscribe(&self, index: usize) -> ClientMessage {
         let index = u32::try_from(index).unwrap_or(u32::MAX - FIRST_ID);
         ClientMessage { id: FIRST_ID + index, command: Some(Command::Subscribe(self.subscribe())) }
     }
 
-    /// Returns which channel a reply is about.
+    /// Returns the channel that a reply refers to.
     pub(super) fn index(id: u32, index: u32) -> Option<usize> {
         usize::try_from(id.checked_sub(FIRST_ID).unwrap_or(index)).ok()
     }
 
-    /// Takes that it has started. Returns whether records were lost.
+    /// Records that it has started. Returns whether records were lost.
     pub(super) fn subscribed(&mut self, subscribed: &Subscribed) -> bool {
         let outcome = subscribed.outcome();
         if let Ok(position) = Position::try_from(subscribed.position.clone().unwrap_or_default()) {
@@ -83,14 +83,14 @@ impl Channel {
         outcome == v1::Outcome::Lost
     }
 
-    /// Takes a delivery's place. Returns whether it is at or after the position.
+    /// Records the offset of a delivery. Returns whether it is at or after the position.
     pub(super) fn delivered(&mut self, partition: Option<u32>, offset: i64) -> bool {
         let partition = partition.map_or(self.home, |partition| PartitionId::try_from(partition).ok());
         let Some((partition, offset)) = partition.zip(Offset::new(offset)) else { return false };
         self.tracker.delivered(partition, offset).is_ok()
     }
 
-    /// Takes a range that will not come.
+    /// Records a skipped range.
     pub(super) fn skipped(&mut self, skipped: &v1::Skipped) {
         let partition = PartitionId::try_from(skipped.partition).ok();
         let range = Offset::new(skipped.first_offset).zip(Offset::new(skipped.next_offset));
@@ -99,7 +99,7 @@ impl Channel {
         }
     }
 
-    /// Takes a heartbeat's word of partitions in which all was delivered.
+    /// Records a heartbeat's progress of partitions in which everything was delivered.
     pub(super) fn progressed(&mut self, progress: &BTreeMap<PartitionId, Offset>) {
         for (partition, next) in progress {
             self.tracker.progressed(*partition, *next);

@@ -1,4 +1,4 @@
-//! What a node's frames mean for a connection: they move positions and are judged.
+//! Handles a node's frames: moves positions and verifies deliveries.
 
 use std::{
     collections::BTreeMap,
@@ -18,10 +18,10 @@ use tailcast_proto::{
 use super::{Channel, Reader, SessionEnd, Stage};
 use crate::{interval::Count, payload::PayloadError, verify::Arrival};
 
-/// Before the time away: events that were on their way when the connection was dropped come late as well.
+/// A margin before the drop: events in flight when the connection was dropped arrive late as well.
 const MARGIN_NS: u64 = 1_000_000_000;
 
-/// Which distribution a latency belongs to.
+/// The distribution that a latency belongs to.
 #[derive(Debug, Clone, Copy)]
 enum Class {
     Regular,
@@ -30,17 +30,17 @@ enum Class {
 }
 
 impl Reader {
-    /// Takes a message, frame by frame. Returns which channels have to be subscribed to again.
+    /// Handles a message, frame by frame. Returns the channels to subscribe to again.
     pub(super) fn observe(
         &mut self,
         message: &ServerMessage,
         bytes: usize,
     ) -> Result<Vec<usize>, SessionEnd> {
         let shared = Arc::clone(&self.shared);
-        // All of a message arrived at once.
+        // All frames of a message arrive at the same time.
         let now_ns = shared.now_ns();
         let (mut again, mut end, mut count) = (Vec::new(), Ok(()), Count::default());
-        // Taken once for all deliveries of the message.
+        // Locked once for all deliveries of the message.
         let mut latencies = None;
         for frame in &message.frames {
             let Some(frame::Frame::Delivery(delivery)) = &frame.frame else {
@@ -78,7 +78,7 @@ impl Reader {
         let is_away = match self.storm {
             Stage::Before => false,
             Stage::Away | Stage::Back(_) => true,
-            // What was due before it had caught up waited behind what it had missed.
+            // Events due before it had caught up waited behind those it had missed.
             Stage::Over(caught_up_ns) => (dropped_ns..caught_up_ns).contains(&at_ns),
         };
         match (self.slow, is_away) {
@@ -105,7 +105,7 @@ impl Reader {
                 return Err(SessionEnd::Goaway(Duration::from_millis(goaway.retry_after_ms.into())));
             }
             Some(frame::Frame::Error(error)) => {
-                let detail = format!("subscription {} was refused: {}", error.index, error.detail);
+                let detail = format!("subscription {} was rejected: {}", error.index, error.detail);
                 let after = Duration::from_millis(error.retry_after_ms.into());
                 let is_temporary = error.code() == ErrorCode::Unavailable || !after.is_zero();
                 return Err(if is_temporary {
@@ -129,7 +129,8 @@ impl Reader {
         Ok(())
     }
 
-    /// Judges a delivery. Returns when it was due, and how it arrived; `None`: it is no event of this run.
+    /// Verifies a delivery. Returns when it was due and how it arrived; `None` if it is not an
+    /// event of this run.
     fn judge(&mut self, delivery: &Delivery, now_ns: u64) -> Option<(u64, Arrival)> {
         let Some(at) = self.channel(delivery.alias) else {
             self.findings.corrupt += 1;
@@ -158,7 +159,7 @@ impl Reader {
             return None;
         };
         match arrival {
-            // The sequence of a key is right, and the partition's offsets are not.
+            // The sequence of the key is right, but the partition's offsets are not.
             Arrival::InOrder if !in_place => self.findings.out_of_order += 1,
             Arrival::InOrder => {}
             Arrival::OutOfOrder => self.findings.out_of_order += 1,
@@ -177,7 +178,7 @@ impl Reader {
         self.aliases.insert(place, (subscribed.alias, at));
     }
 
-    /// Takes a range that will not come. Returns how many records that accounts for.
+    /// Records a skipped range. Returns how many records it accounts for.
     fn skipped(&mut self, skipped: &v1::Skipped) -> u64 {
         let reason = skipped.reason();
         *self.findings.skips.entry(reason.as_str_name().to_owned()).or_default() += 1;
@@ -186,26 +187,29 @@ impl Reader {
         if reason == SkipReason::Conflated { self.channels[at].received.skip(skipped.records) } else { 0 }
     }
 
-    /// Takes the end of a subscription. Returns which channel to subscribe to again.
+    /// Records the end of a subscription. Returns the channel to subscribe to again.
     fn unsubscribed(&mut self, unsubscribed: &v1::Unsubscribed) -> Result<Option<usize>, SessionEnd> {
         let at = self.channel(unsubscribed.alias);
         self.aliases.retain(|(alias, _)| *alias != unsubscribed.alias);
         match unsubscribed.reason() {
             UnsubscribeReason::PartitionsAdded => Ok(at),
-            // The close code that follows says what to do.
+            // The following close code decides what to do.
             UnsubscribeReason::Closing => Ok(None),
-            reason => Err(SessionEnd::Refused(format!("a subscription was ended: {}", reason.as_str_name()))),
+            reason => {
+                Err(SessionEnd::Refused(format!("the node ended a subscription: {}", reason.as_str_name())))
+            }
         }
     }
 
     fn heartbeat(&mut self, heartbeat: &Heartbeat) {
         for (alias, at) in &self.aliases {
-            let told = heartbeat.progress.iter().filter(|progress| !progress.except_aliases.contains(alias));
-            let told = told.filter_map(|progress| {
+            let progress =
+                heartbeat.progress.iter().filter(|progress| !progress.except_aliases.contains(alias));
+            let progress = progress.filter_map(|progress| {
                 let partition = PartitionId::try_from(progress.partition).ok()?;
                 Some((partition, Offset::new(progress.next_offset)?))
             });
-            let progress: BTreeMap<_, _> = told.collect();
+            let progress: BTreeMap<_, _> = progress.collect();
             self.channels[*at].progressed(&progress);
         }
     }

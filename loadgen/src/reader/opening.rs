@@ -1,4 +1,4 @@
-//! The first session of a connection, before the schedule.
+//! The first session of a connection, before the schedule starts.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,15 +8,12 @@ use tokio::time::timeout;
 use super::{Reader, Shared};
 use crate::link::Link;
 
-/// How long a node may take for it, from the first packet to the last subscription.
+/// How long a node may take, from the first packet to the last subscription.
 const WITHIN: Duration = Duration::from_secs(10);
 
 impl Reader {
-    /// Opens a connection, and waits until each of its subscriptions has started.
-    ///
-    /// # Errors
-    ///
-    /// When that fails or takes too long: at the beginning of a run nothing is tried twice.
+    /// Opens a connection, and waits until each subscription has started. Fails when that fails or
+    /// takes too long: before the schedule starts, nothing is retried.
     pub(crate) async fn open(number: u32, shared: Arc<Shared>) -> Result<(Self, Link)> {
         Self::open_within(number, shared, WITHIN).await
     }
@@ -26,7 +23,7 @@ impl Reader {
         let Ok(connected) = timeout(within, Box::pin(reader.connect())).await else {
             let (node, within) = (reader.shared.endpoint(reader.node), within.as_secs());
             bail!(
-                "connection {number}: {node} did not take it, upgrade it and start its subscriptions within {within} s"
+                "connection {number}: {node} did not accept it and start its subscriptions within {within} s"
             );
         };
         let link = connected.with_context(|| format!("connection {number}"))?;
@@ -41,9 +38,9 @@ mod tests {
     use super::*;
     use crate::{cli::Cli, payload::Format, plan::Plan};
 
-    // The run hung for as long as a reconnecting client may wait, twice.
+    // The run used to hang for twice the timeout of a reconnecting client.
     #[tokio::test]
-    async fn a_node_that_never_answers_is_named_in_time() {
+    async fn a_node_that_never_answers_is_named_after_a_timeout() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let url = format!("ws://{}/v1/connect", listener.local_addr().expect("it is bound"));
         let cli = Cli::of(&format!("--url {url}"));

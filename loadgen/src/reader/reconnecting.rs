@@ -1,4 +1,5 @@
-//! From one session to the next: to another node when this one drains, and back after whatever ended it.
+//! From one session to the next: to another node when this one drains, and back after any other
+//! end.
 
 use std::{future::pending, sync::Arc, time::Duration};
 
@@ -9,11 +10,11 @@ use tokio::time::{sleep, sleep_until, timeout};
 use super::{Channel, Reader, SessionEnd, Stage, TIMEOUT};
 use crate::link::{Link, LinkError};
 
-/// The waits of a client that comes back: those of the Rust client.
+/// The backoff of a reconnecting client: the Rust client's.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(20));
 
 impl Reader {
-    /// Goes to the next node, still receiving from this one until the other is open.
+    /// Connects to the next node, while still receiving from this one.
     pub(super) async fn move_to_next_node(
         &mut self,
         link: Link,
@@ -36,7 +37,7 @@ impl Reader {
                     return self.begin(opened?).await;
                 }
                 end = self.receive_from(&mut old), if old.is_some() => {
-                    // A second Goaway says nothing new; anything else is the end of the old session.
+                    // A second Goaway changes nothing; anything else is the end of the old session.
                     if let SessionEnd::Link(error) = end {
                         self.count(&error);
                         old = None;
@@ -53,7 +54,8 @@ impl Reader {
         }
     }
 
-    /// Opens the next session, however often that has to be tried. Returns why it makes no sense to try.
+    /// Opens the next session, with as many attempts as it takes. Returns an error if retrying is
+    /// pointless.
     pub(super) async fn reconnect(&mut self, mut end: SessionEnd) -> Result<Link, String> {
         let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
         loop {
@@ -95,7 +97,7 @@ impl Reader {
         self.begin(link).await
     }
 
-    /// Opens the session on a link, and waits until each subscription has started.
+    /// Starts the session on a link, and waits until each subscription has started.
     async fn begin(&mut self, mut link: Link) -> Result<Link, SessionEnd> {
         let beginning = async {
             self.aliases.clear();
@@ -119,7 +121,7 @@ impl Reader {
         Ok(link)
     }
 
-    /// Waits until all may come back.
+    /// Waits until connections may reconnect.
     async fn await_storm_end(&mut self) {
         self.storm = Stage::Away;
         let mut end = self.shared.signals.reconnect.subscribe();
@@ -128,7 +130,7 @@ impl Reader {
         self.storm = Stage::Back(self.shared.due_by(self.number, at_ns));
     }
 
-    /// Takes that the subscriptions are there again.
+    /// Records that all subscriptions have started again.
     fn resumed(&mut self) {
         if let Stage::Back(target) = self.storm {
             let behind = target.saturating_sub(self.accounted);

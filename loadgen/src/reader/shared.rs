@@ -1,4 +1,4 @@
-//! What all connections of a process share.
+//! State shared by all connections of a process.
 
 use std::{
     net::{IpAddr, Ipv4Addr},
@@ -22,15 +22,14 @@ use crate::{
     traffic::Traffic,
 };
 
-/// How many connections one source address opens: fewer than the 28,232 ports that Linux gives out by default.
+/// Connections per source address: fewer than the 28,232 ephemeral ports of Linux's default range.
 const PORTS: u32 = 25_000;
 
-/// What all connections of a process share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     endpoints: Vec<Endpoint>,
     subprotocol: Subprotocol,
-    /// How many addresses of 127.0.0.0/8 to connect from; 0: the kernel chooses.
+    /// The number of 127.0.0.0/8 source addresses; 0: the kernel chooses.
     sources: u16,
     pub(crate) layout: Layout,
     pub(crate) plan: Arc<Plan>,
@@ -40,21 +39,21 @@ pub(crate) struct Shared {
     pub(crate) traffic: Arc<Traffic>,
     pub(crate) slow: Option<Slow>,
     pub(crate) storm: Option<Storm>,
-    /// Events that were due earlier are verified and not measured.
+    /// Events due earlier are verified but not measured.
     pub(crate) measured_from_ns: u64,
     pub(crate) signals: Signals,
 }
 
-/// What the run tells its connections.
+/// Signals from the run to its connections.
 #[derive(Debug)]
 pub(crate) struct Signals {
     /// When the schedule starts; set before the first event.
     pub(crate) start: OnceLock<Instant>,
-    /// Says that `start` is set.
+    /// Signals that `start` is set.
     pub(crate) started: CancellationToken,
-    /// When those that the storm dropped come back, in nanoseconds after the start.
+    /// When connections that the storm dropped reconnect, in nanoseconds after the start.
     pub(crate) reconnect: watch::Sender<Option<u64>>,
-    /// Says that the run is over.
+    /// Signals the end of the run.
     pub(crate) stop: CancellationToken,
 }
 
@@ -91,7 +90,6 @@ impl Shared {
         }
     }
 
-    /// Returns how many endpoints there are.
     pub(crate) fn endpoints(&self) -> usize {
         self.endpoints.len()
     }
@@ -109,7 +107,7 @@ impl Shared {
         }
     }
 
-    /// Returns whether subscriptions get the latest of each key, and not everything.
+    /// Returns whether subscriptions are conflated.
     pub(super) fn is_conflated(&self) -> bool {
         self.mode == DeliveryMode::Conflated
     }
@@ -120,7 +118,8 @@ impl Shared {
         u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// Returns a time after the schedule's start as tokio has it; before that, the present.
+    /// Returns a time after the schedule's start as a tokio instant; before the start, the current
+    /// time.
     pub(crate) fn moment(&self, after_start: Duration) -> Moment {
         self.signals.start.get().map_or_else(Moment::now, |start| Moment::from_std(*start + after_start))
     }
@@ -133,14 +132,15 @@ impl Shared {
     }
 }
 
-/// Returns the address to connect from; only loopback has several.
+/// Returns the source address; only loopback has several.
 fn source(connection: u32, sources: u16, host: &str) -> Option<IpAddr> {
     let host: Ipv4Addr = host.parse().ok()?;
     if sources == 0 || !host.is_loopback() {
         return None;
     }
     let [high, low] = u16::try_from(connection % u32::from(sources)).ok()?.to_be_bytes();
-    // From 127.0.0.2 on, so that connections of this run can be told from others; 127.0.n.255 is an address like any other.
+    // Starts at 127.0.0.2, to tell this run's connections from others; 127.0.n.255 is an ordinary
+    // address.
     Some(Ipv4Addr::from_bits(u32::from_be_bytes([127, 0, high, low]) + 2).into())
 }
 

@@ -1,7 +1,7 @@
-//! A connection against a node that says what the test wants.
+//! A connection to a scripted node.
 //!
-//! The node is a WebSocket server in the test: it takes sessions one after the other, checks where each asks to start, and
-//! plays its part.
+//! The node is a WebSocket server in the test: it accepts one session after the other, checks its
+//! start position, and follows the script.
 
 use std::{cell::Cell, sync::Arc, time::Duration};
 
@@ -57,7 +57,7 @@ impl Scene {
         Self { listener, shared }
     }
 
-    /// Runs a connection to its end against what the node does.
+    /// Runs a connection to its end against the node's script.
     async fn play(self, node: impl AsyncFnOnce(&Node)) -> Account {
         let node_side =
             Node { listener: self.listener, format: Format::new(7, 64), heartbeat_ms: Cell::new(10_000) };
@@ -80,12 +80,12 @@ impl Scene {
 struct Node {
     listener: TcpListener,
     format: Format,
-    /// What its sessions are told.
+    /// The heartbeat interval that its sessions announce.
     heartbeat_ms: Cell<u32>,
 }
 
 impl Node {
-    /// Takes a session that has to ask for this start, and starts its subscription under an alias.
+    /// Accepts a session, checks its start position, and starts its subscription under an alias.
     async fn session(&self, start: Option<i64>, alias: u32) -> Session {
         let (stream, _) = self.listener.accept().await.expect("a client comes");
         #[expect(clippy::result_large_err, reason = "the callback's type is the library's")]
@@ -96,13 +96,13 @@ impl Node {
         };
         let socket = accept_hdr_async(stream, echo).await.expect("it speaks WebSocket");
         let mut session = Session { socket };
-        let Some(Command::Connect(connect)) = session.hear().await.command else {
+        let Some(Command::Connect(connect)) = session.receive().await.command else {
             panic!("Connect comes first")
         };
         assert_eq!(connect.subscriptions.len(), 1);
         assert_eq!(asked(&connect.subscriptions[0]), start);
         let connected = Connected { heartbeat_interval_ms: self.heartbeat_ms.get(), ..Connected::default() };
-        session.say(1, [frame::Frame::Connected(connected)]).await;
+        session.send(1, [frame::Frame::Connected(connected)]).await;
         session.subscribed(1, alias, start.unwrap_or_default()).await;
         session
     }
@@ -119,7 +119,7 @@ impl Node {
 }
 
 impl Session {
-    async fn hear(&mut self) -> ClientMessage {
+    async fn receive(&mut self) -> ClientMessage {
         loop {
             if let Message::Binary(bytes) =
                 self.socket.next().await.expect("the client is there").expect("it speaks WebSocket")
@@ -129,7 +129,7 @@ impl Session {
         }
     }
 
-    async fn say(&mut self, id: u32, frames: impl IntoIterator<Item = frame::Frame>) {
+    async fn send(&mut self, id: u32, frames: impl IntoIterator<Item = frame::Frame>) {
         let frames = frames.into_iter().map(|frame| Frame { id, frame: Some(frame) }).collect();
         let message = ServerMessage { frames }.encode_to_vec();
         self.socket.send(Message::Binary(message.into())).await.expect("the client is there");
@@ -142,7 +142,7 @@ impl Session {
             partition_count: 1,
         };
         let subscribed = Subscribed { alias, position: Some(position), ..Subscribed::default() };
-        self.say(id, [frame::Frame::Subscribed(subscribed)]).await;
+        self.send(id, [frame::Frame::Subscribed(subscribed)]).await;
     }
 
     async fn close(mut self, code: u16) {
@@ -151,7 +151,7 @@ impl Session {
         while let Some(Ok(_)) = self.socket.next().await {}
     }
 
-    /// Waits until the client has taken everything, as its answer to a ping says.
+    /// Waits until the client has read everything, as its pong shows.
     async fn taken(&mut self) {
         self.socket.send(Message::Ping("all".into())).await.expect("the client is there");
         while !matches!(self.socket.next().await, Some(Ok(Message::Pong(_)))) {}
@@ -179,10 +179,10 @@ async fn a_session_that_is_closed_is_resumed_where_it_ended() {
         .await
         .play(async |node| {
             let mut session = node.session(None, 5).await;
-            session.say(0, [node.delivery(5, 0), node.delivery(5, 1)]).await;
+            session.send(0, [node.delivery(5, 0), node.delivery(5, 1)]).await;
             session.close(4503).await;
             let mut session = node.session(Some(2), 6).await;
-            session.say(0, [node.delivery(6, 2)]).await;
+            session.send(0, [node.delivery(6, 2)]).await;
             session.taken().await;
         })
         .await;
@@ -192,16 +192,16 @@ async fn a_session_that_is_closed_is_resumed_where_it_ended() {
 }
 
 #[tokio::test]
-async fn what_a_node_repeats_or_leaves_out_is_found() {
+async fn repeated_and_missing_deliveries_are_found() {
     let account = Scene::new("")
         .await
         .play(async |node| {
             let mut session = node.session(None, 5).await;
-            session.say(0, [0, 1, 1, 4].map(|offset| node.delivery(5, offset))).await;
+            session.send(0, [0, 1, 1, 4].map(|offset| node.delivery(5, offset))).await;
             session.taken().await;
             drop(session);
             let mut session = node.session(Some(5), 5).await;
-            session.say(0, [node.delivery(5, 4), node.delivery(9, 5)]).await;
+            session.send(0, [node.delivery(5, 4), node.delivery(9, 5)]).await;
             session.taken().await;
         })
         .await;
@@ -211,17 +211,17 @@ async fn what_a_node_repeats_or_leaves_out_is_found() {
 }
 
 #[tokio::test]
-async fn at_a_goaway_the_next_session_is_open_before_the_old_one_is_left() {
+async fn after_a_goaway_the_next_session_opens_before_the_old_one_closes() {
     let account = Scene::new("")
         .await
         .play(async |node| {
             let mut old = node.session(None, 5).await;
             let goaway = Goaway { retry_after_ms: 10, deadline_ms: 10_000, detail: String::new() };
-            old.say(0, [node.delivery(5, 0), frame::Frame::Goaway(goaway), node.delivery(5, 1)]).await;
-            // What still comes before the client has moved moves the position as well.
+            old.send(0, [node.delivery(5, 0), frame::Frame::Goaway(goaway), node.delivery(5, 1)]).await;
+            // Deliveries that arrive before the client has moved also advance the position.
             old.taken().await;
             let mut new = node.session(Some(2), 1).await;
-            new.say(0, [node.delivery(1, 2)]).await;
+            new.send(0, [node.delivery(1, 2)]).await;
             new.taken().await;
         })
         .await;
@@ -230,19 +230,19 @@ async fn at_a_goaway_the_next_session_is_open_before_the_old_one_is_left() {
 }
 
 #[tokio::test]
-async fn a_subscription_that_gets_partitions_is_asked_for_again() {
+async fn a_subscription_is_restarted_when_partitions_are_added() {
     let account = Scene::new("")
         .await
         .play(async |node| {
             let mut session = node.session(None, 5).await;
             let mut ended = Unsubscribed { alias: 5, ..Unsubscribed::default() };
             ended.set_reason(v1::UnsubscribeReason::PartitionsAdded);
-            session.say(0, [node.delivery(5, 0), frame::Frame::Unsubscribed(ended)]).await;
-            let again = session.hear().await;
+            session.send(0, [node.delivery(5, 0), frame::Frame::Unsubscribed(ended)]).await;
+            let again = session.receive().await;
             let Some(Command::Subscribe(subscribe)) = &again.command else { panic!("{again:?}") };
             assert_eq!(asked(subscribe), Some(1));
             session.subscribed(again.id, 8, 1).await;
-            session.say(0, [node.delivery(8, 1)]).await;
+            session.send(0, [node.delivery(8, 1)]).await;
             session.taken().await;
         })
         .await;
@@ -251,16 +251,16 @@ async fn a_subscription_that_gets_partitions_is_asked_for_again() {
 }
 
 #[tokio::test]
-async fn a_node_that_falls_silent_is_left() {
+async fn a_silent_node_is_abandoned() {
     let account = Scene::new("")
         .await
         .play(async |node| {
             node.heartbeat_ms.set(100);
             let mut silent = node.session(None, 5).await;
-            silent.say(0, [node.delivery(5, 0)]).await;
+            silent.send(0, [node.delivery(5, 0)]).await;
             node.heartbeat_ms.set(10_000);
             let mut next = node.session(Some(1), 1).await;
-            next.say(0, [node.delivery(1, 1)]).await;
+            next.send(0, [node.delivery(1, 1)]).await;
             next.taken().await;
         })
         .await;
@@ -269,9 +269,9 @@ async fn a_node_that_falls_silent_is_left() {
 }
 
 #[tokio::test]
-async fn a_code_that_says_not_to_come_back_ends_the_connection() {
+async fn a_final_close_code_ends_the_connection() {
     let account = Scene::new("").await.play(async |node| node.session(None, 5).await.close(4409).await).await;
-    // Stopping the run and the end of the connection meet; the close was counted in either case.
+    // The end of the run and of the connection race; the close is counted in either case.
     assert_eq!(account.findings.closes.into_iter().collect::<Vec<_>>(), [(4409, 1)]);
 }
 
@@ -284,7 +284,7 @@ async fn skips_of_a_conflated_subscription_are_counted_and_move_its_position() {
             let mut skipped =
                 Skipped { alias: 5, first_offset: 0, next_offset: 9, records: 4, ..Skipped::default() };
             skipped.set_reason(v1::SkipReason::Conflated);
-            session.say(0, [node.delivery(5, 4), frame::Frame::Skipped(skipped)]).await;
+            session.send(0, [node.delivery(5, 4), frame::Frame::Skipped(skipped)]).await;
             session.taken().await;
             drop(session);
             node.session(Some(9), 5).await.taken().await;

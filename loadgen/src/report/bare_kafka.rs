@@ -1,4 +1,4 @@
-//! The same run, as a consumer saw it that reads straight from Kafka.
+//! The latency of a bare Kafka consumer in the same run.
 
 use std::fmt;
 
@@ -6,16 +6,16 @@ use serde::{Deserialize, Serialize};
 
 use super::{Percentiles, float};
 
-/// What a bare consumer saw of the run.
+/// What a bare consumer received.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct BareKafka {
     /// Events of the whole run; at least those that were acknowledged.
     pub(crate) records: u64,
-    /// From when an event was due to its arrival, for events that were due in the measured stretch.
+    /// From when an event was due to its arrival, for events due in the measured period.
     pub(crate) latency_us: Percentiles,
 }
 
-/// Deliveries beside it.
+/// The bare consumer's latency compared with that of deliveries.
 pub(super) struct Comparison<'a>(pub(super) &'a BareKafka, pub(super) &'a Percentiles);
 
 impl fmt::Display for Comparison<'_> {
@@ -25,7 +25,7 @@ impl fmt::Display for Comparison<'_> {
         if kafka.latency_us.count == 0 || deliveries.count == 0 {
             return Ok(());
         }
-        // A clock of microseconds may show none.
+        // A latency may be 0 in microseconds.
         let times = |of: u64, by: u64| float(of) / float(by.max(1));
         writeln!(
             f,

@@ -1,4 +1,4 @@
-//! A distribution in five numbers.
+//! A distribution as percentiles.
 
 use std::fmt::{self, Write as _};
 
@@ -10,7 +10,7 @@ use crate::interval::Distribution;
 /// A distribution, in microseconds.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Percentiles {
-    /// How many values there are; without any, the others mean nothing.
+    /// The number of values; if it is 0, the others mean nothing.
     pub(crate) count: u64,
     pub(crate) p50: u64,
     pub(crate) p90: u64,
@@ -54,7 +54,7 @@ impl Percentiles {
 impl fmt::Display for Percentiles {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.count == 0 {
-            return f.write_str("not measured: there was nothing");
+            return f.write_str("not measured: no values");
         }
         let mut line = String::new();
         let all = [

@@ -1,4 +1,4 @@
-//! Reports for tests: one with everything that there can be, and one of a run that found nothing.
+//! Reports for tests: one with every section, and one of a run without results.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -22,7 +22,7 @@ fn counts<K: Ord>(entries: impl IntoIterator<Item = (K, u64)>) -> BTreeMap<K, u6
     entries.into_iter().collect()
 }
 
-/// A run with slow readers, a storm and conflation, in which all kinds of things went wrong.
+/// A run with slow readers, a storm and conflation, and all kinds of failures.
 pub(crate) fn full() -> Report {
     let mut report = bare();
     report.parameters.scenario = Some("steady".into());
@@ -79,7 +79,7 @@ pub(crate) fn full() -> Report {
     report
 }
 
-/// A run that measured nothing.
+/// A run without any measurements.
 pub(crate) fn bare() -> Report {
     let mark: CpuMark = Servers::new(&[]).expect("there are none").mark();
     Report {
@@ -95,7 +95,7 @@ pub(crate) fn bare() -> Report {
             keys: 1,
             rate: 1,
             payload_bytes: 36,
-            publish_path: "1 publishers straight to Kafka".into(),
+            publish_path: "1 publishers directly to Kafka".into(),
         },
         events: Events { planned: 10, published: 10, acknowledged: 9, refused: 0, reasons: BTreeMap::new() },
         deliveries: 0,

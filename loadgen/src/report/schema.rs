@@ -1,4 +1,4 @@
-//! Whether a report is what `schema.json` says.
+//! Checks reports against `schema.json`.
 
 use serde_json::Value;
 
@@ -14,7 +14,7 @@ fn json(report: &Report) -> Value {
 }
 
 #[test]
-fn a_report_is_as_its_schema_says() {
+fn a_report_conforms_to_its_schema() {
     assert_eq!(check(&json(&sample::full())), Vec::<String>::new());
     assert_eq!(check(&json(&sample::bare())), Vec::<String>::new());
 }
@@ -28,7 +28,7 @@ fn a_report_can_be_read_again() {
 }
 
 #[test]
-fn a_report_that_is_not_is_found_out() {
+fn violations_of_the_schema_are_found() {
     let change = |pointer: &str, to: Value| {
         let mut report = json(&sample::full());
         *report.pointer_mut(pointer).expect("the report has it") = to;
@@ -49,7 +49,7 @@ fn a_report_that_is_not_is_found_out() {
 }
 
 #[test]
-fn percentiles_of_nothing_say_so() {
+fn percentiles_without_values_are_not_measured() {
     let nothing = Percentiles::from(&Distribution::new());
-    assert_eq!(nothing.to_string(), "not measured: there was nothing");
+    assert_eq!(nothing.to_string(), "not measured: no values");
 }

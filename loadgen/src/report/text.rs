@@ -1,4 +1,4 @@
-//! What a run found, as people read it.
+//! The report as text.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -28,7 +28,7 @@ impl fmt::Display for Report {
         if let Some(conflated) = &self.conflated {
             writeln!(
                 f,
-                "conflated      {} records: {} delivered, {} said to be skipped",
+                "conflated      {} records: {} delivered, {} reported as skipped",
                 conflated.records, conflated.delivered, conflated.skipped
             )?;
         }
@@ -51,8 +51,8 @@ impl fmt::Display for Report {
         f.write_str(match self.verdict {
             Verdict::Clean => "clean",
             Verdict::Violated => "NOT CLEAN",
-            Verdict::Saturated => "NO VERDICT: loadgen was saturated, so what it measured is partly itself",
-            Verdict::ThresholdFailed => "clean, and A THRESHOLD FAILED",
+            Verdict::Saturated => "NO VERDICT: loadgen was saturated, so its figures are partly its own",
+            Verdict::ThresholdFailed => "clean, but A THRESHOLD FAILED",
         })
     }
 }
@@ -79,7 +79,7 @@ impl Report {
 
     fn measurements(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let measured = &self.measured;
-        writeln!(f, "deliveries     {} in all, {} measured", self.deliveries, measured.deliveries)?;
+        writeln!(f, "deliveries     {} in total, {} measured", self.deliveries, measured.deliveries)?;
         writeln!(
             f,
             "               {:.0}/s over {:.1} s, {:.2} per WebSocket message, {:.1} MB",
@@ -131,26 +131,22 @@ impl fmt::Display for Sessions {
             )?;
         }
         if let Some(closes) = self.closes_by_nodes.as_ref().filter(|closes| !closes.is_empty()) {
-            writeln!(f, "               as nodes say: {}", codes(closes))?;
+            writeln!(f, "               by the nodes' metrics: {}", codes(closes))?;
         }
         for (reason, times) in &self.failed_attempts {
-            writeln!(f, "               {times} attempts to come back failed: {reason}")?;
+            writeln!(f, "               {times} reconnect attempts failed: {reason}")?;
         }
         if self.silences > 0 {
             writeln!(f, "               {} sessions were left because the node was silent", self.silences)?;
         }
         if self.loss_notices > 0 {
-            writeln!(
-                f,
-                "               {} subscriptions were told that records are lost",
-                self.loss_notices
-            )?;
+            writeln!(f, "               {} subscriptions were notified of lost records", self.loss_notices)?;
         }
         for (reason, times) in &self.skips {
             writeln!(f, "               {times} ranges skipped: {reason}")?;
         }
         if self.other_runs > 0 {
-            writeln!(f, "               {} deliveries of other runs were left out", self.other_runs)?;
+            writeln!(f, "               {} deliveries of other runs were ignored", self.other_runs)?;
         }
         Ok(())
     }
@@ -176,7 +172,7 @@ impl fmt::Display for SlowReaders {
         {
             writeln!(
                 f,
-                "               server memory {:.1} MB before, {:.1} at most, {:.1} after: {} for each",
+                "               server memory {:.1} MB before, {:.1} at most, {:.1} after: {} per client",
                 float(before) / 1e6,
                 float(max) / 1e6,
                 float(after) / 1e6,
@@ -199,18 +195,23 @@ impl fmt::Display for StormReport {
             self.behind_min.unwrap_or_default(),
             self.behind_max
         )?;
-        writeln!(f, "               {} resumed, all after {}", self.resumed, after(self.resumed_seconds))?;
         writeln!(
             f,
-            "               {} caught up, all after {}",
+            "               {} resumed, the last after {}",
+            self.resumed,
+            after(self.resumed_seconds)
+        )?;
+        writeln!(
+            f,
+            "               {} caught up, the last after {}",
             self.caught_up,
             after(self.caught_up_seconds)
         )?;
-        writeln!(f, "               what they missed took {}", self.latency_us)?;
+        writeln!(f, "               latency of missed records {}", self.latency_us)?;
         match (self.catch_up_bytes, self.catch_up_ratio) {
             (Some(read), Some(ratio)) => writeln!(
                 f,
-                "               nodes read {:.1} MB from Kafka to catch up, for {:.1} MB that were missed: {ratio:.2} ×",
+                "               nodes read {:.1} MB from Kafka to catch up, for {:.1} MB missed: {ratio:.2} ×",
                 float(read) / 1e6,
                 float(self.unique_bytes) / 1e6
             ),
@@ -226,7 +227,7 @@ impl fmt::Display for Violations {
             "violations     {} lost, {} repeated, {} out of order, {} corrupt",
             self.lost, self.repeated, self.out_of_order, self.corrupt
         )?;
-        // The others are said when there are any.
+        // The other kinds are shown only when they occurred.
         for (name, count) in self.counts().into_iter().skip(4).filter(|(_, count)| *count > 0) {
             writeln!(f, "               {count} {}", name.replace('_', " "))?;
         }
@@ -260,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_summary_says_what_went_wrong_and_what_cannot_be_told() {
+    fn a_summary_shows_failures_and_missing_figures() {
         check(
             &sample::full().to_string(),
             &[
@@ -268,11 +269,11 @@ mod tests {
                 "deliveries take 1.67 × as long at p50, 6.00 × at p99",
                 "closed by nodes: 2 × 1006, 1 × 4503",
                 "10 did not read for 60.0 s, closed by nodes: 1 × 4508",
-                "10 resumed, all after 0.50 s",
-                "9 caught up, all after 1.50 s",
-                "what they missed took p50",
-                "for 0.0 MB that were missed: 2.00 ×",
-                "10 records: 4 delivered, 6 said to be skipped",
+                "10 resumed, the last after 0.50 s",
+                "9 caught up, the last after 1.50 s",
+                "latency of missed records p50",
+                "for 0.0 MB missed: 2.00 ×",
+                "10 records: 4 delivered, 6 reported as skipped",
                 "1 lost, 0 repeated",
                 "1 connections ended: 4409",
                 "per connection 100 bytes idle, not measurable at the end",
@@ -285,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn a_summary_of_nothing_has_no_figures_of_nothing() {
+    fn a_summary_without_deliveries_has_no_figures() {
         check(&sample::bare().to_string(), &["latency        not measured", "clean"]);
     }
 }

@@ -1,21 +1,23 @@
-//! Whether a threshold was kept.
+//! The result of a threshold.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// A threshold, held against what a run found.
+/// A threshold, compared with the run's results.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct ThresholdResult {
-    /// The threshold, as it was given.
+    /// The threshold, as given.
     pub(crate) threshold: String,
-    /// The figure, in microseconds, bytes or as it is; null: the run did not measure it, so nothing was kept.
+    /// The figure, in microseconds, bytes or as a number; null: the run did not measure it, and the
+    /// threshold failed.
     pub(crate) value: Option<f64>,
-    /// The bound, in the same unit; null: it depends on what an earlier run or the bare consumer did not measure.
+    /// The bound, in the same unit; null: it depends on a figure that the earlier run or the bare
+    /// consumer did not measure.
     pub(crate) bound: Option<f64>,
-    /// Null: loadgen was saturated, so that its measurements are partly of itself.
+    /// Null: not judged, because loadgen was saturated.
     pub(crate) kept: Option<bool>,
-    /// Figure and bound in their units, for people.
+    /// Figure and bound as text, with units.
     #[serde(skip)]
     pub(crate) summary: String,
 }

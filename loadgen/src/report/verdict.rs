@@ -1,25 +1,25 @@
-//! What a run comes down to.
+//! The verdict of a run.
 
 use serde::{Deserialize, Serialize};
 
 use super::Report;
 
-/// What it comes down to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Verdict {
     Clean,
     /// Something was lost, repeated, out of order or corrupt, or the run could not be completed.
     Violated,
-    /// Loadgen was too slow to be believed.
+    /// Loadgen was too slow for its figures to be trusted.
     Saturated,
     ThresholdFailed,
 }
 
 impl Verdict {
-    /// Returns what a report comes down to.
+    /// Returns the verdict of a report.
     ///
-    /// What was wrong comes first: it is true however late loadgen was. Thresholds mean nothing when it was too late.
+    /// Violations come first: they are true however late loadgen was. Thresholds mean nothing when
+    /// it was saturated.
     pub(crate) fn of(report: &Report) -> Self {
         let nothing = report.events.acknowledged == 0;
         if !report.violations.is_empty() || !report.incidents.is_empty() || nothing {
@@ -33,7 +33,7 @@ impl Verdict {
         }
     }
 
-    /// Returns the exit code that says it.
+    /// Returns its exit code.
     pub(crate) fn exit_code(self) -> u8 {
         match self {
             Self::Clean => 0,
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_comes_before_being_saturated_and_that_before_thresholds() {
+    fn violations_take_precedence_over_saturation_and_that_over_thresholds() {
         check(|_| {}, Verdict::Clean);
         check(fail, Verdict::ThresholdFailed);
         check(

@@ -1,8 +1,8 @@
-//! How long what is on its way is waited for: as long as it comes.
+//! How long to wait for missing deliveries: as long as they keep arriving.
 
 use std::time::{Duration, Instant};
 
-/// Waits until nothing that is missing has come for too long.
+/// Expires when no missing delivery has arrived for too long.
 #[derive(Debug)]
 pub(super) struct DrainTimeout {
     limit: Duration,
@@ -11,13 +11,13 @@ pub(super) struct DrainTimeout {
 }
 
 impl DrainTimeout {
-    /// Starts to wait, and gives up once nothing has come for `limit`.
+    /// Starts the timeout, which expires when nothing has arrived for `limit`.
     pub(super) fn new(limit: Duration, accounted: u64, now: Instant) -> Self {
         Self { limit, accounted, since: now }
     }
 
-    /// Takes how many records are accounted for by now. Returns whether it makes no sense to wait for the others. A repetition
-    /// accounts for nothing, so this comes to an end.
+    /// Updates the number of records accounted for. Returns whether the timeout has expired.
+    /// Repetitions account for nothing, so it always expires eventually.
     pub(super) fn is_expired(&mut self, accounted: u64, now: Instant) -> bool {
         if accounted > self.accounted {
             (self.accounted, self.since) = (accounted, now);
@@ -31,8 +31,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn as_long_as_something_comes_nothing_is_lost() {
-        // After a fixed time what was still on its way counted as lost.
+    fn the_timeout_restarts_while_deliveries_arrive() {
+        // Deliveries that were still arriving after a fixed time used to count as lost.
         let second = Duration::from_secs(1);
         let start = Instant::now();
         let mut timeout = DrainTimeout::new(30 * second, 5, start);

@@ -1,4 +1,5 @@
-//! What comes before the schedule: the topic, the way in, the connections, and the bare consumer.
+//! Everything before the schedule: the topic, the publish path, the connections, and the bare
+//! consumer.
 
 use anyhow::{Context as _, Result};
 use tokio::{task::spawn_blocking, time::sleep};
@@ -7,27 +8,24 @@ use super::Run;
 use crate::{bare_consumer::BareConsumer, connections, kafka, progress::Progress, publish::PublishPath};
 
 impl Run<'_> {
-    /// Prepares everything up to the first event.
-    ///
-    /// # Errors
-    ///
-    /// When something does not work, or there is an interrupt: there are no results yet that would be lost.
+    /// Prepares everything up to the first event. Fails when a step fails, or at an interrupt:
+    /// there are no results yet to lose.
     pub(super) async fn prepare(&mut self) -> Result<(PublishPath, Option<BareConsumer>)> {
         let (targets, interrupts) = (&self.cli.targets, &mut self.interrupts);
         if let (Some(broker), Some(partitions)) = (&targets.kafka, targets.create_topic) {
             let creating = kafka::create_topic(broker, targets.topic.as_str(), partitions);
             interrupts.unless("creating the topic", creating).await?;
             interrupts
-                .unless("waiting for the topic to be served", connections::await_topic(&self.shared))
+                .unless("waiting for the nodes to serve the topic", connections::await_topic(&self.shared))
                 .await?;
         }
         let opening = PublishPath::open(targets, &self.ledger);
-        let publish_path = interrupts.unless("connecting to what takes the events", opening).await?;
+        let publish_path = interrupts.unless("connecting to ingest or Kafka", opening).await?;
         let asking = async {
             self.monitor.begin().await;
             Ok(())
         };
-        interrupts.unless("asking the nodes for their metrics", asking).await?;
+        interrupts.unless("reading the nodes' metrics", asking).await?;
         self.monitor.memory.before = self.monitor.servers.memory();
         let connecting = Progress::new("connecting", self.cli.readers.connections.into());
         interrupts.unless(&connecting, self.fleet.open(&connecting)).await?;
@@ -41,10 +39,7 @@ impl Run<'_> {
         let bare_consumer = match targets.kafka.clone().filter(|_| targets.compare_kafka) {
             Some(broker) => {
                 let topic = targets.topic.to_string();
-                #[expect(
-                    clippy::disallowed_methods,
-                    reason = "it blocks, and at an interrupt nobody waits for it"
-                )]
+                #[expect(clippy::disallowed_methods, reason = "it blocks, and is abandoned at an interrupt")]
                 let opening = spawn_blocking(move || BareConsumer::open(&broker, &topic));
                 let opening = async { opening.await.context("the bare consumer's thread failed")? };
                 Some(interrupts.unless("opening the bare consumer", opening).await?)

@@ -1,4 +1,4 @@
-//! From all that was seen to the report.
+//! Builds the report from everything that was observed.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -20,21 +20,22 @@ use crate::{
     truth::{Truth, findings},
 };
 
-/// For how long at the end of the schedule nothing may be acknowledged before the way in is taken for dead.
+/// How long at the end of the schedule no event may be acknowledged before publishing is considered
+/// to have failed.
 const SILENCE_MAX: Duration = Duration::from_secs(1);
 
-/// What was seen from outside, when the run was over.
+/// Observations after the end of the run.
 struct Observed {
     storm_end: Option<StormEnd>,
     closes_by_nodes: Option<BTreeMap<String, u64>>,
-    /// Whether others hold the connections.
+    /// Whether worker processes hold the connections.
     workers: bool,
-    /// What the bare consumer saw.
+    /// What the bare consumer received.
     bare: Option<ConsumerStats>,
 }
 
 impl Run<'_> {
-    /// Ends all connections, and says what was found.
+    /// Ends all connections, and builds the report.
     pub(super) async fn finish(mut self) -> Result<Report> {
         self.monitor.memory.end = self.monitor.servers.memory();
         self.monitor.memory.slow_after = self.monitor.own_memory().await;
@@ -44,7 +45,7 @@ impl Run<'_> {
         let accounts = match self.fleet.end().await {
             Ok(accounts) => accounts,
             Err(error) => {
-                self.monitor.incidents.push(format!("what connections received is not known: {error:#}"));
+                self.monitor.incidents.push(format!("the connections' accounts are not known: {error:#}"));
                 Vec::new()
             }
         };
@@ -53,15 +54,16 @@ impl Run<'_> {
         let silence = Duration::from_nanos(self.plan.due_ns(silence));
         if silence > SILENCE_MAX {
             let seconds = silence.as_secs_f64();
-            self.monitor.incidents.push(format!(
-                "of the events of the last {seconds:.1} s of the schedule none was acknowledged"
-            ));
+            self.monitor
+                .incidents
+                .push(format!("no event of the last {seconds:.1} s of the schedule was acknowledged"));
         }
         let bare = self.bare_consumer.take();
-        // It has what the connections have, or almost; until then this thread is blocked, when nothing else goes on.
+        // It has almost caught up with the connections; blocking this thread until then is fine,
+        // because nothing else is running.
         let bare = bare.map(|reading| block_in_place(|| reading.finish(self.ledger.acknowledged())));
         let bare = bare.transpose().unwrap_or_else(|error| {
-            self.monitor.incidents.push(format!("the latency of Kafka alone is not known: {error:#}"));
+            self.monitor.incidents.push(format!("the latency of bare Kafka is not known: {error:#}"));
             None
         });
         Ok(self.report(&accounts, Observed { storm_end, closes_by_nodes, workers, bare }))
@@ -200,8 +202,8 @@ impl Run<'_> {
     }
 }
 
-/// Whether it is part of the run that in all of the measured stretch nobody may get anything: nobody reads, or the next delivery
-/// of a key is due after it.
+/// Returns whether the run may deliver nothing in the whole measured period by design: nobody
+/// reads, or the next delivery of a key is due after it.
 fn is_silent_by_design(cli: &Cli) -> bool {
     let is_rare = |rate: f64| rate * cli.load.duration.as_secs_f64() < 1.0;
     cli.faults.storm_at.is_some()
@@ -243,7 +245,7 @@ fn parameters(cli: &Cli, publishers: u64) -> Parameters {
         publish_path: match (&targets.ingest, targets.publishers) {
             (Some(_), Publishers::Stream) => format!("{publishers} publish streams through ingest"),
             (Some(_), Publishers::Unary) => format!("{publishers} unary publishers through ingest"),
-            (None, _) => format!("{publishers} publishers straight to Kafka"),
+            (None, _) => format!("{publishers} publishers directly to Kafka"),
         },
     }
 }
@@ -252,9 +254,10 @@ fn parameters(cli: &Cli, publishers: u64) -> Parameters {
 mod tests {
     use super::*;
 
-    // Without a delivery in the stretch, a run with rare ones was taken for one in which nothing worked.
+    // A run with rare deliveries, and none in the measured period, used to be reported as a
+    // failure.
     #[test]
-    fn the_measured_stretch_may_be_shorter_than_the_time_between_two_deliveries() {
+    fn the_measured_period_may_be_shorter_than_the_time_between_two_deliveries() {
         let is_silent = |flags: &str| is_silent_by_design(&Cli::of(flags));
         assert!(is_silent("--mode conflated --max-rate 0.1 --duration 5s"));
         assert!(!is_silent("--mode conflated --max-rate 0.1 --duration 10s"));

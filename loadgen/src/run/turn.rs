@@ -1,4 +1,4 @@
-//! What may happen while a run goes, one thing at a time.
+//! The event loop of a run.
 
 use std::time::{Duration, Instant};
 
@@ -11,20 +11,20 @@ use tokio::{
 use super::Run;
 use crate::{interval::Interval, publish::Lanes};
 
-/// How often to look at what came.
+/// How often to poll.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// What came first.
+/// What happened first.
 enum Turn {
     Interval(Box<Result<Interval>>),
     Lane(Option<Result<Result<()>, JoinError>>),
     Poll,
-    /// Somebody wants it to end, with what there is by then.
+    /// The run was asked to end; it reports what it has.
     Interrupted,
 }
 
 impl Run<'_> {
-    /// Waits for the next thing to happen, and takes it.
+    /// Waits for the next event, and handles it.
     pub(super) async fn turn(&mut self, start: Instant, lanes: Option<&mut Lanes>) -> Result<()> {
         let mark = self.monitor.next_mark().map(|mark| Moment::from_std(start + mark));
         let poll_at = mark.into_iter().fold(Moment::now() + POLL_INTERVAL, Moment::min);
@@ -49,10 +49,10 @@ impl Run<'_> {
                 self.monitor.incidents.push(format!("a publisher's task failed: {error}"));
             }
             Turn::Interrupted => {
-                // The second time also what is on its way is not waited for.
-                ensure!(!self.interrupted, "it was interrupted twice");
+                // The second interrupt also skips waiting for deliveries in flight.
+                ensure!(!self.interrupted, "the run was interrupted twice");
                 let seconds = start.elapsed().as_secs_f64();
-                self.monitor.incidents.push(format!("it was interrupted after {seconds:.1} s"));
+                self.monitor.incidents.push(format!("the run was interrupted after {seconds:.1} s"));
                 self.interrupted = true;
             }
             Turn::Lane(None | Some(Ok(Ok(())))) | Turn::Poll => {}

@@ -1,17 +1,17 @@
-//! What a figure is compared with: a number, or so many times the same figure of something else.
+//! The bound of a threshold: a number, or a multiple of the same figure elsewhere.
 
 use crate::figures::Unit;
 
-/// What a figure is compared with.
+/// The bound of a threshold.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Bound {
-    /// How often another value of the figure counts; `None`: there is only a number.
+    /// The factor and the figure it applies to; `None`: the bound is a number.
     pub(super) times: Option<(f64, Reference)>,
-    /// What is added, in the figure's unit.
+    /// A number to add, in the figure's unit.
     plus: f64,
 }
 
-/// Where another value of the same figure is from.
+/// The origin of the other figure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reference {
     /// An earlier run.
@@ -20,16 +20,16 @@ pub(crate) enum Reference {
     Kafka,
 }
 
-/// As they are written.
+/// Their notation.
 const REFERENCES: [(&str, Reference); 2] = [("*baseline", Reference::Baseline), ("*kafka", Reference::Kafka)];
 
-/// Each unit's suffixes, with what one of them is in the unit.
+/// The suffixes of each unit, with their factors.
 const NUMBERS: [(&str, f64); 1] = [("", 1.0)];
 const TIMES: [(&str, f64); 4] = [("us", 1.0), ("µs", 1.0), ("ms", 1e3), ("s", 1e6)];
 const SIZES: [(&str, f64); 4] = [("KiB", 1024.0), ("MiB", 1_048_576.0), ("B", 1.0), ("", 1.0)];
 
 impl Bound {
-    /// Reads `20ms`, `1.25*baseline` or `1.3*kafka+5ms`, with the suffixes of a unit.
+    /// Parses `20ms`, `1.25*baseline` or `1.3*kafka+5ms`, with the suffixes of a unit.
     pub(super) fn parse(text: &str, unit: Unit) -> Option<Self> {
         let found = REFERENCES.iter().find_map(|(word, of)| Some((text.split_once(word)?, *of)));
         let Some(((factor, plus), of)) = found else {
@@ -43,7 +43,7 @@ impl Bound {
         Some(Self { times: Some((factor, of)), plus })
     }
 
-    /// Returns it as a number, given what the figure is elsewhere; `None`: it depends on what was not measured.
+    /// Returns it as a number, given the figure elsewhere; `None` if that was not measured.
     pub(super) fn value(&self, elsewhere: Option<f64>) -> Option<f64> {
         match self.times {
             None => Some(self.plus),
@@ -52,7 +52,7 @@ impl Bound {
     }
 }
 
-/// Says what a number of a unit looks like.
+/// Describes a number of a unit.
 pub(super) fn form(unit: Unit) -> &'static str {
     match unit {
         Unit::Number => "a number",
@@ -69,7 +69,7 @@ fn suffixes(unit: Unit) -> &'static [(&'static str, f64)] {
     }
 }
 
-/// Reads a number with one of the suffixes.
+/// Parses a number with one of the suffixes.
 fn quantity(text: &str, suffixes: &[(&str, f64)]) -> Option<f64> {
     suffixes.iter().find_map(|(suffix, factor)| {
         let number: f64 = text.trim().strip_suffix(suffix)?.trim().parse().ok()?;

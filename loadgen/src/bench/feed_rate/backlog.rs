@@ -1,4 +1,4 @@
-//! The records to read: published once, as fast as Kafka takes them, and read in every round.
+//! The backlog: published once, as fast as Kafka accepts it, and read in every round.
 
 use std::time::Duration;
 
@@ -27,11 +27,8 @@ pub(crate) fn publish(kafka: &str, topic: &str, backlog: Backlog) -> Result<()> 
     Ok(())
 }
 
-/// Returns from where to where the partitions of a topic go.
-///
-/// # Errors
-///
-/// When Kafka does not answer, or has another number of records.
+/// Returns the first and the next offset of every partition of a topic. Fails when Kafka does not
+/// answer, or has a different number of records.
 pub(crate) fn extents(
     kafka: &str,
     topic: &str,

@@ -7,11 +7,11 @@ use tailcast_push::benchmarks::Watching;
 /// The flags of `feed-rate`.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Flags {
-    /// What is watched, in this order.
+    /// What to watch, in this order.
     #[arg(long = "watch", value_enum, value_delimiter = ',', value_name = "WHAT,…", default_values_t = Watch::ALL)]
     pub(crate) watches: Vec<Watch>,
 
-    /// How often each is measured, in turn with the bare consumer.
+    /// How often to measure each, in turn with the bare consumer.
     #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=100))]
     pub(crate) rounds: u8,
 
@@ -34,20 +34,20 @@ pub(crate) struct Backlog {
     #[arg(long, default_value_t = 512, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..=40_000))]
     pub(crate) payload: u32,
 
-    /// The number of keys. Records go round them.
+    /// The number of keys. Records take them in turn.
     #[arg(long, default_value_t = 1_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) keys: u32,
 }
 
-/// What of the topic is watched.
+/// Which part of the topic is watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Watch {
-    /// Each key, by a channel of its own.
+    /// Each key, through its own channel.
     Keys,
-    /// All keys, by one channel.
+    /// All keys, through one channel.
     Topic,
-    /// Nothing: records are read and kept.
+    /// Nothing: records are read and retained.
     Nothing,
 }
 
@@ -58,7 +58,7 @@ pub(crate) struct Read {
     pub(crate) topic: String,
     #[arg(long)]
     pub(crate) partitions: i32,
-    /// Without it the bare consumer reads.
+    /// What the feed watches; absent for the bare consumer.
     #[arg(long, value_enum)]
     pub(crate) feed: Option<Watch>,
     #[command(flatten)]
@@ -68,7 +68,6 @@ pub(crate) struct Read {
 impl Watch {
     const ALL: [Self; 3] = [Self::Keys, Self::Topic, Self::Nothing];
 
-    /// Returns its name on the command line.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Keys => "keys",

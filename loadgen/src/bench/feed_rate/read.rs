@@ -1,4 +1,5 @@
-//! A reading process: one side of one round. Its CPU and time count from the moment at which the partitions are assigned.
+//! A reading process: one side of one round. CPU and time count from the assignment of the
+//! partitions.
 
 use anyhow::{Result, anyhow};
 use tailcast_proto::{Offset, TopicName};
@@ -21,7 +22,7 @@ pub(crate) fn read(kafka: &str, flags: &Read) -> Result<Cost> {
 /// Reads with a bare consumer.
 fn bare(kafka: &str, flags: &Read, extents: &[(Offset, Offset)]) -> Result<Cost> {
     let consumer = Consumer::new(kafka, "feed-rate")?;
-    // As the tail does: otherwise the leaders would be looked up within the measurement.
+    // As a node's tail does; otherwise the leaders would be looked up during the measurement.
     consumer.partitions(&flags.topic)?;
     Cost::of(flags.backlog.records, || {
         consumer.assign(&flags.topic, extents.iter().map(|(first, _)| first.get()))?;

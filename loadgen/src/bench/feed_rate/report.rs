@@ -1,4 +1,4 @@
-//! What was measured, for people and as JSON.
+//! The results, as text and as JSON.
 
 use std::fmt;
 
@@ -10,7 +10,6 @@ use crate::bench::{
     figures::{figure, median, quotient},
 };
 
-/// The results of a run.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     #[serde(flatten)]
@@ -18,18 +17,18 @@ pub(crate) struct Report {
     watches: Vec<WatchFigures>,
 }
 
-/// How fast the feed is with one kind of channels.
+/// The feed's speed with one kind of channel.
 #[derive(Debug, Serialize)]
 struct WatchFigures {
     watch: Watch,
     rounds: Vec<RoundFigures>,
-    /// Of the rounds.
+    /// Median over the rounds.
     ratio_median: Option<f64>,
-    /// What the median has to reach.
+    /// The lower bound of the median.
     bound: f64,
 }
 
-/// One measurement of each.
+/// One measurement of each side.
 #[derive(Debug, Serialize)]
 struct RoundFigures {
     feed: Figures,
@@ -38,7 +37,7 @@ struct RoundFigures {
     ratio: Option<f64>,
 }
 
-/// What reading cost.
+/// The cost of reading.
 #[derive(Debug, Clone, Copy, Serialize)]
 struct Figures {
     records_per_second: Option<f64>,
@@ -46,13 +45,11 @@ struct Figures {
 }
 
 impl Report {
-    /// Works out the figures.
     pub(crate) fn new(flags: &Flags, rounds: &[(Watch, Vec<(Cost, Cost)>)]) -> Self {
         let watches = rounds.iter().map(|(watch, rounds)| WatchFigures::new(*watch, rounds, flags.bound));
         Self { backlog: flags.backlog, watches: watches.collect() }
     }
 
-    /// Returns whether all bounds were kept.
     pub(crate) fn is_kept(&self) -> bool {
         self.watches.iter().all(WatchFigures::is_kept)
     }
@@ -98,7 +95,7 @@ impl fmt::Display for WatchFigures {
             writeln!(f, "  feed {feed}   bare consumer {bare}   ratio {}", figure(*ratio, 3))?;
         }
         let mark = if self.is_kept() { '✓' } else { '✗' };
-        writeln!(f, "  {mark} median {}, and has to be {}", figure(self.ratio_median, 3), self.bound)
+        writeln!(f, "  {mark} median {}, must be at least {}", figure(self.ratio_median, 3), self.bound)
     }
 }
 
@@ -127,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_report_is_as_its_schema_says() {
+    fn a_report_conforms_to_its_schema() {
         for report in [report(&[8_000, 4_000]), report(&[0])] {
             let json = serde_json::to_value(&report).expect("figures are JSON");
             assert_eq!(schema::violations("feed_rate", &json), Vec::<String>::new());
@@ -135,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn the_median_of_each_is_held_against_the_bound() {
+    fn the_median_of_each_is_compared_with_the_bound() {
         let kept = report(&[8_000, 4_000, 2_000]);
         assert!(kept.is_kept());
         let text = kept.to_string();
@@ -145,10 +142,10 @@ mod tests {
             ),
             "{text}"
         );
-        assert!(text.ends_with("✓ median 0.500, and has to be 0.5\n"), "{text}");
+        assert!(text.ends_with("✓ median 0.500, must be at least 0.5\n"), "{text}");
         let missed = report(&[8_000, 4_001, 2_000]);
         assert!(!missed.is_kept());
-        assert!(missed.to_string().ends_with("✗ median 0.500, and has to be 0.5\n"), "{missed}");
+        assert!(missed.to_string().ends_with("✗ median 0.500, must be at least 0.5\n"), "{missed}");
         let json = serde_json::to_value(&missed).expect("figures are JSON");
         assert!(json["watches"][1]["watch"] == "keys" && json["payload"] == 512, "{json}");
     }

@@ -1,6 +1,6 @@
 //! The bare consumer: reads the records as they are published, and discards them.
 //!
-//! The measured stretch is counted in records, so that it is the same number whatever the pace.
+//! The measured period is a fixed number of records, whatever the speed.
 
 use anyhow::{Result, ensure};
 

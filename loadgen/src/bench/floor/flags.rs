@@ -15,7 +15,8 @@ pub(crate) struct Flags {
     #[command(flatten)]
     pub(crate) time: Time,
 
-    /// An existing topic. Without it a topic with 12 partitions is created, and deleted at the end.
+    /// Use an existing topic. Without this flag, a topic with 12 partitions is created, and deleted
+    /// at the end.
     #[arg(long, value_name = "TOPIC")]
     pub(crate) topic: Option<String>,
 

@@ -1,4 +1,5 @@
-//! The bytes that a push node writes for one delivery: a WebSocket header, and a `ServerMessage` with the record.
+//! The bytes that a push node writes for one delivery: a WebSocket header, and a `ServerMessage`
+//! with the record.
 
 use bytes::{BufMut as _, BytesMut};
 use tailcast_proto::{
@@ -9,11 +10,11 @@ use tailcast_proto::{
 /// FIN and opcode 2: a whole binary message.
 const BINARY: u8 = 0x82;
 
-/// The offset and time of a record of a topic in use: fewer digits would be fewer bytes.
+/// Offset and time as in a topic in use: fewer digits would be fewer bytes.
 const OFFSET: i64 = 1_000_000;
 const TIMESTAMP_MS: i64 = 1_767_225_600_000;
 
-/// Encodes a delivery with a value of this size, as a node does for a channel of one key.
+/// Encodes a delivery with a value of this size, as a node does on a single-key channel.
 pub(crate) fn frame(payload: u32) -> Vec<u8> {
     let value = vec![b'x'; usize::try_from(payload).expect("a u32 fits in a usize")];
     let delivery = Delivery {

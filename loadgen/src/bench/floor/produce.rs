@@ -1,4 +1,5 @@
-//! The publishing process: records of one size at a fixed rate. Answers with how many Kafka acknowledged.
+//! The publishing process: records of one size at a fixed rate. Returns the number of acknowledged
+//! records.
 
 use std::{
     os::unix::process::parent_id,
@@ -13,7 +14,7 @@ use crate::{
     kafka::Producer,
 };
 
-/// Publishes all events, late ones too.
+/// Publishes all events, including late ones.
 pub(crate) fn produce(kafka: &str, flags: &Produce) -> Result<u64> {
     ensure!(flags.keys > 0, "there is at least one key");
     let producer = Producer::new(kafka, "floor")?;
@@ -22,14 +23,14 @@ pub(crate) fn produce(kafka: &str, flags: &Produce) -> Result<u64> {
     let start = Instant::now();
     let (parent, mut sent) = (parent_id(), 0);
     while sent < flags.events {
-        // A parent that was killed cannot end this process.
+        // A parent killed by SIGKILL cannot kill this process.
         ensure!(parent_id() == parent, "the process that reads the records has ended");
         match schedule.step(sent, start.elapsed()) {
             Step::Send(_) => {
                 let key = format!("key-{}", sent % u64::from(flags.keys));
                 producer.send(&flags.topic, key.as_bytes(), &value)?;
                 sent += 1;
-                // Takes the answers that have arrived.
+                // Serves the delivery reports that have arrived.
                 producer.poll(Duration::ZERO);
             }
             Step::Wait(wait) => producer.poll(wait),

@@ -1,4 +1,5 @@
-//! The receiving process: opens the connections, reads and discards, and answers with how many bytes arrived.
+//! The receiving process: opens the connections, reads and discards, and returns the number of
+//! received bytes.
 
 use std::{io, net::SocketAddr};
 
@@ -7,7 +8,7 @@ use tokio::{io::AsyncReadExt as _, net::TcpStream, runtime::Runtime, task::JoinS
 
 use super::Receive;
 
-/// What a connection reads at once; some deliveries of every shape.
+/// The read size; several deliveries of any shape.
 const READ_BYTES: usize = 4_096;
 
 /// Receives until the last connection is closed.

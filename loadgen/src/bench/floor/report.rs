@@ -1,4 +1,4 @@
-//! What was measured, for people and as JSON.
+//! The results, as text and as JSON.
 
 use std::{fmt, time::Duration};
 
@@ -17,29 +17,29 @@ pub(crate) struct Report {
     pub(crate) shape: Shape,
     pub(crate) measured_seconds: f64,
     pub(crate) sends: SendFigures,
-    /// `null` without a Kafka.
+    /// `null` with --sends-only.
     pub(crate) consumer: Option<ConsumerFigures>,
-    /// Sends and consumer; `null` when one of them was not measured.
+    /// Sends plus consumer; `null` when either was not measured.
     pub(crate) cpu_us_per_delivery: Option<f64>,
 }
 
-/// What the sends cost.
+/// The cost of the sends.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct SendFigures {
-    /// That were due in the measured stretch.
+    /// Deliveries due in the measured period.
     pub(crate) due: u64,
     pub(crate) deliveries: u64,
     pub(crate) not_taken: u64,
     pub(crate) deliveries_per_second: Option<f64>,
     pub(crate) cpu_us_per_delivery: Option<f64>,
     pub(crate) deliveries_per_cpu_second: Option<f64>,
-    /// Of the CPU time of one core.
+    /// Relative to one core.
     pub(crate) cpu_percent: Option<f64>,
     late_p99_us: u64,
     pub(crate) late_max_us: u64,
 }
 
-/// What the consumer costs.
+/// The cost of the consumer.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct ConsumerFigures {
     pub(crate) records: u64,
@@ -49,7 +49,6 @@ pub(crate) struct ConsumerFigures {
 }
 
 impl Report {
-    /// Works out the figures.
     pub(crate) fn new(shape: &Shape, duration: Duration, sends: &Sends, consumed: Option<&Cost>) -> Self {
         let due = u128::from(shape.rate) * duration.as_nanos() / 1_000_000_000;
         let due = u64::try_from(due).unwrap_or(u64::MAX) * u64::from(shape.fan_out());
@@ -84,7 +83,7 @@ impl SendFigures {
         }
     }
 
-    /// Whether the sends were as many as were due, but for a thousandth.
+    /// Returns whether all due deliveries were sent, within 0.1 %.
     fn kept_up(&self) -> bool {
         self.deliveries >= self.due - self.due / 1_000
     }
@@ -119,13 +118,17 @@ impl fmt::Display for Report {
         let late = |us| humantime::format_duration(Duration::from_micros(us));
         writeln!(f, "          late p99 {}, max {}", late(sends.late_p99_us), late(sends.late_max_us))?;
         if sends.not_taken > 0 {
-            writeln!(f, "          {} were not taken: the receiver was behind", sends.not_taken)?;
+            writeln!(
+                f,
+                "          {} sends were not taken in full: the receiver was behind",
+                sends.not_taken
+            )?;
         }
         if !sends.kept_up() {
             writeln!(f, "          the rate was not reached: compare deliveries per CPU-second")?;
         }
         let Some(consumer) = &self.consumer else {
-            return writeln!(f, "consumer  not measured (--kafka)");
+            return writeln!(f, "consumer  not measured (--sends-only)");
         };
         writeln!(
             f,
@@ -171,12 +174,12 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_that_was_not_reached_is_said() {
+    fn a_rate_that_was_not_reached_is_reported() {
         assert!(report(1_990, None).to_string().contains("the rate was not reached"));
     }
 
     #[test]
-    fn a_report_is_as_its_schema_says() {
+    fn a_report_conforms_to_its_schema() {
         let consumed = cost(1_000, 40);
         for report in [report(2_000, Some(&consumed)), report(0, None)] {
             let json = serde_json::to_value(&report).expect("figures are JSON");
@@ -185,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_measured_is_no_figure() {
+    fn figures_that_were_not_measured_are_missing() {
         let report = report(0, None);
         let json = serde_json::to_value(&report).expect("figures are JSON");
         assert!(json["sends"]["cpu_us_per_delivery"].is_null(), "{json}");

@@ -1,7 +1,7 @@
 //! The bare loop: one non-blocking `send()` of the same bytes for each delivery, when it is due.
 //!
-//! Absent: whatever a service adds. There are no wake-ups, no sessions, no subscriptions, and a socket that takes nothing is
-//! passed over.
+//! Deliberately absent: everything a service adds. There are no wake-ups, sessions or
+//! subscriptions, and a blocked socket is skipped.
 
 use std::{
     io::{self, Write as _},
@@ -24,15 +24,15 @@ use crate::{
     process,
 };
 
-/// The latest that is told apart.
+/// The longest lateness that is recorded.
 const LATE_US_MAX: u64 = 3_600_000_000;
 
-/// What the sends cost, over the measured stretch.
+/// The cost of the sends in the measured period.
 #[derive(Debug, Clone)]
 pub(crate) struct Sends {
-    /// Of deliveries that the kernel took whole.
+    /// Counts deliveries that the kernel accepted in full.
     pub(crate) cost: Cost,
-    /// Sends that it did not take whole, because the receiver was behind by a send buffer.
+    /// Sends that the kernel did not accept in full: the receiver was a whole send buffer behind.
     pub(crate) not_taken: u64,
     /// How late events were, in microseconds.
     pub(crate) late_us: Histogram<u64>,
@@ -43,24 +43,21 @@ struct Run {
     shape: Shape,
     schedule: Schedule,
     frame: Vec<u8>,
-    /// Of the whole run.
+    /// Bytes accepted over the whole run.
     sent_bytes: u64,
     deliveries: u64,
     not_taken: u64,
     late_us: Histogram<u64>,
 }
 
-/// Where the measured stretch begins.
+/// The start of the measured period.
 struct Mark {
     at: Instant,
     cpu: Duration,
 }
 
-/// Opens the connections and sends for the time.
-///
-/// # Errors
-///
-/// When a connection fails, or what was sent did not come.
+/// Opens the connections, and sends for the given time. Fails when a connection fails, or bytes
+/// that were sent did not arrive.
 pub(crate) fn measure(shape: &Shape, time: Time) -> Result<Sends> {
     let sockets = Sockets::open(shape.connections)?;
     let mut run = Run {
@@ -79,7 +76,7 @@ pub(crate) fn measure(shape: &Shape, time: Time) -> Result<Sends> {
     Ok(Sends { cost: Cost { count: deliveries, took, cpu }, not_taken, late_us })
 }
 
-/// Makes a distribution with room for an hour: recording beyond it would be cut, in silence.
+/// Creates a histogram with room for an hour; longer times would be truncated silently.
 fn lateness() -> Result<Histogram<u64>> {
     Histogram::new_with_bounds(1, LATE_US_MAX, 3).context("three digits are a precision")
 }
@@ -101,15 +98,15 @@ impl Run {
                     self.send(events, streams)?;
                     events += 1;
                 }
-                // Nobody unparks this thread; if something did, the time would be looked at again.
+                // Spurious wake-ups are harmless: the loop checks the time again.
                 Step::Wait(wait) => thread::park_timeout(wait),
                 Step::End => break,
             }
         }
-        mark.context("measuring did not begin: the machine stood still for longer than the run")
+        mark.context("measuring never began: the process stalled for longer than the run")
     }
 
-    /// Forgets what was before the measured stretch, all but the bytes.
+    /// Discards the counts of the warm-up, except for the bytes.
     fn forget(&mut self) {
         (self.deliveries, self.not_taken) = (0, 0);
         self.late_us.reset();
@@ -139,8 +136,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_event_that_is_seconds_late_is_seconds_late() {
-        // The distribution had no room, and a loop that was 4 s behind was reported as 2 µs late.
+    fn a_lateness_of_seconds_is_recorded() {
+        // The histogram was too small: a loop that was 4 s behind was reported as 2 µs late.
         let mut late_us = lateness().expect("it can be made");
         late_us.saturating_record(4_000_000);
         assert!(late_us.max() >= 4_000_000, "{}", late_us.max());

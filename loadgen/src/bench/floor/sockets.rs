@@ -1,4 +1,5 @@
-//! The sockets that are sent to: set up as a push node does, the other ends held by the receiving process.
+//! The sender's sockets: configured as a push node does, with the receiving process at the other
+//! end.
 
 use std::{
     io,
@@ -14,10 +15,10 @@ use crate::bench::companion::Companion;
 /// `push.sessions.send_buffer_bytes` in `src/default.toml`.
 const SEND_BUFFER_BYTES: usize = 65_536;
 
-/// How many connections wait to be accepted: more than are opened at a time.
+/// The listen backlog: more than are ever opened at once.
 const BACKLOG: i32 = 1_024;
 
-/// How long the receiving process may take for its next connection.
+/// How long the receiving process may take to open its next connection.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Open connections to the receiving process.
@@ -33,7 +34,7 @@ impl Sockets {
         let listener = Socket::new(Domain::IPV4, Type::STREAM, None)?;
         listener.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
         listener.listen(BACKLOG)?;
-        // Also bounds accepting.
+        // This timeout also applies to accept.
         listener.set_read_timeout(Some(TIMEOUT))?;
         let address = listener.local_addr()?.as_socket().context("an IPv4 socket has an address")?;
         let receiver = Companion::start(
@@ -49,7 +50,7 @@ impl Sockets {
         Ok(Self { streams, receiver })
     }
 
-    /// Closes the connections. Everything that the kernel took has to have come.
+    /// Closes the connections, and checks that every byte the kernel accepted has arrived.
     pub(crate) fn close(self, sent_bytes: u64) -> Result<()> {
         drop(self.streams);
         let received: u64 = self.receiver.finish()?;

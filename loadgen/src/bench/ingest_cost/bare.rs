@@ -1,4 +1,5 @@
-//! The bare producer: this process publishes the events itself, with ingest's settings and nothing else to do.
+//! The bare producer: this process publishes the events itself, with ingest's settings and no other
+//! work.
 
 use std::time::{Duration, Instant};
 
@@ -10,10 +11,10 @@ use crate::{bench::cost::Cost, kafka::Producer};
 /// How long Kafka may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long to wait for answers at the bound of events in flight.
+/// How long to wait for delivery reports when the maximum number of events is in flight.
 const POLL: Duration = Duration::from_millis(1);
 
-/// Publishes `count` events with at most `in_flight` unanswered. Connecting is not counted.
+/// Publishes `count` events with at most `in_flight` unacknowledged. Connecting is not counted.
 pub(crate) fn measure(
     kafka: &str,
     topic: &str,

@@ -1,4 +1,4 @@
-//! What is published: the same keys and bytes, whoever publishes them.
+//! The published events: the same keys and bytes on both sides.
 
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
@@ -12,12 +12,12 @@ pub(crate) struct Events {
     #[arg(long, default_value_t = 200, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..=40_000))]
     pub(crate) payload: u32,
 
-    /// How many keys. Events go round them.
+    /// The number of keys. Events take them in turn.
     #[arg(long, default_value_t = 1_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) keys: u32,
 }
 
-/// Events, written beforehand: formatting keys is no part of publishing.
+/// Events prepared in advance: formatting keys is not part of publishing.
 #[derive(Debug)]
 pub(crate) struct Written {
     keys: Vec<Bytes>,
@@ -25,7 +25,6 @@ pub(crate) struct Written {
 }
 
 impl Events {
-    /// Writes them.
     pub(crate) fn write(&self) -> Result<Written> {
         let payload = usize::try_from(self.payload).context("a value fits in memory")?;
         let keys = (0..self.keys).map(|key| format!("key-{key}").into()).collect();
@@ -34,14 +33,12 @@ impl Events {
 }
 
 impl Written {
-    /// Returns the key of an event.
     pub(crate) fn key(&self, number: u64) -> &Bytes {
-        // The remainder is below the count of keys, which is an index.
+        // The remainder is smaller than the number of keys, which is a `usize`.
         let place = usize::try_from(number % self.keys.len() as u64).unwrap_or_default();
         &self.keys[place]
     }
 
-    /// Returns the value of every event.
     pub(crate) fn value(&self) -> &Bytes {
         &self.value
     }

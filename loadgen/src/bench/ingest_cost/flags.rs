@@ -11,34 +11,35 @@ use crate::bench::programs;
 /// The flags of `ingest-cost`.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Flags {
-    /// An existing topic. Without it a topic with 12 partitions is created, and deleted at the end.
+    /// Use an existing topic. Without this flag, a topic with 12 partitions is created, and deleted
+    /// at the end.
     #[arg(long, value_name = "TOPIC")]
     pub(crate) topic: Option<String>,
 
-    /// How to publish, in this order.
+    /// The publishing methods to measure, in this order.
     #[arg(long = "method", value_enum, value_delimiter = ',', value_name = "METHOD,…", default_values_t = Method::ALL)]
     pub(crate) methods: Vec<Method>,
 
-    /// How often each is measured, in turn with the bare producer.
+    /// How often to measure each method, in turn with the bare producer.
     #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=100))]
     pub(crate) rounds: u8,
 
-    /// The number of events each time; a fifth of it for `unary`.
+    /// The number of events per measurement; a fifth of it for `unary`.
     #[arg(long, default_value_t = 500_000, value_name = "N", value_parser = clap::value_parser!(u64).range(1_000..=50_000_000))]
     pub(crate) events: u64,
 
     #[command(flatten)]
     pub(crate) shape: Events,
 
-    /// The smallest ratio of `stream` to the bare producer, in events per CPU-second.
+    /// The lower bound of the ratio of `stream` to the bare producer, in events per CPU-second.
     #[arg(long, default_value_t = 0.5, value_name = "RATIO")]
     pub(crate) bound: f64,
 
-    /// The program to measure. Without it the `tailcast` beside this program.
+    /// The program to measure [default: the `tailcast` next to this program].
     #[arg(long, value_name = "FILE", conflicts_with = "ingest")]
     tailcast: Option<PathBuf>,
 
-    /// An ingest service that runs already, to measure instead.
+    /// Measure a running ingest service instead.
     #[arg(long, value_name = "HOST:PORT", requires = "ingest_pid")]
     pub(crate) ingest: Option<String>,
 
@@ -63,12 +64,11 @@ pub(crate) struct Publish {
 }
 
 impl Flags {
-    /// Returns the program to measure.
     pub(crate) fn program(&self) -> Result<PathBuf> {
         self.tailcast.clone().map_or_else(|| programs::find("tailcast"), Ok)
     }
 
-    /// Returns how many events are published by a method at a time: whole requests.
+    /// Returns the number of events per measurement of a method: whole requests.
     pub(crate) fn events_by(&self, method: Method) -> u64 {
         let events = if method == Method::Unary { self.events / 5 } else { self.events };
         events.next_multiple_of(method.per_request())

@@ -1,4 +1,4 @@
-//! The methods of publishing, and how much is in flight with each.
+//! The publishing methods, and how many events each keeps in flight.
 
 use std::fmt;
 
@@ -9,18 +9,18 @@ use serde::Serialize;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Method {
-    /// Publish, one event each.
+    /// Publish, with one event per call.
     Unary,
-    /// Publish, a hundred events each.
+    /// Publish, with a hundred events per call.
     Batch,
-    /// PublishStream, a hundred events in each request.
+    /// PublishStream, with a hundred events per request.
     Stream,
 }
 
 impl Method {
     pub(crate) const ALL: [Self; 3] = [Self::Unary, Self::Batch, Self::Stream];
 
-    /// Returns how many events a request has.
+    /// Returns the number of events per request.
     pub(crate) fn per_request(self) -> u64 {
         match self {
             Self::Unary => 1,
@@ -28,13 +28,15 @@ impl Method {
         }
     }
 
-    /// Returns the number of connections. A connection has at most 128 calls (`ingest.connection_calls_max`).
+    /// Returns the number of connections. A connection has at most 128 calls
+    /// (`ingest.connection_calls_max`).
     pub(crate) fn connections(self) -> u64 {
         2
     }
 
-    /// Returns how many events of a connection may be unanswered: of a stream as many as it has credits
-    /// (`ingest.stream_credits`), of calls fewer than may arrive at a time (`ingest.arriving_max`).
+    /// Returns how many events of a connection may be unacknowledged: for a stream its credits
+    /// (`ingest.stream_credits`), for calls fewer than ingest accepts at a time
+    /// (`ingest.arriving_max`).
     pub(crate) fn in_flight_of_connection(self) -> u64 {
         match self {
             Self::Unary => 100,
@@ -43,7 +45,7 @@ impl Method {
         }
     }
 
-    /// Returns how many events may be unanswered in all, on either side.
+    /// Returns how many events may be unacknowledged in total, on either side.
     pub(crate) fn in_flight(self) -> u64 {
         self.connections() * self.in_flight_of_connection()
     }

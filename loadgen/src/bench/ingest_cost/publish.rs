@@ -1,5 +1,5 @@
-//! The publishing process: events through ingest, as fast as it takes them. Answers with how many were acknowledged; one that was
-//! not is an error.
+//! The publishing process: sends events through ingest as fast as it accepts them. Returns the
+//! number of acknowledged events; an event that was not acknowledged is an error.
 
 mod calls;
 
@@ -14,7 +14,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use super::{events::Written, flags::Publish, method::Method};
 
-/// What all connections share.
+/// Shared by all connections.
 #[derive(Debug)]
 struct Job {
     method: Method,
@@ -22,7 +22,8 @@ struct Job {
     events: Written,
 }
 
-/// Publishes on all connections, each its part of the events. Returns how many were acknowledged: all.
+/// Publishes on all connections, each its share of the events. Returns the number of acknowledged
+/// events: all of them.
 pub(crate) fn publish(runtime: &Runtime, flags: &Publish) -> Result<u64> {
     runtime.block_on(all(flags))
 }
@@ -32,7 +33,8 @@ async fn all(flags: &Publish) -> Result<u64> {
     let job = Arc::new(Job { method, topic: flags.topic.clone(), events: flags.shape.write()? });
     let mut parts = JoinSet::new();
     for connection in 0..method.connections() {
-        let endpoint = Endpoint::from_shared(format!("http://{}", flags.to)).context("no HOST:PORT")?;
+        let endpoint =
+            Endpoint::from_shared(format!("http://{}", flags.to)).context("--to is not HOST:PORT")?;
         let channel = endpoint.tcp_nodelay(true).connect().await;
         let channel = channel.with_context(|| format!("no ingest service answers at {}", flags.to))?;
         parts.spawn(part(Arc::clone(&job), channel, requests_of(method, count, connection)));
@@ -53,7 +55,7 @@ async fn part(job: Arc<Job>, channel: Channel, requests: Range<u64>) -> Result<u
     }
 }
 
-/// Returns which of the requests for `count` events are a connection's.
+/// Returns a connection's share of the requests for `count` events.
 fn requests_of(method: Method, count: u64, connection: u64) -> Range<u64> {
     let requests = count / method.per_request();
     let up_to = |connection: u64| requests * connection / method.connections();
@@ -61,7 +63,6 @@ fn requests_of(method: Method, count: u64, connection: u64) -> Range<u64> {
 }
 
 impl Job {
-    /// Returns the messages of a request.
     fn messages(&self, request: u64) -> Vec<Message> {
         let first = request * self.method.per_request();
         let message = |number| Message {

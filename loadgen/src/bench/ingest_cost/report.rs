@@ -1,4 +1,4 @@
-//! What was measured, for people and as JSON.
+//! The results, as text and as JSON.
 
 use std::fmt;
 
@@ -10,7 +10,6 @@ use crate::bench::{
     figures::{figure, median, quotient},
 };
 
-/// The results of a run.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     #[serde(flatten)]
@@ -18,29 +17,30 @@ pub(crate) struct Report {
     methods: Vec<MethodFigures>,
 }
 
-/// What one method costs.
+/// The cost of one method.
 #[derive(Debug, Serialize)]
 struct MethodFigures {
     method: Method,
     events_per_request: u64,
     in_flight_max: u64,
     rounds: Vec<RoundFigures>,
-    /// Of the rounds.
+    /// Median over the rounds.
     ratio_median: Option<f64>,
-    /// What the median has to reach; `null`: it is said, and not judged.
+    /// The lower bound of the median; `null`: not judged.
     bound: Option<f64>,
 }
 
-/// One measurement of each.
+/// One measurement of each side.
 #[derive(Debug, Serialize)]
 struct RoundFigures {
     ingest: Figures,
     bare: Figures,
-    /// Events per CPU-second of ingest divided by those of the bare producer; `null`: too few events to tell.
+    /// Events per CPU-second of ingest divided by those of the bare producer; `null`: too few
+    /// events to measure.
     ratio: Option<f64>,
 }
 
-/// What publishing cost.
+/// The cost of publishing.
 #[derive(Debug, Clone, Copy, Serialize)]
 struct Figures {
     events: u64,
@@ -51,7 +51,6 @@ struct Figures {
 }
 
 impl Report {
-    /// Works out the figures.
     pub(crate) fn new(flags: &Flags, rounds: &[(Method, Vec<(Cost, Cost)>)]) -> Self {
         let methods = rounds.iter().map(|(method, rounds)| {
             let bound = (*method == Method::Stream).then_some(flags.bound);
@@ -60,7 +59,6 @@ impl Report {
         Self { shape: flags.shape, methods: methods.collect() }
     }
 
-    /// Returns whether all bounds were kept.
     pub(crate) fn is_kept(&self) -> bool {
         self.methods.iter().all(|method| method.is_kept() != Some(false))
     }
@@ -80,7 +78,7 @@ impl MethodFigures {
         }
     }
 
-    /// Returns whether the bound was kept, where there is one. What was not measured keeps none.
+    /// Returns whether the bound was kept, if there is one. A missing figure misses its bound.
     fn is_kept(&self) -> Option<bool> {
         let bound = self.bound?;
         Some(self.ratio_median.is_some_and(|median| median >= bound))
@@ -129,7 +127,7 @@ impl fmt::Display for MethodFigures {
         };
         write!(f, "  {mark}median {}", figure(self.ratio_median, 3))?;
         match self.bound {
-            Some(bound) => writeln!(f, ", and has to be {bound}"),
+            Some(bound) => writeln!(f, ", must be at least {bound}"),
             None => writeln!(f),
         }
     }
@@ -161,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn the_median_of_the_stream_is_held_against_the_bound_and_the_rest_is_said() {
+    fn only_the_streams_median_is_compared_with_the_bound() {
         let kept = report(&[2_500, 2_000, 1_000]);
         assert!(kept.is_kept());
         let text = kept.to_string();
@@ -171,16 +169,16 @@ mod tests {
         );
         assert!(text.contains("ratio 0.400"), "{text}");
         assert!(
-            text.contains("  median 0.500\n") && text.contains("✓ median 0.500, and has to be 0.5"),
+            text.contains("  median 0.500\n") && text.contains("✓ median 0.500, must be at least 0.5"),
             "{text}"
         );
         let missed = report(&[2_500, 2_001, 1_000]);
         assert!(!missed.is_kept());
-        assert!(missed.to_string().contains("✗ median 0.500, and has to be 0.5"), "{missed}");
+        assert!(missed.to_string().contains("✗ median 0.500, must be at least 0.5"), "{missed}");
     }
 
     #[test]
-    fn a_report_is_as_its_schema_says() {
+    fn a_report_conforms_to_its_schema() {
         for report in [report(&[2_500, 1_000]), report(&[0])] {
             let json = serde_json::to_value(&report).expect("figures are JSON");
             assert_eq!(schema::violations("ingest_cost", &json), Vec::<String>::new());
@@ -188,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_round_too_short_to_measure_keeps_no_bound() {
+    fn a_round_too_short_to_measure_misses_its_bound() {
         let nothing = report(&[0]);
         assert!(!nothing.is_kept());
         let json = serde_json::to_value(&nothing).expect("figures are JSON");

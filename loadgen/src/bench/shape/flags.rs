@@ -4,18 +4,18 @@ use clap::Args;
 
 use super::{Preset, Shape};
 
-/// A shape by its name, and what is changed of it.
+/// A shape by name, with overrides.
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct ShapeFlags {
-    /// The shape whose values are taken where no flag gives one.
+    /// The shape whose values are used where no flag gives one.
     #[arg(long, default_value = "S1", value_name = "NAME")]
     pub(crate) shape: Preset,
 
-    /// How many sockets. A multiple of the keys: as many have each key.
+    /// The number of sockets, a multiple of the keys: each key has the same number of sockets.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) connections: Option<u32>,
 
-    /// How many keys. Events go round them.
+    /// The number of keys. Events take them in turn.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) keys: Option<u32>,
 
@@ -29,7 +29,7 @@ pub(crate) struct ShapeFlags {
 }
 
 impl ShapeFlags {
-    /// Returns the preset with what flags change of it.
+    /// Returns the preset with the overrides applied.
     pub(crate) fn shape(&self) -> Shape {
         let preset = self.shape.shape();
         Shape {

@@ -1,8 +1,9 @@
-//! Which loads are compared.
+//! The loads that are compared.
 //!
-//! Invariant: the deliveries of a second are the same at every value, of all connections together and of each: a node that has more
-//! to do in a second makes larger messages, and looks cheaper. Where it can be, a delivery is an event of its own, so that reading
-//! it is part of every one. `rate` is the exception in the one, `keys` in the other.
+//! Invariant: deliveries per second are the same at every value, in total and per connection. A
+//! node with more to do per second makes larger messages, and looks cheaper. Where possible each
+//! delivery is an event of its own, so that every delivery includes reading. The exceptions are
+//! `rate` for the former and `keys` for the latter.
 
 use std::fmt;
 
@@ -16,27 +17,29 @@ use crate::bench::{
     timing::Timing,
 };
 
-/// The size of an event's value, where it is not what grows.
+/// The size of an event's value, unless it is varied.
 const PAYLOAD: u32 = 512;
 
-/// How many channels a connection has while the keys grow, so that so many keys have a subscriber.
+/// Channels per connection while the keys are varied, so that every key has a subscriber.
 const CHANNELS: u32 = 10;
 
-/// How many connections have each key where that is not what grows.
+/// Connections per key, unless it is varied.
 const FAN_OUT: u32 = 4;
 
 /// The flags of `vary`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub(crate) struct VaryFlags {
-    /// The value that changes, while deliveries per second stay the same (except for `rate`).
+    /// The value to vary, while deliveries per second stay the same (except for `rate`).
     #[arg(long, value_enum, value_name = "WHAT")]
     pub(crate) by: Axis,
 
-    /// Its values, from the smallest, separated by commas: numbers, or proto and json for `format` [default: those of BENCHMARKS.md].
+    /// Its values in ascending order, separated by commas: numbers, or proto and json for `format`
+    /// [default: those of BENCHMARKS.md].
     #[arg(long, value_delimiter = ',', value_name = "VALUE,…")]
     pub(crate) values: Vec<Value>,
 
-    /// The number of connections, except for `connections` [default: 10,000 for keys, 1,000 for subscriptions, else 4,000].
+    /// The number of connections, except for `connections` [default: 10,000 for keys, 1,000 for
+    /// subscriptions, else 4,000].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) connections: Option<u32>,
 
@@ -51,15 +54,15 @@ impl From<Axis> for VaryFlags {
     }
 }
 
-/// What grows.
+/// The value that is varied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Axis {
-    /// Connections, each with a key of its own.
+    /// Connections, each with its own key.
     Connections,
-    /// Keys, at ten subscriptions for each connection.
+    /// Keys, with ten subscriptions per connection.
     Keys,
-    /// Subscriptions of each connection, each to a key of its own.
+    /// Subscriptions per connection, each with its own key.
     Subscriptions,
     /// The size of an event's value.
     Payload,
@@ -69,34 +72,35 @@ pub(crate) enum Axis {
     Format,
 }
 
-/// A value of it.
+/// The loads at one value.
 #[derive(Debug, Clone)]
 pub(crate) struct Case {
     pub(crate) value: String,
-    /// The floor with the same number of deliveries, of connections of an event, and of events.
+    /// The floor with the same events, connections per event, and deliveries.
     pub(crate) floor: Shape,
     pub(crate) load: Load,
 }
 
 impl Axis {
-    /// Whether there is a bound for how the cost grows.
+    /// Returns whether the growth of the cost has a bound.
     pub(crate) fn is_bounded(self) -> bool {
         matches!(self, Self::Connections | Self::Keys | Self::Subscriptions)
     }
 
-    /// Whether the floor has to grow too: with more keys for the same connections, fewer share an event, so that more events are read
-    /// for the same deliveries, and each wakes somebody of its own.
+    /// Returns whether the floor's cost grows as well: with more keys for the same connections,
+    /// fewer connections share an event, so more events are read for the same deliveries, and each
+    /// wakes its own subscribers.
     pub(crate) fn floor_has_to_grow(self) -> bool {
         self == Self::Keys
     }
 
-    /// Returns what the growth at a value is called.
+    /// Returns the name of the growth at a value.
     pub(crate) fn growth_of(self, value: &str) -> String {
         let more = if self.floor_has_to_grow() { ", on top of the floor's" } else { "" };
         format!("CPU per delivery at {value}, × the smallest{more}")
     }
 
-    /// Returns its values in BENCHMARKS.md, from the smallest.
+    /// Returns the values of BENCHMARKS.md, smallest first.
     fn values(self) -> Vec<Value> {
         let numbers = match self {
             Self::Connections => [1_000, 4_000, 16_000],
@@ -109,7 +113,7 @@ impl Axis {
         numbers.map(Value::Number).to_vec()
     }
 
-    /// Returns how many connections there are, where that is not what grows.
+    /// Returns the number of connections, unless it is varied.
     fn connections(self) -> u32 {
         match self {
             Self::Keys => 10_000,
@@ -126,20 +130,17 @@ impl fmt::Display for Axis {
     }
 }
 
-/// Returns the loads that are compared, from the smallest.
-///
-/// # Errors
-///
-/// When a value cannot be measured beside the others, with what can.
+/// Returns the loads that are compared, smallest value first. Fails when a value cannot be compared
+/// with the others; the error has the valid values.
 pub(crate) fn cases(flags: &VaryFlags, timing: Timing) -> Result<Vec<Case>, String> {
     let values = if flags.values.is_empty() { flags.by.values() } else { flags.values.clone() };
     let numbers = values.iter().map(|value| match value {
         Value::Number(number) => *number,
         Value::Format(_) => 0,
     });
-    // Costs are divided by that at the first.
+    // Costs are divided by the cost at the first value.
     if flags.by != Axis::Format && !numbers.is_sorted_by(|one, next| one < next) {
-        return Err(format!("--by {}: its values are numbers that grow, the smallest first", flags.by));
+        return Err(format!("--by {}: values must be numbers in ascending order", flags.by));
     }
     values.iter().map(|&value| case(flags, value, timing)).collect()
 }
@@ -148,10 +149,10 @@ fn case(flags: &VaryFlags, at: Value, timing: Timing) -> Result<Case, String> {
     let (value, format) = match (flags.by, at) {
         (Axis::Format, Value::Format(format)) => (0, format),
         (Axis::Format, Value::Number(_)) => {
-            return Err(format!("--by format {at}: its values are proto and json"));
+            return Err(format!("--by format {at}: values are proto and json"));
         }
         (_, Value::Number(number)) => (number, Format::Proto),
-        (by, Value::Format(_)) => return Err(format!("--by {by} {at}: its values are numbers")),
+        (by, Value::Format(_)) => return Err(format!("--by {by} {at}: values are numbers")),
     };
     let (deliveries, connections) =
         (flags.deliveries, flags.connections.unwrap_or_else(|| flags.by.connections()));
@@ -177,14 +178,14 @@ fn case(flags: &VaryFlags, at: Value, timing: Timing) -> Result<Case, String> {
 }
 
 impl Case {
-    /// Whether the floor makes the deliveries that loadgen expects.
+    /// Checks that the floor makes the deliveries that loadgen expects.
     fn check(&self) -> Result<(), String> {
         let Load { connections, channels_per_connection, keys, rate, .. } = self.load;
         if (1..channels_per_connection).contains(&keys) {
-            return Err(format!("a connection has {channels_per_connection} of them"));
+            return Err(format!("each connection subscribes to {channels_per_connection} keys"));
         }
         if keys == 0 || rate == 0 || self.floor.keys == 0 {
-            return Err("there are too few connections or deliveries for it".into());
+            return Err("too few connections or deliveries".into());
         }
         self.floor.check()?;
         self.load.check()?;
@@ -240,8 +241,8 @@ mod tests {
     }
 
     #[test]
-    fn forms_of_messages_are_values_as_numbers_are() {
-        // They were ignored, and both forms measured.
+    fn formats_are_values_like_numbers() {
+        // Values of `format` used to be ignored, and both formats measured.
         let formats =
             |flags| found(flags).expect("they can be measured").into_iter().map(|case| case.load.format);
         assert_eq!(formats("format").collect::<Vec<_>>(), [Format::Proto, Format::Json]);
@@ -250,18 +251,18 @@ mod tests {
     }
 
     #[test]
-    fn values_that_cannot_be_compared_are_refused_with_the_reason() {
+    fn values_that_cannot_be_compared_are_rejected_with_the_reason() {
         #[track_caller]
         fn check(flags: &str, expected: &str) {
             let wrong = found(flags).expect_err("they cannot be measured");
             assert!(wrong.contains(expected), "{flags}: {wrong}");
         }
         check("keys --connections 1000 --values 17", "multiple of 17 keys");
-        check("keys --values 5", "a connection has 10 of them");
-        check("format --values 5", "its values are proto and json");
-        check("rate --values proto", "its values are numbers");
-        check("rate --values 2000,500", "numbers that grow, the smallest first");
+        check("keys --values 5", "each connection subscribes to 10 keys");
+        check("format --values 5", "values are proto and json");
+        check("rate --values proto", "values are numbers");
+        check("rate --values 2000,500", "numbers in ascending order");
         check("rate --values 0", "1 to 1000000");
-        check("rate --connections 2", "there are too few connections");
+        check("rate --connections 2", "too few connections");
     }
 }

@@ -1,4 +1,4 @@
-//! A value of what grows: a number, or a form of messages.
+//! A value of the varied parameter: a number, or a message format.
 
 use std::{fmt, str::FromStr};
 
@@ -9,12 +9,12 @@ use crate::bench::load::Format;
 /// The largest number.
 const NUMBER_MAX: u32 = 1_000_000;
 
-/// A value of what grows.
+/// A value of the varied parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Value {
     /// From 1 to a million.
     Number(u32),
-    /// The form of messages.
+    /// A message format.
     Format(Format),
 }
 
@@ -28,7 +28,7 @@ impl FromStr for Value {
         let number = text.parse().ok().filter(|number| (1..=NUMBER_MAX).contains(number));
         number
             .map(Self::Number)
-            .ok_or_else(|| format!("a value is 1 to {NUMBER_MAX}, or proto or json for --by format"))
+            .ok_or_else(|| format!("expected 1 to {NUMBER_MAX}, or proto or json for --by format"))
     }
 }
 

@@ -1,4 +1,5 @@
-//! Publishing by Publish calls: as many at a time as may be in flight, the next as soon as one is answered.
+//! Publishing with Publish calls: a fixed number at a time, the next one as soon as one is
+//! answered.
 
 use std::{
     ops::Range,
@@ -17,7 +18,7 @@ use tonic::transport::Channel;
 
 use super::Job;
 
-/// Publishes requests, and returns how many events were acknowledged: all.
+/// Publishes requests, and returns the number of acknowledged events: all of them.
 pub(crate) async fn run(
     job: Arc<Job>,
     client: IngestServiceClient<Channel>,
@@ -35,7 +36,7 @@ pub(crate) async fn run(
     Ok(acknowledged)
 }
 
-/// One caller: a request after the other, until there are none.
+/// One caller: one request after the other, until none are left.
 async fn call(
     job: Arc<Job>,
     mut client: IngestServiceClient<Channel>,
@@ -49,7 +50,7 @@ async fn call(
             return Ok(acknowledged);
         }
         let response = client.publish(PublishRequest { messages: job.messages(request) }).await;
-        let outcomes = response.context("ingest does not take a request")?.into_inner().outcomes;
+        let outcomes = response.context("ingest rejected a request")?.into_inner().outcomes;
         let (answered, asked) = (outcomes.len() as u64, job.method.per_request());
         ensure!(answered == asked, "a request of {asked} events was answered with {answered} outcomes");
         for outcome in &outcomes {

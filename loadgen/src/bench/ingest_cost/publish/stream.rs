@@ -1,4 +1,4 @@
-//! Publishing by one PublishStream, with as many events unanswered as it has credits.
+//! Publishing with one PublishStream, with as many unacknowledged events as it has credits.
 
 use std::ops::Range;
 
@@ -12,16 +12,16 @@ use tonic::{Status, transport::Channel};
 
 use super::Job;
 
-/// How many requests wait for HTTP/2 to take them.
+/// Capacity of the queue towards HTTP/2, in requests.
 const QUEUE: usize = 4;
 
-/// Which events were acknowledged: all up to one.
+/// The acknowledged events: all up to one.
 #[derive(Debug)]
 struct Acknowledged {
     next: u64,
 }
 
-/// Publishes requests, and returns how many events were acknowledged: all.
+/// Publishes requests, and returns the number of acknowledged events: all of them.
 pub(crate) async fn run(
     job: &Job,
     mut client: IngestServiceClient<Channel>,
@@ -34,7 +34,7 @@ pub(crate) async fn run(
     let all = (requests.end - requests.start) * job.method.per_request();
     let sending = async {
         for request in requests {
-            // Both end only when the stream has, and the other half says why.
+            // Both fail only when the stream has ended, and `receiving` returns the reason.
             let Ok(permit) = room.acquire_many(per_request).await else { break };
             permit.forget();
             let request = PublishStreamRequest {
@@ -55,30 +55,31 @@ pub(crate) async fn run(
     };
     let ((), answered) = tokio::join!(sending, receiving);
     let answered = answered?;
-    ensure!(answered == all, "a stream ended with {answered} events acknowledged of {all}");
+    ensure!(answered == all, "a stream ended with {answered} of {all} events acknowledged");
     Ok(answered)
 }
 
-/// Takes answers until the stream ends, and makes room for as many events.
+/// Receives responses until the stream ends, and releases a permit for every acknowledged event.
 async fn receive(
     client: &mut IngestServiceClient<Channel>,
     queue: mpsc::Receiver<PublishStreamRequest>,
     first: u64,
     room: &Semaphore,
 ) -> Result<u64> {
-    let failed = |status: Status| anyhow::anyhow!("ingest ends a stream: {status}");
+    let failed = |status: Status| anyhow::anyhow!("ingest ended a stream: {status}");
     let stream = client.publish_stream(ReceiverStream::new(queue)).await;
     let mut responses = stream.map_err(failed)?.into_inner();
     let mut acknowledged = Acknowledged { next: first };
     while let Some(response) = responses.message().await.map_err(failed)? {
         let count = acknowledged.take(&response)?;
-        room.add_permits(usize::try_from(count).context("a response tells of what is in flight")?);
+        room.add_permits(usize::try_from(count).context("a response is about events in flight")?);
     }
     Ok(acknowledged.next - first)
 }
 
 impl Acknowledged {
-    /// Takes a response, which has to go on where the one before ended. Returns of how many events it is.
+    /// Records a response, which must continue where the previous one ended. Returns the number of
+    /// events it acknowledges.
     fn take(&mut self, response: &PublishStreamResponse) -> Result<u64> {
         if let Some(failure) = response.failures.first() {
             bail!("event {} was not acknowledged: {:?}", failure.sequence, failure.outcome);
@@ -86,7 +87,7 @@ impl Acknowledged {
         let before = self.next;
         for range in &response.acks {
             let is_next = range.first_sequence == self.next && range.last_sequence >= range.first_sequence;
-            ensure!(is_next, "event {} should be answered next, and {range:?} is", self.next);
+            ensure!(is_next, "expected an answer for event {}, received {range:?}", self.next);
             self.next = range.last_sequence + 1;
         }
         Ok(self.next - before)
@@ -109,17 +110,17 @@ mod tests {
     }
 
     #[test]
-    fn acknowledgements_go_on_where_those_before_ended() {
+    fn acknowledgements_are_contiguous() {
         let mut acknowledged = Acknowledged { next: 100 };
         assert_eq!(acknowledged.take(&response(&[(100, 100), (101, 299)])).expect("they follow"), 200);
-        assert_eq!(acknowledged.take(&response(&[])).expect("it says nothing"), 0);
+        assert_eq!(acknowledged.take(&response(&[])).expect("it is empty"), 0);
         acknowledged.take(&response(&[(300, 301), (303, 304)])).expect_err("302 is missing");
     }
 
     #[test]
-    fn an_event_that_was_told_twice_or_failed_is_an_error() {
+    fn an_event_that_was_answered_twice_or_failed_is_an_error() {
         let mut acknowledged = Acknowledged { next: 10 };
-        acknowledged.take(&response(&[(9, 11)])).expect_err("9 was told before");
+        acknowledged.take(&response(&[(9, 11)])).expect_err("9 was answered before");
         let failure = Failure { sequence: 10, outcome: None };
         let failed = PublishStreamResponse { failures: vec![failure], ..response(&[]) };
         let error = acknowledged.take(&failed).expect_err("it is not in Kafka");
