@@ -1,6 +1,6 @@
 //! The command line, with one subcommand per file.
 //!
-//! stdout is data and stderr is talk, in every subcommand. A command ends with one of the exit codes of `exit::Exit`.
+//! stdout is data and stderr is talk, in every subcommand. A command ends with one of the exit codes of [`Exit`].
 
 mod completions;
 
@@ -8,11 +8,7 @@ mod config;
 
 mod dev;
 
-pub(crate) mod exit;
-
 mod ingest;
-
-pub(crate) mod output;
 
 mod publish;
 
@@ -29,7 +25,10 @@ use std::{ffi::OsString, future::Future, process::ExitCode, time::Duration};
 use clap::{CommandFactory, Parser, Subcommand};
 use tokio::runtime;
 
-use self::exit::{Exit, Failure, OrExit};
+use crate::{
+    exit::{self, Exit, Failure, OrExit},
+    output,
+};
 
 /// How long threads that are stuck in the operating system may hold up the end: a read of a terminal never returns.
 const RUNTIME_END_WITHIN: Duration = Duration::from_millis(200);

@@ -27,8 +27,8 @@ use tailcast_services::{
 pub(crate) use self::topic::Topic;
 use self::{page::Page, quotes::Quotes, welcome::Welcome};
 use crate::{
-    command::exit::{Exit, Failure, OrExit},
     config::{Config, defaults},
+    exit::{Exit, Failure, OrExit},
     process::{Process, Remedies},
     publisher::Publisher,
 };

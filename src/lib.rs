@@ -12,6 +12,10 @@ pub mod config;
 
 mod dev;
 
+mod exit;
+
+mod output;
+
 mod process;
 
 mod publisher;

@@ -22,8 +22,8 @@ use tailcast_services::{
 };
 
 use crate::{
-    command::exit::{Exit, Failure, OrExit},
     config::{Config, Layers},
+    exit::{Exit, Failure, OrExit},
 };
 
 /// A process that serves. Its parts are bound and started between [`Process::begin`] and [`Process::run`].

@@ -3,7 +3,7 @@
 use clap::Command;
 use clap_complete::Shell;
 
-use super::{
+use crate::{
     exit::{Exit, Failure},
     output,
 };

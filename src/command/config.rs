@@ -3,15 +3,15 @@
 use clap::Subcommand;
 use tailcast_services::config::Misspelt;
 
-use super::{
+use crate::{
+    config::{DEFAULTS, NoFlags, Overrides, Shown},
     exit::{Exit, Failure, OrExit},
     output,
 };
-use crate::config::{DEFAULTS, NoFlags, Overrides, Shown};
 
 /// Checks the configuration, prints the effective one, or prints the defaults.
 #[derive(Debug, clap::Args)]
-#[command(after_help = super::exit::HELP)]
+#[command(after_help = crate::exit::HELP)]
 pub(super) struct Config {
     #[command(subcommand)]
     action: Action,

@@ -4,13 +4,11 @@ use std::env;
 
 use tailcast_services::config::FlagValue;
 
-use super::{
-    exit::{Exit, Failure, OrExit},
-    output::say,
-};
 use crate::{
     config::{Layers, LoadError, NoFlags, Overrides},
     dev::{self, Kafka},
+    exit::{Exit, Failure, OrExit},
+    output::say,
 };
 
 /// The key that names a Kafka.
@@ -23,7 +21,7 @@ const RATE_MAX: f64 = 100.0;
 ///
 /// Listens on 127.0.0.1: push and the page on 8080, ingest on 9090, admin on 9100. Data is in memory and lost on exit.
 #[derive(Debug, clap::Args)]
-#[command(after_help = super::exit::HELP)]
+#[command(after_help = crate::exit::HELP)]
 pub(super) struct Dev {
     /// Add N to the three ports.
     #[arg(long, value_name = "N", default_value_t = 0)]

@@ -17,11 +17,11 @@ use tailcast_proto::{
 };
 
 use self::{file::ValueFile, lines::Lines, outcome::Tally};
-use super::{
+use crate::{
     exit::{Exit, Failure, OrExit},
     output::Output,
+    publisher::{ConnectError, Publisher},
 };
-use crate::publisher::{ConnectError, Publisher};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -37,7 +37,7 @@ Examples:
 /// Prints topic/partition/offset for every message that Kafka has acknowledged, in order. Other messages are
 /// named on standard error, and the exit code is 1.
 #[derive(Debug, clap::Args)]
-#[command(after_help = format!("{EXAMPLES}\n\n{}", super::exit::HELP))]
+#[command(after_help = format!("{EXAMPLES}\n\n{}", crate::exit::HELP))]
 pub(super) struct Publish {
     /// The topic.
     topic: TopicName,

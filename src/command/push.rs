@@ -2,9 +2,9 @@
 
 use tailcast_services::topics::Epochs;
 
-use super::exit::{Exit, Failure, OrExit};
 use crate::{
     config::{Overrides, PushFlags},
+    exit::{Exit, Failure, OrExit},
     process::{Process, Remedies},
 };
 
@@ -12,7 +12,7 @@ use crate::{
 ///
 /// The configuration is laid over the defaults from a file, from environment variables and from flags, in this order.
 #[derive(Debug, clap::Args)]
-#[command(after_help = super::exit::HELP)]
+#[command(after_help = crate::exit::HELP)]
 pub(super) struct Push {
     #[command(flatten)]
     overrides: Overrides<PushFlags>,

@@ -12,6 +12,8 @@ mod line;
 
 mod reasons;
 
+mod record;
+
 mod resume;
 
 mod start;
@@ -32,15 +34,16 @@ use tailcast_proto::{
 
 use self::{
     connect::connect,
-    line::{Controls, Form, Record},
+    line::{Controls, Form},
     reasons::{because, is_of_another_log, skipped_because, started},
+    record::Record,
     resume::Resume,
     start::StartOf,
 };
-use super::{
+use crate::{
+    command::signal,
     exit::{Exit, Failure, OrExit},
     output::{Output, Reader, say},
-    signal,
 };
 
 const EXAMPLES: &str = "\
@@ -55,7 +58,7 @@ Examples:
 /// value are printed as escapes. The channel is the record's own, so that
 /// its key is seen under a subscription to many. Ends at --count, at Ctrl-C, or when the reader of the output has gone.
 #[derive(Debug, clap::Args)]
-#[command(after_help = format!("{EXAMPLES}\n\n{}", super::exit::HELP))]
+#[command(after_help = format!("{EXAMPLES}\n\n{}", crate::exit::HELP))]
 pub(super) struct Subscribe {
     /// Channels to subscribe to: topic/key, topic/prefix* or topic/*.
     #[arg(required = true, value_name = "CHANNEL")]

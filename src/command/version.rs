@@ -2,7 +2,7 @@
 
 use std::env::consts::{ARCH, OS};
 
-use super::{
+use crate::{
     exit::{Exit, Failure},
     output,
 };

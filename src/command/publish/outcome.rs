@@ -6,11 +6,10 @@ use tailcast_proto::ingest::v1::{Outcome, Reason, outcome};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-use crate::publisher::NOT_GRPC;
-
-use crate::command::{
+use crate::{
     exit::{Exit, Failure},
     output::{Output, Reader, say},
+    publisher::NOT_GRPC,
 };
 
 /// How a topic is made in the broker of `tailcast dev`, which Kafka's own tools cannot do. Ingest creates none.

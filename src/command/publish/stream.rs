@@ -22,11 +22,9 @@ use super::{
     outcome::failed_stream,
 };
 use crate::{
-    command::{
-        exit::{Exit, Failure},
-        output::Output,
-        signal,
-    },
+    command::signal,
+    exit::{Exit, Failure},
+    output::Output,
     publisher::Publisher,
 };
 

@@ -2,7 +2,7 @@
 
 use tailcast_client::{Client, ConnectError, Endpoint, OpenError, Options};
 
-use crate::command::{
+use crate::{
     exit::{Exit, Failure},
     output::say,
 };

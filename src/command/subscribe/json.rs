@@ -9,7 +9,7 @@ use serde::{Serialize, de::IgnoredAny};
 use tailcast_client::Header;
 use tailcast_proto::Keys;
 
-use super::line::Record;
+use super::record::Record;
 
 /// A record as JSON. Bytes that are not UTF-8 are base64, under another name.
 #[derive(Serialize)]

@@ -8,30 +8,8 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use bytes::Bytes;
-use tailcast_client::{Delivery, Header};
-use tailcast_proto::{Channel, Key, Keys, Offset, PartitionId};
 
-use super::json;
-
-/// A record that came over a subscription.
-#[derive(Debug, Clone)]
-pub(super) struct Record<'a> {
-    /// The subscription's channel.
-    pub(super) channel: &'a Channel,
-    /// Where the record is.
-    pub(super) partition: PartitionId,
-    /// Where in it.
-    pub(super) offset: Offset,
-    /// When it happened, in milliseconds since the Unix epoch.
-    pub(super) timestamp_ms: Option<i64>,
-    /// Its key, when the channel spans several and the record has one.
-    pub(super) key: Option<&'a Bytes>,
-    /// Its value. `None`: a tombstone.
-    pub(super) value: Option<&'a Bytes>,
-    /// Its headers.
-    pub(super) headers: &'a [Header],
-}
+use super::{json, record::Record};
 
 /// How records are written.
 #[derive(Debug, Clone, Copy)]
@@ -76,20 +54,6 @@ impl Controls {
     }
 }
 
-impl<'a> From<&'a Delivery> for Record<'a> {
-    fn from(delivery: &'a Delivery) -> Self {
-        Self {
-            channel: &delivery.channel,
-            partition: delivery.partition,
-            offset: delivery.offset,
-            timestamp_ms: delivery.timestamp_ms,
-            key: delivery.key.as_ref(),
-            value: delivery.value.as_ref(),
-            headers: &delivery.headers,
-        }
-    }
-}
-
 impl Record<'_> {
     /// Writes the record, without the end of the line.
     pub(super) fn line(&self, form: Form) -> String {
@@ -121,17 +85,13 @@ impl Record<'_> {
         let time = since.filter(|since| since.as_secs() < 253_402_300_800).map(|since| UNIX_EPOCH + since);
         time.map_or_else(|| "-".to_owned(), |time| humantime::format_rfc3339_millis(time).to_string())
     }
-
-    /// The channel of just this record's key; the subscription's where the record has none.
-    pub(super) fn own_channel(&self) -> Channel {
-        let exact = self.key.and_then(|key| Key::new(key.clone()).ok()).map(Keys::Exact);
-        let keys = exact.unwrap_or_else(|| self.channel.keys.clone());
-        Channel { topic: self.channel.topic.clone(), keys }
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use tailcast_proto::{Offset, PartitionId};
+
     use super::*;
 
     #[track_caller]

@@ -11,13 +11,13 @@ use tokio::time::Instant;
 use tonic::Status;
 
 use super::UNSETTLED_MAX;
-use crate::command::{
-    exit::{Exit, Failure},
-    output::{Output, say},
-    publish::{
+use crate::{
+    command::publish::{
         lines::LineError,
         outcome::{Fate, Tally, failed_stream},
     },
+    exit::{Exit, Failure},
+    output::{Output, say},
 };
 
 /// Which lines of one run are where.

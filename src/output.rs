@@ -8,7 +8,7 @@ use std::{
     io::{self, BufWriter, StdoutLock, Write},
 };
 
-use super::exit::{Exit, Failure};
+use crate::exit::{Exit, Failure};
 
 /// Where data goes.
 #[derive(Debug)]
