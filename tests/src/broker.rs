@@ -7,9 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
+use rdkafka::admin::{AdminOptions, NewTopic, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use tailcast_proto::{PartitionId, TopicName};
 use tailcast_services::in_process::InProcess;
@@ -18,6 +16,7 @@ use tailcast_services::topics::Epochs;
 
 use crate::apache_kafka::{ApacheKafka, Verb};
 use crate::deadline::{PATIENCE, eventually};
+use crate::plain_client::{admin, plain_client};
 use crate::topic::Topic;
 
 /// A Kafka, cheap to clone.
@@ -165,7 +164,8 @@ impl Broker {
     pub fn name_topic(&self, name: &str, partitions: u32) -> Topic {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let name = format!("{name}-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
-        Topic::new(TopicName::parse(&name).expect("a scenario's topics are valid"), partitions, self.clone())
+        let name = TopicName::parse(&name).expect("a scenario's topics are valid");
+        Topic::new(name, partitions, self.bootstrap())
     }
 
     /// Creates a topic that was named before, and waits until it can be written.
@@ -193,10 +193,11 @@ impl Broker {
         // -1: as many replicas as the brokers are configured for.
         let mut new = NewTopic::new(topic.name().as_ref(), partitions, TopicReplication::Fixed(-1));
         new.config.extend_from_slice(configuration);
+        let admin = admin(&self.bootstrap());
         // Kafka deletes a topic in its own time, and until then the name is taken.
         let _created = eventually(
             "Kafka creates the topic",
-            async || self.admin().create_topics([&new], &AdminOptions::new()).await,
+            async || admin.create_topics([&new], &AdminOptions::new()).await,
             |created| matches!(created.as_deref(), Ok([Ok(_)])),
         )
         .await;
@@ -205,7 +206,7 @@ impl Broker {
 
     /// Returns which node leads each partition that is led.
     fn leaders(&self, topic: &Topic) -> BTreeMap<PartitionId, u32> {
-        let consumer: BaseConsumer = self.client().create().expect("a client starts");
+        let consumer: BaseConsumer = plain_client(&self.bootstrap()).create().expect("a client starts");
         let name = topic.name().as_ref();
         let metadata = tokio::task::block_in_place(|| consumer.fetch_metadata(Some(name), PATIENCE));
         let metadata = metadata.expect("Kafka tells its metadata");
@@ -213,15 +214,5 @@ impl Broker {
         partitions
             .filter_map(|of| Some((PartitionId::try_from(of.id()).ok()?, u32::try_from(of.leader()).ok()?)))
             .collect()
-    }
-
-    pub(crate) fn admin(&self) -> AdminClient<DefaultClientContext> {
-        self.client().create().expect("an admin client starts")
-    }
-
-    fn client(&self) -> ClientConfig {
-        let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", self.bootstrap());
-        config
     }
 }

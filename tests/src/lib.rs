@@ -12,6 +12,8 @@ pub mod broker;
 
 pub mod apache_kafka;
 
+mod plain_client;
+
 pub mod topic;
 
 pub mod record;

@@ -16,8 +16,8 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::{ClientConfig, Offset as RawOffset};
 use tailcast_proto::{Channel, Key, Keys, Offset, PartitionId, Position, TopicName, partition_of_key};
 
-use crate::broker::Broker;
 use crate::deadline::{PATIENCE, eventually};
+use crate::plain_client::{admin, plain_client};
 pub use crate::record::Record;
 
 /// A topic that one scenario has to itself.
@@ -25,12 +25,13 @@ pub use crate::record::Record;
 pub struct Topic {
     name: TopicName,
     partitions: u32,
-    broker: Broker,
+    /// `bootstrap.servers` of the Kafka that has it.
+    bootstrap: String,
 }
 
 impl Topic {
-    pub(crate) fn new(name: TopicName, partitions: u32, broker: Broker) -> Self {
-        Self { name, partitions, broker }
+    pub(crate) fn new(name: TopicName, partitions: u32, bootstrap: String) -> Self {
+        Self { name, partitions, bootstrap }
     }
 
     /// Returns its name.
@@ -232,7 +233,7 @@ impl Topic {
         offsets
             .add_partition_offset(self.name.as_ref(), partition.kafka(), RawOffset::Offset(offset))
             .expect("an offset is named");
-        let forgotten = self.broker.admin().delete_records(&offsets, &AdminOptions::new()).await;
+        let forgotten = admin(&self.bootstrap).delete_records(&offsets, &AdminOptions::new()).await;
         let forgotten = forgotten.expect("Kafka deletes records");
         for partition in forgotten.elements() {
             partition.error().expect("Kafka deletes the records of the partition");
@@ -247,7 +248,7 @@ impl Topic {
     pub async fn grow(&mut self, partitions: u32) {
         let count = usize::try_from(partitions).expect("a scenario has few partitions");
         let new = NewPartitions::new(self.name.as_ref(), count);
-        let grown = self.broker.admin().create_partitions([&new], &AdminOptions::new()).await;
+        let grown = admin(&self.bootstrap).create_partitions([&new], &AdminOptions::new()).await;
         for topic in grown.expect("Kafka answers") {
             topic.map_err(|(_, error)| error).expect("Kafka adds partitions");
         }
@@ -261,16 +262,15 @@ impl Topic {
     ///
     /// When Kafka does not do it.
     pub async fn delete(&self) {
-        let deleted = self.broker.admin().delete_topics(&[self.name.as_ref()], &AdminOptions::new()).await;
+        let deleted = admin(&self.bootstrap).delete_topics(&[self.name.as_ref()], &AdminOptions::new()).await;
         for topic in deleted.expect("Kafka answers") {
             topic.map_err(|(_, error)| error).expect("Kafka deletes the topic");
         }
     }
 
     fn client(&self) -> ClientConfig {
-        let mut config = ClientConfig::new();
+        let mut config = plain_client(&self.bootstrap);
         config
-            .set("bootstrap.servers", self.broker.bootstrap())
             .set("group.id", "scenario")
             .set("enable.auto.commit", "false")
             // The in-process broker would create the topic for a client that does not say this.

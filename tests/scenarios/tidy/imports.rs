@@ -11,8 +11,16 @@ use std::path::Path;
 use super::{read, root, sources};
 
 /// Source folders of the crates.
-const CRATES: [&str; 6] =
-    ["proto/src", "services/src", "ingest/src", "push/src", "clients/rust/src", "loadgen/src"];
+const CRATES: [&str; 8] = [
+    "proto/src",
+    "services/src",
+    "ingest/src",
+    "push/src",
+    "clients/rust/src",
+    "loadgen/src",
+    "src",
+    "tests/src",
+];
 
 /// The rooms of `push`, each above those that it may import from. What is in none of them is above all.
 const ROOMS: [&str; 9] = ["edge", "session", "cursor", "node", "kafka", "partition", "log", "wake", "record"];
