@@ -56,8 +56,7 @@ impl Process {
         let child = child.unwrap_or_else(|error| panic!("{program}: {error}"));
         let unknown = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut process = Self { child, log, address: unknown, admin: unknown };
-        process.address = process.listens("push listens").await;
-        process.admin = process.listens("admin listens").await;
+        (process.address, process.admin) = process.addresses().await;
         let answer = async || process.get("/readyz").await;
         let _ready = eventually("the process is ready", answer, |it| it.starts_with("HTTP/1.0 200")).await;
         process
@@ -129,16 +128,17 @@ impl Process {
         answer.unwrap_or_else(|error| format!("{path}: {error}\n{}", self.logged()))
     }
 
-    /// Waits until the log says where something listens.
-    async fn listens(&self, message: &str) -> SocketAddr {
-        let address = |line: &str| {
+    /// Waits for the line of the log with the addresses of push and of the admin listener.
+    async fn addresses(&self) -> (SocketAddr, SocketAddr) {
+        let addresses = |line: &str| {
             let line: Value = serde_json::from_str(line).ok()?;
-            let address = line.get("address").filter(|_| line.get("message") == Some(&message.into()))?;
-            address.as_str()?.parse().ok()
+            let address = |part: &str| line.get(part)?.as_str()?.parse::<SocketAddr>().ok();
+            Some((address("push")?, address("admin")?))
         };
         let look = async || self.logged();
-        let logged = eventually(message, look, |log| log.lines().any(|line| address(line).is_some())).await;
-        logged.lines().find_map(address).expect("it was seen")
+        let found = |log: &String| log.lines().any(|line| addresses(line).is_some());
+        let logged = eventually("the process logs its addresses", look, found).await;
+        logged.lines().find_map(addresses).expect("the log was searched before")
     }
 
     fn logged(&self) -> String {
