@@ -230,7 +230,7 @@ impl Run {
                 }
                 return Ok(self.lost_one());
             }
-            Event::Ended(Ended::Asked) => return Ok(Next::End),
+            Event::Ended(Ended::Requested) => return Ok(Next::End),
             Event::Ended(ended) => return Err(Failure::new(Exit::Refused, ended)),
             Event::Heartbeat(_) => {}
         }

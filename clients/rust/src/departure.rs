@@ -44,7 +44,7 @@ impl Departure {
     }
 
     /// Applies a repeated `Goaway`: the deadline is replaced, and the wait, which was drawn already, stays.
-    pub fn told_again(&mut self, goaway: &Goaway, now: Instant) {
+    pub fn updated(&mut self, goaway: &Goaway, now: Instant) {
         self.deadline = deadline(goaway, now);
     }
 
@@ -129,7 +129,7 @@ mod tests {
         let mut departure = Departure::new(&goaway(0), Duration::ZERO, start);
         departure.attempting();
         assert_eq!((departure.duty(start + Duration::from_secs(3600)), departure.next_duty()), (None, None));
-        departure.told_again(&goaway(10), start);
+        departure.updated(&goaway(10), start);
         assert_eq!(departure.next_duty(), Some(start + Duration::from_millis(10)));
     }
 

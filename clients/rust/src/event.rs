@@ -222,7 +222,7 @@ pub struct Refused {
 pub enum Ended {
     /// The application closed it.
     #[error("the client was closed")]
-    Asked,
+    Requested,
     /// The node closed the connection with a code for which reconnecting is of no use.
     #[error("the node closed the connection: {0}")]
     Closed(Close),

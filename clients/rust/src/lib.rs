@@ -68,7 +68,7 @@ pub use self::{
     liveness::Liveness,
     options::Options,
     positions::Positions,
-    resume::{AlreadySubscribed, Fault, Resume, Unfit},
+    resume::{AlreadySubscribed, Fault, Resume, TakeoverError},
     subscription::{MaxRate, MaxRateError, Mode, Start, Subscription},
     tracker::{OrderError, Tracker},
 };

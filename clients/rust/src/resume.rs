@@ -27,7 +27,7 @@ use tailcast_proto::{
 };
 
 use self::{entry::Entries, link::Link};
-pub use self::{fault::Fault, handover::Unfit};
+pub use self::{fault::Fault, handover::TakeoverError};
 use crate::{Event, Subscription};
 
 /// All subscriptions of a client.
@@ -59,16 +59,16 @@ impl Resume {
     /// When there is one to its channel.
     pub fn add(&mut self, subscription: Subscription) -> Result<(), AlreadySubscribed> {
         let number = self.entries.add(subscription)?;
-        self.link.unsaid.push(number);
+        self.link.unsent.push(number);
         Ok(())
     }
 
     /// Begins a connection: returns what to send, `connect` with the subscriptions at their positions first. Those that were
-    /// being ended have to be taken before, by [`Resume::take_leaving`].
+    /// being ended have to be taken before, by [`Resume::take_unsubscribing`].
     ///
     /// What does not fit into one message of `message_bytes_max` follows in `Subscribe` commands.
     pub fn connect(&mut self, connect: v1::Connect, message_bytes_max: usize) -> Vec<ClientMessage> {
-        let numbers = self.entries.iter().filter(|(_, entry)| !entry.leaving).map(|(number, _)| number);
+        let numbers = self.entries.iter().filter(|(_, entry)| !entry.unsubscribing).map(|(number, _)| number);
         let numbers = numbers.collect();
         let (link, messages) = Link::open(&self.entries, numbers, connect, message_bytes_max);
         self.link = link;
@@ -104,18 +104,18 @@ impl Resume {
     /// Returns when [`Resume::due`] has something next, because a node said when to ask again.
     #[must_use]
     pub fn next_due(&self) -> Option<Instant> {
-        self.link.again.first().map(|(at, _)| *at)
+        self.link.retries.first().map(|(at, _)| *at)
     }
 
     /// Ends the subscription to a channel, if there is one: by the command of the next [`Resume::due`], or without one when
     /// the connection is gone by then.
     pub fn unsubscribe(&mut self, channel: &Channel) {
         let Some(number) = self.entries.number(channel) else { return };
-        if let Some(entry) = self.entries.get_mut(number).filter(|entry| !entry.leaving) {
-            entry.leaving = true;
+        if let Some(entry) = self.entries.get_mut(number).filter(|entry| !entry.unsubscribing) {
+            entry.unsubscribing = true;
             // One command is enough, also for one that was not begun yet.
-            self.link.unsaid.retain(|unsaid| *unsaid != number);
-            self.link.unsaid.push(number);
+            self.link.unsent.retain(|unsent| *unsent != number);
+            self.link.unsent.push(number);
         }
     }
 
@@ -126,10 +126,10 @@ impl Resume {
     }
 
     /// Returns the subscriptions that were being ended when the connection broke; they have ended.
-    pub fn take_leaving(&mut self) -> Vec<(Arc<Channel>, Option<Position>)> {
-        let leaving = self.entries.iter().filter(|(_, entry)| entry.leaving);
-        let leaving: Vec<_> = leaving.map(|(number, _)| number).collect();
-        let entries = leaving.into_iter().filter_map(|number| self.entries.remove(number));
+    pub fn take_unsubscribing(&mut self) -> Vec<(Arc<Channel>, Option<Position>)> {
+        let unsubscribing = self.entries.iter().filter(|(_, entry)| entry.unsubscribing);
+        let unsubscribing: Vec<_> = unsubscribing.map(|(number, _)| number).collect();
+        let entries = unsubscribing.into_iter().filter_map(|number| self.entries.remove(number));
         entries.map(|entry| (entry.channel, entry.tracker.position().cloned())).collect()
     }
 }

@@ -77,7 +77,7 @@ impl Tracker {
     /// Returns whether a node that starts the subscription so goes on where this is: it delivers everything from here on, and
     /// perhaps something from before.
     #[must_use]
-    pub fn goes_on(&self, start: &Position, outcome: Outcome) -> bool {
+    pub fn continues_from(&self, start: &Position, outcome: Outcome) -> bool {
         let Some(position) = self.position() else { return false };
         let resumed = matches!(outcome, Outcome::Resumed | Outcome::CatchingUp);
         let from = |partition| start.offsets.get(partition);
@@ -88,7 +88,7 @@ impl Tracker {
 
     /// Takes that another connection, which is where `other` is, serves the subscription from here on. The larger offset
     /// counts.
-    pub fn joined(&mut self, other: &Self) {
+    pub fn merge(&mut self, other: &Self) {
         let before = mem::replace(self, other.clone());
         if before.stage == Stage::Tracking && self.stage == Stage::Tracking {
             self.keep(before.position);

@@ -7,15 +7,15 @@
 //! Invariant: nothing is read from a connection while events wait for room in the queue, so what waits here is at most one
 //! message of a node.
 
-mod meanwhile;
+mod application;
 
-mod leave;
+mod end;
 
 mod session;
 
 mod next;
 
-mod departing;
+mod depart;
 
 use std::{collections::VecDeque, future::Future, pin::Pin, sync::Arc, time::Duration};
 
@@ -26,9 +26,9 @@ use tokio::{
 };
 
 use self::{
-    leave::{Leave, Left},
+    end::{EndReason, SessionEnd},
     next::{Next, Opening},
-    session::{FAREWELL, Session},
+    session::{CLOSE_TIMEOUT, Session},
 };
 use super::establish::{Established, establish};
 use crate::{
@@ -62,28 +62,28 @@ pub(crate) struct Driver {
     /// The largest message that the last node took, in bytes.
     message_bytes_max: usize,
     /// The end of the connection before this one: its node's answer to the close frame is waited for beside everything else.
-    farewell: Option<Farewell>,
+    closing: Option<Closing>,
     /// Dropped when the task ends, which answers `Close`.
-    closing: Option<oneshot::Sender<()>>,
+    close_answer: Option<oneshot::Sender<()>>,
 }
 
 /// The closing of a connection that is not read any more.
-type Farewell = Pin<Box<dyn Future<Output = ()> + Send>>;
+type Closing = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// How a client came to a node.
 #[derive(Debug, Clone, Copy)]
-enum Arrival {
+enum Via {
     /// For the first time.
     First,
     /// After a while without a connection.
-    Again,
+    Reconnect,
     /// From another one, which it has left for this.
-    Moved,
+    Move,
 }
 
 /// The application asked to close, or is gone.
 #[derive(Debug)]
-struct Asked;
+struct CloseRequested;
 
 impl Driver {
     pub(crate) fn new(
@@ -105,44 +105,44 @@ impl Driver {
             events,
             outbox: VecDeque::new(),
             message_bytes_max: usize::MAX,
-            farewell: None,
             closing: None,
+            close_answer: None,
         }
     }
 
     /// Runs until the application closes the client, or a node says not to come back.
     pub(crate) async fn run(mut self, first: Established) {
-        let mut at = Some((Arrival::First, first));
+        let mut at = Some((Via::First, first));
         let ended = loop {
-            let left = match at.take() {
-                Some((arrival, established)) => Box::pin(self.session(arrival, established)).await,
+            let end = match at.take() {
+                Some((via, established)) => Box::pin(self.session(via, established)).await,
                 None => match Box::pin(self.attempt()).await {
                     Ok(established) => {
-                        at = Some((Arrival::Again, established));
+                        at = Some((Via::Reconnect, established));
                         continue;
                     }
-                    Err(leave) => Left { leave, next: Next::None, wait: None },
+                    Err(reason) => SessionEnd { reason, next: Next::None, wait: None },
                 },
             };
-            match Box::pin(self.go_on(left)).await {
+            match Box::pin(self.after_session(end)).await {
                 Ok(next) => at = next,
                 Err(ended) => break ended,
             }
         };
-        if let Some(farewell) = self.farewell.take() {
-            farewell.await;
+        if let Some(closing) = self.closing.take() {
+            closing.await;
         }
         self.outbox.push_back(Event::Ended(ended));
-        let _ = self.hand_over().await;
+        let _ = self.flush_events().await;
     }
 
     /// Stays with a node for as long as that lasts.
-    async fn session(&mut self, arrival: Arrival, established: Established) -> Left {
+    async fn session(&mut self, via: Via, established: Established) -> SessionEnd {
         let (node, session) = (established.connected.node.clone(), established.connected.session.clone());
-        match arrival {
-            Arrival::First => {}
-            Arrival::Again => self.emit(Event::Reconnected(Reconnected { node, session })),
-            Arrival::Moved => self.emit(Event::Moved(Moved { node, session })),
+        match via {
+            Via::First => {}
+            Via::Reconnect => self.emit(Event::Reconnected(Reconnected { node, session })),
+            Via::Move => self.emit(Event::Moved(Moved { node, session })),
         }
         for event in self.resume.take_over() {
             self.emit(event);
@@ -157,49 +157,49 @@ impl Driver {
 
     /// Goes on after a stay: with the connection that takes over, with one that is being opened, or after a wait with an
     /// attempt, for which there is `None`.
-    async fn go_on(&mut self, left: Left) -> Result<Option<(Arrival, Established)>, Ended> {
-        let Left { leave, next, mut wait } = left;
-        let (cause, hint) = match (leave.decide(), next) {
-            (Ok(_), Next::Joined(joined)) => return Ok(Some((Arrival::Moved, joined.established))),
-            (Err(ended), Next::Joined(joined)) => {
-                joined.established.connection.close(1000, "", FAREWELL).await;
+    async fn after_session(&mut self, end: SessionEnd) -> Result<Option<(Via, Established)>, Ended> {
+        let SessionEnd { reason, next, mut wait } = end;
+        let (cause, hint) = match (reason.decide(), next) {
+            (Ok(_), Next::Live(live)) => return Ok(Some((Via::Move, live.established))),
+            (Err(ended), Next::Live(live)) => {
+                live.established.connection.close(1000, "", CLOSE_TIMEOUT).await;
                 return Err(ended);
             }
             (Err(ended), _) => return Err(ended),
             (Ok((cause, _)), Next::Opening(opening)) => {
                 let attempt = self.backoff.attempt();
                 self.emit(Event::Reconnecting(Reconnecting { cause, attempt, after: Duration::ZERO }));
-                match self.meanwhile(opening).await {
-                    Ok(Ok(established)) => return Ok(Some((Arrival::Again, established))),
+                match self.serve_until(opening).await {
+                    Ok(Ok(established)) => return Ok(Some((Via::Reconnect, established))),
                     Ok(Err(error)) => {
                         // The wait before this attempt is over.
                         wait = None;
-                        Leave::Failed(error).decide()?
+                        EndReason::Failed(error).decide()?
                     }
-                    Err(Asked) => return Err(Ended::Asked),
+                    Err(CloseRequested) => return Err(Ended::Requested),
                 }
             }
             (Ok(again), Next::None) => again,
         };
         // Whatever was wrong with this node, another one may not have it.
         self.turn = self.turn.wrapping_add(1);
-        let after = wait.unwrap_or_else(|| self.draw(hint));
-        self.pause(cause, after).await.map_err(|Asked| Ended::Asked)?;
+        let after = wait.unwrap_or_else(|| self.next_wait(hint));
+        self.pause(cause, after).await.map_err(|CloseRequested| Ended::Requested)?;
         Ok(None)
     }
 
     /// Waits before the next attempt, and until the application has taken what there is: attempts that nobody looks at
     /// must not pile up.
-    async fn pause(&mut self, cause: Cause, after: Duration) -> Result<(), Asked> {
+    async fn pause(&mut self, cause: Cause, after: Duration) -> Result<(), CloseRequested> {
         let attempt = self.backoff.attempt();
         tracing::debug!(%cause, attempt, ?after, "reconnecting");
         self.emit(Event::Reconnecting(Reconnecting { cause, attempt, after }));
-        self.meanwhile(sleep(after)).await?;
-        self.hand_over().await
+        self.serve_until(sleep(after)).await?;
+        self.flush_events().await
     }
 
     /// Draws how long to wait before the next attempt, and counts it.
-    fn draw(&mut self, hint: Option<Duration>) -> Duration {
+    fn next_wait(&mut self, hint: Option<Duration>) -> Duration {
         self.backoff.next(hint, fastrand::f64())
     }
 
@@ -212,8 +212,8 @@ impl Driver {
     }
 
     /// Closes a connection that is not read any more, beside everything else.
-    fn part(&mut self, connection: Connection, code: u16, reason: &'static str) {
-        self.farewell = Some(Box::pin(async move { connection.close(code, reason, FAREWELL).await }));
+    fn close_in_background(&mut self, connection: Connection, code: u16, reason: &'static str) {
+        self.closing = Some(Box::pin(async move { connection.close(code, reason, CLOSE_TIMEOUT).await }));
     }
 
     fn endpoint(&self) -> Endpoint {
@@ -221,19 +221,19 @@ impl Driver {
     }
 
     /// Tries to open a session with the endpoint whose turn it is.
-    async fn attempt(&mut self) -> Result<Established, Leave> {
-        for (channel, position) in self.resume.take_leaving() {
+    async fn attempt(&mut self) -> Result<Established, EndReason> {
+        for (channel, position) in self.resume.take_unsubscribing() {
             let reason = UnsubscribeReason::Requested;
             self.emit(Event::Unsubscribed(Unsubscribed { channel, reason, position }));
         }
         let endpoint = self.endpoint();
         let messages = self.resume.connect(self.options.connect(), self.message_bytes_max);
         let options = self.options.connection.clone();
-        let opened = self.meanwhile(establish(&endpoint, &options, messages)).await;
+        let opened = self.serve_until(establish(&endpoint, &options, messages)).await;
         match opened {
             Ok(Ok(established)) => Ok(established),
-            Ok(Err(error)) => Err(Leave::Failed(error)),
-            Err(Asked) => Err(Leave::Asked),
+            Ok(Err(error)) => Err(EndReason::Failed(error)),
+            Err(CloseRequested) => Err(EndReason::CloseRequested),
         }
     }
 }

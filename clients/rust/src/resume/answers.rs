@@ -18,7 +18,7 @@ use super::{
 use crate::{Event, Refused, Subscribed, Tracker, Unsubscribed, backoff::HINT_MAX};
 
 /// How long to wait before a subscription that Kafka's absence refused is asked for again, where the node does not say.
-const AGAIN_AFTER: Duration = Duration::from_secs(1);
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 
 impl Link {
     /// Takes that the node has begun a subscription, as far as this connection is concerned. Returns its number, where it
@@ -32,15 +32,15 @@ impl Link {
         let index = subscribed.index;
         let unexpected = Fault::UnexpectedReply { id, index };
         let number = self.answered(id, index).ok_or_else(|| unexpected.clone())?;
-        let Some((entry, line)) = entries.get(number).zip(self.lines.get_mut(&number)) else {
+        let Some((entry, served)) = entries.get(number).zip(self.served.get_mut(&number)) else {
             return Err(unexpected);
         };
         let start = position(entry, subscribed.position.take())?;
-        let asked = line.tracker.clone();
-        line.state = State::Live;
-        line.alias = Some(subscribed.alias);
-        line.home = home(subscribed.home_partition, &start);
-        line.tracker.subscribed(start.clone(), subscribed.outcome());
+        let asked = served.tracker.clone();
+        served.state = State::Live;
+        served.alias = Some(subscribed.alias);
+        served.home = home(subscribed.home_partition, &start);
+        served.tracker.subscribed(start.clone(), subscribed.outcome());
         self.by_alias.insert(subscribed.alias, number);
         Ok((number, start, asked))
     }
@@ -54,12 +54,12 @@ impl Link {
     ) -> Result<Event, Fault> {
         let (number, mut start, asked) = self.begun(entries, id, &mut subscribed)?;
         let unexpected = Fault::UnexpectedReply { id, index: subscribed.index };
-        let (Some(entry), Some(line)) = (entries.get_mut(number), self.lines.get(&number)) else {
+        let (Some(entry), Some(served)) = (entries.get_mut(number), self.served.get(&number)) else {
             return Err(unexpected);
         };
         let mut outcome = subscribed.outcome();
         if asked.position() == entry.tracker.position() {
-            entry.tracker = line.tracker.clone();
+            entry.tracker = served.tracker.clone();
         } else {
             // The connection before this one went on after this one was asked. What it has delivered is not lost.
             for lost in &mut subscribed.lost {
@@ -71,7 +71,7 @@ impl Link {
             if outcome == Outcome::Lost && subscribed.lost.is_empty() {
                 outcome = Outcome::Resumed;
             }
-            entry.tracker.joined(&line.tracker);
+            entry.tracker.merge(&served.tracker);
             start = entry.tracker.position().cloned().unwrap_or(start);
         }
         let mode = match subscribed.mode() {
@@ -99,11 +99,11 @@ impl Link {
         let said = unsubscribed.position.take();
         let said = said.map(|said| position(entry, Some(said))).transpose()?;
         let reason = unsubscribed.reason();
-        let live = self.lines.get(&number).is_some_and(|line| line.state == State::Live);
+        let live = self.served.get(&number).is_some_and(|served| served.state == State::Live);
         self.forget(number);
-        if reason == UnsubscribeReason::PartitionsAdded && live && !entry.leaving {
+        if reason == UnsubscribeReason::PartitionsAdded && live && !entry.unsubscribing {
             // The application did not end it: it is asked for again, from its position.
-            self.unsaid.push(number);
+            self.unsent.push(number);
             return Ok(None);
         }
         if reason == UnsubscribeReason::Closing {
@@ -132,7 +132,7 @@ impl Link {
         let number = self.answered(id, error.index);
         let entry = number.and_then(|number| Some((number, entries.get_mut(number)?)));
         let Some((number, entry)) = entry else { return Event::Error(refused) };
-        if entry.leaving {
+        if entry.unsubscribing {
             // There was nothing to end: it has ended.
             let (channel, position) = (Arc::clone(&entry.channel), entry.tracker.position().cloned());
             self.forget(number);
@@ -144,10 +144,10 @@ impl Link {
         let moved = code == ErrorCode::UnknownPartition && entry.tracker.key_moved();
         refused.retry_after = match error.retry_after_ms {
             0 if moved => Some(Duration::ZERO),
-            ms => again_after(code, ms),
+            ms => retry_delay(code, ms),
         };
         match refused.retry_after {
-            Some(after) => self.ask_again(number, now + after),
+            Some(after) => self.retry_at(number, now + after),
             None => {
                 self.forget(number);
                 entries.remove(number);
@@ -158,9 +158,9 @@ impl Link {
 }
 
 /// Returns how long to wait before a refused subscription is asked for again; `None` where that would be of no use.
-pub(super) fn again_after(code: ErrorCode, retry_after_ms: u32) -> Option<Duration> {
+pub(super) fn retry_delay(code: ErrorCode, retry_after_ms: u32) -> Option<Duration> {
     match retry_after_ms {
-        0 => (code == ErrorCode::Unavailable).then_some(AGAIN_AFTER),
+        0 => (code == ErrorCode::Unavailable).then_some(RETRY_DELAY),
         ms => Some(Duration::from_millis(ms.into()).min(HINT_MAX)),
     }
 }

@@ -19,7 +19,7 @@ pub(super) struct Entry {
     /// Where the subscription is by what became events, whichever connection it came over.
     pub(super) tracker: Tracker,
     /// Whether the application has ended it.
-    pub(super) leaving: bool,
+    pub(super) unsubscribing: bool,
 }
 
 /// All subscriptions, by a number that is never used again.
@@ -34,7 +34,7 @@ impl Entry {
     /// Returns whether two connections can serve the subscription at a time, because what both deliver is told by its offset:
     /// conflation skips other records on each, and an unfinished snapshot has no position to begin the other one with.
     pub(super) fn can_overlap(&self) -> bool {
-        !self.leaving && self.subscription.mode == Mode::Lossless && self.tracker.position().is_some()
+        !self.unsubscribing && self.subscription.mode == Mode::Lossless && self.tracker.position().is_some()
     }
 }
 
@@ -49,7 +49,7 @@ impl Entries {
         self.next_number += 1;
         self.by_channel.insert(Arc::clone(&channel), number);
         let tracker = Tracker::new(&channel);
-        self.entries.insert(number, Entry { subscription, channel, tracker, leaving: false });
+        self.entries.insert(number, Entry { subscription, channel, tracker, unsubscribing: false });
         Ok(number)
     }
 

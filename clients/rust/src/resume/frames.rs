@@ -44,14 +44,15 @@ impl Link {
     }
 
     fn delivery(&mut self, entries: &mut Entries, delivery: v1::Delivery) -> Result<Option<Event>, Fault> {
-        let (entry, line) = self.of_alias(entries, delivery.alias)?;
-        let (partition, offset) = line.place(&entry.channel, delivery.partition, delivery.offset)?;
-        line.tracker
+        let (entry, served) = self.of_alias(entries, delivery.alias)?;
+        let (partition, offset) = served.place(&entry.channel, delivery.partition, delivery.offset)?;
+        served
+            .tracker
             .delivered(partition, offset)
             .map_err(|source| Fault::Order { channel: Arc::clone(&entry.channel), source })?;
         let repeated = entry.tracker.delivered(partition, offset).is_err();
         // The other one is what was on its way when the application unsubscribed.
-        if repeated || entry.leaving {
+        if repeated || entry.unsubscribing {
             return Ok(None);
         }
         let compression = delivery.compression();
@@ -79,15 +80,15 @@ impl Link {
     }
 
     fn skipped(&mut self, entries: &mut Entries, skipped: &v1::Skipped) -> Result<Option<Event>, Fault> {
-        let (entry, line) = self.of_alias(entries, skipped.alias)?;
+        let (entry, served) = self.of_alias(entries, skipped.alias)?;
         let (partition, mut first) =
-            line.place(&entry.channel, Some(skipped.partition), skipped.first_offset)?;
-        let (_, next) = line.place(&entry.channel, Some(skipped.partition), skipped.next_offset)?;
+            served.place(&entry.channel, Some(skipped.partition), skipped.first_offset)?;
+        let (_, next) = served.place(&entry.channel, Some(skipped.partition), skipped.next_offset)?;
         let reason = skipped.reason();
         let known = skipped.records > 0 || reason == SkipReason::Conflated;
         let mut records = known.then_some(skipped.records);
-        let seen = entry.tracker.next(partition).filter(|seen| line.tracker.next(partition) < Some(*seen));
-        line.tracker.skipped(partition, first, next, reason);
+        let seen = entry.tracker.next(partition).filter(|seen| served.tracker.next(partition) < Some(*seen));
+        served.tracker.skipped(partition, first, next, reason);
         if let Some(seen) = seen.filter(|_| reason != SkipReason::Truncated) {
             // This connection repeats: what another one has delivered is not skipped.
             if seen >= next {
@@ -102,9 +103,9 @@ impl Link {
     }
 
     fn snapshot_end(&mut self, entries: &mut Entries, end: v1::SnapshotEnd) -> Result<Event, Fault> {
-        let (entry, line) = self.of_alias(entries, end.alias)?;
+        let (entry, served) = self.of_alias(entries, end.alias)?;
         let position = position(entry, end.position)?;
-        line.tracker.snapshot_ended(position.clone());
+        served.tracker.snapshot_ended(position.clone());
         entry.tracker.snapshot_ended(position.clone());
         let channel = Arc::clone(&entry.channel);
         Ok(Event::SnapshotEnd(SnapshotEnd { channel, position, values: end.values }))
@@ -115,11 +116,11 @@ impl Link {
         for progress in &heartbeat.progress {
             let place = PartitionId::try_from(progress.partition).ok().zip(Offset::new(progress.next_offset));
             let Some((partition, next)) = place else { continue };
-            for (number, line) in &mut self.lines {
+            for (number, served) in &mut self.served {
                 let Some(entry) = entries.get_mut(*number) else { continue };
-                let behind = line.alias.is_none_or(|alias| progress.except_aliases.contains(&alias));
+                let behind = served.alias.is_none_or(|alias| progress.except_aliases.contains(&alias));
                 let other = entry.channel.topic.as_str() != progress.topic;
-                if behind || other || !line.tracker.progressed(partition, next) {
+                if behind || other || !served.tracker.progressed(partition, next) {
                     continue;
                 }
                 if entry.tracker.progressed(partition, next) {

@@ -19,14 +19,14 @@ use tailcast_proto::{
 
 use super::{
     Fault, Resume,
-    answers::again_after,
+    answers::retry_delay,
     link::{Link, State},
 };
 use crate::{Event, Subscribed, Unsubscribed};
 
 /// Why a connection cannot take over.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum Unfit {
+pub enum TakeoverError {
     /// It breaks the protocol.
     #[error(transparent)]
     Fault(#[from] Fault),
@@ -42,7 +42,7 @@ impl Resume {
     /// Begins the connection that is to take over: returns what to send, as [`Resume::connect`] does. The one in use stays in
     /// use.
     pub fn prepare(&mut self, connect: v1::Connect, message_bytes_max: usize) -> Vec<ClientMessage> {
-        let live = |number| self.link.lines.get(&number).is_some_and(|line| line.state == State::Live);
+        let live = |number| self.link.served.get(&number).is_some_and(|served| served.state == State::Live);
         let served = self.entries.iter().filter(|(number, entry)| entry.can_overlap() && live(*number));
         let numbers = served.map(|(number, _)| number).collect();
         let (link, messages) = Link::open(&self.entries, numbers, connect, message_bytes_max);
@@ -55,15 +55,15 @@ impl Resume {
     /// # Errors
     ///
     /// When the connection cannot take over. It has to be given up, by [`Resume::abandon`].
-    pub fn observe_next(&mut self, frame: Frame, now: Instant) -> Result<Option<Event>, Unfit> {
+    pub fn observe_next(&mut self, frame: Frame, now: Instant) -> Result<Option<Event>, TakeoverError> {
         let Some(next) = &mut self.next else { return Ok(None) };
         let id = frame.id;
         match frame.frame {
             Some(frame::Frame::Subscribed(mut subscribed)) => {
                 let (number, start, asked) = next.begun(&self.entries, id, &mut subscribed)?;
                 match self.entries.get(number) {
-                    Some(entry) if !asked.goes_on(&start, subscribed.outcome()) => {
-                        Err(Unfit::Gap(Arc::clone(&entry.channel)))
+                    Some(entry) if !asked.continues_from(&start, subscribed.outcome()) => {
+                        Err(TakeoverError::Gap(Arc::clone(&entry.channel)))
                     }
                     _ => Ok(None),
                 }
@@ -71,8 +71,8 @@ impl Resume {
             Some(frame::Frame::Error(error)) => {
                 // The connection in use goes on with it; it is asked for again when that was left.
                 if let Some(number) = next.answered(id, error.index) {
-                    match again_after(error.code(), error.retry_after_ms) {
-                        Some(after) => next.ask_again(number, now + after),
+                    match retry_delay(error.code(), error.retry_after_ms) {
+                        Some(after) => next.retry_at(number, now + after),
                         None => next.forget(number),
                     }
                 }
@@ -85,12 +85,12 @@ impl Resume {
                         next.forget(number);
                         Ok(None)
                     }
-                    None => Err(Unfit::End),
+                    None => Err(TakeoverError::End),
                 }
             }
             Some(frame::Frame::Skipped(skipped)) => {
                 let (entry, _) = next.of_alias(&mut self.entries, skipped.alias)?;
-                Err(Unfit::Gap(Arc::clone(&entry.channel)))
+                Err(TakeoverError::Gap(Arc::clone(&entry.channel)))
             }
             _ => Ok(next.observe(&mut self.entries, frame, now)?),
         }
@@ -105,7 +105,7 @@ impl Resume {
     /// Returns whether the connection that is to take over has answered all that it was asked for.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.next.as_ref().is_some_and(|next| next.asked.is_empty())
+        self.next.as_ref().is_some_and(|next| next.pending.is_empty())
     }
 
     /// Gives up the connection that was to take over.
@@ -122,15 +122,15 @@ impl Resume {
         self.link = next;
         let (mut events, mut ended) = (Vec::new(), Vec::new());
         for (number, entry) in self.entries.iter_mut() {
-            let line = self.link.lines.get(&number);
-            match line.map(|line| line.state) {
-                Some(_) if entry.leaving => self.link.unsaid.push(number),
-                None if entry.leaving => ended.push(number),
-                None => self.link.unsaid.push(number),
-                Some(State::Asked | State::Again) => {}
+            let served = self.link.served.get(&number);
+            match served.map(|served| served.state) {
+                Some(_) if entry.unsubscribing => self.link.unsent.push(number),
+                None if entry.unsubscribing => ended.push(number),
+                None => self.link.unsent.push(number),
+                Some(State::Requested | State::RetryLater) => {}
                 Some(State::Live) => {
-                    if let Some(line) = line {
-                        entry.tracker.joined(&line.tracker);
+                    if let Some(served) = served {
+                        entry.tracker.merge(&served.tracker);
                     }
                     events.push(Event::Subscribed(Subscribed {
                         channel: Arc::clone(&entry.channel),

@@ -24,20 +24,20 @@ use crate::Tracker;
 #[derive(Debug, Default)]
 pub(super) struct Link {
     /// By the subscription's number. Absent: this connection was not asked for it, or is no longer to serve it.
-    pub(super) lines: BTreeMap<u64, Line>,
+    pub(super) served: BTreeMap<u64, Served>,
     pub(super) by_alias: HashMap<u32, u64>,
     /// The subscriptions that a command was about, in the order of its indexes. `None`: answered.
-    pub(super) asked: HashMap<u32, Vec<Option<u64>>>,
+    pub(super) pending: HashMap<u32, Vec<Option<u64>>>,
     /// The subscriptions with changes that are not sent yet.
-    pub(super) unsaid: Vec<u64>,
+    pub(super) unsent: Vec<u64>,
     /// When to ask again for which subscriptions.
-    pub(super) again: BTreeSet<(Instant, u64)>,
+    pub(super) retries: BTreeSet<(Instant, u64)>,
     next_id: u32,
 }
 
 /// One subscription on one connection.
 #[derive(Debug)]
-pub(super) struct Line {
+pub(super) struct Served {
     pub(super) state: State,
     /// The channel's number on this connection.
     pub(super) alias: Option<u32>,
@@ -51,11 +51,11 @@ pub(super) struct Line {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
     /// Asked for, and not answered.
-    Asked,
+    Requested,
     /// Started.
     Live,
     /// Refused for now; to be asked for again.
-    Again,
+    RetryLater,
 }
 
 impl Link {
@@ -79,72 +79,72 @@ impl Link {
             let Some(left) = room.checked_sub(command.encoded_len() + 6) else { break };
             room = left;
             numbers.next();
-            link.lines.insert(number, Line::asked(entry));
+            link.served.insert(number, Served::requested(entry));
             carried.push(Some(number));
             subscriptions.push(command);
         }
         if !carried.is_empty() {
-            link.asked.insert(id, carried);
+            link.pending.insert(id, carried);
         }
         let connect = v1::Connect { subscriptions, ..connect };
         let mut messages = vec![ClientMessage { id, command: Some(Command::Connect(connect)) }];
-        messages.extend(numbers.filter_map(|number| link.say(entries, number)));
+        messages.extend(numbers.filter_map(|number| link.command(entries, number)));
         (link, messages)
     }
 
     /// Returns the commands that are due.
     pub(super) fn due(&mut self, entries: &Entries, now: Instant) -> Vec<ClientMessage> {
-        let mut numbers = mem::take(&mut self.unsaid);
-        while let Some((at, number)) = self.again.pop_first() {
+        let mut numbers = mem::take(&mut self.unsent);
+        while let Some((at, number)) = self.retries.pop_first() {
             if at > now {
-                self.again.insert((at, number));
+                self.retries.insert((at, number));
                 break;
             }
             numbers.push(number);
         }
-        numbers.into_iter().filter_map(|number| self.say(entries, number)).collect()
+        numbers.into_iter().filter_map(|number| self.command(entries, number)).collect()
     }
 
     /// Returns the message to send about a subscription.
-    fn say(&mut self, entries: &Entries, number: u64) -> Option<ClientMessage> {
+    fn command(&mut self, entries: &Entries, number: u64) -> Option<ClientMessage> {
         let entry = entries.get(number)?;
-        let command = if entry.leaving {
+        let command = if entry.unsubscribing {
             let target = v1::unsubscribe::Target::Channel((&*entry.channel).into());
             Command::Unsubscribe(v1::Unsubscribe { target: Some(target) })
         } else {
-            let known = self.lines.get(&number);
-            if known.is_some_and(|line| line.state != State::Again) {
+            let known = self.served.get(&number);
+            if known.is_some_and(|served| served.state != State::RetryLater) {
                 return None;
             }
-            self.lines.insert(number, Line::asked(entry));
+            self.served.insert(number, Served::requested(entry));
             Command::Subscribe(entry.subscription.command(entry.tracker.position()))
         };
         let id = self.id();
-        self.asked.insert(id, vec![Some(number)]);
+        self.pending.insert(id, vec![Some(number)]);
         Some(ClientMessage { id, command: Some(command) })
     }
 
     /// Returns the subscription that a command's index was about, once.
     pub(super) fn answered(&mut self, id: u32, index: u32) -> Option<u64> {
-        let asked = self.asked.get_mut(&id)?;
+        let asked = self.pending.get_mut(&id)?;
         let number = asked.get_mut(usize::try_from(index).ok()?)?.take();
         if asked.iter().all(Option::is_none) {
-            self.asked.remove(&id);
+            self.pending.remove(&id);
         }
         number
     }
 
     /// Takes that a subscription is to be asked for again at a time.
-    pub(super) fn ask_again(&mut self, number: u64, at: Instant) {
-        if let Some(line) = self.lines.get_mut(&number) {
-            line.state = State::Again;
-            self.again.insert((at, number));
+    pub(super) fn retry_at(&mut self, number: u64, at: Instant) {
+        if let Some(served) = self.served.get_mut(&number) {
+            served.state = State::RetryLater;
+            self.retries.insert((at, number));
         }
     }
 
     /// Forgets what this connection knows of a subscription.
     pub(super) fn forget(&mut self, number: u64) {
-        if let Some(alias) = self.lines.remove(&number).and_then(|line| line.alias) {
+        if let Some(alias) = self.served.remove(&number).and_then(|served| served.alias) {
             self.by_alias.remove(&alias);
         }
     }
@@ -154,9 +154,9 @@ impl Link {
         &'a mut self,
         entries: &'a mut Entries,
         alias: u32,
-    ) -> Result<(&'a mut Entry, &'a mut Line), Fault> {
+    ) -> Result<(&'a mut Entry, &'a mut Served), Fault> {
         let number = self.by_alias.get(&alias);
-        let found = number.and_then(|number| entries.get_mut(*number).zip(self.lines.get_mut(number)));
+        let found = number.and_then(|number| entries.get_mut(*number).zip(self.served.get_mut(number)));
         found.ok_or(Fault::UnknownAlias(alias))
     }
 
@@ -167,9 +167,9 @@ impl Link {
     }
 }
 
-impl Line {
-    fn asked(entry: &Entry) -> Self {
-        Self { state: State::Asked, alias: None, home: None, tracker: entry.tracker.clone() }
+impl Served {
+    fn requested(entry: &Entry) -> Self {
+        Self { state: State::Requested, alias: None, home: None, tracker: entry.tracker.clone() }
     }
 
     /// Reads a place in Kafka that a frame names.

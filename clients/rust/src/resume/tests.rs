@@ -52,7 +52,7 @@ pub(super) fn observe(resume: &mut Resume, frame: Frame) -> Option<Event> {
 }
 
 /// Says what a client sends, as text.
-pub(super) fn said(messages: &[ClientMessage]) -> String {
+pub(super) fn commands_text(messages: &[ClientMessage]) -> String {
     let one = |subscribe: &v1::Subscribe| {
         let Some(subscribe::Target::Channel(channel)) = &subscribe.target else { return "?".to_owned() };
         let channel = Channel::try_from(channel.clone()).expect("a channel");
@@ -97,7 +97,7 @@ fn connect_carries_all_subscriptions_at_their_positions() {
     let mut resume = subscribed_to(&["quotes/A", "quotes/B"]);
     observe(&mut resume, delivery(1, 7));
     let messages = resume.connect(v1::Connect::default(), usize::MAX);
-    assert_eq!(said(&messages), "connect(quotes/A at 0:8, quotes/B at 0:5)");
+    assert_eq!(commands_text(&messages), "connect(quotes/A at 0:8, quotes/B at 0:5)");
 }
 
 #[test]
@@ -105,7 +105,10 @@ fn what_does_not_fit_into_connect_follows_in_commands() {
     let mut resume = subscribed_to(&["quotes/A", "quotes/B", "quotes/C"]);
     let room = resume.connect(v1::Connect::default(), usize::MAX)[0].encoded_len() + 20;
     let messages = resume.connect(v1::Connect::default(), room);
-    assert_eq!(said(&messages), "connect(quotes/A at 0:5, quotes/B at 0:5) subscribe(quotes/C at 0:5)");
+    assert_eq!(
+        commands_text(&messages),
+        "connect(quotes/A at 0:5, quotes/B at 0:5) subscribe(quotes/C at 0:5)"
+    );
     assert!(messages.iter().all(|message| message.encoded_len() <= room));
 }
 
@@ -138,7 +141,7 @@ fn progress_moves_all_subscriptions_of_the_partition_but_those_behind() {
     let moved: Vec<_> = heartbeat.progress.iter().map(|moved| moved.channel.to_string()).collect();
     assert_eq!(moved, ["quotes/A"]);
     let messages = resume.connect(v1::Connect::default(), usize::MAX);
-    assert_eq!(said(&messages), "connect(quotes/A at 0:50, quotes/B at 0:5, chat/A at 0:5)");
+    assert_eq!(commands_text(&messages), "connect(quotes/A at 0:50, quotes/B at 0:5, chat/A at 0:5)");
 }
 
 #[test]
@@ -160,11 +163,11 @@ fn a_subscription_refused_for_now_is_asked_for_again() {
     let event = resume.observe(frame, now).expect("a refusal is no fault");
     assert!(matches!(event, Some(Event::Error(refused)) if refused.retry_after.is_some()));
 
-    assert_eq!(said(&resume.due(now)), "");
+    assert_eq!(commands_text(&resume.due(now)), "");
     let later = now + Duration::from_millis(300);
     assert_eq!(resume.next_due(), Some(later));
-    assert_eq!(said(&resume.due(later)), "subscribe(quotes/A)");
-    assert_eq!(said(&resume.due(later)), "");
+    assert_eq!(commands_text(&resume.due(later)), "subscribe(quotes/A)");
+    assert_eq!(commands_text(&resume.due(later)), "");
 }
 
 #[test]
@@ -173,7 +176,7 @@ fn a_subscription_refused_for_good_is_gone() {
     resume.add(Subscription::to(channel("quotes/A"))).expect("the first");
     resume.connect(v1::Connect::default(), usize::MAX);
     observe(&mut resume, refused(1, 0, v1::ErrorCode::OtherEpoch, 0));
-    assert_eq!(said(&resume.connect(v1::Connect::default(), usize::MAX)), "connect()");
+    assert_eq!(commands_text(&resume.connect(v1::Connect::default(), usize::MAX)), "connect()");
     resume.add(Subscription::to(channel("quotes/A"))).expect("the channel is free again");
 }
 
@@ -188,21 +191,24 @@ fn unsubscribing_is_said_to_the_node_and_deliveries_on_their_way_are_dropped() {
     let mut resume = subscribed_to(&["quotes/A"]);
     resume.unsubscribe(&channel("quotes/A"));
     let messages = resume.due(Instant::now());
-    assert_eq!(said(&messages), "unsubscribe");
+    assert_eq!(commands_text(&messages), "unsubscribe");
     assert_eq!(observe(&mut resume, delivery(1, 6)), None);
     let ended = v1::Unsubscribed { alias: 1, ..Default::default() };
     let event = observe(&mut resume, frame(messages[0].id, frame::Frame::Unsubscribed(ended)));
     let Some(Event::Unsubscribed(ended)) = event else { panic!("the end is an event") };
     assert_eq!(ended.position.map(|position| position.to_string()).as_deref(), Some("0:7"));
-    assert_eq!(said(&resume.connect(v1::Connect::default(), usize::MAX)), "connect()");
+    assert_eq!(commands_text(&resume.connect(v1::Connect::default(), usize::MAX)), "connect()");
 }
 
 #[test]
 fn what_was_being_ended_is_not_asked_for_on_the_next_connection() {
     let mut resume = subscribed_to(&["quotes/A", "quotes/B"]);
     resume.unsubscribe(&channel("quotes/A"));
-    assert_eq!(resume.take_leaving().len(), 1);
-    assert_eq!(said(&resume.connect(v1::Connect::default(), usize::MAX)), "connect(quotes/B at 0:5)");
+    assert_eq!(resume.take_unsubscribing().len(), 1);
+    assert_eq!(
+        commands_text(&resume.connect(v1::Connect::default(), usize::MAX)),
+        "connect(quotes/B at 0:5)"
+    );
 }
 
 #[test]
@@ -211,7 +217,7 @@ fn a_subscription_dropped_while_connecting_is_ended_afterwards() {
     resume.connect(v1::Connect::default(), usize::MAX);
     resume.unsubscribe(&channel("quotes/A"));
     assert!(matches!(observe(&mut resume, subscribed(1, 0, 9, "0:5")), Some(Event::Subscribed(_))));
-    assert_eq!(said(&resume.due(Instant::now())), "unsubscribe");
+    assert_eq!(commands_text(&resume.due(Instant::now())), "unsubscribe");
 }
 
 #[test]
@@ -226,7 +232,10 @@ fn a_broken_off_snapshot_is_begun_anew() {
     observe(&mut resume, start);
     // The node does not say the partition of what is in the only one.
     observe(&mut resume, delivery(1, 2));
-    assert_eq!(said(&resume.connect(v1::Connect::default(), usize::MAX)), "connect(quotes/A with snapshot)");
+    assert_eq!(
+        commands_text(&resume.connect(v1::Connect::default(), usize::MAX)),
+        "connect(quotes/A with snapshot)"
+    );
 }
 
 #[test]
@@ -255,7 +264,7 @@ fn a_topic_that_gets_partitions_is_subscribed_again_without_a_word() {
     observe(&mut resume, delivery(1, 7));
     assert_eq!(observe(&mut resume, partitions_added(1)), None);
     let messages = resume.due(Instant::now());
-    assert_eq!(said(&messages), "subscribe(quotes/* at 0:8)");
+    assert_eq!(commands_text(&messages), "subscribe(quotes/* at 0:8)");
     observe(&mut resume, subscribed(messages[0].id, 0, 4, "0:8,1:0"));
     assert_eq!(resume.observe(delivery(1, 9), Instant::now()), Err(Fault::UnknownAlias(1)));
 }
@@ -266,7 +275,7 @@ fn a_subscription_that_is_being_ended_is_not_begun_again() {
     resume.unsubscribe(&channel("quotes/*"));
     resume.due(Instant::now());
     assert!(matches!(observe(&mut resume, partitions_added(1)), Some(Event::Unsubscribed(_))));
-    assert_eq!(said(&resume.due(Instant::now())), "");
+    assert_eq!(commands_text(&resume.due(Instant::now())), "");
 }
 
 #[test]
@@ -281,7 +290,7 @@ fn a_key_that_moved_to_a_younger_partition_is_asked_for_by_what_is_still_known()
     let event = resume.observe(refused(messages[0].id, 0, v1::ErrorCode::UnknownPartition, 0), now);
     assert!(matches!(event, Ok(Some(Event::Error(refused))) if refused.retry_after == Some(Duration::ZERO)));
     let messages = resume.due(now);
-    assert_eq!(said(&messages), "subscribe(quotes/A at ASNFZ4mrze_-3LqYdlQyEA/2@)");
+    assert_eq!(commands_text(&messages), "subscribe(quotes/A at ASNFZ4mrze_-3LqYdlQyEA/2@)");
 
     // The second refusal cannot be mended.
     let event = resume.observe(refused(messages[0].id, 0, v1::ErrorCode::UnknownPartition, 0), now);
@@ -294,7 +303,7 @@ fn a_conflated_subscription_stays_conflated() {
     let rate = MaxRate::per_second(2.5).expect("a rate");
     resume.add(Subscription::to(channel("quotes/*")).conflated_to(rate)).expect("the first");
     let messages = resume.connect(v1::Connect::default(), usize::MAX);
-    assert_eq!(said(&messages), "connect(quotes/* conflated to 2.5)");
+    assert_eq!(commands_text(&messages), "connect(quotes/* conflated to 2.5)");
     let mut start = subscribed(1, 0, 1, "0:5");
     if let Some(frame::Frame::Subscribed(subscribed)) = &mut start.frame {
         subscribed.set_mode(v1::DeliveryMode::Conflated);
@@ -304,7 +313,7 @@ fn a_conflated_subscription_stays_conflated() {
     assert_eq!((started.mode, started.max_rate), (v1::DeliveryMode::Conflated, Some(2.5)));
 
     let messages = resume.connect(v1::Connect::default(), usize::MAX);
-    assert_eq!(said(&messages), "connect(quotes/* at 0:5 conflated to 2.5)");
+    assert_eq!(commands_text(&messages), "connect(quotes/* at 0:5 conflated to 2.5)");
 }
 
 pub(super) fn conflated(alias: u32, first_offset: i64, next_offset: i64, records: u64) -> Frame {
@@ -345,7 +354,10 @@ fn a_complete_snapshot_is_resumed_by_position() {
         panic!("the end of a snapshot is an event");
     };
     assert_eq!((end.position, end.values), (position, 1));
-    assert_eq!(said(&resume.connect(v1::Connect::default(), usize::MAX)), "connect(quotes/A at 0:5)");
+    assert_eq!(
+        commands_text(&resume.connect(v1::Connect::default(), usize::MAX)),
+        "connect(quotes/A at 0:5)"
+    );
 }
 
 #[test]
@@ -356,8 +368,15 @@ fn a_subscription_of_a_session_that_closes_is_resumed() {
     let closing =
         v1::Unsubscribed { alias: 1, reason, position: Some((&position).into()), ..Default::default() };
     assert_eq!(observe(&mut resume, frame(0, frame::Frame::Unsubscribed(closing))), None);
-    assert_eq!(said(&resume.due(Instant::now())), "", "the session closes: asking it again is of no use");
-    assert_eq!(said(&resume.connect(v1::Connect::default(), usize::MAX)), "connect(quotes/A at 0:9)");
+    assert_eq!(
+        commands_text(&resume.due(Instant::now())),
+        "",
+        "the session closes: asking it again is of no use"
+    );
+    assert_eq!(
+        commands_text(&resume.connect(v1::Connect::default(), usize::MAX)),
+        "connect(quotes/A at 0:9)"
+    );
 }
 
 #[test]

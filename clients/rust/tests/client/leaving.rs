@@ -20,7 +20,7 @@ fn slow() -> Options {
 
 async fn go_away(session: &mut Session, retry_after_ms: u32, deadline_ms: u32) {
     let goaway = v1::Goaway { retry_after_ms, deadline_ms, detail: "drain".into() };
-    session.say([Frame { id: 0, frame: Some(frame::Frame::Goaway(goaway)) }]).await;
+    session.send_frames([Frame { id: 0, frame: Some(frame::Frame::Goaway(goaway)) }]).await;
 }
 
 /// Two nodes, and a client of the first that knows the second.
@@ -48,11 +48,11 @@ async fn a_client_goes_over_to_the_next_node_before_it_leaves_its_own() {
     let mut new = second.welcome().await;
     assert_eq!(new.positions(), ["0:6"]);
     // The old connection delivers until the new one has answered. What it has delivered comes from the new one too.
-    old.say([delivery(1, 6), delivery(1, 7)]).await;
+    old.send_frames([delivery(1, 6), delivery(1, 7)]).await;
     assert_eq!(offset(&next(&mut client).await), 6);
     assert_eq!(offset(&next(&mut client).await), 7);
     new.subscribed(new.id, 0, 4, "0:6").await;
-    new.say([delivery(4, 6), delivery(4, 7), delivery(4, 8)]).await;
+    new.send_frames([delivery(4, 6), delivery(4, 7), delivery(4, 8)]).await;
     assert_eq!(old.left().await, Some(1000));
     moved(&mut client).await;
     assert_eq!(offset(&next(&mut client).await), 8);
@@ -127,7 +127,7 @@ async fn a_client_whose_node_closes_goes_over_to_a_connection_that_is_not_ready(
     assert!(matches!(next(&mut client).await, Event::Moved(_)));
     // Asked when the client was at 5, and answered when it is at 6.
     new.subscribed(new.id, 0, 4, "0:5").await;
-    new.say([delivery(4, 5), delivery(4, 6)]).await;
+    new.send_frames([delivery(4, 5), delivery(4, 6)]).await;
     let Event::Subscribed(start) = next(&mut client).await else { panic!("it has started") };
     assert_eq!(start.position.to_string(), "0:6");
     assert_eq!(offset(&next(&mut client).await), 6);
@@ -177,7 +177,7 @@ async fn a_node_that_has_lost_what_the_client_still_gets_does_not_take_over() {
     go_away(&mut old, 0, FAR).await;
     let mut new = second.welcome().await;
     let start = crate::node::subscribed(new.id, 0, 4, "0:9", v1::Outcome::Lost);
-    new.say([start]).await;
+    new.send_frames([start]).await;
     assert_eq!(new.left().await, Some(1000));
     go_on(&mut old, &mut client, 5).await;
     assert_eq!(first.welcome().await.positions(), ["0:6"]);
@@ -227,7 +227,7 @@ async fn a_client_gets_every_record_once_while_both_nodes_flood_it() {
     let flood = async {
         let mut at = 5;
         // Until the client has left: then nothing can be said any more.
-        while old.try_say([delivery(1, at)]).await.is_ok() {
+        while old.try_send_frames([delivery(1, at)]).await.is_ok() {
             at += 1;
         }
     };

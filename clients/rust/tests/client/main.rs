@@ -76,7 +76,7 @@ async fn resumes(client: &mut Client, node: &Node, position: &str) -> Session {
 async fn a_client_resumes_where_it_was_after_its_node_drains() {
     let node = Node::start().await;
     let (mut client, mut session) = subscribed(&node, hasty()).await;
-    session.say([delivery(1, 5), delivery(1, 9)]).await;
+    session.send_frames([delivery(1, 5), delivery(1, 9)]).await;
     assert_eq!(offset(&next(&mut client).await), 5);
     assert_eq!(offset(&next(&mut client).await), 9);
     session.close(4503, "draining").await;
@@ -125,7 +125,7 @@ async fn a_client_ends_when_its_node_says_not_to_come_back() {
 async fn a_client_leaves_a_node_that_repeats_a_record_and_hands_it_out_once() {
     let node = Node::start().await;
     let (mut client, mut session) = subscribed(&node, hasty()).await;
-    session.say([delivery(1, 5), delivery(1, 5)]).await;
+    session.send_frames([delivery(1, 5), delivery(1, 5)]).await;
     assert_eq!(offset(&next(&mut client).await), 5);
     // It says why it leaves.
     assert_eq!(session.left().await, Some(1002));
@@ -140,7 +140,7 @@ async fn an_application_that_is_behind_gets_everything_and_its_position_is_its_o
     let node = Node::start().await;
     let (mut client, mut session) = subscribed(&node, Options { events_max: 2, ..hasty() }).await;
     for at in 5..50 {
-        session.say([delivery(1, 2 * at), delivery(1, 2 * at + 1)]).await;
+        session.send_frames([delivery(1, 2 * at), delivery(1, 2 * at + 1)]).await;
     }
     for expected in 10..100 {
         assert_eq!(offset(&next(&mut client).await), expected);

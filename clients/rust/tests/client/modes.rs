@@ -7,7 +7,7 @@ use super::{cause, channel, connect, hasty, next, offset};
 use crate::node::{Node, delivery, subscribed};
 
 /// Frames about alias 1, or about nothing.
-fn said(frame: frame::Frame) -> Frame {
+fn plain_frame(frame: frame::Frame) -> Frame {
     Frame { id: 0, frame: Some(frame) }
 }
 
@@ -24,7 +24,7 @@ async fn a_conflated_subscription_tells_what_it_skipped_and_stays_conflated() {
 
     let reason = v1::SkipReason::Conflated.into();
     let range = v1::Skipped { alias: 1, first_offset: 5, next_offset: 12, reason, records: 2, partition: 0 };
-    session.say([delivery(1, 8), said(frame::Frame::Skipped(range))]).await;
+    session.send_frames([delivery(1, 8), plain_frame(frame::Frame::Skipped(range))]).await;
     assert_eq!(offset(&next(&mut client).await), 8);
     let Event::Skipped(skipped) = next(&mut client).await else { panic!("a skip comes") };
     assert_eq!((skipped.next.get(), skipped.records), (12, Some(2)));
@@ -43,7 +43,7 @@ async fn a_snapshot_is_begun_anew_until_it_was_complete() {
     let (mut client, mut session) = connect(&node, hasty()).await;
     client.subscribe(Subscription::to(channel("quotes/A")).with_snapshot()).await.expect("it is the first");
     let id = session.receive().await.expect("the client subscribes").id;
-    session.say([subscribed(id, 0, 1, "0:5", v1::Outcome::Snapshot), delivery(1, 2)]).await;
+    session.send_frames([subscribed(id, 0, 1, "0:5", v1::Outcome::Snapshot), delivery(1, 2)]).await;
     assert!(matches!(next(&mut client).await, Event::Subscribed(_)));
     assert_eq!(offset(&next(&mut client).await), 2);
     assert_eq!(client.position(&channel("quotes/A")), None, "values are still to come");
@@ -57,11 +57,11 @@ async fn a_snapshot_is_begun_anew_until_it_was_complete() {
     let end = v1::SnapshotEnd { alias: 7, position: position("0:5"), values: 2 };
     let id = session.id;
     session
-        .say([
+        .send_frames([
             subscribed(id, 0, 7, "0:5", v1::Outcome::Snapshot),
             delivery(7, 2),
             delivery(7, 4),
-            said(frame::Frame::SnapshotEnd(end)),
+            plain_frame(frame::Frame::SnapshotEnd(end)),
             delivery(7, 5),
         ])
         .await;
@@ -85,7 +85,7 @@ async fn a_mode_that_the_node_does_not_offer_is_refused_and_the_client_goes_on()
     let id = session.receive().await.expect("the client subscribes").id;
     let error =
         v1::Error { code: v1::ErrorCode::Unsupported.into(), field: "mode".into(), ..Default::default() };
-    session.say([Frame { id, frame: Some(frame::Frame::Error(error)) }]).await;
+    session.send_frames([Frame { id, frame: Some(frame::Frame::Error(error)) }]).await;
     let Event::Error(Refused { code, field, retry_after, .. }) = next(&mut client).await else {
         panic!("the refusal comes")
     };

@@ -34,7 +34,7 @@ pub(crate) struct Node {
 
 /// The client is gone.
 #[derive(Debug)]
-pub(crate) struct Gone;
+pub(crate) struct Disconnected;
 
 /// A client's stay with the node.
 pub(crate) struct Session {
@@ -131,22 +131,25 @@ impl Session {
             ..Default::default()
         };
         let id = self.id;
-        self.say([Frame { id, frame: Some(frame::Frame::Connected(connected)) }]).await;
+        self.send_frames([Frame { id, frame: Some(frame::Frame::Connected(connected)) }]).await;
     }
 
-    pub(crate) async fn say(&mut self, frames: impl IntoIterator<Item = Frame>) {
-        self.try_say(frames).await.expect("the client is there");
+    pub(crate) async fn send_frames(&mut self, frames: impl IntoIterator<Item = Frame>) {
+        self.try_send_frames(frames).await.expect("the client is there");
     }
 
     /// Says something to a client that may be gone.
-    pub(crate) async fn try_say(&mut self, frames: impl IntoIterator<Item = Frame>) -> Result<(), Gone> {
+    pub(crate) async fn try_send_frames(
+        &mut self,
+        frames: impl IntoIterator<Item = Frame>,
+    ) -> Result<(), Disconnected> {
         let message = ServerMessage { frames: frames.into_iter().collect() };
         let message = if self.json {
             Message::text(serde_json::to_string(&message).expect("frames are valid JSON"))
         } else {
             Message::binary(message.encode_to_vec())
         };
-        self.socket.send(message).await.map_err(|_| Gone)
+        self.socket.send(message).await.map_err(|_| Disconnected)
     }
 
     pub(crate) async fn send(&mut self, message: Message) {
@@ -155,11 +158,11 @@ impl Session {
 
     /// Answers subscription `index` of command `id`.
     pub(crate) async fn subscribed(&mut self, id: u32, index: u32, alias: u32, position: &str) {
-        self.say([subscribed(id, index, alias, position, v1::Outcome::Resumed)]).await;
+        self.send_frames([subscribed(id, index, alias, position, v1::Outcome::Resumed)]).await;
     }
 
     pub(crate) async fn deliver(&mut self, alias: u32, offset: i64) {
-        self.say([delivery(alias, offset)]).await;
+        self.send_frames([delivery(alias, offset)]).await;
     }
 
     /// Waits for a `Subscribe` and answers it.

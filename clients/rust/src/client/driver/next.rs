@@ -19,18 +19,18 @@ pub(super) enum Next {
     /// It is being opened.
     Opening(Opening),
     /// It answers.
-    Joined(Box<Joined>),
+    Live(Box<Live>),
 }
 
 /// A connection whose node answers.
-pub(super) struct Joined {
+pub(super) struct Live {
     pub(super) established: Established,
     /// `None`: the node announced no heartbeat.
     pub(super) liveness: Option<Liveness>,
 }
 
 /// The result of opening the next connection.
-pub(super) enum News {
+pub(super) enum NextEvent {
     Opened(Result<Box<Established>, ConnectError>),
     Received(Result<Received, ReceiveError>),
 }
@@ -39,16 +39,16 @@ impl Next {
     /// Waits for what comes of it; nothing is read unless `reading`. After `Opened` it has to be replaced.
     ///
     /// Cancel safe.
-    pub(super) async fn news(&mut self, reading: bool) -> News {
+    pub(super) async fn event(&mut self, reading: bool) -> NextEvent {
         match self {
-            Self::Opening(opening) => News::Opened(opening.await.map(Box::new)),
-            Self::Joined(joined) if reading => News::Received(joined.established.connection.receive().await),
-            Self::Joined(_) | Self::None => future::pending().await,
+            Self::Opening(opening) => NextEvent::Opened(opening.await.map(Box::new)),
+            Self::Live(live) if reading => NextEvent::Received(live.established.connection.receive().await),
+            Self::Live(_) | Self::None => future::pending().await,
         }
     }
 }
 
-impl Joined {
+impl Live {
     pub(super) fn new(established: Established, now: Instant) -> Self {
         let interval = Duration::from_millis(established.connected.heartbeat_interval_ms.into());
         let liveness = (!interval.is_zero()).then(|| Liveness::new(interval, now.into_std()));

@@ -6,10 +6,10 @@ use tailcast_proto::push::v1::{ClientMessage, Frame, frame};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{
-    Asked, Command, Driver,
-    leave::{Leave, Left},
-    meanwhile::{give, said},
-    next::{Joined, News, Next},
+    CloseRequested, Command, Driver,
+    application::{close_finished, deliver},
+    end::{EndReason, SessionEnd},
+    next::{Live, Next, NextEvent},
 };
 use crate::{ReceiveError, Received, SendError, client::establish::Established, departure::Departure};
 
@@ -17,7 +17,7 @@ use crate::{ReceiveError, Received, SendError, client::establish::Established, d
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long a node may take to answer a close frame. Nothing depends on the answer.
-pub(super) const FAREWELL: Duration = Duration::from_secs(1);
+pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Where a silent wait ends that has no other end.
 const IDLE: Duration = Duration::from_secs(3600);
@@ -26,7 +26,7 @@ const IDLE: Duration = Duration::from_secs(3600);
 pub(super) struct Session<'a> {
     pub(super) driver: &'a mut Driver,
     pub(super) begun: Instant,
-    here: Joined,
+    current: Live,
     /// What there is to do because the node asked to be left.
     pub(super) departure: Option<Departure>,
     pub(super) next: Next,
@@ -35,10 +35,10 @@ pub(super) struct Session<'a> {
 enum Step {
     Command(Option<Command>),
     /// An event was handed over.
-    Given,
+    EventDelivered,
     /// The connection before this one has ended.
-    Parted,
-    News(News),
+    PreviousClosed,
+    Next(NextEvent),
     Received(Result<Received, ReceiveError>),
     Tick,
 }
@@ -46,20 +46,20 @@ enum Step {
 impl<'a> Session<'a> {
     pub(super) fn new(driver: &'a mut Driver, established: Established) -> Self {
         let begun = Instant::now();
-        let here = Joined::new(established, begun);
-        Self { driver, begun, here, departure: None, next: Next::None }
+        let current = Live::new(established, begun);
+        Self { driver, begun, current, departure: None, next: Next::None }
     }
 
     /// Runs until one side leaves, and closes the connection where that is this side.
-    pub(super) async fn run(mut self) -> Left {
-        let leave = match self.begin().await {
+    pub(super) async fn run(mut self) -> SessionEnd {
+        let reason = match self.begin().await {
             Ok(()) => self.stay().await,
-            Err(leave) => leave,
+            Err(reason) => reason,
         };
-        let code = match &leave {
-            Leave::Asked | Leave::Goaway(_) | Leave::Moved => Some((1000, "")),
-            Leave::Fault(_) => Some((1002, "protocol error")),
-            Leave::Closed(_) | Leave::Lost(_) | Leave::Silent | Leave::Failed(_) => None,
+        let code = match &reason {
+            EndReason::CloseRequested | EndReason::Goaway(_) | EndReason::Moved => Some((1000, "")),
+            EndReason::Fault(_) => Some((1002, "protocol error")),
+            EndReason::Closed(_) | EndReason::Lost(_) | EndReason::Silent | EndReason::Failed(_) => None,
         };
         let now = Instant::now().into_std();
         let wait = match &self.departure {
@@ -69,22 +69,22 @@ impl<'a> Session<'a> {
                 None
             }
         };
-        let Self { driver, here, next, .. } = self;
+        let Self { driver, current, next, .. } = self;
         if let Some((code, reason)) = code {
-            driver.part(here.established.connection, code, reason);
+            driver.close_in_background(current.established.connection, code, reason);
         }
-        Left { leave, next, wait }
+        SessionEnd { reason, next, wait }
     }
 
     /// Takes what came with `Connected`, and asks for what was added while the connection was being opened.
-    async fn begin(&mut self) -> Result<(), Leave> {
-        for frame in mem::take(&mut self.here.established.early) {
+    async fn begin(&mut self) -> Result<(), EndReason> {
+        for frame in mem::take(&mut self.current.established.early) {
             self.frame(frame)?;
         }
         self.send_due().await
     }
 
-    async fn stay(&mut self) -> Leave {
+    async fn stay(&mut self) -> EndReason {
         loop {
             let free = self.driver.outbox.is_empty();
             let deadline = self.deadline(free);
@@ -92,42 +92,42 @@ impl<'a> Session<'a> {
                 biased;
                 command = self.driver.commands.recv() => Step::Command(command),
                 permit = self.driver.events.reserve(), if !free => {
-                    match give(permit, &mut self.driver.outbox) {
-                        Ok(()) => Step::Given,
-                        Err(Asked) => return Leave::Asked,
+                    match deliver(permit, &mut self.driver.outbox) {
+                        Ok(()) => Step::EventDelivered,
+                        Err(CloseRequested) => return EndReason::CloseRequested,
                     }
                 }
-                () = said(&mut self.driver.farewell) => Step::Parted,
+                () = close_finished(&mut self.driver.closing) => Step::PreviousClosed,
                 // The next connection before this one: it repeats whatever this one has to say.
-                news = self.next.news(free) => Step::News(news),
-                received = self.here.established.connection.receive(), if free => Step::Received(received),
+                event = self.next.event(free) => Step::Next(event),
+                received = self.current.established.connection.receive(), if free => Step::Received(received),
                 () = sleep_until(deadline) => Step::Tick,
             };
-            if let Err(leave) = self.apply(step).await {
-                return leave;
+            if let Err(reason) = self.apply(step).await {
+                return reason;
             }
         }
     }
 
-    async fn apply(&mut self, step: Step) -> Result<(), Leave> {
+    async fn apply(&mut self, step: Step) -> Result<(), EndReason> {
         match step {
             Step::Command(command) => {
-                self.driver.take(command).map_err(|Asked| Leave::Asked)?;
+                self.driver.take(command).map_err(|CloseRequested| EndReason::CloseRequested)?;
                 self.send_due().await
             }
-            Step::Given => {
+            Step::EventDelivered => {
                 // Whoever did not listen cannot tell silence.
                 self.heard();
                 Ok(())
             }
-            Step::Parted => Ok(()),
-            Step::News(news) => {
-                self.hear(news)?;
+            Step::PreviousClosed => Ok(()),
+            Step::Next(event) => {
+                self.next_event(event)?;
                 // A next node that always has something to say must not keep the client with this one.
                 self.depart()
             }
             Step::Received(Ok(received)) => {
-                self.here.heard(Instant::now());
+                self.current.heard(Instant::now());
                 let taken = received.message.frames.into_iter().try_for_each(|frame| self.frame(frame));
                 // Also after a fault: a frame before it may have ended what the next connection was prepared for.
                 self.check_next(true);
@@ -142,33 +142,33 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn frame(&mut self, frame: Frame) -> Result<(), Leave> {
+    fn frame(&mut self, frame: Frame) -> Result<(), EndReason> {
         if let Some(frame::Frame::Goaway(goaway)) = &frame.frame {
-            self.asked_to_leave(goaway);
+            self.goaway(goaway);
             return Ok(());
         }
         let now = Instant::now().into_std();
-        if let Some(event) = self.driver.resume.observe(frame, now).map_err(Leave::Fault)? {
+        if let Some(event) = self.driver.resume.observe(frame, now).map_err(EndReason::Fault)? {
             self.driver.emit(event);
         }
         Ok(())
     }
 
-    async fn tick(&mut self) -> Result<(), Leave> {
+    async fn tick(&mut self) -> Result<(), EndReason> {
         let listening = self.driver.outbox.is_empty();
         self.check_next(listening);
         self.depart()?;
-        if listening && self.here.is_dead(Instant::now()) {
-            return Err(Leave::Silent);
+        if listening && self.current.is_dead(Instant::now()) {
+            return Err(EndReason::Silent);
         }
         self.send_due().await
     }
 
     /// Returns when `tick` has something to do.
     fn deadline(&self, listening: bool) -> Instant {
-        let dead = self.here.deadline().filter(|_| listening);
+        let dead = self.current.deadline().filter(|_| listening);
         let next_dead = match &self.next {
-            Next::Joined(joined) => joined.deadline().filter(|_| listening),
+            Next::Live(live) => live.deadline().filter(|_| listening),
             Next::Opening(_) | Next::None => None,
         };
         let due = self.driver.resume.next_due().map(Instant::from_std);
@@ -176,41 +176,41 @@ impl<'a> Session<'a> {
         [dead, next_dead, due, duty].into_iter().flatten().min().unwrap_or_else(|| Instant::now() + IDLE)
     }
 
-    async fn send_due(&mut self) -> Result<(), Leave> {
+    async fn send_due(&mut self) -> Result<(), EndReason> {
         for message in self.driver.resume.due(Instant::now().into_std()) {
             self.send(message).await?;
         }
         Ok(())
     }
 
-    async fn send(&mut self, message: ClientMessage) -> Result<(), Leave> {
-        let sent = timeout(PATIENCE, self.here.established.connection.send(&message));
+    async fn send(&mut self, message: ClientMessage) -> Result<(), EndReason> {
+        let sent = timeout(PATIENCE, self.current.established.connection.send(&message));
         match sent.await.unwrap_or(Err(SendError::Stuck(PATIENCE))) {
             Ok(()) => Ok(()),
             // The node has closed: what it said is still to be read, and says more.
             Err(SendError::Closed(error)) => {
                 tracing::debug!(%error, "a command was not sent");
-                match timeout(PATIENCE, self.here.established.connection.receive()).await {
+                match timeout(PATIENCE, self.current.established.connection.receive()).await {
                     Ok(Err(error)) => Err(ended(error)),
                     _ => Err(ended(ReceiveError::Lost(io::ErrorKind::BrokenPipe.into()))),
                 }
             }
-            Err(error @ SendError::Stuck(_)) => Err(Leave::Lost(error.to_string())),
+            Err(error @ SendError::Stuck(_)) => Err(EndReason::Lost(error.to_string())),
         }
     }
 
     fn heard(&mut self) {
         let now = Instant::now();
-        self.here.heard(now);
-        if let Next::Joined(joined) = &mut self.next {
-            joined.heard(now);
+        self.current.heard(now);
+        if let Next::Live(live) = &mut self.next {
+            live.heard(now);
         }
     }
 }
 
-fn ended(error: ReceiveError) -> Leave {
+fn ended(error: ReceiveError) -> EndReason {
     match error {
-        ReceiveError::Closed(close) => Leave::Closed(close),
-        error => Leave::Lost(error.to_string()),
+        ReceiveError::Closed(close) => EndReason::Closed(close),
+        error => EndReason::Lost(error.to_string()),
     }
 }

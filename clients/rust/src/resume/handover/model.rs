@@ -26,7 +26,7 @@ pub(super) struct Wire {
     /// Aliases begin here: those of two connections differ, or mean something else.
     alias: u32,
     /// Commands that wait for an answer: id, index, channel, and the next offset of each partition.
-    asked: Vec<(u32, u32, usize, [usize; PARTITIONS])>,
+    pending: Vec<(u32, u32, usize, [usize; PARTITIONS])>,
     /// The next offset of each partition, by channel. `None`: not subscribed.
     cursors: [Option<[usize; PARTITIONS]>; 2],
 }
@@ -119,14 +119,14 @@ impl Wire {
                     }
                     other => panic!("{other:?} was not expected"),
                 }
-                self.asked.push((id, int(index), channel, from));
+                self.pending.push((id, int(index), channel, from));
             }
         }
     }
 
     /// Answers the command that waits longest.
     fn answer(&mut self) -> Option<Frame> {
-        let (id, index, channel, from) = (!self.asked.is_empty()).then(|| self.asked.remove(0))?;
+        let (id, index, channel, from) = (!self.pending.is_empty()).then(|| self.pending.remove(0))?;
         assert_eq!(self.cursors[channel], None, "a channel is subscribed once");
         self.cursors[channel] = Some(from);
         let offsets =
@@ -240,7 +240,7 @@ impl World {
                 let mut wire = Wire { alias: (self.wire.alias + 1) % 3, ..Wire::default() };
                 wire.hear(self.resume.prepare(v1::Connect::default(), usize::MAX));
                 assert!(
-                    wire.asked.iter().all(|(_, _, channel, _)| *channel == 0),
+                    wire.pending.iter().all(|(_, _, channel, _)| *channel == 0),
                     "conflation does not overlap"
                 );
                 self.next = Some(wire);
@@ -260,7 +260,7 @@ impl World {
 
     /// Lets the node in use deliver all that there is, and says what the application got against what it should have.
     pub(super) fn settle(mut self) {
-        while !self.wire.asked.is_empty() {
+        while !self.wire.pending.is_empty() {
             self.step(Step::Answer { next: false });
         }
         for (channel, partition) in [(0, 0), (0, 1), (1, 0), (1, 1)] {

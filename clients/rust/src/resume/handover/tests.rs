@@ -42,11 +42,11 @@ proptest! {
 /// A client that is subscribed to these on a connection that it is to leave, and what it says to the next one.
 fn prepared(names: &[&str]) -> (Resume, String) {
     let mut resume = tests::subscribed_to(names);
-    let said = tests::said(&resume.prepare(v1::Connect::default(), usize::MAX));
+    let said = tests::commands_text(&resume.prepare(v1::Connect::default(), usize::MAX));
     (resume, said)
 }
 
-fn next(resume: &mut Resume, frame: Frame) -> Result<Option<Event>, Unfit> {
+fn next(resume: &mut Resume, frame: Frame) -> Result<Option<Event>, TakeoverError> {
     resume.observe_next(frame, Instant::now())
 }
 
@@ -61,7 +61,7 @@ fn the_next_connection_resumes_what_the_present_one_serves() {
     tests::observe(&mut resume, tests::delivery(2, 7));
 
     let messages = resume.prepare(v1::Connect::default(), usize::MAX);
-    assert_eq!(tests::said(&messages), "connect(quotes/A at 0:5, quotes/B at 0:8)");
+    assert_eq!(tests::commands_text(&messages), "connect(quotes/A at 0:5, quotes/B at 0:8)");
     assert!(!resume.is_ready());
     next(&mut resume, tests::subscribed(1, 0, 1, "0:5")).expect("it goes on");
     next(&mut resume, tests::subscribed(1, 1, 2, "0:8")).expect("it goes on");
@@ -70,7 +70,10 @@ fn the_next_connection_resumes_what_the_present_one_serves() {
     resume.take_over();
     // Conflation counts from where it was, and what had no answer is asked for again.
     let messages = resume.due(Instant::now());
-    assert_eq!(tests::said(&messages), "subscribe(quotes/C at 0:10 conflated to 0) subscribe(quotes/D)");
+    assert_eq!(
+        tests::commands_text(&messages),
+        "subscribe(quotes/C at 0:10 conflated to 0) subscribe(quotes/D)"
+    );
 }
 
 #[test]
@@ -81,7 +84,10 @@ fn what_both_connections_deliver_comes_once() {
     assert_eq!(next(&mut resume, tests::delivery(9, 5)), Ok(None));
     assert!(matches!(next(&mut resume, tests::delivery(9, 6)), Ok(Some(Event::Delivery(_)))));
     assert_eq!(tests::observe(&mut resume, tests::delivery(1, 6)), None);
-    assert!(matches!(next(&mut resume, tests::delivery(9, 6)), Err(Unfit::Fault(Fault::Order { .. }))));
+    assert!(matches!(
+        next(&mut resume, tests::delivery(9, 6)),
+        Err(TakeoverError::Fault(Fault::Order { .. }))
+    ));
 }
 
 #[test]
@@ -116,7 +122,7 @@ fn a_subscription_that_the_next_node_refuses_is_asked_for_after_it_took_over() {
     assert!(resume.is_ready());
     assert_eq!(resume.take_over(), []);
     let messages = resume.due(Instant::now());
-    assert_eq!(tests::said(&messages), "subscribe(quotes/A at 0:5)");
+    assert_eq!(tests::commands_text(&messages), "subscribe(quotes/A at 0:5)");
     // Then it is the node's word.
     let refused = tests::refused(messages[0].id, 0, ErrorCode::Unsupported, 0);
     assert!(matches!(tests::observe(&mut resume, refused), Some(Event::Error(_))));
@@ -133,16 +139,19 @@ fn a_node_that_would_leave_a_gap_does_not_take_over() {
     };
     assert_eq!(start("0:5", Outcome::Resumed), Ok(None));
     assert_eq!(start("0:5,1:0", Outcome::CatchingUp), Ok(None), "a younger partition is no gap");
-    assert!(matches!(start("0:6", Outcome::Resumed), Err(Unfit::Gap(_))));
-    assert!(matches!(start("1:0", Outcome::Resumed), Err(Unfit::Gap(_))));
-    assert!(matches!(start("0:6", Outcome::Lost), Err(Unfit::Gap(_))));
-    assert!(matches!(start("ASNFZ4mrze_-3LqYdlQyEA/2@0:5", Outcome::Resumed), Err(Unfit::Gap(_))));
+    assert!(matches!(start("0:6", Outcome::Resumed), Err(TakeoverError::Gap(_))));
+    assert!(matches!(start("1:0", Outcome::Resumed), Err(TakeoverError::Gap(_))));
+    assert!(matches!(start("0:6", Outcome::Lost), Err(TakeoverError::Gap(_))));
+    assert!(matches!(start("ASNFZ4mrze_-3LqYdlQyEA/2@0:5", Outcome::Resumed), Err(TakeoverError::Gap(_))));
 
     let (mut resume, _) = prepared(&["quotes/A"]);
     next(&mut resume, tests::subscribed(1, 0, 4, "0:5")).expect("it goes on");
-    assert!(matches!(next(&mut resume, tests::conflated(4, 5, 9, 1)), Err(Unfit::Gap(_))));
+    assert!(matches!(next(&mut resume, tests::conflated(4, 5, 9, 1)), Err(TakeoverError::Gap(_))));
     let ended = v1::Unsubscribed { alias: 4, ..Default::default() };
-    assert_eq!(next(&mut resume, tests::frame(0, frame::Frame::Unsubscribed(ended))), Err(Unfit::End));
+    assert_eq!(
+        next(&mut resume, tests::frame(0, frame::Frame::Unsubscribed(ended))),
+        Err(TakeoverError::End)
+    );
 }
 
 #[test]
@@ -151,10 +160,10 @@ fn a_subscription_that_ends_ends_on_both_connections() {
     next(&mut resume, tests::subscribed(1, 0, 4, "0:5")).expect("it goes on");
     next(&mut resume, tests::subscribed(1, 1, 5, "0:5")).expect("it goes on");
     resume.unsubscribe(&tests::channel("quotes/A"));
-    assert_eq!(tests::said(&resume.due(Instant::now())), "unsubscribe");
+    assert_eq!(tests::commands_text(&resume.due(Instant::now())), "unsubscribe");
     resume.take_over();
     // The node that took over was not told yet.
-    assert_eq!(tests::said(&resume.due(Instant::now())), "unsubscribe");
+    assert_eq!(tests::commands_text(&resume.due(Instant::now())), "unsubscribe");
 
     let (mut resume, _) = prepared(&["quotes/A"]);
     let ended = v1::Unsubscribed { alias: 1, ..Default::default() };

@@ -8,8 +8,8 @@ use tailcast_proto::push::v1::{Frame, Goaway, frame};
 use tokio::time::Instant;
 
 use super::{
-    leave::Leave,
-    next::{Joined, News, Next},
+    end::EndReason,
+    next::{Live, Next, NextEvent},
     session::Session,
 };
 use crate::{
@@ -19,20 +19,20 @@ use crate::{
 
 impl Session<'_> {
     /// Takes that the node asks to be left.
-    pub(super) fn asked_to_leave(&mut self, goaway: &Goaway) {
+    pub(super) fn goaway(&mut self, goaway: &Goaway) {
         let now = Instant::now().into_std();
         if let Some(departure) = &mut self.departure {
-            departure.told_again(goaway, now);
+            departure.updated(goaway, now);
             return;
         }
         self.driver.backoff.served(self.begun.elapsed());
-        let wait = self.driver.draw(Some(Duration::from_millis(goaway.retry_after_ms.into())));
+        let wait = self.driver.next_wait(Some(Duration::from_millis(goaway.retry_after_ms.into())));
         tracing::debug!(detail = goaway.detail, ?wait, deadline_ms = goaway.deadline_ms, "asked to leave");
         self.departure = Some(Departure::new(goaway, wait, now));
     }
 
     /// Takes the action that is due.
-    pub(super) fn depart(&mut self) -> Result<(), Leave> {
+    pub(super) fn depart(&mut self) -> Result<(), EndReason> {
         let Some(departure) = &mut self.departure else { return Ok(()) };
         match departure.duty(Instant::now().into_std()) {
             None => Ok(()),
@@ -41,26 +41,26 @@ impl Session<'_> {
                 self.next = Next::Opening(self.driver.open_next());
                 Ok(())
             }
-            Some(Duty::Leave) => Err(Leave::Goaway(departure.detail().to_owned())),
+            Some(Duty::Leave) => Err(EndReason::Goaway(departure.detail().to_owned())),
         }
     }
 
     /// Takes what comes of the connection that is to take over; says to leave this one when that is ready.
-    pub(super) fn hear(&mut self, news: News) -> Result<(), Leave> {
-        match news {
-            News::Opened(Ok(established)) => self.join(*established),
-            News::Opened(Err(error)) => {
+    pub(super) fn next_event(&mut self, event: NextEvent) -> Result<(), EndReason> {
+        match event {
+            NextEvent::Opened(Ok(established)) => self.join(*established),
+            NextEvent::Opened(Err(error)) => {
                 let hint = if let ConnectError::Open(error) = &error { error.retry_after() } else { None };
                 self.give_up(&error, hint);
                 Ok(())
             }
-            News::Received(Ok(received)) => {
-                if let Next::Joined(joined) = &mut self.next {
-                    joined.heard(Instant::now());
+            NextEvent::Received(Ok(received)) => {
+                if let Next::Live(live) = &mut self.next {
+                    live.heard(Instant::now());
                 }
                 self.next_frames(received.message.frames)
             }
-            News::Received(Err(error)) => {
+            NextEvent::Received(Err(error)) => {
                 self.give_up(&error, None);
                 Ok(())
             }
@@ -70,23 +70,23 @@ impl Session<'_> {
     /// Gives up the connection that was to take over, if what is served has changed under it or its node is silent.
     pub(super) fn check_next(&mut self, listening: bool) {
         match &self.next {
-            Next::Joined(_) | Next::Opening(_) if !self.driver.resume.is_prepared() => {
+            Next::Live(_) | Next::Opening(_) if !self.driver.resume.is_prepared() => {
                 self.give_up(&"it was asked for what is served no more", None);
             }
-            Next::Joined(joined) if listening && joined.is_dead(Instant::now()) => {
+            Next::Live(live) if listening && live.is_dead(Instant::now()) => {
                 self.give_up(&"its node was silent for longer than two heartbeats", None);
             }
             _ => {}
         }
     }
 
-    fn join(&mut self, mut established: Established) -> Result<(), Leave> {
+    fn join(&mut self, mut established: Established) -> Result<(), EndReason> {
         let early = mem::take(&mut established.early);
-        self.next = Next::Joined(Box::new(Joined::new(established, Instant::now())));
+        self.next = Next::Live(Box::new(Live::new(established, Instant::now())));
         self.next_frames(early)
     }
 
-    fn next_frames(&mut self, frames: impl IntoIterator<Item = Frame>) -> Result<(), Leave> {
+    fn next_frames(&mut self, frames: impl IntoIterator<Item = Frame>) -> Result<(), EndReason> {
         for frame in frames {
             if let Some(frame::Frame::Goaway(goaway)) = &frame.frame {
                 let hint = Duration::from_millis(goaway.retry_after_ms.into());
@@ -102,15 +102,15 @@ impl Session<'_> {
                 }
             }
         }
-        if self.driver.resume.is_ready() { Err(Leave::Moved) } else { Ok(()) }
+        if self.driver.resume.is_ready() { Err(EndReason::Moved) } else { Ok(()) }
     }
 
     fn give_up<T: std::fmt::Display + ?Sized>(&mut self, why: &T, hint: Option<Duration>) {
-        let wait = self.driver.draw(hint);
+        let wait = self.driver.next_wait(hint);
         tracing::debug!(%why, ?wait, "the next connection cannot take over");
         self.driver.resume.abandon();
-        if let Next::Joined(joined) = mem::replace(&mut self.next, Next::None) {
-            self.driver.part(joined.established.connection, 1000, "");
+        if let Next::Live(live) = mem::replace(&mut self.next, Next::None) {
+            self.driver.close_in_background(live.established.connection, 1000, "");
         }
         if let Some(departure) = &mut self.departure {
             departure.failed(wait, Instant::now().into_std());

@@ -7,9 +7,9 @@ use crate::{Cause, Close, Ended, Verdict, client::establish::ConnectError, resum
 
 /// Why a stay ended, or did not begin.
 #[derive(Debug)]
-pub(super) enum Leave {
+pub(super) enum EndReason {
     /// The application asked for it.
-    Asked,
+    CloseRequested,
     /// The node closed.
     Closed(Close),
     /// The connection broke.
@@ -27,19 +27,19 @@ pub(super) enum Leave {
 }
 
 /// How a stay ended.
-pub(super) struct Left {
-    pub(super) leave: Leave,
+pub(super) struct SessionEnd {
+    pub(super) reason: EndReason,
     /// The connection that is to take over.
     pub(super) next: Next,
     /// What is left of a wait that has begun.
     pub(super) wait: Option<Duration>,
 }
 
-impl Leave {
+impl EndReason {
     /// Decides between another attempt (why, and when if the node said) and the end.
     pub(super) fn decide(self) -> Result<(Cause, Option<Duration>), Ended> {
         match self {
-            Self::Asked => Err(Ended::Asked),
+            Self::CloseRequested => Err(Ended::Requested),
             Self::Closed(close) => match close.verdict() {
                 Verdict::Resume => Ok((Cause::Closed(close), None)),
                 Verdict::End => Err(Ended::Closed(close)),

@@ -4,47 +4,50 @@ use std::{collections::VecDeque, future, future::Future};
 
 use tokio::sync::mpsc;
 
-use super::{Asked, Command, Driver, Farewell};
+use super::{CloseRequested, Closing, Command, Driver};
 use crate::Event;
 
 /// What came first while something was awaited.
 enum Turn<T> {
     Command(Option<Command>),
     /// An event was handed over, or the connection before has ended.
-    Given,
+    Progress,
     Done(T),
 }
 
 impl Driver {
     /// Runs a future to its end, taking commands and handing over events the while.
-    pub(super) async fn meanwhile<T>(&mut self, future: impl Future<Output = T>) -> Result<T, Asked> {
+    pub(super) async fn serve_until<T>(
+        &mut self,
+        future: impl Future<Output = T>,
+    ) -> Result<T, CloseRequested> {
         let mut future = Box::pin(future);
         loop {
             let turn = tokio::select! {
                 biased;
                 command = self.commands.recv() => Turn::Command(command),
                 permit = self.events.reserve(), if !self.outbox.is_empty() => {
-                    give(permit, &mut self.outbox)?;
-                    Turn::Given
+                    deliver(permit, &mut self.outbox)?;
+                    Turn::Progress
                 }
-                () = said(&mut self.farewell) => Turn::Given,
+                () = close_finished(&mut self.closing) => Turn::Progress,
                 output = &mut future => Turn::Done(output),
             };
             match turn {
                 Turn::Command(command) => self.take(command)?,
-                Turn::Given => {}
+                Turn::Progress => {}
                 Turn::Done(output) => return Ok(output),
             }
         }
     }
 
     /// Hands over all that waits, taking commands the while.
-    pub(super) async fn hand_over(&mut self) -> Result<(), Asked> {
+    pub(super) async fn flush_events(&mut self) -> Result<(), CloseRequested> {
         while !self.outbox.is_empty() {
             let command = tokio::select! {
                 biased;
                 permit = self.events.reserve() => {
-                    give(permit, &mut self.outbox)?;
+                    deliver(permit, &mut self.outbox)?;
                     continue;
                 }
                 command = self.commands.recv() => command,
@@ -55,7 +58,7 @@ impl Driver {
     }
 
     /// Takes a command. What it means for a node is left to [`Resume`](crate::Resume), which is asked when there is a connection.
-    pub(super) fn take(&mut self, command: Option<Command>) -> Result<(), Asked> {
+    pub(super) fn take(&mut self, command: Option<Command>) -> Result<(), CloseRequested> {
         match command {
             Some(Command::Subscribe(subscription, answer)) => {
                 // An application that no longer waits for the answer subscribed all the same.
@@ -67,10 +70,10 @@ impl Driver {
                 Ok(())
             }
             Some(Command::Close(answer)) => {
-                self.closing = Some(answer);
-                Err(Asked)
+                self.close_answer = Some(answer);
+                Err(CloseRequested)
             }
-            None => Err(Asked),
+            None => Err(CloseRequested),
         }
     }
 
@@ -90,11 +93,11 @@ impl Driver {
 }
 
 /// Gives the oldest event that waits to the application.
-pub(super) fn give(
+pub(super) fn deliver(
     room: Result<mpsc::Permit<'_, Event>, mpsc::error::SendError<()>>,
     outbox: &mut VecDeque<Event>,
-) -> Result<(), Asked> {
-    let room = room.map_err(|_| Asked)?;
+) -> Result<(), CloseRequested> {
+    let room = room.map_err(|_| CloseRequested)?;
     if let Some(event) = outbox.pop_front() {
         room.send(event);
     }
@@ -102,11 +105,11 @@ pub(super) fn give(
 }
 
 /// Waits for the end of the connection before; for ever where there is none. Cancel safe.
-pub(super) async fn said(farewell: &mut Option<Farewell>) {
-    match farewell {
-        Some(parting) => {
-            parting.await;
-            *farewell = None;
+pub(super) async fn close_finished(closing: &mut Option<Closing>) {
+    match closing {
+        Some(close) => {
+            close.await;
+            *closing = None;
         }
         None => future::pending().await,
     }
