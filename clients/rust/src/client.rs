@@ -1,7 +1,7 @@
-//! A client that stays subscribed: it reconnects by itself and resumes every subscription where it was.
+//! A client that stays subscribed: it reconnects by itself and resumes every subscription at its position.
 //!
-//! One task per client owns the connection. The application hands it commands and takes events; both queues are bounded. An
-//! application that takes no events holds back the task, the task holds back the node, and nothing grows but the lag.
+//! One task per client owns the connection. The application sends it commands and receives events; both queues are bounded. If
+//! the application receives no events, the task stops reading and the node stops sending: only the lag grows.
 
 mod establish;
 
@@ -19,7 +19,7 @@ use self::{
 };
 use crate::{AlreadySubscribed, Endpoint, Event, Options, Positions, Resume, Subscription};
 
-/// How many commands wait for the task: more than an application has in flight, as each waits for its answer.
+/// Capacity of the command queue: more than an application sends at once, as each command is awaited.
 const COMMANDS_MAX: usize = 64;
 
 /// A client that stays subscribed. Dropping it closes the connection in the background; [`Client::close`] waits for that.
@@ -30,10 +30,10 @@ pub struct Client {
     positions: Positions,
 }
 
-/// Why a subscription was not begun.
+/// Why a subscription was not added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SubscribeError {
-    /// There is one to this channel.
+    /// The client is already subscribed to this channel.
     #[error(transparent)]
     AlreadySubscribed(#[from] AlreadySubscribed),
     /// The client has ended; its last event has the reason.
@@ -42,14 +42,14 @@ pub enum SubscribeError {
 }
 
 impl Client {
-    /// Connects to a node, and from then on stays connected to it or to one of the other endpoints of the options.
+    /// Connects to a node, and then stays connected to it or to one of the other endpoints of the options.
     ///
     /// Must be called within a tokio runtime. Cancel safe: a dropped attempt leaves nothing behind.
     ///
     /// # Errors
     ///
-    /// When this first attempt fails, also for a reason that time may mend: an application learns at its start that
-    /// no node answers.
+    /// When this first attempt fails, even if a later one could succeed, so that an application learns at its start that no
+    /// node answers.
     pub async fn connect(url: &str, options: Options) -> Result<Self, ConnectError> {
         let endpoint: Endpoint = url.parse()?;
         let mut resume = Resume::new();
@@ -67,14 +67,14 @@ impl Client {
         Ok(Self { commands, events, positions: Positions::default() })
     }
 
-    /// Begins a subscription, and returns once the client has taken it over: from then on it is kept through reconnects.
+    /// Adds a subscription, which is kept across reconnects.
     ///
     /// The node's answer comes as [`Event::Subscribed`] or [`Event::Error`]. Not cancel safe: the subscription may
-    /// begin all the same.
+    /// be added even if this call is cancelled.
     ///
     /// # Errors
     ///
-    /// When there is one to this channel, or the client has ended.
+    /// When the client is already subscribed to this channel, or has ended.
     pub async fn subscribe(&self, subscription: Subscription) -> Result<(), SubscribeError> {
         let (answer, answered) = oneshot::channel();
         let command = Command::Subscribe(Box::new(subscription), answer);
@@ -99,20 +99,20 @@ impl Client {
         Some(event)
     }
 
-    /// Returns where the subscription to a channel is by the events that [`Client::next`] has returned. Kept somewhere and given
-    /// as [`Start::Position`](crate::Start::Position) another day, the subscription continues exactly there.
+    /// Returns the position of a subscription after the events that [`Client::next`] has returned. A later subscription that
+    /// starts there ([`Start::Position`](crate::Start::Position)) continues without a gap or a repetition.
     #[must_use]
     pub fn position(&self, channel: &Channel) -> Option<&Position> {
         self.positions.of(channel)
     }
 
-    /// Closes the connection and waits until it is closed, for at most a few seconds. Events that were not taken are lost.
+    /// Closes the connection, and waits for at most a few seconds until it is closed. Events that were not received are lost.
     pub async fn close(mut self) {
         let (answer, answered) = oneshot::channel();
-        // What waits is let go first, so that a task that waits for room goes on.
+        // The event queue is closed first, so that a task that waits for room in it continues.
         self.events.close();
         if self.commands.send(Command::Close(answer)).await.is_ok() {
-            // The task answers by ending.
+            // The sender is dropped when the task ends.
             let _ = answered.await;
         }
     }

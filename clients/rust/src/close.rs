@@ -1,23 +1,23 @@
-//! What a client does after its WebSocket was closed.
+//! Whether a client reconnects after its WebSocket was closed.
 //!
-//! 44xx: reconnecting would meet the same refusal, but for 4408, which says that something took too long. 45xx, and the
-//! codes of a restart or a broken network: resume elsewhere.
+//! 44xx: a new connection would be refused too, except after 4408, a timeout. 45xx, and the codes of a restart or a broken
+//! network: resume at another node.
 
 use std::fmt;
 
 /// How a node closed a WebSocket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Close {
-    /// The close code; 1005 where the close frame had none.
+    /// The close code; 1005 if the close frame had none.
     pub code: u16,
     /// The reason, for people.
     pub reason: String,
 }
 
-/// What to do after a connection ended.
+/// What a client does after its connection was closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// Do not reconnect before something is changed.
+    /// End: reconnecting is of no use until something is changed.
     End,
     /// Reconnect with back-off, and resume.
     Resume,
@@ -28,11 +28,11 @@ impl Close {
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         match self.code {
-            // `Connect` came too late: the node or the network was slow, and need not be the next time.
+            // `Connect` arrived too late: the node or the network was slow.
             4408 => Verdict::Resume,
-            // The node takes what this client sent for malformed, unsupported, forbidden or too large. It would be again.
+            // The node rejected a message of this client as malformed, unsupported, forbidden or too large, and would again.
             1002 | 1003 | 1007..=1010 | 4400..=4499 => Verdict::End,
-            // 1000, 1001, 1005, 1006, 1011 to 1014, 45xx, and codes that this version does not know.
+            // 1000, 1001, 1005, 1006, 1011 to 1014, 45xx, and unknown codes.
             _ => Verdict::Resume,
         }
     }
@@ -64,13 +64,13 @@ mod tests {
     }
 
     #[test]
-    fn a_client_comes_back_after_it_was_late() {
-        // It ended, so that one slow handshake was the end of a client that had been subscribed for days.
+    fn a_client_resumes_after_a_timeout() {
+        // It ended: one slow handshake ended a client that had been subscribed for days.
         check(&[4408], Verdict::Resume);
     }
 
     #[test]
-    fn a_client_ends_when_something_must_change_first() {
+    fn a_client_ends_when_reconnecting_is_of_no_use() {
         check(&[4401, 4403, 4406, 4409, 4413, 4429], Verdict::End);
         check(&[1002, 1003, 1007, 1008, 1009, 1010], Verdict::End);
     }

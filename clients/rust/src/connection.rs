@@ -1,7 +1,7 @@
-//! One WebSocket to a push node: messages out, messages in, and nothing that reconnects.
+//! One WebSocket to a push node, without reconnects.
 //!
-//! For tests and load, and the ground that [`Client`](crate::Client) stands on. Pings are answered while
-//! [`Connection::receive`] waits; a connection that nobody receives from answers none, and the node closes it in time.
+//! For tests and load generators, and the base of [`Client`](crate::Client). Pings are answered while [`Connection::receive`] is
+//! awaited; otherwise they are not, and the node closes the connection after its timeout.
 
 mod open;
 
@@ -34,7 +34,7 @@ pub struct Connection {
 /// A message of a node.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Received {
-    /// What it says.
+    /// Its content.
     pub message: ServerMessage,
     /// Its size on the wire, in bytes, without WebSocket framing.
     pub bytes: usize,
@@ -49,13 +49,13 @@ pub enum Payload {
     Text(String),
 }
 
-/// Why no message came.
+/// Why no message was received.
 #[derive(Debug, thiserror::Error)]
 pub enum ReceiveError {
     /// The node closed the connection.
     #[error("the node closed the connection: {0}")]
     Closed(Close),
-    /// The connection broke without a word: code 1006 in RFC 6455's terms.
+    /// The connection broke without a close frame (code 1006 of RFC 6455).
     #[error("the connection broke: {0}")]
     Lost(#[source] io::Error),
     /// The received bytes are not a message of the subprotocol, or violate RFC 6455.
@@ -69,7 +69,7 @@ pub enum SendError {
     /// The connection is closed or broken. [`Connection::receive`] returns the reason.
     #[error("the connection is closed: {0}")]
     Closed(#[source] Box<tungstenite::Error>),
-    /// The node took nothing for too long.
+    /// The node read nothing for too long.
     #[error("the node read nothing for {} s", .0.as_secs())]
     Stuck(Duration),
 }
@@ -86,7 +86,7 @@ impl Connection {
         self.send_raw(self.subprotocol.encode(message)).await
     }
 
-    /// Sends anything, whether or not the protocol allows it; for tests.
+    /// Sends a payload without checks; for tests.
     ///
     /// # Errors
     ///
@@ -99,7 +99,7 @@ impl Connection {
         self.socket.send(message).await.map_err(|error| SendError::Closed(Box::new(error)))
     }
 
-    /// Waits for the next message and decodes it. Values are slices of what was received, not copies.
+    /// Waits for the next message and decodes it. Values are slices of the received bytes, not copies.
     ///
     /// Cancel safe: a message that has arrived in part is kept.
     ///
@@ -113,7 +113,7 @@ impl Connection {
         Ok(Received { message, bytes })
     }
 
-    /// Waits for the next message, as it is on the wire.
+    /// Waits for the next message, without decoding it.
     ///
     /// Cancel safe, as [`Connection::receive`] is.
     ///
@@ -134,11 +134,11 @@ impl Connection {
         }
     }
 
-    /// Closes the connection with a code, and waits for the node to agree, for at most `patience`.
+    /// Closes the connection with a code, and waits for the node's close frame for at most `patience`.
     pub async fn close(mut self, code: u16, reason: &str, patience: Duration) {
         let reason = Utf8Bytes::from(reason);
         let handshake = async {
-            // An error here means that the connection is closed already, which is what was wanted.
+            // An error means that the connection is already closed.
             let _ = self.socket.close(Some(CloseFrame { code: code.into(), reason })).await;
             while let Some(Ok(_)) = self.socket.next().await {}
         };
@@ -182,7 +182,7 @@ fn lost(error: tungstenite::Error) -> ReceiveError {
         tungstenite::Error::ConnectionClosed | tungstenite::Error::AlreadyClosed => {
             ReceiveError::Lost(io::ErrorKind::NotConnected.into())
         }
-        // The node went without a close frame.
+        // The node closed the connection without a close frame.
         tungstenite::Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake) => {
             ReceiveError::Lost(io::ErrorKind::ConnectionReset.into())
         }

@@ -1,7 +1,7 @@
 //! The schedule of a client that leaves a draining node.
 //!
-//! It waits as the node asked, opens its next connection while it goes on reading the one in use, tries again with back-off
-//! where that fails, and leaves by the node's deadline whether or not it has another one by then.
+//! The client waits as the node requested, and opens its next connection while it still reads the current one. If that fails it
+//! retries with back-off. At the node's deadline it leaves, even without another connection.
 //!
 //! Invariant: one attempt at a time, and none after the deadline.
 
@@ -20,9 +20,9 @@ pub struct Departure {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
-    /// Until the next attempt.
+    /// Waiting for the next attempt until this time.
     Waiting(Instant),
-    /// An attempt is under way, or has succeeded and its connection is not ready to take over.
+    /// An attempt is in progress, or has succeeded and the connection is not ready to take over.
     Attempting,
 }
 
@@ -36,14 +36,14 @@ pub enum Duty {
 }
 
 impl Departure {
-    /// Begins: the first attempt is after `wait`.
+    /// Starts with an attempt after `wait`.
     #[must_use]
     pub fn new(goaway: &Goaway, wait: Duration, now: Instant) -> Self {
         let stage = Stage::Waiting(now + wait);
         Self { detail: goaway.detail.clone(), deadline: deadline(goaway, now), stage }
     }
 
-    /// Applies a repeated `Goaway`: the deadline is replaced, and the wait, which was drawn already, stays.
+    /// Applies a repeated `Goaway`, which replaces the deadline and not the wait.
     pub fn updated(&mut self, goaway: &Goaway, now: Instant) {
         self.deadline = deadline(goaway, now);
     }
@@ -57,24 +57,24 @@ impl Departure {
         matches!(self.stage, Stage::Waiting(until) if now >= until).then_some(Duty::Attempt)
     }
 
-    /// Returns when there is something to be done, unless something else happens before.
+    /// Returns when the next action is due.
     #[must_use]
     pub fn next_duty(&self) -> Option<Instant> {
         let until = if let Stage::Waiting(until) = self.stage { Some(until) } else { None };
         [until, self.deadline].into_iter().flatten().min()
     }
 
-    /// Takes that an attempt has begun.
+    /// Records that an attempt has begun.
     pub fn attempting(&mut self) {
         self.stage = Stage::Attempting;
     }
 
-    /// Takes that the attempt failed, or that its connection cannot take over: the next one is after `wait`.
+    /// Records that the attempt failed, or that its connection cannot take over. The next attempt is after `wait`.
     pub fn failed(&mut self, wait: Duration, now: Instant) {
         self.stage = Stage::Waiting(now + wait);
     }
 
-    /// Returns what is left of the wait before the next attempt; nothing while there is one.
+    /// Returns the remaining wait before the next attempt; zero during an attempt.
     #[must_use]
     pub fn wait_left(&self, now: Instant) -> Duration {
         match self.stage {
@@ -83,7 +83,7 @@ impl Departure {
         }
     }
 
-    /// Returns why the node asked, for people.
+    /// Returns the node's reason as text.
     #[must_use]
     pub fn detail(&self) -> &str {
         &self.detail
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn the_next_connection_is_opened_when_the_node_said_and_left_by_the_deadline() {
+    fn the_next_connection_is_opened_after_the_wait_and_the_node_left_at_the_deadline() {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
         let mut departure = Departure::new(&goaway(100), Duration::from_millis(40), start);
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_deadline_the_node_is_left_when_there_is_another() {
+    fn without_a_deadline_the_node_is_left_once_another_is_ready() {
         let start = Instant::now();
         let mut departure = Departure::new(&goaway(0), Duration::ZERO, start);
         departure.attempting();
@@ -147,7 +147,7 @@ mod tests {
             let deadline = start + Duration::from_millis(deadline_ms.into());
             let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(20));
             let wait = backoff.next(Some(Duration::from_millis(hint_ms)), 0.5);
-            assert_eq!(wait.as_millis(), u128::from(hint_ms), "the node's word the first time");
+            assert_eq!(wait.as_millis(), u128::from(hint_ms), "the first hint is followed");
             let mut departure = Departure::new(&goaway(deadline_ms), wait, start);
             let (mut now, mut not_before) = (start, start + wait);
             for (takes_ms, hint, random) in attempts {

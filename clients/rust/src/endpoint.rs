@@ -1,10 +1,10 @@
-//! Where a push node listens.
+//! The address of a push node.
 
 use std::{fmt, str::FromStr};
 
 use http::Uri;
 
-/// Where a push node listens: `ws://HOST:PORT/v1/connect`. The port and the path may be left out.
+/// The address of a push node: `ws://HOST:PORT/v1/connect`. Port and path are optional.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
     host: String,
@@ -15,11 +15,11 @@ pub struct Endpoint {
 /// Why text is not an endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EndpointError {
-    /// It is no URL, or has no host.
+    /// It is not a WebSocket URL with a host.
     #[error("{0:?} is not a WebSocket URL; expected ws://HOST:PORT/v1/connect")]
     Form(String),
-    /// It asks for TLS.
-    #[error("{0:?} asks for TLS, which this client does not speak yet; use ws://")]
+    /// It requires TLS.
+    #[error("{0:?} requires TLS, which is not supported yet; use ws://")]
     Tls(String),
 }
 
@@ -36,7 +36,7 @@ impl Endpoint {
         self.port
     }
 
-    /// Returns host and port as a URL and the `Host` header have them: with brackets around an IPv6 address.
+    /// Returns host and port in the form of a URL or `Host` header, with brackets around an IPv6 address.
     #[must_use]
     pub fn authority(&self) -> String {
         let Self { host, port, .. } = self;
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_an_endpoint_is_refused_with_the_reason() {
+    fn an_invalid_endpoint_is_refused_with_the_reason() {
         check("127.0.0.1:8080", "expected ws://HOST:PORT/v1/connect");
         check("http://127.0.0.1:8080", "expected ws://HOST:PORT/v1/connect");
         check("wss://push.example", "use ws://");

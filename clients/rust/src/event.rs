@@ -12,27 +12,27 @@ use tailcast_proto::{
 
 use crate::{Close, resume::Fault};
 
-/// Something that happened.
+/// An event of a client.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     /// A subscription has started: for the first time, or again after a reconnect or because its topic got more partitions.
     Subscribed(Subscribed),
     /// A record.
     Delivery(Delivery),
-    /// Records that will not come.
+    /// Records that will not be delivered.
     Skipped(Skipped),
     /// The values of a snapshot are complete; live records follow.
     SnapshotEnd(SnapshotEnd),
     /// A subscription has ended.
     Unsubscribed(Unsubscribed),
-    /// The connection is gone, and the client will open another one.
+    /// The connection is lost, and the client will open another one.
     Reconnecting(Reconnecting),
     /// A connection is open again. `Subscribed` of each subscription follows.
     Reconnected(Reconnected),
-    /// The node is draining, and the client has moved to another connection without an interruption. `Subscribed` of
-    /// each subscription follows.
+    /// The node is draining, and the client has moved to another connection without an interruption. `Subscribed` of each
+    /// subscription follows.
     Moved(Moved),
-    /// The node is alive; how far it and the subscriptions are.
+    /// The node is alive; its lag and the progress of the subscriptions.
     Heartbeat(Heartbeat),
     /// A command failed. The connection and the other subscriptions continue.
     Error(Refused),
@@ -47,13 +47,13 @@ pub struct Subscribed {
     pub channel: Arc<Channel>,
     /// Where it starts.
     pub position: Position,
-    /// How it got there. `Lost`: not at the requested start; `lost` has the missing ranges.
+    /// Whether it resumed. `Lost`: it could not start where requested, and `lost` has the missing ranges.
     pub outcome: Outcome,
     /// The ranges that Kafka no longer has.
     pub lost: Vec<LostRange>,
     /// The mode in force.
     pub mode: DeliveryMode,
-    /// The most deliveries per key and second. `None`: no limit is in force.
+    /// Maximum deliveries per key and second. `None`: unlimited.
     pub max_rate: Option<f64>,
 }
 
@@ -72,9 +72,9 @@ pub struct Delivery {
     pub key: Option<Bytes>,
     /// Its value. `None`: a tombstone.
     pub value: Option<Bytes>,
-    /// Its headers, where the subscription asked for them.
+    /// Its headers, if the subscription requested them.
     pub headers: Vec<Header>,
-    /// The W3C trace context of its publish; empty where the trace is not sampled.
+    /// The W3C trace context of its publish; empty if the trace is not sampled.
     pub traceparent: String,
     /// How the value is compressed.
     pub compression: Compression,
@@ -85,24 +85,24 @@ pub struct Delivery {
 pub struct Header {
     /// Its name.
     pub name: String,
-    /// Its value; Kafka tells a null one from an empty one.
+    /// Its value; null and empty are different.
     pub value: Option<Bytes>,
 }
 
-/// Records that will not come: those of the channel in a range of offsets, but for what was delivered before.
+/// Records that will not be delivered: those of the channel in a range of offsets, except for those delivered before.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Skipped {
     /// The channel.
     pub channel: Arc<Channel>,
     /// The partition.
     pub partition: PartitionId,
-    /// The first offset that is skipped.
+    /// The first skipped offset.
     pub first: Offset,
-    /// The first offset that is not skipped any more.
+    /// The first offset after the skipped ones.
     pub next: Offset,
     /// Why.
     pub reason: SkipReason,
-    /// How many records of the channel they are, where the node knows; for conflation it does.
+    /// The number of skipped records of the channel, if the node knows it; it does for conflation.
     pub records: Option<u64>,
 }
 
@@ -113,7 +113,7 @@ pub struct SnapshotEnd {
     pub channel: Arc<Channel>,
     /// Where the subscription continues, live.
     pub position: Position,
-    /// How many values there were.
+    /// The number of values.
     pub values: u64,
 }
 
@@ -124,22 +124,22 @@ pub struct Unsubscribed {
     pub channel: Arc<Channel>,
     /// Why.
     pub reason: UnsubscribeReason,
-    /// Where it was. `None`: it had not started.
+    /// Its last position. `None`: it had not started.
     pub position: Option<Position>,
 }
 
-/// The connection is gone.
+/// The connection is lost.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reconnecting {
     /// Why.
     pub cause: Cause,
-    /// Which attempt follows, from 1.
+    /// The number of the next attempt, from 1.
     pub attempt: u32,
-    /// How long until then.
+    /// The wait before it.
     pub after: Duration,
 }
 
-/// Why a connection ended, or did not come about.
+/// Why a connection ended, or could not be opened.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Cause {
     /// The node closed it.
@@ -151,7 +151,7 @@ pub enum Cause {
     /// The node has been silent for longer than two heartbeats.
     #[error("the node was silent for longer than two heartbeats")]
     Silent,
-    /// The node asked to reconnect elsewhere, and its deadline came before that succeeded.
+    /// The node asked to reconnect elsewhere, and its deadline passed before that succeeded.
     #[error("the node asked to reconnect elsewhere: {0}")]
     Goaway(String),
     /// A message of the node violates the protocol; the client resumes from its positions.
@@ -164,16 +164,16 @@ pub enum Cause {
 pub struct Reconnected {
     /// The node's name.
     pub node: String,
-    /// The session's id there.
+    /// The id of the session.
     pub session: String,
 }
 
-/// The client has gone over to another connection.
+/// The client has moved to another connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Moved {
-    /// The name of the node that it is with.
+    /// The name of the new node.
     pub node: String,
-    /// The session's id there.
+    /// The id of the session.
     pub session: String,
 }
 
@@ -182,22 +182,22 @@ pub struct Moved {
 pub struct Heartbeat {
     /// The node's clock, in milliseconds since the Unix epoch.
     pub server_time_ms: i64,
-    /// How far the node is behind Kafka, in records, in the worst of the session's partitions.
+    /// The node's lag behind Kafka in records: the largest of the session's partitions.
     pub lag_records: u64,
-    /// The same as an age.
+    /// The same lag as a time.
     pub lag: Duration,
-    /// The subscriptions whose position moved without a delivery.
+    /// The subscriptions whose positions advanced without a delivery.
     pub progress: Vec<Progress>,
 }
 
-/// A position that moved.
+/// A position that advanced.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Progress {
     /// The channel.
     pub channel: Arc<Channel>,
     /// The partition.
     pub partition: PartitionId,
-    /// The next offset to expect: all before it has been delivered.
+    /// The next offset: all records before it have been delivered.
     pub next: Offset,
 }
 
@@ -205,15 +205,15 @@ pub struct Progress {
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("{}{detail}", .channel.as_ref().map(|channel| format!("{channel}: ")).unwrap_or_default())]
 pub struct Refused {
-    /// The channel that it was about. `None`: the node named none.
+    /// The channel of the command. `None`: the node named none.
     pub channel: Option<Arc<Channel>>,
-    /// Why, for programs.
+    /// The error code.
     pub code: ErrorCode,
-    /// Why, for people.
+    /// The error as text.
     pub detail: String,
-    /// The field that was wrong, if one was.
+    /// The invalid field, if any.
     pub field: String,
-    /// When the client will ask again by itself. `None`: it will not, and the subscription is gone.
+    /// When the client will retry. `None`: it will not, and the subscription has ended.
     pub retry_after: Option<Duration>,
 }
 
@@ -223,10 +223,10 @@ pub enum Ended {
     /// The application closed it.
     #[error("the client was closed")]
     Requested,
-    /// The node closed the connection with a code for which reconnecting is of no use.
+    /// The node closed the connection with a code after which reconnecting is of no use.
     #[error("the node closed the connection: {0}")]
     Closed(Close),
-    /// The node does not let this client connect.
+    /// The node refuses this client.
     #[error("{0}")]
     Refused(String),
 }

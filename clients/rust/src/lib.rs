@@ -1,8 +1,7 @@
 //! The Rust client of Tailcast: subscribes to channels over one WebSocket and resumes by itself.
 //!
-//! [`Client`] is for applications: it reconnects with back-off, carries every subscription's position to whichever node
-//! answers, and hands out what happens as a stream of [`Event`]s. [`Connection`] is one WebSocket and nothing else, for
-//! tests and for load.
+//! [`Client`] is for applications: it reconnects with back-off, resumes every subscription from its position at the next
+//! node, and returns a stream of [`Event`]s. [`Connection`] is one WebSocket, for tests and load generators.
 //!
 //! ```no_run
 //! use tailcast_client::{Client, Event, Options, Subscription};
@@ -19,12 +18,12 @@
 //! # }
 //! ```
 //!
-//! A node that drains asks to be left. The client then opens its next connection while it goes on reading the one in use, and
-//! leaves when all subscriptions are resumed there ([`Event::Moved`]): records come once and in order across both.
+//! A node that drains asks its clients to reconnect elsewhere. The client then opens its next connection while it still reads
+//! the current one, and closes that when all subscriptions are resumed ([`Event::Moved`]): each record is delivered once and in
+//! order across both.
 //!
-//! What a client decides (where a subscription is, what a close code means, how long to wait, when to leave, when a node
-//! is dead) is plain code without IO, tasks or clocks, in [`Tracker`], [`Resume`], [`Verdict`], [`Backoff`],
-//! [`Departure`] and [`Liveness`]; one task per client calls it. This crate knows the contract and no service.
+//! The rules (positions, close codes, waits, departures, dead nodes) are plain code without IO, tasks or clocks, in [`Tracker`], [`Resume`], [`Verdict`], [`Backoff`],
+//! [`Departure`] and [`Liveness`]; one task per client calls it. This crate depends on the contract and on no service.
 
 mod subscription;
 

@@ -1,11 +1,11 @@
-//! Whether a node is still there.
+//! Detects that a node has died.
 //!
 //! A node sends a message at least once per heartbeat interval. TCP alone may take a quarter of an hour to notice that the other
-//! machine is gone.
+//! machine has disappeared.
 
 use std::time::{Duration, Instant};
 
-/// Whether a node is still there. Time is an argument.
+/// Detects that a node has died. Time is an argument.
 #[derive(Debug, Clone, Copy)]
 pub struct Liveness {
     interval: Duration,
@@ -13,19 +13,18 @@ pub struct Liveness {
 }
 
 impl Liveness {
-    /// Expects something at least every `interval`, as `Connected` announced it.
+    /// Expects a message at least every `interval`, which `Connected` announced.
     #[must_use]
     pub fn new(interval: Duration, now: Instant) -> Self {
         Self { interval, heard: now }
     }
 
-    /// Records a message of the node, or that the client did not read until now.
+    /// Records that a message arrived, or that the client did not read until now.
     pub fn heard(&mut self, now: Instant) {
         self.heard = now;
     }
 
-    /// Returns when the node counts as dead if it stays silent: two heartbeats are missed, and the second is half an
-    /// interval late.
+    /// Returns when the node counts as dead if nothing arrives before: when the second heartbeat is half an interval late.
     #[must_use]
     pub fn deadline(&self) -> Instant {
         self.heard + self.interval * 5 / 2

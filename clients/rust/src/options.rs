@@ -1,4 +1,4 @@
-//! How a client behaves.
+//! The options of a client.
 
 use std::time::Duration;
 
@@ -6,25 +6,26 @@ use tailcast_proto::push::v1;
 
 use crate::{Backoff, ConnectionOptions, Endpoint};
 
-/// How a client behaves.
+/// The options of a client.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// How its connections are opened.
     pub connection: ConnectionOptions,
     /// The client's name in the node's logs. At most 128 bytes.
     pub client_name: String,
-    /// Its version there. At most 128 bytes.
+    /// The client's version in the node's logs. At most 128 bytes.
     pub client_version: String,
-    /// Other nodes: each attempt goes to the next one, and any node resumes any position. With one endpoint that is a load
-    /// balancer, the same is asked again.
+    /// Other nodes: each attempt goes to the next one. Any node can resume any position. Behind a load balancer one endpoint is
+    /// enough.
     pub other_endpoints: Vec<Endpoint>,
-    /// The longest first wait before a reconnect; any shorter one is as likely. Later ones double it. A wait that the server
-    /// asks for goes before that, up to 5 minutes, and from the second attempt on if it is at least this.
+    /// The bound of the first wait before a reconnect, which doubles for each further attempt. A wait is uniformly distributed below
+    /// its bound. A wait that the server requests takes precedence, up to 5 minutes; from the second attempt on, only if it is at
+    /// least this.
     pub backoff_first: Duration,
-    /// The longest wait before a reconnect.
+    /// The maximum bound of a wait before a reconnect.
     pub backoff_max: Duration,
-    /// How many events wait for the application. At the bound the client stops reading, TCP holds the node back, and the
-    /// subscription's mode decides what that means.
+    /// Capacity of the event queue. When it is full the client stops reading, TCP blocks the node, and the subscription's mode
+    /// decides whether records are skipped.
     pub events_max: usize,
 }
 

@@ -1,9 +1,9 @@
-//! The positions after the events that an application has taken.
+//! The positions after the events that an application has received.
 //!
-//! The task of a client is ahead of its application by what waits in the queue between them. A position that is kept for the
-//! next start must not be: so the application's side follows the events it takes.
+//! The task of a client is ahead of its application by the events in the queue between them. A position that an application
+//! saves must not be ahead, so it is derived from the events that it has received.
 //!
-//! Invariant: a tracker lives as long as its subscription. The next one to the channel may start anywhere, also earlier.
+//! Invariant: a tracker lives as long as its subscription. A later subscription to the channel may start at an earlier position.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -14,20 +14,19 @@ use tailcast_proto::{Channel, Position};
 
 use crate::{Event, Tracker};
 
-/// How many ended subscriptions are remembered; the one that ended first is forgotten first. More than an application ends
-/// before it looks, and far from filling memory where one subscribes to another channel every second.
+/// Maximum number of ended subscriptions whose positions are kept; the oldest is dropped first.
 const ENDED_MAX: usize = 1024;
 
-/// The position of each subscription, by the events seen.
+/// The position of each subscription after the received events.
 #[derive(Debug, Clone, Default)]
 pub struct Positions {
     trackers: HashMap<Arc<Channel>, Tracker>,
-    /// Where subscriptions ended, and no other to the channel has started.
+    /// The last positions of ended subscriptions, unless the channel was subscribed again.
     ended: VecDeque<(Arc<Channel>, Position)>,
 }
 
 impl Positions {
-    /// Takes an event.
+    /// Applies an event.
     pub fn apply(&mut self, event: &Event) {
         match event {
             Event::Subscribed(subscribed) => {
@@ -39,7 +38,7 @@ impl Positions {
             }
             Event::Delivery(delivery) => {
                 if let Some(tracker) = self.trackers.get_mut(&delivery.channel) {
-                    // The client's own tracker has refused what is out of order before it became an event.
+                    // The client has checked the order before.
                     let _ = tracker.delivered(delivery.partition, delivery.offset);
                 }
             }
@@ -62,7 +61,7 @@ impl Positions {
             }
             Event::Unsubscribed(unsubscribed) => self.end(&unsubscribed.channel),
             Event::Error(refused) => {
-                // One that is asked for again by itself goes on where it is.
+                // A subscription that the client retries keeps its position.
                 if let (Some(channel), None) = (&refused.channel, refused.retry_after) {
                     self.end(channel);
                 }
@@ -71,7 +70,7 @@ impl Positions {
         }
     }
 
-    /// Returns where the subscription to a channel is, or where the last one ended that is remembered. `None`: it has not
+    /// Returns the position of the subscription to a channel, or the last position of one that has ended. `None`: it has not
     /// started, or its snapshot is incomplete.
     #[must_use]
     pub fn of(&self, channel: &Channel) -> Option<&Position> {
@@ -146,9 +145,9 @@ mod tests {
     }
 
     #[test]
-    fn a_subscription_that_starts_earlier_than_the_last_one_is_where_it_starts() {
-        // The tracker of the one that had ended went on, and kept its larger offset: whoever resumed from the position that
-        // was told missed what lay between.
+    fn a_new_subscription_may_start_at_an_earlier_position() {
+        // The tracker of the ended subscription was reused and kept its larger offset: resuming from that position skipped the
+        // records before it.
         let end = unsubscribed("quotes/A");
         check(&[subscribed("quotes/A", "0:5"), moved("quotes/A", 50), end], "quotes/A", Some("0:50"));
         let end = unsubscribed("quotes/A");
@@ -159,14 +158,14 @@ mod tests {
     }
 
     #[test]
-    fn a_subscription_that_is_asked_for_again_by_itself_keeps_its_position() {
+    fn a_retried_subscription_keeps_its_position() {
         let later = refused("quotes/A", Some(std::time::Duration::ZERO));
         let again = subscribed("quotes/A", "0:5");
         check(&[subscribed("quotes/A", "0:50"), later, again], "quotes/A", Some("0:50"));
     }
 
     #[test]
-    fn positions_of_ended_subscriptions_are_kept_up_to_a_bound() {
+    fn the_number_of_positions_of_ended_subscriptions_is_limited() {
         let mut positions = Positions::default();
         for number in 0..=ENDED_MAX {
             positions.apply(&subscribed(&format!("quotes/{number}"), "0:5"));

@@ -1,10 +1,10 @@
-//! All subscriptions of a client: what to ask a node for, and what its frames mean.
+//! All subscriptions of a client: the commands for a node, and the effect of its frames.
 //!
-//! A node numbers channels by alias, for one connection; a command is answered under its id, for one connection. What belongs
-//! to a connection is a [`link`], which [`Resume::connect`] replaces; positions stay. Two connections may serve the client for
-//! a while, so that the next one is there before the one in use is left: see [`handover`].
+//! Aliases of channels and ids of commands are valid on one connection. They are in a [`link`], which [`Resume::connect`]
+//! replaces; positions stay. Two connections may serve the client for some time, so that the next one is ready before the current
+//! one is closed: see [`handover`].
 //!
-//! Without IO, tasks or clocks. Invariant: an entry's number is never used again, so that a late reply cannot meet another
+//! Without IO, tasks or clocks. Invariant: an entry's number is never reused, so that a late reply cannot be applied to another
 //! subscription.
 
 mod fault;
@@ -34,13 +34,13 @@ use crate::{Event, Subscription};
 #[derive(Debug, Default)]
 pub struct Resume {
     entries: Entries,
-    /// The connection in use.
+    /// The current connection.
     link: Link,
-    /// The one that is to take over.
+    /// The connection that takes over.
     next: Option<Link>,
 }
 
-/// The client has a subscription to this channel.
+/// The client already has a subscription to this channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the client is already subscribed to this channel; unsubscribe first and wait for the end")]
 pub struct AlreadySubscribed;
@@ -52,21 +52,21 @@ impl Resume {
         Self::default()
     }
 
-    /// Adds a subscription. It is asked for by the next [`Resume::connect`] or [`Resume::due`].
+    /// Adds a subscription, which the next [`Resume::connect`] or [`Resume::due`] requests.
     ///
     /// # Errors
     ///
-    /// When there is one to its channel.
+    /// When there is a subscription to its channel.
     pub fn add(&mut self, subscription: Subscription) -> Result<(), AlreadySubscribed> {
         let number = self.entries.add(subscription)?;
         self.link.unsent.push(number);
         Ok(())
     }
 
-    /// Begins a connection: returns what to send, `connect` with the subscriptions at their positions first. Those that were
-    /// being ended have to be taken before, by [`Resume::take_unsubscribing`].
+    /// Starts a connection: returns the messages to send, first `connect` with the subscriptions at their positions. Subscriptions
+    /// that were being ended must be removed before, by [`Resume::take_unsubscribing`].
     ///
-    /// What does not fit into one message of `message_bytes_max` follows in `Subscribe` commands.
+    /// Subscriptions that do not fit into one message of `message_bytes_max` follow in `Subscribe` commands.
     pub fn connect(&mut self, connect: v1::Connect, message_bytes_max: usize) -> Vec<ClientMessage> {
         let numbers = self.entries.iter().filter(|(_, entry)| !entry.unsubscribing).map(|(number, _)| number);
         let numbers = numbers.collect();
@@ -76,56 +76,54 @@ impl Resume {
         messages
     }
 
-    /// Takes a frame of the connection in use: moves positions, and returns what the application should know. `Connected`,
-    /// `Goaway` and `Refreshed` concern the connection and are nothing here, as are kinds of frames that this version does not
-    /// know.
+    /// Applies a frame of the current connection: advances positions, and returns an event for the application. `Connected`,
+    /// `Goaway`, `Refreshed` and unknown frames are ignored.
     ///
     /// # Errors
     ///
-    /// When the frame contradicts the protocol. Nothing has moved; the connection should be left and resumed.
+    /// When the frame violates the protocol. No position has changed; the client should reconnect and resume.
     pub fn observe(&mut self, frame: Frame, now: Instant) -> Result<Option<Event>, Fault> {
-        let cut_back = matches!(&frame.frame, Some(frame::Frame::Skipped(skipped))
+        let truncated = matches!(&frame.frame, Some(frame::Frame::Skipped(skipped))
             if skipped.reason() == SkipReason::Truncated);
         let before = self.entries.len();
         let event = self.link.observe(&mut self.entries, frame, now)?;
-        // The connection that is to take over was asked for what there was before: it cannot know of either.
-        if cut_back || self.entries.len() < before {
+        // The connection that takes over was prepared before, and does not know of the change.
+        if truncated || self.entries.len() < before {
             self.abandon();
         }
         Ok(event)
     }
 
-    /// Returns the commands that are due: subscriptions to begin and to end, and those whose time to be asked for again has
-    /// come. For the connection in use.
+    /// Returns the commands that are due on the current connection: new and ended subscriptions, and retries.
     pub fn due(&mut self, now: Instant) -> Vec<ClientMessage> {
         self.link.due(&self.entries, now)
     }
 
-    /// Returns when [`Resume::due`] has something next, because a node said when to ask again.
+    /// Returns when the next retry is due.
     #[must_use]
     pub fn next_due(&self) -> Option<Instant> {
         self.link.retries.first().map(|(at, _)| *at)
     }
 
-    /// Ends the subscription to a channel, if there is one: by the command of the next [`Resume::due`], or without one when
-    /// the connection is gone by then.
+    /// Ends the subscription to a channel, if there is one: by a command of the next [`Resume::due`], or without a command if the
+    /// connection is lost before.
     pub fn unsubscribe(&mut self, channel: &Channel) {
         let Some(number) = self.entries.number(channel) else { return };
         if let Some(entry) = self.entries.get_mut(number).filter(|entry| !entry.unsubscribing) {
             entry.unsubscribing = true;
-            // One command is enough, also for one that was not begun yet.
+            // One command is enough, also if the subscription was not requested yet.
             self.link.unsent.retain(|unsent| *unsent != number);
             self.link.unsent.push(number);
         }
     }
 
-    /// Returns where the subscription to a channel is.
+    /// Returns the position of the subscription to a channel.
     #[must_use]
     pub fn position(&self, channel: &Channel) -> Option<&Position> {
         self.entries.get(self.entries.number(channel)?)?.tracker.position()
     }
 
-    /// Returns the subscriptions that were being ended when the connection broke; they have ended.
+    /// Removes and returns the subscriptions that were being ended when the connection broke.
     pub fn take_unsubscribing(&mut self) -> Vec<(Arc<Channel>, Option<Position>)> {
         let unsubscribing = self.entries.iter().filter(|(_, entry)| entry.unsubscribing);
         let unsubscribing: Vec<_> = unsubscribing.map(|(number, _)| number).collect();

@@ -1,104 +1,104 @@
-//! A request for a subscription: the channel, the start, and the mode when it is behind.
+//! A requested subscription: channel, start and mode.
 
 use std::str::FromStr;
 
 use tailcast_proto::{Channel, Position, push::v1};
 
-/// A subscription to ask for.
+/// A requested subscription.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Subscription {
     /// The channel. A client has at most one subscription per channel.
     pub channel: Channel,
-    /// What happens when it is behind.
+    /// Which records are delivered when the client is behind.
     pub mode: Mode,
-    /// Where it starts. After a reconnect it starts at its position instead.
+    /// Where it starts. After a reconnect it continues from its position instead.
     pub start: Start,
     /// Whether deliveries carry the records' headers.
     pub headers: bool,
 }
 
-/// What happens when a subscription is behind.
+/// Which records are delivered when the client is behind.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub enum Mode {
     /// Every record, in order.
     #[default]
     Lossless,
-    /// The latest record of each key, and how many were skipped.
+    /// The latest record of each key, and the number of skipped records.
     Conflated {
-        /// At most this many deliveries per key. `None`: as many as the client keeps up with.
+        /// Maximum rate of deliveries per key. `None`: unlimited.
         max_rate: Option<MaxRate>,
     },
 }
 
-/// How often the latest record of a key is delivered at most: 0.1 to 1,000 times a second.
+/// A maximum rate of deliveries per key: 0.1 to 1,000 per second.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
 pub struct MaxRate(f64);
 
-/// Why a number is not a rate that a subscription can have.
+/// Why a number is not a valid rate.
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
-#[error("{0} is not a rate; a rate is from 0.1 to 1000 per second")]
+#[error("{0} is not a valid rate; it must be from 0.1 to 1000 per second")]
 pub struct MaxRateError(f64);
 
 /// Where a subscription starts.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Start {
-    /// With the next record that is appended.
+    /// At the next record.
     #[default]
     Live,
-    /// With the oldest record that Kafka still has.
+    /// At the oldest record that Kafka still has.
     Earliest,
-    /// With the first record at or after this position.
+    /// At this position.
     Position(Position),
-    /// With the first record whose timestamp is at or after this, in milliseconds since the Unix epoch.
+    /// At the first record with this timestamp or a later one, in milliseconds since the Unix epoch.
     Timestamp(i64),
     /// With the latest record of each key, then live.
     Snapshot,
 }
 
 impl Subscription {
-    /// Asks for every record of a channel from now on, without headers.
+    /// Requests every record of a channel from now on, without headers.
     #[must_use]
     pub fn to(channel: Channel) -> Self {
         Self { channel, mode: Mode::default(), start: Start::default(), headers: false }
     }
 
-    /// Changes where the subscription starts.
+    /// Sets the start.
     #[must_use]
     pub fn from(self, start: Start) -> Self {
         Self { start, ..self }
     }
 
-    /// Changes what happens when the subscription is behind.
+    /// Sets the mode.
     #[must_use]
     pub fn mode(self, mode: Mode) -> Self {
         Self { mode, ..self }
     }
 
-    /// Asks for the latest record of each key where the subscription is behind, instead of every record.
+    /// Requests only the latest record of each key whenever the client is behind.
     #[must_use]
     pub fn conflated(self) -> Self {
         self.mode(Mode::Conflated { max_rate: None })
     }
 
-    /// Asks for the latest record of each key, at most this often.
+    /// Requests only the latest record of each key, at this rate or a lower one.
     #[must_use]
     pub fn conflated_to(self, max_rate: MaxRate) -> Self {
         self.mode(Mode::Conflated { max_rate: Some(max_rate) })
     }
 
-    /// Asks for the latest record of each key first, then for new records.
+    /// Requests the latest record of each key first, then new records.
     #[must_use]
     pub fn with_snapshot(self) -> Self {
         self.from(Start::Snapshot)
     }
 
-    /// Asks for the records' headers.
+    /// Requests the records' headers.
     #[must_use]
     pub fn with_headers(self) -> Self {
         Self { headers: true, ..self }
     }
 
-    /// Returns the command's content: in the subscription's mode whatever the start, starting at `position` where there is one.
+    /// Returns the command's content, starting at `position` if there is one.
     pub(crate) fn command(&self, position: Option<&Position>) -> v1::Subscribe {
         let (mode, max_rate) = match self.mode {
             Mode::Lossless => (v1::DeliveryMode::Lossless, 0.0),
@@ -124,11 +124,11 @@ impl Subscription {
 }
 
 impl MaxRate {
-    /// Reads a rate in deliveries per second.
+    /// Returns a rate in deliveries per second.
     ///
     /// # Errors
     ///
-    /// When it is below 0.1, above 1,000 or no number.
+    /// When it is below 0.1, above 1,000 or not a number.
     pub fn per_second(rate: f64) -> Result<Self, MaxRateError> {
         if (0.1..=1000.0).contains(&rate) { Ok(Self(rate)) } else { Err(MaxRateError(rate)) }
     }
@@ -153,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rate_is_a_number_that_a_node_takes() {
+    fn a_rate_has_the_limits_of_the_protocol() {
         for rate in [0.1, 2.5, 1000.0] {
             assert_eq!(MaxRate::per_second(rate).map(MaxRate::get), Ok(rate));
         }

@@ -1,9 +1,9 @@
-//! Where one subscription is.
+//! The position of one subscription.
 //!
-//! Deliveries, progress and skips move the position forward; it is what a reconnect asks for. The tracker also checks what it
-//! is told: a delivery below the position would be a repetition or out of order, and is an error.
+//! Deliveries, progress and skips advance the position, from which a reconnect resumes. A delivery below the position is a
+//! repetition or out of order, and is an error.
 //!
-//! Invariant: offsets of a partition only grow, but for a truncated log, whose offsets are given out again.
+//! Invariant: the offsets of a partition only grow, except after a truncated log, whose offsets are assigned again.
 
 use std::{collections::BTreeMap, mem};
 
@@ -12,33 +12,33 @@ use tailcast_proto::{
     push::v1::{Outcome, SkipReason},
 };
 
-/// Where one subscription is.
+/// The position of one subscription.
 #[derive(Debug, Clone)]
 pub struct Tracker {
     stage: Stage,
     position: Position,
-    /// Whether partitions that the position does not name may belong to the channel.
+    /// Whether the channel may have records in partitions that are not in the position.
     spans: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
-    /// Never subscribed: there is no position.
+    /// Not subscribed yet: there is no position.
     New,
-    /// Some keys of a snapshot are still to come, so there is no position from which nothing would be missed.
+    /// A snapshot is incomplete, so no position exists from which nothing would be missed.
     Snapshot,
     Tracking,
 }
 
-/// A delivery that must not be.
+/// A delivery that violates the order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("offset {offset} of partition {partition} is repeated or out of order; expected {next}")]
 pub struct OrderError {
     /// The partition.
     pub partition: PartitionId,
-    /// The offset that came.
+    /// The delivered offset.
     pub offset: Offset,
-    /// The least offset that could.
+    /// The smallest valid offset.
     pub next: Offset,
 }
 
@@ -56,10 +56,10 @@ impl Tracker {
         (self.stage == Stage::Tracking).then_some(&self.position)
     }
 
-    /// Takes where a node starts the subscription.
+    /// Applies the start of the subscription at a node.
     ///
-    /// After a resume the larger offset counts, so that a node which starts too early is found out by its first
-    /// repetition. A node that says `LOST`, or starts in another epoch, is taken at its word.
+    /// After a resume the larger offset counts, so that a repetition by a node that starts too early is detected. The start of a
+    /// node that returns `LOST`, or has another epoch, replaces the position.
     pub fn subscribed(&mut self, start: Position, outcome: Outcome) {
         if outcome == Outcome::Snapshot {
             self.stage = Stage::Snapshot;
@@ -74,8 +74,7 @@ impl Tracker {
         }
     }
 
-    /// Returns whether a node that starts the subscription so goes on where this is: it delivers everything from here on, and
-    /// perhaps something from before.
+    /// Returns whether a node that starts the subscription at `start` delivers everything after this position.
     #[must_use]
     pub fn continues_from(&self, start: &Position, outcome: Outcome) -> bool {
         let Some(position) = self.position() else { return false };
@@ -86,8 +85,7 @@ impl Tracker {
         resumed && position.epoch == start.epoch && covered
     }
 
-    /// Takes that another connection, which is where `other` is, serves the subscription from here on. The larger offset
-    /// counts.
+    /// Takes over the position of another connection, which serves the subscription from now on. The larger offset counts.
     pub fn merge(&mut self, other: &Self) {
         let before = mem::replace(self, other.clone());
         if before.stage == Stage::Tracking && self.stage == Stage::Tracking {
@@ -95,17 +93,17 @@ impl Tracker {
         }
     }
 
-    /// Returns the next offset of a partition, where one is known.
+    /// Returns the next offset of a partition, if known.
     #[must_use]
     pub fn next(&self, partition: PartitionId) -> Option<Offset> {
         self.position.offsets.get(&partition).copied()
     }
 
-    /// Takes a delivery.
+    /// Applies a delivery.
     ///
     /// # Errors
     ///
-    /// When its offset is below the next one; the position stays.
+    /// When its offset is below the next one; the position is unchanged then.
     pub fn delivered(&mut self, partition: PartitionId, offset: Offset) -> Result<(), OrderError> {
         match self.position.offsets.get(&partition) {
             Some(next) if offset < *next => Err(OrderError { partition, offset, next: *next }),
@@ -116,15 +114,15 @@ impl Tracker {
         }
     }
 
-    /// Takes a heartbeat's word that everything before `next` was delivered. Returns whether the position moved.
+    /// Applies a heartbeat, which reports that everything before `next` was delivered. Returns whether the position advanced.
     pub fn progressed(&mut self, partition: PartitionId, next: Offset) -> bool {
         let belongs = self.spans || self.position.offsets.contains_key(&partition);
         self.stage == Stage::Tracking && belongs && self.advance(partition, next)
     }
 
-    /// Takes a range that will not be delivered.
+    /// Applies a range that will not be delivered.
     ///
-    /// A truncated range was delivered and is gone, and its offsets will be given out again: the position goes back.
+    /// A truncated range was delivered and no longer exists, and its offsets will be assigned again: the position goes back.
     pub fn skipped(&mut self, partition: PartitionId, first: Offset, next: Offset, reason: SkipReason) {
         if reason == SkipReason::Truncated {
             self.position.offsets.insert(partition, first);
@@ -133,9 +131,9 @@ impl Tracker {
         }
     }
 
-    /// Takes that the channel's one key is in another partition than the position says, because the topic got more. From
-    /// here on the position says what it knows: the epoch, and how many partitions there were, so that a node starts a younger
-    /// partition at its first record. Returns whether that makes a difference to asking again.
+    /// Applies that the channel's only key is in another partition than the position, because the topic got more partitions. The
+    /// position then only has the epoch and the former number of partitions, so that a node starts a new partition at its first
+    /// record. Returns whether a retry can succeed therefore.
     pub fn key_moved(&mut self) -> bool {
         let knows = self.stage == Stage::Tracking && self.position.partition_count.is_some();
         let moved = knows && !self.spans && !self.position.offsets.is_empty();
@@ -145,7 +143,7 @@ impl Tracker {
         moved
     }
 
-    /// Takes the end of a snapshot: from here on there is a position.
+    /// Applies the end of a snapshot, after which there is a position.
     pub fn snapshot_ended(&mut self, position: Position) {
         let before = mem::replace(&mut self.position, position);
         self.stage = Stage::Tracking;
@@ -154,7 +152,7 @@ impl Tracker {
         }
     }
 
-    /// Takes a node's last word before it closes: everything before this position was delivered or skipped.
+    /// Applies the position that a node sends before it closes: everything before it was delivered or skipped.
     pub fn closing(&mut self, position: &Position) {
         if self.stage == Stage::Tracking && self.position.epoch == position.epoch {
             for (partition, next) in &position.offsets {
@@ -169,7 +167,7 @@ impl Tracker {
             return;
         }
         for (partition, next) in before.offsets {
-            // A channel that is one key may have moved: it is where the node says, and nowhere else.
+            // A channel of one key may have moved to another partition, which is in the node's position.
             if self.spans || self.position.offsets.contains_key(&partition) {
                 self.advance(partition, next);
             }
@@ -212,7 +210,7 @@ mod tests {
         tracker.delivered(partition, offset(7)).expect("7 is not below 5");
         check(&tracker, "0:8");
         assert!(tracker.progressed(partition, offset(100)));
-        assert!(!tracker.progressed(partition, offset(50)), "the larger counts");
+        assert!(!tracker.progressed(partition, offset(50)), "the larger offset counts");
         check(&tracker, "0:100");
         tracker.skipped(partition, offset(100), offset(120), SkipReason::Retention);
         check(&tracker, "0:120");
@@ -227,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_truncated_log_gives_its_offsets_out_again() {
+    fn the_position_goes_back_after_a_truncated_log() {
         let mut tracker = tracker("quotes/A", "0:9", Outcome::Live);
         tracker.skipped(PartitionId::new(0), offset(6), offset(9), SkipReason::Truncated);
         check(&tracker, "0:6");
@@ -255,14 +253,14 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_moved_is_where_the_node_says_and_nowhere_else() {
+    fn a_key_that_moved_has_only_the_nodes_position() {
         let mut tracker = tracker("quotes/A", "1:5", Outcome::Live);
         tracker.subscribed("3:0".parse().expect("a position"), Outcome::Resumed);
         check(&tracker, "3:0");
     }
 
     #[test]
-    fn a_node_that_resumes_too_early_is_found_out() {
+    fn a_repetition_by_a_node_that_resumes_too_early_is_detected() {
         let mut tracker = tracker("quotes/A", "0:5", Outcome::Live);
         tracker.subscribed("0:3".parse().expect("a position"), Outcome::Resumed);
         check(&tracker, "0:5");
@@ -272,10 +270,10 @@ mod tests {
     }
 
     proptest! {
-        /// A log of one partition, of which the channel has some records; a node that delivers from the position, says
-        /// progress now and then, and is cut at any moment.
+        /// A log of one partition, some records of which belong to the channel; a node that delivers from the position, sometimes
+        /// reports progress, and is disconnected at any time.
         #[test]
-        fn whatever_cuts_the_connection_every_record_comes_once(
+        fn every_record_is_delivered_once_across_disconnects(
             log in proptest::collection::vec(any::<bool>(), 0..200),
             cuts in proptest::collection::vec((1..30_usize, any::<bool>()), 0..60),
         ) {
@@ -290,7 +288,7 @@ mod tests {
                 for (at, matches) in log.iter().enumerate().take(end).skip(from) {
                     let at = offset(i64::try_from(at).expect("the log is short"));
                     if *matches {
-                        tracker.delivered(partition, at).expect("the node keeps order");
+                        tracker.delivered(partition, at).expect("the node keeps the order");
                         received.push(at.get());
                     } else if progress {
                         tracker.progressed(partition, at.next());

@@ -1,11 +1,11 @@
-//! The task of a client: it owns the connection, and calls the plain code that knows the rules.
+//! The task of a client: it owns the connection, and calls the plain code that has the rules.
 //!
-//! It is always in one of three places: in a session, waiting before the next attempt, or attempting. In all three it takes
-//! commands and hands over events, so that neither a dead node nor an idle application can block the other side. A session
-//! whose node asks to be left makes the next connection itself, and ends with it in its hands.
+//! It is always in one of three states: in a session, waiting before the next attempt, or connecting. In all three it receives
+//! commands and delivers events, so that neither a dead node nor an idle application can block the other side. A session whose
+//! node drains opens the next connection itself, and hands it over when it ends.
 //!
-//! Invariant: nothing is read from a connection while events wait for room in the queue, so what waits here is at most one
-//! message of a node.
+//! Invariant: nothing is read from a connection while events wait for room in the queue, so the outbox has at most the events
+//! of one message.
 
 mod application;
 
@@ -43,45 +43,45 @@ pub(crate) enum Command {
     Subscribe(Box<Subscription>, oneshot::Sender<Result<(), AlreadySubscribed>>),
     /// End one.
     Unsubscribe(Arc<Channel>),
-    /// Close. The sender is dropped when that is done.
+    /// Close. The sender is dropped when the connection is closed.
     Close(oneshot::Sender<()>),
 }
 
 /// The task of a client.
 pub(crate) struct Driver {
     endpoints: Vec<Endpoint>,
-    /// Which endpoint is next.
+    /// The index of the next endpoint.
     turn: usize,
     options: Options,
     resume: Resume,
     backoff: Backoff,
     commands: mpsc::Receiver<Command>,
     events: mpsc::Sender<Event>,
-    /// Events that found no room in the queue.
+    /// Events that did not fit into the queue.
     outbox: VecDeque<Event>,
-    /// The largest message that the last node took, in bytes.
+    /// The message size limit of the last node, in bytes.
     message_bytes_max: usize,
-    /// The end of the connection before this one: its node's answer to the close frame is waited for beside everything else.
+    /// The closing handshake of the previous connection, which runs beside everything else.
     closing: Option<Closing>,
-    /// Dropped when the task ends, which answers `Close`.
+    /// Answers `Close` when it is dropped, at the end of the task.
     close_answer: Option<oneshot::Sender<()>>,
 }
 
-/// The closing of a connection that is not read any more.
+/// The closing handshake of a connection.
 type Closing = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// How a client came to a node.
+/// How a session began.
 #[derive(Debug, Clone, Copy)]
 enum Via {
-    /// For the first time.
+    /// As the first one.
     First,
-    /// After a while without a connection.
+    /// After a time without a connection.
     Reconnect,
-    /// From another one, which it has left for this.
+    /// While the previous connection was still open.
     Move,
 }
 
-/// The application asked to close, or is gone.
+/// The application closed or dropped the client.
 #[derive(Debug)]
 struct CloseRequested;
 
@@ -110,7 +110,7 @@ impl Driver {
         }
     }
 
-    /// Runs until the application closes the client, or a node says not to come back.
+    /// Runs until the application closes the client, or a node rejects it for good.
     pub(crate) async fn run(mut self, first: Established) {
         let mut at = Some((Via::First, first));
         let ended = loop {
@@ -136,7 +136,7 @@ impl Driver {
         let _ = self.flush_events().await;
     }
 
-    /// Stays with a node for as long as that lasts.
+    /// Runs a session to its end.
     async fn session(&mut self, via: Via, established: Established) -> SessionEnd {
         let (node, session) = (established.connected.node.clone(), established.connected.session.clone());
         match via {
@@ -155,8 +155,8 @@ impl Driver {
         Session::new(self, established).run().await
     }
 
-    /// Goes on after a stay: with the connection that takes over, with one that is being opened, or after a wait with an
-    /// attempt, for which there is `None`.
+    /// Continues after a session: with the connection that takes over, with the one that is being opened, or after a wait, for
+    /// which it returns `None`.
     async fn after_session(&mut self, end: SessionEnd) -> Result<Option<(Via, Established)>, Ended> {
         let SessionEnd { reason, next, mut wait } = end;
         let (cause, hint) = match (reason.decide(), next) {
@@ -181,15 +181,15 @@ impl Driver {
             }
             (Ok(again), Next::None) => again,
         };
-        // Whatever was wrong with this node, another one may not have it.
+        // Another node may not have the problem of this one.
         self.turn = self.turn.wrapping_add(1);
         let after = wait.unwrap_or_else(|| self.next_wait(hint));
         self.pause(cause, after).await.map_err(|CloseRequested| Ended::Requested)?;
         Ok(None)
     }
 
-    /// Waits before the next attempt, and until the application has taken what there is: attempts that nobody looks at
-    /// must not pile up.
+    /// Waits before the next attempt, and until the application has taken all events, so that events about attempts cannot
+    /// accumulate.
     async fn pause(&mut self, cause: Cause, after: Duration) -> Result<(), CloseRequested> {
         let attempt = self.backoff.attempt();
         tracing::debug!(%cause, attempt, ?after, "reconnecting");
@@ -198,12 +198,12 @@ impl Driver {
         self.flush_events().await
     }
 
-    /// Draws how long to wait before the next attempt, and counts it.
+    /// Returns a random wait before the next attempt, and counts the attempt.
     fn next_wait(&mut self, hint: Option<Duration>) -> Duration {
         self.backoff.next(hint, fastrand::f64())
     }
 
-    /// Begins to open the connection that is to take over from the one in use, with the endpoint after that.
+    /// Starts to open the connection that takes over from the current one, at the next endpoint.
     fn open_next(&mut self) -> Opening {
         self.turn = self.turn.wrapping_add(1);
         let messages = self.resume.prepare(self.options.connect(), self.message_bytes_max);
@@ -211,7 +211,7 @@ impl Driver {
         Box::pin(async move { establish(&endpoint, &options, messages).await })
     }
 
-    /// Closes a connection that is not read any more, beside everything else.
+    /// Closes a connection in the background.
     fn close_in_background(&mut self, connection: Connection, code: u16, reason: &'static str) {
         self.closing = Some(Box::pin(async move { connection.close(code, reason, CLOSE_TIMEOUT).await }));
     }
@@ -220,7 +220,7 @@ impl Driver {
         self.endpoints[self.turn % self.endpoints.len()].clone()
     }
 
-    /// Tries to open a session with the endpoint whose turn it is.
+    /// Tries to open a session at the current endpoint.
     async fn attempt(&mut self) -> Result<Established, EndReason> {
         for (channel, position) in self.resume.take_unsubscribing() {
             let reason = UnsubscribeReason::Requested;

@@ -1,4 +1,4 @@
-//! From a URL to an open session: WebSocket, `Connect`, `Connected`.
+//! Opens a session: WebSocket, `Connect`, `Connected`.
 
 use std::collections::VecDeque;
 
@@ -15,42 +15,42 @@ use crate::{
 pub(crate) struct Established {
     pub(crate) connection: Connection,
     pub(crate) connected: Connected,
-    /// The frames that came in the same message as `Connected`.
+    /// The frames in the same message as `Connected`.
     pub(crate) early: VecDeque<Frame>,
 }
 
-/// Why there is no session.
+/// Why a session could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// The URL is not one.
+    /// The URL is invalid.
     #[error(transparent)]
     Endpoint(#[from] EndpointError),
-    /// There is no WebSocket.
+    /// The WebSocket could not be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// The node did not take `Connect`.
+    /// `Connect` could not be sent.
     #[error(transparent)]
     Send(#[from] SendError),
     /// The node closed the connection instead of answering.
     #[error("{endpoint} closed the connection: {close}")]
     Closed {
-        /// Where.
+        /// The node.
         endpoint: String,
-        /// How.
+        /// The close frame.
         close: Close,
     },
-    /// The connection ended otherwise before the node answered.
+    /// The connection broke before the node answered.
     #[error("{endpoint}: {source}")]
     Receive {
-        /// Where.
+        /// The node.
         endpoint: String,
-        /// Why.
+        /// The cause.
         source: ReceiveError,
     },
     /// The node answered with another frame than `Connected`, or not in time.
     #[error("{endpoint} did not answer Connect")]
     NotConnected {
-        /// Where.
+        /// The node.
         endpoint: String,
     },
 }
@@ -87,7 +87,7 @@ async fn connect(
     messages: Vec<ClientMessage>,
 ) -> Result<(Connected, VecDeque<Frame>), ConnectError> {
     for message in &messages {
-        // A node that refuses closes while the rest is still being sent; its close reason tells more than the failed write.
+        // A node that refuses closes while messages are being sent; its close frame is more informative than the failed write.
         if let Err(error) = connection.send(message).await {
             return Err(connection
                 .receive()

@@ -1,4 +1,4 @@
-//! How a WebSocket to a push node is opened.
+//! Opens a WebSocket to a push node.
 
 use std::{
     io,
@@ -25,7 +25,7 @@ use tokio_tungstenite::{
 use super::{Connection, Subprotocol};
 use crate::Endpoint;
 
-/// How to open a WebSocket.
+/// The options of a WebSocket.
 #[derive(Debug, Clone)]
 pub struct ConnectionOptions {
     /// The form of messages.
@@ -34,62 +34,62 @@ pub struct ConnectionOptions {
     pub token: Option<String>,
     /// The address to connect from. `None`: the kernel chooses.
     pub source: Option<IpAddr>,
-    /// How many bytes one read takes, and the least that a connection keeps allocated.
+    /// Size of the read buffer, which stays allocated.
     pub read_buffer_bytes: usize,
-    /// The largest message to accept, in bytes.
+    /// Maximum size of a received message, in bytes.
     pub message_bytes_max: usize,
-    /// How long name lookup, connecting and the upgrade may take together.
+    /// Timeout for name lookup, connecting and the upgrade together.
     pub timeout: Duration,
 }
 
-/// Why there is no WebSocket.
+/// Why a WebSocket could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The name has no address, or nothing answers there.
+    /// The name has no address, or no address accepts a connection.
     #[error("cannot reach {endpoint}: {source}")]
     Unreachable {
-        /// Where.
+        /// The endpoint.
         endpoint: String,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// It took too long.
+    /// The node did not answer in time.
     #[error("{endpoint} did not answer within {} ms", .after.as_millis())]
     Timeout {
-        /// Where.
+        /// The endpoint.
         endpoint: String,
-        /// The bound.
+        /// The timeout.
         after: Duration,
     },
     /// The server answered the upgrade with an HTTP status.
     #[error("{endpoint} answered {status} {body}")]
     Refused {
-        /// Where.
+        /// The endpoint.
         endpoint: String,
         /// The status.
         status: StatusCode,
         /// The value of `Retry-After`.
         retry_after: Option<Duration>,
-        /// The beginning of the body, for people.
+        /// The beginning of the body.
         body: String,
     },
     /// The server does not speak the subprotocol.
     #[error("{endpoint} does not speak {subprotocol}")]
     Subprotocol {
-        /// Where.
+        /// The endpoint.
         endpoint: String,
         /// The requested subprotocol.
         subprotocol: &'static str,
     },
-    /// The token cannot be a header's value.
-    #[error("the token has characters that an HTTP header cannot carry")]
+    /// The token is not a valid header value.
+    #[error("the token has characters that are not allowed in an HTTP header")]
     Token,
     /// The server does not speak WebSocket.
     #[error("{endpoint} does not speak WebSocket: {source}")]
     Handshake {
-        /// Where.
+        /// The endpoint.
         endpoint: String,
-        /// What was wrong.
+        /// The cause.
         source: Box<tungstenite::Error>,
     },
 }
@@ -117,7 +117,7 @@ impl OpenError {
             Self::Refused { status, .. } => {
                 let later = [
                     StatusCode::REQUEST_TIMEOUT,
-                    // 425: a proxy was offered early data that it does not want to answer twice.
+                    // 425: a proxy rejected early data.
                     StatusCode::TOO_EARLY,
                     StatusCode::TOO_MANY_REQUESTS,
                 ];
@@ -127,7 +127,7 @@ impl OpenError {
         }
     }
 
-    /// Returns how long the server asks to wait before the next attempt.
+    /// Returns the wait that the server requests before the next attempt.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         if let Self::Refused { retry_after, .. } = self { *retry_after } else { None }
@@ -156,7 +156,7 @@ impl Connection {
             .map_err(|source| OpenError::Unreachable { endpoint: endpoint.to_string(), source })?;
         let config = WebSocketConfig::default()
             .read_buffer_size(options.read_buffer_bytes)
-            // Each message is written at once; a client sends little, and keeps no write buffer.
+            // Each message is written at once, without a write buffer.
             .write_buffer_size(0)
             .max_message_size(Some(options.message_bytes_max))
             .max_frame_size(Some(options.message_bytes_max));
@@ -186,7 +186,7 @@ fn request(endpoint: &Endpoint, options: &ConnectionOptions) -> Result<Request<(
     })
 }
 
-/// Connects to the first address that answers.
+/// Connects to the first address that accepts.
 async fn dial(endpoint: &Endpoint, source: Option<IpAddr>) -> io::Result<TcpStream> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in lookup_host((endpoint.host(), endpoint.port())).await? {
@@ -246,14 +246,14 @@ mod tests {
 
     #[test]
     fn the_host_of_an_ipv6_endpoint_is_in_brackets() {
-        // It was `::1:8080`, which is another address and no port.
+        // It was `::1:8080`, which is an address without a port.
         check("ws://[::1]:8080/v1/connect", "[::1]:8080");
         check("ws://127.0.0.1:8080", "127.0.0.1:8080");
         check("ws://push.example", "push.example:80");
     }
 
     #[test]
-    fn a_status_that_time_may_mend_is_a_reason_to_try_again() {
+    fn a_temporary_status_is_retried() {
         let is_temporary = |status: u16| {
             let status = StatusCode::from_u16(status).expect("a status");
             let (endpoint, body) = (String::new(), String::new());

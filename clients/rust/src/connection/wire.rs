@@ -1,11 +1,11 @@
-//! The two forms of a message.
+//! The two encodings of a message.
 
 use prost::Message as _;
 use tailcast_proto::push::v1::{ClientMessage, ServerMessage};
 
 use super::Payload;
 
-/// The form of messages, agreed on in the handshake.
+/// The encoding of messages, negotiated in the handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Subprotocol {
     /// `tailcast.v1.proto`: protobuf in binary messages.
@@ -56,10 +56,10 @@ impl Subprotocol {
                 Ok(message)
             }
             (Self::Proto, Payload::Text(_)) => {
-                Err("a text message, where the subprotocol has binary ones".into())
+                Err("received a text message; the subprotocol has binary messages".into())
             }
             (Self::Json, Payload::Binary(_)) => {
-                Err("a binary message, where the subprotocol has text ones".into())
+                Err("received a binary message; the subprotocol has text messages".into())
             }
         }
     }

@@ -1,4 +1,4 @@
-//! What a node's answers mean for the subscriptions: they start, end, or are to be asked for again.
+//! The effect of a node's replies on the subscriptions: they start, end, or are retried.
 
 use std::{
     sync::Arc,
@@ -17,12 +17,11 @@ use super::{
 };
 use crate::{Event, Refused, Subscribed, Tracker, Unsubscribed, backoff::HINT_MAX};
 
-/// How long to wait before a subscription that Kafka's absence refused is asked for again, where the node does not say.
+/// Wait before a retry after Kafka was unavailable, if the node requests none.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 
 impl Link {
-    /// Takes that the node has begun a subscription, as far as this connection is concerned. Returns its number, where it
-    /// starts, and where this connection was asked to start it.
+    /// Applies the start of a subscription to this connection. Returns its number, its start, and the requested start.
     pub(super) fn begun(
         &mut self,
         entries: &Entries,
@@ -36,32 +35,32 @@ impl Link {
             return Err(unexpected);
         };
         let start = position(entry, subscribed.position.take())?;
-        let asked = served.tracker.clone();
+        let requested = served.tracker.clone();
         served.state = State::Live;
         served.alias = Some(subscribed.alias);
         served.home = home(subscribed.home_partition, &start);
         served.tracker.subscribed(start.clone(), subscribed.outcome());
         self.by_alias.insert(subscribed.alias, number);
-        Ok((number, start, asked))
+        Ok((number, start, requested))
     }
 
-    /// Takes that a subscription has started.
+    /// Applies the start of a subscription.
     pub(super) fn subscribed(
         &mut self,
         entries: &mut Entries,
         id: u32,
         mut subscribed: v1::Subscribed,
     ) -> Result<Event, Fault> {
-        let (number, mut start, asked) = self.begun(entries, id, &mut subscribed)?;
+        let (number, mut start, requested) = self.begun(entries, id, &mut subscribed)?;
         let unexpected = Fault::UnexpectedReply { id, index: subscribed.index };
         let (Some(entry), Some(served)) = (entries.get_mut(number), self.served.get(&number)) else {
             return Err(unexpected);
         };
         let mut outcome = subscribed.outcome();
-        if asked.position() == entry.tracker.position() {
+        if requested.position() == entry.tracker.position() {
             entry.tracker = served.tracker.clone();
         } else {
-            // The connection before this one went on after this one was asked. What it has delivered is not lost.
+            // The previous connection delivered more records after this one was prepared. These are not lost.
             for lost in &mut subscribed.lost {
                 let partition = PartitionId::try_from(lost.partition).ok();
                 let seen = partition.and_then(|partition| entry.tracker.next(partition));
@@ -83,7 +82,7 @@ impl Link {
         Ok(Event::Subscribed(Subscribed { channel, position: start, outcome, lost, mode, max_rate }))
     }
 
-    /// Takes that a subscription has ended, or that this connection no longer serves it.
+    /// Applies the end of a subscription, or its end on this connection.
     pub(super) fn unsubscribed(
         &mut self,
         entries: &mut Entries,
@@ -91,34 +90,34 @@ impl Link {
         mut unsubscribed: v1::Unsubscribed,
     ) -> Result<Option<Event>, Fault> {
         let unknown = Fault::UnknownAlias(unsubscribed.alias);
-        // The command first: a subscription may end before it has an alias.
+        // First by the command: a subscription may end before it has an alias.
         let number = self.answered(id, 0).or_else(|| self.by_alias.get(&unsubscribed.alias).copied());
         let Some((number, entry)) = number.and_then(|number| Some((number, entries.get_mut(number)?))) else {
             return Err(unknown);
         };
-        let said = unsubscribed.position.take();
-        let said = said.map(|said| position(entry, Some(said))).transpose()?;
+        let last = unsubscribed.position.take();
+        let last = last.map(|last| position(entry, Some(last))).transpose()?;
         let reason = unsubscribed.reason();
         let live = self.served.get(&number).is_some_and(|served| served.state == State::Live);
         self.forget(number);
         if reason == UnsubscribeReason::PartitionsAdded && live && !entry.unsubscribing {
-            // The application did not end it: it is asked for again, from its position.
+            // The application did not end it, so it is requested again from its position.
             self.unsent.push(number);
             return Ok(None);
         }
         if reason == UnsubscribeReason::Closing {
-            // The node is about to close the session: the next connection resumes it.
-            if let Some(said) = said {
-                entry.tracker.closing(&said);
+            // The node is about to close the session; the next connection resumes the subscription.
+            if let Some(last) = last {
+                entry.tracker.closing(&last);
             }
             return Ok(None);
         }
         let Some(entry) = entries.remove(number) else { return Err(unknown) };
-        let position = said.or_else(|| entry.tracker.position().cloned());
+        let position = last.or_else(|| entry.tracker.position().cloned());
         Ok(Some(Event::Unsubscribed(Unsubscribed { channel: entry.channel, reason, position })))
     }
 
-    /// Takes that a command failed.
+    /// Applies the failure of a command.
     pub(super) fn refused(
         &mut self,
         entries: &mut Entries,
@@ -133,7 +132,7 @@ impl Link {
         let entry = number.and_then(|number| Some((number, entries.get_mut(number)?)));
         let Some((number, entry)) = entry else { return Event::Error(refused) };
         if entry.unsubscribing {
-            // There was nothing to end: it has ended.
+            // The node does not have the subscription, so it has ended.
             let (channel, position) = (Arc::clone(&entry.channel), entry.tracker.position().cloned());
             self.forget(number);
             entries.remove(number);
@@ -157,7 +156,7 @@ impl Link {
     }
 }
 
-/// Returns how long to wait before a refused subscription is asked for again; `None` where that would be of no use.
+/// Returns the wait before a refused subscription is retried; `None` if a retry is of no use.
 pub(super) fn retry_delay(code: ErrorCode, retry_after_ms: u32) -> Option<Duration> {
     match retry_after_ms {
         0 => (code == ErrorCode::Unavailable).then_some(RETRY_DELAY),
@@ -165,9 +164,9 @@ pub(super) fn retry_delay(code: ErrorCode, retry_after_ms: u32) -> Option<Durati
     }
 }
 
-/// Returns the partition of deliveries that name none: what the node says, or the only one of the position.
-fn home(said: Option<u32>, position: &Position) -> Option<PartitionId> {
+/// Returns the partition of deliveries without one: from the node, or the only partition of the position.
+fn home(partition: Option<u32>, position: &Position) -> Option<PartitionId> {
     let mut partitions = position.offsets.keys().copied();
     let only = partitions.next().filter(|_| partitions.next().is_none());
-    said.and_then(|said| PartitionId::try_from(said).ok()).or(only)
+    partition.and_then(|partition| PartitionId::try_from(partition).ok()).or(only)
 }

@@ -1,4 +1,4 @@
-//! The subscriptions of a client, whichever connection serves them.
+//! The subscriptions of a client, independent of connections.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -14,15 +14,15 @@ use crate::{Mode, Subscription, Tracker};
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) subscription: Subscription,
-    /// The subscription's channel, shared with every event about it.
+    /// The channel, shared with the events of the subscription.
     pub(super) channel: Arc<Channel>,
-    /// Where the subscription is by what became events, whichever connection it came over.
+    /// The position after all events, from any connection.
     pub(super) tracker: Tracker,
-    /// Whether the application has ended it.
+    /// Whether the application is ending the subscription.
     pub(super) unsubscribing: bool,
 }
 
-/// All subscriptions, by a number that is never used again.
+/// All subscriptions, by a number that is never reused.
 #[derive(Debug, Default)]
 pub(super) struct Entries {
     entries: BTreeMap<u64, Entry>,
@@ -31,8 +31,8 @@ pub(super) struct Entries {
 }
 
 impl Entry {
-    /// Returns whether two connections can serve the subscription at a time, because what both deliver is told by its offset:
-    /// conflation skips other records on each, and an unfinished snapshot has no position to begin the other one with.
+    /// Returns whether two connections can serve the subscription at once, so that repetitions are recognised by offset. Conflation
+    /// skips different records on each connection, and an incomplete snapshot has no position for the second one.
     pub(super) fn can_overlap(&self) -> bool {
         !self.unsubscribing && self.subscription.mode == Mode::Lossless && self.tracker.position().is_some()
     }

@@ -6,19 +6,19 @@ use tailcast_proto::{Channel, PositionError};
 
 use crate::OrderError;
 
-/// A violation of the protocol by a node. The client leaves the node and resumes from its positions, which nothing of this
-/// has moved.
+/// A violation of the protocol by a node. The client reconnects and resumes from its positions, which the violation has not
+/// changed.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Fault {
-    /// A frame is about a channel that this connection does not have.
+    /// A frame has an alias that this connection does not know.
     #[error("alias {0} belongs to no subscription")]
     UnknownAlias(u32),
-    /// A reply is to a command that was not given, or that was answered.
+    /// A reply is to a command that was not sent, or was already answered.
     #[error("unexpected reply to command {id}, index {index}")]
     UnexpectedReply {
         /// The command's id.
         id: u32,
-        /// Which of its subscriptions.
+        /// The index of the subscription in the command.
         index: u32,
     },
     /// A delivery was repeated or out of order.
@@ -26,15 +26,15 @@ pub enum Fault {
     Order {
         /// The channel.
         channel: Arc<Channel>,
-        /// What was wrong.
+        /// The violation.
         source: OrderError,
     },
-    /// A number is no partition or no offset, or a delivery does not say its partition where there are several.
-    #[error("{channel}: partition {partition:?} and offset {offset} name no record")]
+    /// A partition or an offset is invalid, or a delivery has no partition although there are several.
+    #[error("{channel}: partition {partition:?} with offset {offset} is not a valid place")]
     Place {
         /// The channel.
         channel: Arc<Channel>,
-        /// The partition, where one was given.
+        /// The partition, if the frame has one.
         partition: Option<u32>,
         /// The offset.
         offset: i64,
@@ -44,7 +44,7 @@ pub enum Fault {
     Position {
         /// The channel.
         channel: Arc<Channel>,
-        /// What is wrong.
+        /// The cause.
         source: PositionError,
     },
 }

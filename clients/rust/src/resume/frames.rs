@@ -1,8 +1,7 @@
-//! What a node's frames mean for the subscriptions: they move positions and become events.
+//! The effect of a node's frames on the subscriptions: they advance positions and become events.
 //!
-//! Invariant: a delivery becomes an event only when the subscription's own tracker takes it. One that this connection's tracker
-//! takes and the subscription's does not has come over another connection already, and is dropped; one that this connection's
-//! own tracker refuses is a fault.
+//! Invariant: a delivery becomes an event only if the subscription's tracker accepts it. If only the connection's tracker accepts
+//! it, another connection has delivered it before, and it is dropped. If the connection's tracker refuses it, it is a fault.
 
 use std::{
     sync::Arc,
@@ -22,7 +21,7 @@ use super::{
 use crate::{Delivery, Event, Header, Heartbeat, Progress, Skipped, SnapshotEnd};
 
 impl Link {
-    /// Takes a frame of this connection; see [`Resume::observe`](super::Resume::observe).
+    /// Applies a frame of this connection; see [`Resume::observe`](super::Resume::observe).
     pub(super) fn observe(
         &mut self,
         entries: &mut Entries,
@@ -51,7 +50,7 @@ impl Link {
             .delivered(partition, offset)
             .map_err(|source| Fault::Order { channel: Arc::clone(&entry.channel), source })?;
         let repeated = entry.tracker.delivered(partition, offset).is_err();
-        // The other one is what was on its way when the application unsubscribed.
+        // Either another connection has delivered it, or it was in flight when the application unsubscribed.
         if repeated || entry.unsubscribing {
             return Ok(None);
         }
@@ -90,7 +89,7 @@ impl Link {
         let seen = entry.tracker.next(partition).filter(|seen| served.tracker.next(partition) < Some(*seen));
         served.tracker.skipped(partition, first, next, reason);
         if let Some(seen) = seen.filter(|_| reason != SkipReason::Truncated) {
-            // This connection repeats: what another one has delivered is not skipped.
+            // Records that another connection has delivered are not skipped.
             if seen >= next {
                 return Ok(None);
             }
@@ -137,7 +136,7 @@ impl Link {
     }
 }
 
-/// Returns the key of a channel that is one key: its deliveries do not repeat it.
+/// Returns the key of a channel of one key, whose deliveries do not contain it.
 fn own_key(channel: &Channel) -> Option<bytes::Bytes> {
     match &channel.keys {
         Keys::Exact(key) => Some(key.as_bytes().clone()),

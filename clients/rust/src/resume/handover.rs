@@ -1,14 +1,14 @@
-//! How another connection takes over while the one in use goes on.
+//! How another connection takes over while the current one still serves the client.
 //!
-//! Both serve the client for a while, and each on its own delivers everything from where it was asked to start. A
-//! subscription's own tracker takes what comes first and drops what comes second, so either of the two can be given up at any
-//! moment, without a gap or a repetition.
+//! Both serve the client for some time, and each delivers everything from its requested start. A subscription's tracker accepts
+//! the first delivery of a record and drops the second, so either connection can be given up at any time, without a gap or a
+//! repetition.
 //!
-//! What cannot be served by two, because an offset does not tell what both deliver, is asked for after the other connection
-//! was left: see [`Entry::can_overlap`](super::entry::Entry::can_overlap).
+//! Subscriptions that two connections cannot serve at once are requested after the old connection is closed: see
+//! [`Entry::can_overlap`](super::entry::Entry::can_overlap).
 //!
-//! Invariant: nothing that the next connection says ends a subscription or moves one past what the connection in use can still
-//! deliver. A node that would do so is unfit, and says it again, to be believed, when it is the only one.
+//! Invariant: no frame of the next connection ends a subscription, or advances one past a record that the current connection can
+//! still deliver. A node that sends such a frame cannot take over; the same frame is applied when it is the only connection.
 
 use std::{sync::Arc, time::Instant};
 
@@ -27,20 +27,20 @@ use crate::{Event, Subscribed, Unsubscribed};
 /// Why a connection cannot take over.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum TakeoverError {
-    /// It breaks the protocol.
+    /// Its node violates the protocol.
     #[error(transparent)]
     Fault(#[from] Fault),
-    /// It does not go on where the connection in use is.
+    /// It does not continue from the position of the current connection.
     #[error("{0} would not continue there without a gap")]
     Gap(Arc<Channel>),
-    /// It ends what the connection in use serves.
+    /// It ends a subscription that the current connection serves.
     #[error("a subscription would end there")]
     End,
 }
 
 impl Resume {
-    /// Begins the connection that is to take over: returns what to send, as [`Resume::connect`] does. The one in use stays in
-    /// use.
+    /// Starts the connection that takes over: returns the messages to send, as [`Resume::connect`] does. The current connection
+    /// stays in use.
     pub fn prepare(&mut self, connect: v1::Connect, message_bytes_max: usize) -> Vec<ClientMessage> {
         let live = |number| self.link.served.get(&number).is_some_and(|served| served.state == State::Live);
         let served = self.entries.iter().filter(|(number, entry)| entry.can_overlap() && live(*number));
@@ -50,26 +50,26 @@ impl Resume {
         messages
     }
 
-    /// Takes a frame of the connection that is to take over.
+    /// Applies a frame of the connection that takes over.
     ///
     /// # Errors
     ///
-    /// When the connection cannot take over. It has to be given up, by [`Resume::abandon`].
+    /// When the connection cannot take over. It must be given up, by [`Resume::abandon`].
     pub fn observe_next(&mut self, frame: Frame, now: Instant) -> Result<Option<Event>, TakeoverError> {
         let Some(next) = &mut self.next else { return Ok(None) };
         let id = frame.id;
         match frame.frame {
             Some(frame::Frame::Subscribed(mut subscribed)) => {
-                let (number, start, asked) = next.begun(&self.entries, id, &mut subscribed)?;
+                let (number, start, requested) = next.begun(&self.entries, id, &mut subscribed)?;
                 match self.entries.get(number) {
-                    Some(entry) if !asked.continues_from(&start, subscribed.outcome()) => {
+                    Some(entry) if !requested.continues_from(&start, subscribed.outcome()) => {
                         Err(TakeoverError::Gap(Arc::clone(&entry.channel)))
                     }
                     _ => Ok(None),
                 }
             }
             Some(frame::Frame::Error(error)) => {
-                // The connection in use goes on with it; it is asked for again when that was left.
+                // The current connection still serves it; it is requested again when that is closed.
                 if let Some(number) = next.answered(id, error.index) {
                     match retry_delay(error.code(), error.retry_after_ms) {
                         Some(after) => next.retry_at(number, now + after),
@@ -96,27 +96,26 @@ impl Resume {
         }
     }
 
-    /// Returns whether there is a connection that is to take over.
+    /// Returns whether a connection that takes over is prepared.
     #[must_use]
     pub fn is_prepared(&self) -> bool {
         self.next.is_some()
     }
 
-    /// Returns whether the connection that is to take over has answered all that it was asked for.
+    /// Returns whether the connection that takes over has answered all requests.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.next.as_ref().is_some_and(|next| next.pending.is_empty())
     }
 
-    /// Gives up the connection that was to take over.
+    /// Gives up the connection that takes over.
     pub fn abandon(&mut self) {
         self.next = None;
     }
 
-    /// Takes over: the next connection is the one in use, and the other one is not to be read any more. Returns what the
-    /// application should know.
+    /// Makes the next connection the current one; the old one must not be read any more. Returns events for the application.
     ///
-    /// Also before the next connection is ready, when the other one is gone: what it has not answered yet, it answers later.
+    /// Also called before the next connection is ready, if the old one is lost: its replies are then applied later.
     pub fn take_over(&mut self) -> Vec<Event> {
         let Some(next) = self.next.take() else { return Vec::new() };
         self.link = next;

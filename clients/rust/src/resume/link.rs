@@ -1,6 +1,6 @@
-//! The state of one connection: aliases, commands that wait for an answer, and how far it is with each subscription.
+//! The state of one connection: aliases, pending commands, and the position of each subscription.
 //!
-//! All of it is forgotten with the connection; the subscriptions are not.
+//! It is dropped with the connection; the subscriptions are not.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -23,14 +23,14 @@ use crate::Tracker;
 /// The state of one connection.
 #[derive(Debug, Default)]
 pub(super) struct Link {
-    /// By the subscription's number. Absent: this connection was not asked for it, or is no longer to serve it.
+    /// By the subscription's number. Absent: it is not requested on this connection, or has ended there.
     pub(super) served: BTreeMap<u64, Served>,
     pub(super) by_alias: HashMap<u32, u64>,
-    /// The subscriptions that a command was about, in the order of its indexes. `None`: answered.
+    /// The subscriptions of each pending command, in the order of its indexes. `None`: answered.
     pub(super) pending: HashMap<u32, Vec<Option<u64>>>,
-    /// The subscriptions with changes that are not sent yet.
+    /// The subscriptions with commands that are not sent yet.
     pub(super) unsent: Vec<u64>,
-    /// When to ask again for which subscriptions.
+    /// The subscriptions to retry, by time.
     pub(super) retries: BTreeSet<(Instant, u64)>,
     next_id: u32,
 }
@@ -41,26 +41,26 @@ pub(super) struct Served {
     pub(super) state: State,
     /// The channel's number on this connection.
     pub(super) alias: Option<u32>,
-    /// The partition of deliveries that do not say theirs.
+    /// The partition of deliveries without one.
     pub(super) home: Option<PartitionId>,
-    /// How far this connection is. Behind the subscription's own tracker while it repeats what another one has delivered.
+    /// The position of this connection. It is behind the subscription's tracker while the connection repeats records.
     pub(super) tracker: Tracker,
 }
 
 /// The node's view of a subscription.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
-    /// Asked for, and not answered.
+    /// Requested, and not answered.
     Requested,
     /// Started.
     Live,
-    /// Refused for now; to be asked for again.
+    /// Refused temporarily; to be retried.
     RetryLater,
 }
 
 impl Link {
-    /// Begins a connection: returns what to send, `connect` with as many of the subscriptions as fit into a message of
-    /// `message_bytes_max`, and commands for the rest.
+    /// Starts a connection: returns the messages to send, `connect` with all subscriptions that fit into `message_bytes_max`, and
+    /// commands for the others.
     pub(super) fn open(
         entries: &Entries,
         numbers: Vec<u64>,
@@ -105,7 +105,7 @@ impl Link {
         numbers.into_iter().filter_map(|number| self.command(entries, number)).collect()
     }
 
-    /// Returns the message to send about a subscription.
+    /// Returns the command for a subscription, if there is one to send.
     fn command(&mut self, entries: &Entries, number: u64) -> Option<ClientMessage> {
         let entry = entries.get(number)?;
         let command = if entry.unsubscribing {
@@ -124,17 +124,17 @@ impl Link {
         Some(ClientMessage { id, command: Some(command) })
     }
 
-    /// Returns the subscription that a command's index was about, once.
+    /// Returns the subscription at an index of a pending command, and records the answer.
     pub(super) fn answered(&mut self, id: u32, index: u32) -> Option<u64> {
-        let asked = self.pending.get_mut(&id)?;
-        let number = asked.get_mut(usize::try_from(index).ok()?)?.take();
-        if asked.iter().all(Option::is_none) {
+        let pending = self.pending.get_mut(&id)?;
+        let number = pending.get_mut(usize::try_from(index).ok()?)?.take();
+        if pending.iter().all(Option::is_none) {
             self.pending.remove(&id);
         }
         number
     }
 
-    /// Takes that a subscription is to be asked for again at a time.
+    /// Schedules a retry of a subscription.
     pub(super) fn retry_at(&mut self, number: u64, at: Instant) {
         if let Some(served) = self.served.get_mut(&number) {
             served.state = State::RetryLater;
@@ -142,14 +142,14 @@ impl Link {
         }
     }
 
-    /// Forgets what this connection knows of a subscription.
+    /// Removes a subscription from this connection.
     pub(super) fn forget(&mut self, number: u64) {
         if let Some(alias) = self.served.remove(&number).and_then(|served| served.alias) {
             self.by_alias.remove(&alias);
         }
     }
 
-    /// Returns the subscription that an alias stands for, as a whole and on this connection.
+    /// Returns the subscription with an alias, and its state on this connection.
     pub(super) fn of_alias<'a>(
         &'a mut self,
         entries: &'a mut Entries,
@@ -172,7 +172,7 @@ impl Served {
         Self { state: State::Requested, alias: None, home: None, tracker: entry.tracker.clone() }
     }
 
-    /// Reads a place in Kafka that a frame names.
+    /// Parses the partition and the offset in a frame.
     pub(super) fn place(
         &self,
         channel: &std::sync::Arc<Channel>,
@@ -188,7 +188,7 @@ impl Served {
     }
 }
 
-/// Reads a position that a frame carries; none at all is an empty one.
+/// Parses the position in a frame; a missing one is empty.
 pub(super) fn position(entry: &Entry, position: Option<v1::Position>) -> Result<Position, Fault> {
     Position::try_from(position.unwrap_or_default())
         .map_err(|source| Fault::Position { channel: entry.channel.clone(), source })

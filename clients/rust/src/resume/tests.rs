@@ -1,4 +1,4 @@
-//! The subscriptions of a client, against a node that is a few lines of text.
+//! Tests of the subscriptions with single frames.
 
 use std::time::Duration;
 
@@ -51,7 +51,7 @@ pub(super) fn observe(resume: &mut Resume, frame: Frame) -> Option<Event> {
     resume.observe(frame, Instant::now()).expect("the frame is in order")
 }
 
-/// Says what a client sends, as text.
+/// Returns the commands of a client as text.
 pub(super) fn commands_text(messages: &[ClientMessage]) -> String {
     let one = |subscribe: &v1::Subscribe| {
         let Some(subscribe::Target::Channel(channel)) = &subscribe.target else { return "?".to_owned() };
@@ -101,7 +101,7 @@ fn connect_carries_all_subscriptions_at_their_positions() {
 }
 
 #[test]
-fn what_does_not_fit_into_connect_follows_in_commands() {
+fn subscriptions_beyond_the_size_of_connect_follow_in_commands() {
     let mut resume = subscribed_to(&["quotes/A", "quotes/B", "quotes/C"]);
     let room = resume.connect(v1::Connect::default(), usize::MAX)[0].encoded_len() + 20;
     let messages = resume.connect(v1::Connect::default(), room);
@@ -113,7 +113,7 @@ fn what_does_not_fit_into_connect_follows_in_commands() {
 }
 
 #[test]
-fn an_alias_means_nothing_on_the_next_connection() {
+fn an_alias_is_unknown_on_the_next_connection() {
     let mut resume = subscribed_to(&["quotes/A", "quotes/B"]);
     resume.connect(v1::Connect::default(), usize::MAX);
     assert_eq!(resume.observe(delivery(1, 9), Instant::now()), Err(Fault::UnknownAlias(1)));
@@ -124,7 +124,7 @@ fn an_alias_means_nothing_on_the_next_connection() {
 }
 
 #[test]
-fn a_repeated_delivery_is_a_fault_and_moves_nothing() {
+fn a_repeated_delivery_is_a_fault_and_keeps_the_position() {
     let mut resume = subscribed_to(&["quotes/A"]);
     observe(&mut resume, delivery(1, 7));
     let fault = resume.observe(delivery(1, 7), Instant::now()).expect_err("it is repeated");
@@ -133,7 +133,7 @@ fn a_repeated_delivery_is_a_fault_and_moves_nothing() {
 }
 
 #[test]
-fn progress_moves_all_subscriptions_of_the_partition_but_those_behind() {
+fn progress_advances_all_subscriptions_of_the_partition_except_those_behind() {
     let mut resume = subscribed_to(&["quotes/A", "quotes/B", "chat/A"]);
     let Some(Event::Heartbeat(heartbeat)) = observe(&mut resume, progress("quotes", 50, &[2])) else {
         panic!("a heartbeat is an event");
@@ -145,7 +145,7 @@ fn progress_moves_all_subscriptions_of_the_partition_but_those_behind() {
 }
 
 #[test]
-fn a_delivery_of_a_channel_that_is_one_key_has_the_key() {
+fn a_delivery_of_a_channel_of_one_key_has_the_key() {
     let mut resume = subscribed_to(&["quotes/A"]);
     let Some(Event::Delivery(delivery)) = observe(&mut resume, delivery(1, 5)) else {
         panic!("a delivery is an event");
@@ -154,7 +154,7 @@ fn a_delivery_of_a_channel_that_is_one_key_has_the_key() {
 }
 
 #[test]
-fn a_subscription_refused_for_now_is_asked_for_again() {
+fn a_temporarily_refused_subscription_is_retried() {
     let mut resume = Resume::new();
     let now = Instant::now();
     resume.add(Subscription::to(channel("quotes/A"))).expect("the first");
@@ -171,7 +171,7 @@ fn a_subscription_refused_for_now_is_asked_for_again() {
 }
 
 #[test]
-fn a_subscription_refused_for_good_is_gone() {
+fn a_permanently_refused_subscription_is_removed() {
     let mut resume = Resume::new();
     resume.add(Subscription::to(channel("quotes/A"))).expect("the first");
     resume.connect(v1::Connect::default(), usize::MAX);
@@ -187,7 +187,7 @@ fn a_channel_is_subscribed_once() {
 }
 
 #[test]
-fn unsubscribing_is_said_to_the_node_and_deliveries_on_their_way_are_dropped() {
+fn unsubscribing_sends_a_command_and_drops_deliveries_in_flight() {
     let mut resume = subscribed_to(&["quotes/A"]);
     resume.unsubscribe(&channel("quotes/A"));
     let messages = resume.due(Instant::now());
@@ -201,7 +201,7 @@ fn unsubscribing_is_said_to_the_node_and_deliveries_on_their_way_are_dropped() {
 }
 
 #[test]
-fn what_was_being_ended_is_not_asked_for_on_the_next_connection() {
+fn a_subscription_that_is_ending_is_not_requested_on_the_next_connection() {
     let mut resume = subscribed_to(&["quotes/A", "quotes/B"]);
     resume.unsubscribe(&channel("quotes/A"));
     assert_eq!(resume.take_unsubscribing().len(), 1);
@@ -221,7 +221,7 @@ fn a_subscription_dropped_while_connecting_is_ended_afterwards() {
 }
 
 #[test]
-fn a_broken_off_snapshot_is_begun_anew() {
+fn an_interrupted_snapshot_is_requested_again() {
     let mut resume = Resume::new();
     resume.add(Subscription::to(channel("quotes/A")).from(Start::Snapshot)).expect("the first");
     resume.connect(v1::Connect::default(), usize::MAX);
@@ -230,7 +230,7 @@ fn a_broken_off_snapshot_is_begun_anew() {
         subscribed.outcome = v1::Outcome::Snapshot.into();
     }
     observe(&mut resume, start);
-    // The node does not say the partition of what is in the only one.
+    // A delivery from the only partition does not name it.
     observe(&mut resume, delivery(1, 2));
     assert_eq!(
         commands_text(&resume.connect(v1::Connect::default(), usize::MAX)),
@@ -239,7 +239,7 @@ fn a_broken_off_snapshot_is_begun_anew() {
 }
 
 #[test]
-fn a_reply_that_nothing_waits_for_is_a_fault() {
+fn an_unexpected_reply_is_a_fault() {
     let mut resume = subscribed_to(&["quotes/A"]);
     let fault = resume.observe(subscribed(1, 0, 1, "0:5"), Instant::now());
     assert_eq!(fault, Err(Fault::UnexpectedReply { id: 1, index: 0 }));
@@ -248,7 +248,7 @@ fn a_reply_that_nothing_waits_for_is_a_fault() {
 }
 
 #[test]
-fn a_place_that_is_none_is_a_fault() {
+fn an_invalid_place_is_a_fault() {
     let mut resume = subscribed_to(&["quotes/A"]);
     assert!(matches!(resume.observe(delivery(1, -1), Instant::now()), Err(Fault::Place { .. })));
 }
@@ -259,7 +259,7 @@ fn partitions_added(alias: u32) -> Frame {
 }
 
 #[test]
-fn a_topic_that_gets_partitions_is_subscribed_again_without_a_word() {
+fn a_topic_that_gets_partitions_is_subscribed_again_without_an_event() {
     let mut resume = subscribed_to(&["quotes/*"]);
     observe(&mut resume, delivery(1, 7));
     assert_eq!(observe(&mut resume, partitions_added(1)), None);
@@ -270,7 +270,7 @@ fn a_topic_that_gets_partitions_is_subscribed_again_without_a_word() {
 }
 
 #[test]
-fn a_subscription_that_is_being_ended_is_not_begun_again() {
+fn a_subscription_that_is_ending_is_not_requested_again() {
     let mut resume = subscribed_to(&["quotes/*"]);
     resume.unsubscribe(&channel("quotes/*"));
     resume.due(Instant::now());
@@ -279,7 +279,7 @@ fn a_subscription_that_is_being_ended_is_not_begun_again() {
 }
 
 #[test]
-fn a_key_that_moved_to_a_younger_partition_is_asked_for_by_what_is_still_known() {
+fn a_key_that_moved_to_a_new_partition_is_requested_by_epoch_and_partition_count() {
     let mut resume = Resume::new();
     resume.add(Subscription::to(channel("quotes/A"))).expect("the first");
     resume.connect(v1::Connect::default(), usize::MAX);
@@ -292,7 +292,7 @@ fn a_key_that_moved_to_a_younger_partition_is_asked_for_by_what_is_still_known()
     let messages = resume.due(now);
     assert_eq!(commands_text(&messages), "subscribe(quotes/A at ASNFZ4mrze_-3LqYdlQyEA/2@)");
 
-    // The second refusal cannot be mended.
+    // The second refusal is permanent.
     let event = resume.observe(refused(messages[0].id, 0, v1::ErrorCode::UnknownPartition, 0), now);
     assert!(matches!(event, Ok(Some(Event::Error(refused))) if refused.retry_after.is_none()));
 }
@@ -323,11 +323,11 @@ pub(super) fn conflated(alias: u32, first_offset: i64, next_offset: i64, records
 }
 
 #[test]
-fn what_conflation_skipped_is_counted_in_ranges() {
+fn conflation_reports_skipped_records_in_ranges() {
     let mut resume = subscribed_to(&["quotes/A"]);
     observe(&mut resume, delivery(1, 9));
 
-    // A range may reach over what was delivered before it, and moves the position forward only.
+    // A range may include records that were delivered before, and never moves the position back.
     let Some(Event::Skipped(skipped)) = observe(&mut resume, conflated(1, 5, 8, 0)) else {
         panic!("a skip is an event");
     };
@@ -368,11 +368,7 @@ fn a_subscription_of_a_session_that_closes_is_resumed() {
     let closing =
         v1::Unsubscribed { alias: 1, reason, position: Some((&position).into()), ..Default::default() };
     assert_eq!(observe(&mut resume, frame(0, frame::Frame::Unsubscribed(closing))), None);
-    assert_eq!(
-        commands_text(&resume.due(Instant::now())),
-        "",
-        "the session closes: asking it again is of no use"
-    );
+    assert_eq!(commands_text(&resume.due(Instant::now())), "", "the session closes: a command is of no use");
     assert_eq!(
         commands_text(&resume.connect(v1::Connect::default(), usize::MAX)),
         "connect(quotes/A at 0:9)"
@@ -380,7 +376,7 @@ fn a_subscription_of_a_session_that_closes_is_resumed() {
 }
 
 #[test]
-fn a_key_of_a_topic_that_grew_has_a_home_partition_and_an_earlier_one() {
+fn a_key_of_a_topic_that_grew_has_a_home_partition_and_a_former_one() {
     let mut resume = Resume::new();
     resume.add(Subscription::to(channel("quotes/A"))).expect("the first");
     resume.connect(v1::Connect::default(), usize::MAX);

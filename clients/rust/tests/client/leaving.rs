@@ -1,4 +1,4 @@
-//! What a client does when its node asks to be left: it makes the next connection first.
+//! A client whose node drains opens its next connection before it leaves.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::node::{Node, PATIENCE, Session, delivery};
 /// A deadline that no test reaches.
 const FAR: u32 = 60_000;
 
-/// Waits of the client's own that are longer than a test's patience: who connects nevertheless does so at a node's word.
+/// Back-off beyond the timeout of a test: a client that reconnects earlier follows a hint of its node.
 fn slow() -> Options {
     let slow = Duration::from_secs(3600);
     Options { backoff_first: slow, backoff_max: slow, ..Options::default() }
@@ -23,7 +23,7 @@ async fn go_away(session: &mut Session, retry_after_ms: u32, deadline_ms: u32) {
     session.send_frames([Frame { id: 0, frame: Some(frame::Frame::Goaway(goaway)) }]).await;
 }
 
-/// Two nodes, and a client of the first that knows the second.
+/// Returns two nodes, and a client of the first with the second as another endpoint.
 async fn pair(options: Options) -> (Node, Node, Client, Session) {
     let (first, second) = (Node::start().await, Node::start().await);
     let other = second.url().parse().expect("an endpoint");
@@ -31,7 +31,7 @@ async fn pair(options: Options) -> (Node, Node, Client, Session) {
     (first, second, client, session)
 }
 
-/// Takes the events of a client that has gone over, without a break between.
+/// Expects the events of a client that has moved without an interruption.
 async fn moved(client: &mut Client) {
     let Event::Moved(Moved { node, .. }) = next(client).await else { panic!("the client goes over") };
     assert_eq!(node, "node");
@@ -47,7 +47,7 @@ async fn a_client_goes_over_to_the_next_node_before_it_leaves_its_own() {
 
     let mut new = second.welcome().await;
     assert_eq!(new.positions(), ["0:6"]);
-    // The old connection delivers until the new one has answered. What it has delivered comes from the new one too.
+    // The old connection delivers until the new one has answered. The new one repeats its records.
     old.send_frames([delivery(1, 6), delivery(1, 7)]).await;
     assert_eq!(offset(&next(&mut client).await), 6);
     assert_eq!(offset(&next(&mut client).await), 7);
@@ -63,10 +63,10 @@ async fn a_client_goes_over_to_the_next_node_before_it_leaves_its_own() {
 async fn a_client_whose_next_node_is_not_there_stays_and_tries_again() {
     let (first, second, mut client, mut old) = pair(hasty()).await;
     go_away(&mut old, 1, FAR).await;
-    // The second node breaks off, once before `Connected` and once after, and then takes the client.
+    // The second node disconnects, once before `Connected` and once after it, and then accepts the client.
     drop(second.accept().await);
     go_on(&mut old, &mut client, 5).await;
-    // The endpoints take turns: the node that asked to be left is asked too.
+    // The endpoints take turns, including the node that drains.
     drop(first.accept().await);
     go_on(&mut old, &mut client, 6).await;
     let new = second.welcome().await;
@@ -80,7 +80,7 @@ async fn a_client_whose_next_node_is_not_there_stays_and_tries_again() {
     moved(&mut client).await;
 }
 
-/// Lets the old connection deliver, which the client still reads.
+/// Delivers over the old connection, which the client still reads.
 async fn go_on(old: &mut Session, client: &mut Client, at: i64) {
     old.deliver(1, at).await;
     assert_eq!(offset(&next(client).await), at);
@@ -91,7 +91,7 @@ async fn a_client_with_one_endpoint_asks_it_again_until_another_node_answers_the
     let node = Node::start().await;
     let (mut client, mut old) = subscribed(&node, hasty()).await;
     go_away(&mut old, 0, FAR).await;
-    // The node that drains takes nobody.
+    // The node that drains accepts no connection.
     node.refuse(503, Some(0)).await;
     go_on(&mut old, &mut client, 5).await;
     node.refuse(503, None).await;
@@ -107,7 +107,7 @@ async fn a_client_with_one_endpoint_asks_it_again_until_another_node_answers_the
 
 #[tokio::test]
 async fn a_refusal_that_says_when_to_come_is_believed() {
-    // The client's own waits would be longer than the test's patience.
+    // The client's own back-off is longer than the timeout of the test.
     let options = Options { backoff_first: Duration::from_millis(900), ..slow() };
     let node = Node::start().await;
     let (_client, mut old) = subscribed(&node, options).await;
@@ -125,7 +125,7 @@ async fn a_client_whose_node_closes_goes_over_to_a_connection_that_is_not_ready(
     assert_eq!(offset(&next(&mut client).await), 5);
     old.close(4503, "draining").await;
     assert!(matches!(next(&mut client).await, Event::Moved(_)));
-    // Asked when the client was at 5, and answered when it is at 6.
+    // Requested when the client was at 5, and answered when it is at 6.
     new.subscribed(new.id, 0, 4, "0:5").await;
     new.send_frames([delivery(4, 5), delivery(4, 6)]).await;
     let Event::Subscribed(start) = next(&mut client).await else { panic!("it has started") };
@@ -192,7 +192,7 @@ async fn a_conflated_subscription_is_asked_for_when_the_old_connection_is_left()
     go_away(&mut old, 0, FAR).await;
     let mut new = second.welcome().await;
     assert_eq!(new.positions(), ["0:5"]);
-    // Its skipped records were counted by the old connection up to here.
+    // The old connection has counted its skipped records up to here.
     old.deliver(2, 8).await;
     assert_eq!(offset(&next(&mut client).await), 8);
     new.subscribed(new.id, 0, 4, "0:5").await;
@@ -212,7 +212,7 @@ async fn closing_a_client_that_is_about_to_go_over_closes_both_connections() {
     assert!(matches!(next(&mut client).await, Event::Subscribed(_)));
     go_away(&mut old, 0, FAR).await;
     let mut new = second.welcome().await;
-    // One of two is answered, and delivers already.
+    // One of two subscriptions is answered, and delivers.
     new.subscribed(new.id, 0, 4, "0:5").await;
     new.deliver(4, 5).await;
     assert_eq!(offset(&next(&mut client).await), 5);
@@ -226,7 +226,7 @@ async fn a_client_gets_every_record_once_while_both_nodes_flood_it() {
     go_away(&mut old, 20, FAR).await;
     let flood = async {
         let mut at = 5;
-        // Until the client has left: then nothing can be said any more.
+        // Until the client has left: then sending fails.
         while old.try_send_frames([delivery(1, at)]).await.is_ok() {
             at += 1;
         }
@@ -236,7 +236,7 @@ async fn a_client_gets_every_record_once_while_both_nodes_flood_it() {
         let from = new.positions().remove(0);
         let first: i64 = from.trim_start_matches("0:").parse().expect("an offset");
         new.subscribed(new.id, 0, 4, &from).await;
-        // As many as the old one can have delivered in the meantime, and more.
+        // More than the old connection can have delivered in the meantime.
         for at in first..first + 20_000 {
             new.deliver(4, at).await;
         }
@@ -257,5 +257,5 @@ async fn a_client_gets_every_record_once_while_both_nodes_flood_it() {
         }
     };
     let all = async { tokio::join!(flood, going, taking) };
-    timeout(PATIENCE * 2, all).await.expect("the client goes over in time");
+    timeout(PATIENCE * 2, all).await.expect("the client moves in time");
 }

@@ -1,4 +1,4 @@
-//! What a client does when its node does what nodes do: drain, die, fall silent, refuse, err.
+//! A client whose node drains, dies, falls silent, refuses or violates the protocol.
 
 mod leaving;
 
@@ -22,7 +22,7 @@ fn channel(name: &str) -> Channel {
     name.parse().expect("a channel")
 }
 
-/// Waits that a test can afford.
+/// Options with waits short enough for a test.
 fn hasty() -> Options {
     Options {
         backoff_first: Duration::from_millis(1),
@@ -37,7 +37,7 @@ async fn connect(node: &Node, options: Options) -> (Client, Session) {
     (client.expect("the node answers"), session)
 }
 
-/// A client of the node that is subscribed to `quotes/A` at `0:5` under alias 1.
+/// Returns a client of the node with a subscription to `quotes/A` at `0:5` under alias 1.
 async fn subscribed(node: &Node, options: Options) -> (Client, Session) {
     let (mut client, mut session) = connect(node, options).await;
     client.subscribe(Subscription::to(channel("quotes/A"))).await.expect("it is the first");
@@ -47,7 +47,10 @@ async fn subscribed(node: &Node, options: Options) -> (Client, Session) {
 }
 
 async fn next(client: &mut Client) -> Event {
-    timeout(PATIENCE, client.next()).await.expect("an event comes in time").expect("the client goes on")
+    timeout(PATIENCE, client.next())
+        .await
+        .expect("an event arrives in time")
+        .expect("the client has not ended")
 }
 
 #[track_caller]
@@ -127,7 +130,7 @@ async fn a_client_leaves_a_node_that_repeats_a_record_and_hands_it_out_once() {
     let (mut client, mut session) = subscribed(&node, hasty()).await;
     session.send_frames([delivery(1, 5), delivery(1, 5)]).await;
     assert_eq!(offset(&next(&mut client).await), 5);
-    // It says why it leaves.
+    // Its close code has the reason.
     assert_eq!(session.left().await, Some(1002));
     assert!(matches!(cause(next(&mut client).await), Cause::Fault(_)));
     let mut session = resumes(&mut client, &node, "0:6").await;
@@ -184,7 +187,7 @@ async fn a_subscription_made_without_a_connection_is_in_the_next_connect() {
     let (mut client, session) = connect(&node, hasty()).await;
     session.close(1012, "").await;
     cause(next(&mut client).await);
-    // Attempts are held up until the node answers, so that this comes between them.
+    // An attempt waits until the node answers, so this happens during one.
     let waiting = node.accept().await;
     client.subscribe(Subscription::to(channel("quotes/A"))).await.expect("it is the first");
     drop(waiting);
@@ -214,7 +217,7 @@ async fn a_client_tries_its_other_endpoints_when_a_node_is_gone() {
 
 #[tokio::test]
 async fn a_client_that_leaves_a_node_turns_to_the_next_one() {
-    // It came back to the node that had sent it away, and tried another one only after that had failed.
+    // It reconnected to the node that drained, and tried another one only after that had failed.
     let (first, second) = (Node::start().await, Node::start().await);
     let other = second.url().parse().expect("an endpoint");
     let (mut client, session) = subscribed(&first, Options { other_endpoints: vec![other], ..hasty() }).await;

@@ -1,4 +1,4 @@
-//! What a client asks for besides every record, and hands on of what a node says to it.
+//! Modes other than lossless, and their events.
 
 use tailcast_client::{Event, MaxRate, Refused, Start, Subscription};
 use tailcast_proto::push::v1::{self, Frame, frame, start::At};
@@ -6,7 +6,7 @@ use tailcast_proto::push::v1::{self, Frame, frame, start::At};
 use super::{cause, channel, connect, hasty, next, offset};
 use crate::node::{Node, delivery, subscribed};
 
-/// Frames about alias 1, or about nothing.
+/// Returns a frame without an id.
 fn plain_frame(frame: frame::Frame) -> Frame {
     Frame { id: 0, frame: Some(frame) }
 }
@@ -50,7 +50,7 @@ async fn a_snapshot_is_begun_anew_until_it_was_complete() {
     drop(session);
     cause(next(&mut client).await);
 
-    // The values come again, also those that came before.
+    // All values are delivered again.
     let mut session = node.welcome().await;
     let start = session.connect.subscriptions[0].start.as_ref().and_then(|start| start.at.clone());
     assert!(matches!(start, Some(At::Snapshot(_))), "{start:?}");

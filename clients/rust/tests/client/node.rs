@@ -1,4 +1,4 @@
-//! A push node that does what a test tells it, one step at a time.
+//! A push node that a test controls step by step.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -22,21 +22,21 @@ use tokio_tungstenite::{
     },
 };
 
-/// Longer than anything here takes, so that a broken test ends.
+/// Longer than any step takes, so that a broken test ends.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A push node that does what a test tells it.
+/// A push node that a test controls step by step.
 pub(crate) struct Node {
     listener: TcpListener,
-    /// How often the node promises a heartbeat, in milliseconds.
+    /// The announced heartbeat interval, in milliseconds.
     pub(crate) heartbeat_interval_ms: u32,
 }
 
-/// The client is gone.
+/// The client has disconnected.
 #[derive(Debug)]
 pub(crate) struct Disconnected;
 
-/// A client's stay with the node.
+/// A session of a client.
 pub(crate) struct Session {
     socket: WebSocketStream<TcpStream>,
     json: bool,
@@ -62,7 +62,7 @@ impl Node {
         format!("ws://{}/v1/connect", self.address())
     }
 
-    /// Accepts a client and its `Connect`, and answers nothing.
+    /// Accepts a client and its `Connect`, without a reply.
     #[expect(clippy::result_large_err, reason = "the callback's type is tungstenite's")]
     pub(crate) async fn accept(&self) -> Session {
         let (stream, _) = timeout(PATIENCE, self.listener.accept())
@@ -88,7 +88,7 @@ impl Node {
             id: 0,
             connect: v1::Connect::default(),
         };
-        let message = session.receive().await.expect("the client says Connect");
+        let message = session.receive().await.expect("the client sends Connect");
         let Some(Command::Connect(connect)) = message.command else { panic!("{message:?} is no Connect") };
         (session.id, session.connect) = (message.id, connect);
         session
@@ -123,7 +123,7 @@ impl Session {
         self.socket.get_ref().peer_addr().expect("it is connected")
     }
 
-    /// Says that the session is open.
+    /// Sends `Connected`.
     pub(crate) async fn connected(&mut self, node: &Node) {
         let connected = v1::Connected {
             node: "node".into(),
@@ -138,7 +138,7 @@ impl Session {
         self.try_send_frames(frames).await.expect("the client is there");
     }
 
-    /// Says something to a client that may be gone.
+    /// Sends frames to a client that may have disconnected.
     pub(crate) async fn try_send_frames(
         &mut self,
         frames: impl IntoIterator<Item = Frame>,
@@ -187,7 +187,7 @@ impl Session {
         self.connect.subscriptions.iter().map(position).collect()
     }
 
-    /// Waits for the client's next message; `None` when the connection is gone.
+    /// Waits for the client's next message; `None` if the connection is closed.
     pub(crate) async fn receive(&mut self) -> Option<ClientMessage> {
         match self.receive_any().await? {
             Message::Binary(bytes) => Some(ClientMessage::decode(bytes).expect("the client speaks protobuf")),
@@ -197,10 +197,10 @@ impl Session {
     }
 
     pub(crate) async fn receive_any(&mut self) -> Option<Message> {
-        timeout(PATIENCE, self.socket.next()).await.expect("the client says something in time")?.ok()
+        timeout(PATIENCE, self.socket.next()).await.expect("the client sends something in time")?.ok()
     }
 
-    /// Waits until the client has gone, and returns the code that it closed with.
+    /// Waits until the client has disconnected, and returns its close code.
     pub(crate) async fn left(mut self) -> Option<u16> {
         let mut code = None;
         while let Some(message) = self.receive_any().await {
@@ -211,7 +211,7 @@ impl Session {
         code
     }
 
-    /// Closes, and waits until the client has gone.
+    /// Closes the connection, and waits until the client has disconnected.
     pub(crate) async fn close(mut self, code: u16, reason: &str) {
         let frame = CloseFrame { code: code.into(), reason: reason.to_owned().into() };
         self.send(Message::Close(Some(frame))).await;
@@ -225,7 +225,7 @@ pub(crate) fn delivery(alias: u32, offset: i64) -> Frame {
     Frame { id: 0, frame: Some(frame::Frame::Delivery(delivery)) }
 }
 
-/// The answer to subscription `index` of command `id`.
+/// Returns the reply to subscription `index` of command `id`.
 pub(crate) fn subscribed(id: u32, index: u32, alias: u32, position: &str, outcome: v1::Outcome) -> Frame {
     let position: Position = position.parse().expect("a position");
     let subscribed = v1::Subscribed {

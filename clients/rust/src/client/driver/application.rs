@@ -1,4 +1,4 @@
-//! Waiting without blocking anybody: whatever is awaited, commands are taken and events handed over.
+//! The application's side of the task: commands are received and events delivered while something else is awaited.
 
 use std::{collections::VecDeque, future, future::Future};
 
@@ -7,16 +7,16 @@ use tokio::sync::mpsc;
 use super::{CloseRequested, Closing, Command, Driver};
 use crate::Event;
 
-/// What came first while something was awaited.
+/// The first of several awaited things.
 enum Turn<T> {
     Command(Option<Command>),
-    /// An event was handed over, or the connection before has ended.
+    /// An event was delivered, or the previous connection is closed.
     Progress,
     Done(T),
 }
 
 impl Driver {
-    /// Runs a future to its end, taking commands and handing over events the while.
+    /// Runs a future to completion, and meanwhile receives commands and delivers events.
     pub(super) async fn serve_until<T>(
         &mut self,
         future: impl Future<Output = T>,
@@ -41,7 +41,7 @@ impl Driver {
         }
     }
 
-    /// Hands over all that waits, taking commands the while.
+    /// Delivers all events in the outbox, and meanwhile receives commands.
     pub(super) async fn flush_events(&mut self) -> Result<(), CloseRequested> {
         while !self.outbox.is_empty() {
             let command = tokio::select! {
@@ -57,11 +57,11 @@ impl Driver {
         Ok(())
     }
 
-    /// Takes a command. What it means for a node is left to [`Resume`](crate::Resume), which is asked when there is a connection.
+    /// Applies a command. [`Resume`](crate::Resume) turns it into commands for the node when there is a connection.
     pub(super) fn take(&mut self, command: Option<Command>) -> Result<(), CloseRequested> {
         match command {
             Some(Command::Subscribe(subscription, answer)) => {
-                // An application that no longer waits for the answer subscribed all the same.
+                // The subscription is added even if the application no longer waits for the answer.
                 let _ = answer.send(self.resume.add(*subscription));
                 Ok(())
             }
@@ -77,13 +77,13 @@ impl Driver {
         }
     }
 
-    /// Gives an event to the application, or keeps it until there is room.
+    /// Sends an event to the application, or keeps it in the outbox until there is room.
     pub(super) fn emit(&mut self, event: Event) {
         if self.outbox.is_empty() {
             match self.events.try_send(event) {
                 Ok(()) => {}
                 Err(mpsc::error::TrySendError::Full(event)) => self.outbox.push_back(event),
-                // The application is gone; the command queue says so too.
+                // The application has dropped the client, which closes the command queue too.
                 Err(mpsc::error::TrySendError::Closed(_)) => {}
             }
         } else {
@@ -92,7 +92,7 @@ impl Driver {
     }
 }
 
-/// Gives the oldest event that waits to the application.
+/// Delivers the oldest event in the outbox.
 pub(super) fn deliver(
     room: Result<mpsc::Permit<'_, Event>, mpsc::error::SendError<()>>,
     outbox: &mut VecDeque<Event>,
@@ -104,7 +104,7 @@ pub(super) fn deliver(
     Ok(())
 }
 
-/// Waits for the end of the connection before; for ever where there is none. Cancel safe.
+/// Waits until the previous connection is closed; for ever if there is none. Cancel safe.
 pub(super) async fn close_finished(closing: &mut Option<Closing>) {
     match closing {
         Some(close) => {

@@ -1,6 +1,6 @@
-//! A session whose node drains: the next connection is made before this one is.
+//! A session whose node drains: the next connection is opened before this one is closed.
 //!
-//! When what is decided by [`Departure`], which frames count by [`Resume`](crate::Resume).
+//! [`Departure`] decides on the time of each step, and [`Resume`](crate::Resume) on the effect of each frame.
 
 use std::{mem, time::Duration};
 
@@ -18,7 +18,7 @@ use crate::{
 };
 
 impl Session<'_> {
-    /// Takes that the node asks to be left.
+    /// Applies a request of the node to reconnect elsewhere.
     pub(super) fn goaway(&mut self, goaway: &Goaway) {
         let now = Instant::now().into_std();
         if let Some(departure) = &mut self.departure {
@@ -27,11 +27,16 @@ impl Session<'_> {
         }
         self.driver.backoff.served(self.begun.elapsed());
         let wait = self.driver.next_wait(Some(Duration::from_millis(goaway.retry_after_ms.into())));
-        tracing::debug!(detail = goaway.detail, ?wait, deadline_ms = goaway.deadline_ms, "asked to leave");
+        tracing::debug!(
+            detail = goaway.detail,
+            ?wait,
+            deadline_ms = goaway.deadline_ms,
+            "the node asked to reconnect elsewhere"
+        );
         self.departure = Some(Departure::new(goaway, wait, now));
     }
 
-    /// Takes the action that is due.
+    /// Performs the action that is due.
     pub(super) fn depart(&mut self) -> Result<(), EndReason> {
         let Some(departure) = &mut self.departure else { return Ok(()) };
         match departure.duty(Instant::now().into_std()) {
@@ -45,7 +50,7 @@ impl Session<'_> {
         }
     }
 
-    /// Takes what comes of the connection that is to take over; says to leave this one when that is ready.
+    /// Applies an event of the next connection; ends this session when the next connection is ready.
     pub(super) fn next_event(&mut self, event: NextEvent) -> Result<(), EndReason> {
         match event {
             NextEvent::Opened(Ok(established)) => self.join(*established),
@@ -67,11 +72,11 @@ impl Session<'_> {
         }
     }
 
-    /// Gives up the connection that was to take over, if what is served has changed under it or its node is silent.
+    /// Gives up the next connection if the subscriptions have changed since it was prepared, or its node is silent.
     pub(super) fn check_next(&mut self, listening: bool) {
         match &self.next {
             Next::Live(_) | Next::Opening(_) if !self.driver.resume.is_prepared() => {
-                self.give_up(&"it was asked for what is served no more", None);
+                self.give_up(&"the subscriptions have changed", None);
             }
             Next::Live(live) if listening && live.is_dead(Instant::now()) => {
                 self.give_up(&"its node was silent for longer than two heartbeats", None);
@@ -90,7 +95,7 @@ impl Session<'_> {
         for frame in frames {
             if let Some(frame::Frame::Goaway(goaway)) = &frame.frame {
                 let hint = Duration::from_millis(goaway.retry_after_ms.into());
-                self.give_up(&"its node asks to be left too", Some(hint));
+                self.give_up(&"its node is draining too", Some(hint));
                 return Ok(());
             }
             match self.driver.resume.observe_next(frame, Instant::now().into_std()) {

@@ -1,42 +1,42 @@
-//! How a stay with a node ends, and what that means for the client.
+//! How a session ends, and whether the client reconnects.
 
 use std::time::Duration;
 
 use super::next::Next;
 use crate::{Cause, Close, Ended, Verdict, client::establish::ConnectError, resume::Fault};
 
-/// Why a stay ended, or did not begin.
+/// Why a session ended, or did not begin.
 #[derive(Debug)]
 pub(super) enum EndReason {
-    /// The application asked for it.
+    /// The application closed the client.
     CloseRequested,
-    /// The node closed.
+    /// The node closed the connection.
     Closed(Close),
     /// The connection broke.
     Lost(String),
     /// The node was silent for too long.
     Silent,
-    /// The node asked to be left, and its deadline has come.
+    /// The node is draining, and its deadline has passed.
     Goaway(String),
-    /// The node asked to be left, and another one is ready to take over.
+    /// The node is draining, and another one is ready to take over.
     Moved,
-    /// The node broke the protocol.
+    /// The node violated the protocol.
     Fault(Fault),
-    /// The attempt failed.
+    /// No session could be opened.
     Failed(ConnectError),
 }
 
-/// How a stay ended.
+/// The end of a session.
 pub(super) struct SessionEnd {
     pub(super) reason: EndReason,
-    /// The connection that is to take over.
+    /// The connection that takes over.
     pub(super) next: Next,
-    /// What is left of a wait that has begun.
+    /// The remaining part of a wait that has begun.
     pub(super) wait: Option<Duration>,
 }
 
 impl EndReason {
-    /// Decides between another attempt (why, and when if the node said) and the end.
+    /// Decides whether the client reconnects (with the cause, and the wait that the node requested) or ends.
     pub(super) fn decide(self) -> Result<(Cause, Option<Duration>), Ended> {
         match self {
             Self::CloseRequested => Err(Ended::Requested),

@@ -1,4 +1,4 @@
-//! The connection that is to take over, from its first attempt until it is the one in use.
+//! The connection that takes over from the current one.
 
 use std::{future, pin::Pin, time::Duration};
 
@@ -9,34 +9,34 @@ use crate::{
     client::establish::{ConnectError, Established},
 };
 
-/// An attempt. It owns what it needs, so that it outlives the session that began it.
+/// An attempt to open a session. It owns its state, so it can outlive the session that started it.
 pub(super) type Opening = Pin<Box<dyn Future<Output = Result<Established, ConnectError>> + Send>>;
 
-/// The connection that is to take over.
+/// The connection that takes over from the current one.
 pub(super) enum Next {
     /// There is none.
     None,
     /// It is being opened.
     Opening(Opening),
-    /// It answers.
+    /// It is open.
     Live(Box<Live>),
 }
 
-/// A connection whose node answers.
+/// An open session, and whether its node is alive.
 pub(super) struct Live {
     pub(super) established: Established,
-    /// `None`: the node announced no heartbeat.
+    /// `None`: the node announced no heartbeats.
     pub(super) liveness: Option<Liveness>,
 }
 
-/// The result of opening the next connection.
+/// An event of the next connection.
 pub(super) enum NextEvent {
     Opened(Result<Box<Established>, ConnectError>),
     Received(Result<Received, ReceiveError>),
 }
 
 impl Next {
-    /// Waits for what comes of it; nothing is read unless `reading`. After `Opened` it has to be replaced.
+    /// Waits for an event; frames are only read if `reading`. After `Opened` this must be replaced.
     ///
     /// Cancel safe.
     pub(super) async fn event(&mut self, reading: bool) -> NextEvent {
@@ -55,14 +55,14 @@ impl Live {
         Self { established, liveness }
     }
 
-    /// Records a message of the node, or that the client did not read until now.
+    /// Records that a message arrived, or that the client did not read until now.
     pub(super) fn heard(&mut self, now: Instant) {
         if let Some(liveness) = &mut self.liveness {
             liveness.heard(now.into_std());
         }
     }
 
-    /// Returns when the node counts as dead if it stays silent.
+    /// Returns when the node counts as dead if nothing arrives before.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.liveness.map(|liveness| liveness.deadline().into())
     }

@@ -1,4 +1,4 @@
-//! A client's stay with one node.
+//! A session with one node.
 
 use std::{io, mem, time::Duration};
 
@@ -13,30 +13,30 @@ use super::{
 };
 use crate::{ReceiveError, Received, SendError, client::establish::Established, departure::Departure};
 
-/// How long a node may take to accept a command.
+/// Timeout for sending a command.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long a node may take to answer a close frame. Nothing depends on the answer.
+/// Timeout of a closing handshake. Nothing depends on its result.
 pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Where a silent wait ends that has no other end.
+/// Maximum time between two ticks, if nothing else is due.
 const IDLE: Duration = Duration::from_secs(3600);
 
-/// A client's stay with one node.
+/// A session with one node.
 pub(super) struct Session<'a> {
     pub(super) driver: &'a mut Driver,
     pub(super) begun: Instant,
     current: Live,
-    /// What there is to do because the node asked to be left.
+    /// The schedule for leaving a node that drains.
     pub(super) departure: Option<Departure>,
     pub(super) next: Next,
 }
 
 enum Step {
     Command(Option<Command>),
-    /// An event was handed over.
+    /// An event was delivered to the application.
     EventDelivered,
-    /// The connection before this one has ended.
+    /// The previous connection is closed.
     PreviousClosed,
     Next(NextEvent),
     Received(Result<Received, ReceiveError>),
@@ -50,7 +50,7 @@ impl<'a> Session<'a> {
         Self { driver, begun, current, departure: None, next: Next::None }
     }
 
-    /// Runs until one side leaves, and closes the connection where that is this side.
+    /// Runs until one side ends the session, and closes the connection if this side does.
     pub(super) async fn run(mut self) -> SessionEnd {
         let reason = match self.begin().await {
             Ok(()) => self.stay().await,
@@ -76,7 +76,7 @@ impl<'a> Session<'a> {
         SessionEnd { reason, next, wait }
     }
 
-    /// Takes what came with `Connected`, and asks for what was added while the connection was being opened.
+    /// Applies the frames that arrived with `Connected`, and sends the commands that became due meanwhile.
     async fn begin(&mut self) -> Result<(), EndReason> {
         for frame in mem::take(&mut self.current.established.early) {
             self.frame(frame)?;
@@ -98,7 +98,7 @@ impl<'a> Session<'a> {
                     }
                 }
                 () = close_finished(&mut self.driver.closing) => Step::PreviousClosed,
-                // The next connection before this one: it repeats whatever this one has to say.
+                // The next connection has priority: it also delivers the records of the current one.
                 event = self.next.event(free) => Step::Next(event),
                 received = self.current.established.connection.receive(), if free => Step::Received(received),
                 () = sleep_until(deadline) => Step::Tick,
@@ -116,25 +116,25 @@ impl<'a> Session<'a> {
                 self.send_due().await
             }
             Step::EventDelivered => {
-                // Whoever did not listen cannot tell silence.
+                // Nothing was read until now, so the node may have sent something.
                 self.heard();
                 Ok(())
             }
             Step::PreviousClosed => Ok(()),
             Step::Next(event) => {
                 self.next_event(event)?;
-                // A next node that always has something to say must not keep the client with this one.
+                // A busy next connection must not delay the deadline of the current one.
                 self.depart()
             }
             Step::Received(Ok(received)) => {
                 self.current.heard(Instant::now());
                 let taken = received.message.frames.into_iter().try_for_each(|frame| self.frame(frame));
-                // Also after a fault: a frame before it may have ended what the next connection was prepared for.
+                // Also after a fault: an earlier frame may have changed the subscriptions.
                 self.check_next(true);
                 taken?;
-                // A node that always has something to say must not keep the client from leaving.
+                // A busy node must not delay its own deadline.
                 self.depart()?;
-                // A frame may be a reason to ask again.
+                // A frame may make a command due.
                 self.send_due().await
             }
             Step::Received(Err(error)) => Err(ended(error)),
@@ -164,7 +164,7 @@ impl<'a> Session<'a> {
         self.send_due().await
     }
 
-    /// Returns when `tick` has something to do.
+    /// Returns when the next `tick` is due.
     fn deadline(&self, listening: bool) -> Instant {
         let dead = self.current.deadline().filter(|_| listening);
         let next_dead = match &self.next {
@@ -187,7 +187,7 @@ impl<'a> Session<'a> {
         let sent = timeout(PATIENCE, self.current.established.connection.send(&message));
         match sent.await.unwrap_or(Err(SendError::Stuck(PATIENCE))) {
             Ok(()) => Ok(()),
-            // The node has closed: what it said is still to be read, and says more.
+            // The node has closed the connection; its close frame has the reason.
             Err(SendError::Closed(error)) => {
                 tracing::debug!(%error, "a command was not sent");
                 match timeout(PATIENCE, self.current.established.connection.receive()).await {

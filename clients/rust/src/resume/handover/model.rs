@@ -1,4 +1,4 @@
-//! A log, nodes that deliver from it, and a client between two of them, as plain vectors.
+//! A model: a log, two nodes that deliver from it, and a client, as plain vectors.
 
 use std::time::Instant;
 
@@ -10,37 +10,37 @@ use tailcast_proto::{
 use super::super::Resume;
 use crate::{Event, Start, Subscription};
 
-/// How many partitions the log has.
+/// Number of partitions of the log.
 pub(super) const PARTITIONS: usize = 2;
 
-/// The channels that the client is subscribed to: the first gets every record, the second the latest and a count.
+/// The channels of the client: the first is lossless, the second is conflated.
 const CHANNELS: [&str; 2] = ["quotes/A*", "quotes/B*"];
 
-/// A topic: for each partition its records, and for each record to which of the channels it belongs.
+/// A topic: the records of each partition, and whether each belongs to either channel.
 #[derive(Debug, Default)]
 pub(super) struct Log([Vec<[bool; 2]>; PARTITIONS]);
 
-/// One connection, as its node has it.
+/// One connection, on the node's side.
 #[derive(Debug, Default)]
 pub(super) struct Wire {
-    /// Aliases begin here: those of two connections differ, or mean something else.
+    /// The first alias: aliases of two connections differ, or have another meaning.
     alias: u32,
-    /// Commands that wait for an answer: id, index, channel, and the next offset of each partition.
+    /// Pending commands: id, index, channel, and the next offset of each partition.
     pending: Vec<(u32, u32, usize, [usize; PARTITIONS])>,
     /// The next offset of each partition, by channel. `None`: not subscribed.
     cursors: [Option<[usize; PARTITIONS]>; 2],
 }
 
-/// What an application got.
+/// The events that an application received.
 #[derive(Debug, Default)]
 pub(super) struct Got {
     /// Offsets, by channel and partition.
     offsets: [[Vec<usize>; PARTITIONS]; 2],
-    /// How many records were told to be skipped.
+    /// The number of records that were reported as skipped.
     skipped: [[usize; PARTITIONS]; 2],
 }
 
-/// A client, the node that it is with, and the one that is to take over.
+/// A client, its current node, and the node that takes over.
 #[derive(Debug)]
 pub(super) struct World {
     log: Log,
@@ -51,7 +51,7 @@ pub(super) struct World {
     now: Instant,
 }
 
-/// Something that happens. Nothing happens where it cannot.
+/// A step; one that is impossible is ignored.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Step {
     Append {
@@ -62,24 +62,24 @@ pub(super) enum Step {
     Answer {
         next: bool,
     },
-    /// A node delivers what a channel has next in a partition.
+    /// A node delivers the next record of a channel in a partition.
     Deliver {
         next: bool,
         channel: usize,
         partition: usize,
     },
-    /// A node says how far it is.
+    /// A node reports its progress.
     Progress {
         next: bool,
         partition: usize,
     },
     /// The client opens another connection.
     Prepare,
-    /// It is left when it is ready.
+    /// The other connection takes over if it is ready.
     TakeOver,
     /// The other connection breaks.
     Abandon,
-    /// The connection in use breaks.
+    /// The current connection breaks.
     Break,
 }
 
@@ -96,7 +96,7 @@ fn frame(id: u32, frame: frame::Frame) -> Frame {
 }
 
 impl Wire {
-    /// Takes what the client says.
+    /// Receives messages of the client.
     fn hear(&mut self, messages: Vec<ClientMessage>) {
         for ClientMessage { id, command } in messages {
             let subscriptions = match command {
@@ -124,7 +124,7 @@ impl Wire {
         }
     }
 
-    /// Answers the command that waits longest.
+    /// Answers the oldest pending command.
     fn answer(&mut self) -> Option<Frame> {
         let (id, index, channel, from) = (!self.pending.is_empty()).then(|| self.pending.remove(0))?;
         assert_eq!(self.cursors[channel], None, "a channel is subscribed once");
@@ -138,7 +138,7 @@ impl Wire {
         Some(frame(id, frame::Frame::Subscribed(subscribed)))
     }
 
-    /// Delivers a channel's next record, or the latest and how many were skipped.
+    /// Delivers a channel's next record, or the latest one and the number of skipped ones.
     fn deliver(&mut self, log: &Log, channel: usize, partition: usize) -> Option<Vec<Frame>> {
         let cursor = &mut self.cursors[channel].as_mut()?[partition];
         let mut rest = log.of(channel, partition).filter(|at| at >= cursor);
@@ -171,7 +171,7 @@ impl Wire {
         Some(frames)
     }
 
-    /// Says that everything was delivered, except to those to which it was not.
+    /// Reports that everything was delivered, except to channels that are behind.
     fn progress(&mut self, log: &Log, partition: usize) -> Frame {
         let end = log.0[partition].len();
         let mut except_aliases = Vec::new();
@@ -197,7 +197,7 @@ impl Log {
 }
 
 impl World {
-    /// A client that asks for both channels from the beginning.
+    /// Returns a client that requests both channels from the beginning.
     pub(super) fn new() -> Self {
         let mut resume = Resume::new();
         for (name, conflated) in CHANNELS.into_iter().zip([false, true]) {
@@ -258,7 +258,7 @@ impl World {
         self.wire.hear(due);
     }
 
-    /// Lets the node in use deliver all that there is, and says what the application got against what it should have.
+    /// Lets the current node deliver everything, and compares the application's events with the log.
     pub(super) fn settle(mut self) {
         while !self.wire.pending.is_empty() {
             self.step(Step::Answer { next: false });
@@ -272,10 +272,10 @@ impl World {
             if channel == 0 {
                 assert_eq!(*got, expected, "every record once and in order");
             } else {
-                assert_eq!(got.last(), expected.last(), "the latest record came");
+                assert_eq!(got.last(), expected.last(), "the latest record was delivered");
                 assert!(got.is_sorted_by(|one, other| one < other), "{got:?}");
                 let counted = got.len() + self.got.skipped[channel][partition];
-                assert_eq!(counted, expected.len(), "delivered and skipped are all");
+                assert_eq!(counted, expected.len(), "every record was delivered or skipped");
             }
         }
     }
@@ -287,7 +287,7 @@ impl World {
     fn hear(&mut self, next: bool, frame: Option<Frame>) {
         let Some(frame) = frame else { return };
         let event = if next {
-            self.resume.observe_next(frame, self.now).expect("the node is fit to take over")
+            self.resume.observe_next(frame, self.now).expect("the node can take over")
         } else {
             self.resume.observe(frame, self.now).expect("the node keeps to the protocol")
         };

@@ -28,7 +28,7 @@ fn step() -> impl Strategy<Value = Step> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(10_000))]
 
-    /// Either connection may be behind the other, and either may end at any moment.
+    /// Either connection may be behind the other, and either may end at any time.
     #[test]
     fn two_connections_deliver_every_record_once_and_in_order(steps in vec(step(), 0..60)) {
         let mut world = World::new();
@@ -39,11 +39,11 @@ proptest! {
     }
 }
 
-/// A client that is subscribed to these on a connection that it is to leave, and what it says to the next one.
+/// Returns a client with these subscriptions on the current connection, and its commands for the next one.
 fn prepared(names: &[&str]) -> (Resume, String) {
     let mut resume = tests::subscribed_to(names);
-    let said = tests::commands_text(&resume.prepare(v1::Connect::default(), usize::MAX));
-    (resume, said)
+    let commands = tests::commands_text(&resume.prepare(v1::Connect::default(), usize::MAX));
+    (resume, commands)
 }
 
 fn next(resume: &mut Resume, frame: Frame) -> Result<Option<Event>, TakeoverError> {
@@ -51,7 +51,7 @@ fn next(resume: &mut Resume, frame: Frame) -> Result<Option<Event>, TakeoverErro
 }
 
 #[test]
-fn the_next_connection_resumes_what_the_present_one_serves() {
+fn the_next_connection_resumes_the_served_subscriptions() {
     let mut resume = tests::subscribed_to(&["quotes/A", "quotes/B"]);
     resume.add(Subscription::to(tests::channel("quotes/C")).conflated()).expect("the first");
     let asked = resume.due(Instant::now());
@@ -63,12 +63,12 @@ fn the_next_connection_resumes_what_the_present_one_serves() {
     let messages = resume.prepare(v1::Connect::default(), usize::MAX);
     assert_eq!(tests::commands_text(&messages), "connect(quotes/A at 0:5, quotes/B at 0:8)");
     assert!(!resume.is_ready());
-    next(&mut resume, tests::subscribed(1, 0, 1, "0:5")).expect("it goes on");
-    next(&mut resume, tests::subscribed(1, 1, 2, "0:8")).expect("it goes on");
+    next(&mut resume, tests::subscribed(1, 0, 1, "0:5")).expect("it continues from the position");
+    next(&mut resume, tests::subscribed(1, 1, 2, "0:8")).expect("it continues from the position");
     assert!(resume.is_ready());
     tests::observe(&mut resume, tests::delivery(3, 9));
     resume.take_over();
-    // Conflation counts from where it was, and what had no answer is asked for again.
+    // Conflation continues from its position, and the unanswered subscription is requested again.
     let messages = resume.due(Instant::now());
     assert_eq!(
         tests::commands_text(&messages),
@@ -77,10 +77,10 @@ fn the_next_connection_resumes_what_the_present_one_serves() {
 }
 
 #[test]
-fn what_both_connections_deliver_comes_once() {
+fn a_record_of_both_connections_is_delivered_once() {
     let (mut resume, _) = prepared(&["quotes/A"]);
     assert!(tests::observe(&mut resume, tests::delivery(1, 5)).is_some());
-    next(&mut resume, tests::subscribed(1, 0, 9, "0:5")).expect("it goes on");
+    next(&mut resume, tests::subscribed(1, 0, 9, "0:5")).expect("it continues from the position");
     assert_eq!(next(&mut resume, tests::delivery(9, 5)), Ok(None));
     assert!(matches!(next(&mut resume, tests::delivery(9, 6)), Ok(Some(Event::Delivery(_)))));
     assert_eq!(tests::observe(&mut resume, tests::delivery(1, 6)), None);
@@ -91,10 +91,10 @@ fn what_both_connections_deliver_comes_once() {
 }
 
 #[test]
-fn what_was_delivered_while_the_next_connection_was_asked_is_dropped_also_after_it_took_over() {
+fn repetitions_are_dropped_after_the_next_connection_took_over_too() {
     let (mut resume, _) = prepared(&["quotes/A"]);
     tests::observe(&mut resume, tests::delivery(1, 8));
-    // The connection in use broke before the other had answered.
+    // The current connection broke before the next one had answered.
     assert_eq!(resume.take_over(), []);
     tests::observe(&mut resume, tests::subscribed(1, 0, 4, "0:5"));
     assert_eq!(tests::observe(&mut resume, tests::delivery(4, 8)), None);
@@ -102,7 +102,7 @@ fn what_was_delivered_while_the_next_connection_was_asked_is_dropped_also_after_
 }
 
 #[test]
-fn what_another_connection_delivered_was_not_lost() {
+fn records_of_another_connection_are_not_lost() {
     let (mut resume, _) = prepared(&["quotes/A"]);
     tests::observe(&mut resume, tests::delivery(1, 8));
     resume.take_over();
@@ -116,14 +116,14 @@ fn what_another_connection_delivered_was_not_lost() {
 }
 
 #[test]
-fn a_subscription_that_the_next_node_refuses_is_asked_for_after_it_took_over() {
+fn a_subscription_that_the_next_node_refuses_is_requested_again_after_it_took_over() {
     let (mut resume, _) = prepared(&["quotes/A"]);
     assert_eq!(next(&mut resume, tests::refused(1, 0, ErrorCode::Unsupported, 0)), Ok(None));
     assert!(resume.is_ready());
     assert_eq!(resume.take_over(), []);
     let messages = resume.due(Instant::now());
     assert_eq!(tests::commands_text(&messages), "subscribe(quotes/A at 0:5)");
-    // Then it is the node's word.
+    // This refusal is final.
     let refused = tests::refused(messages[0].id, 0, ErrorCode::Unsupported, 0);
     assert!(matches!(tests::observe(&mut resume, refused), Some(Event::Error(_))));
 }
@@ -138,14 +138,14 @@ fn a_node_that_would_leave_a_gap_does_not_take_over() {
         next(&mut resume, start)
     };
     assert_eq!(start("0:5", Outcome::Resumed), Ok(None));
-    assert_eq!(start("0:5,1:0", Outcome::CatchingUp), Ok(None), "a younger partition is no gap");
+    assert_eq!(start("0:5,1:0", Outcome::CatchingUp), Ok(None), "a new partition is not a gap");
     assert!(matches!(start("0:6", Outcome::Resumed), Err(TakeoverError::Gap(_))));
     assert!(matches!(start("1:0", Outcome::Resumed), Err(TakeoverError::Gap(_))));
     assert!(matches!(start("0:6", Outcome::Lost), Err(TakeoverError::Gap(_))));
     assert!(matches!(start("ASNFZ4mrze_-3LqYdlQyEA/2@0:5", Outcome::Resumed), Err(TakeoverError::Gap(_))));
 
     let (mut resume, _) = prepared(&["quotes/A"]);
-    next(&mut resume, tests::subscribed(1, 0, 4, "0:5")).expect("it goes on");
+    next(&mut resume, tests::subscribed(1, 0, 4, "0:5")).expect("it continues from the position");
     assert!(matches!(next(&mut resume, tests::conflated(4, 5, 9, 1)), Err(TakeoverError::Gap(_))));
     let ended = v1::Unsubscribed { alias: 4, ..Default::default() };
     assert_eq!(
@@ -155,18 +155,18 @@ fn a_node_that_would_leave_a_gap_does_not_take_over() {
 }
 
 #[test]
-fn a_subscription_that_ends_ends_on_both_connections() {
+fn a_subscription_ends_on_both_connections() {
     let (mut resume, _) = prepared(&["quotes/A", "quotes/B"]);
-    next(&mut resume, tests::subscribed(1, 0, 4, "0:5")).expect("it goes on");
-    next(&mut resume, tests::subscribed(1, 1, 5, "0:5")).expect("it goes on");
+    next(&mut resume, tests::subscribed(1, 0, 4, "0:5")).expect("it continues from the position");
+    next(&mut resume, tests::subscribed(1, 1, 5, "0:5")).expect("it continues from the position");
     resume.unsubscribe(&tests::channel("quotes/A"));
     assert_eq!(tests::commands_text(&resume.due(Instant::now())), "unsubscribe");
     resume.take_over();
-    // The node that took over was not told yet.
+    // The command was not sent to the next node yet.
     assert_eq!(tests::commands_text(&resume.due(Instant::now())), "unsubscribe");
 
     let (mut resume, _) = prepared(&["quotes/A"]);
     let ended = v1::Unsubscribed { alias: 1, ..Default::default() };
     tests::observe(&mut resume, tests::frame(0, frame::Frame::Unsubscribed(ended)));
-    assert!(!resume.is_prepared(), "it was asked for what is no more");
+    assert!(!resume.is_prepared(), "it was prepared with a subscription that has ended");
 }
