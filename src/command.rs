@@ -1,6 +1,7 @@
 //! The command line, with one subcommand per file.
 //!
-//! stdout is data and stderr is talk, in every subcommand. A command ends with one of the exit codes of [`Exit`].
+//! In every subcommand stdout has the data and stderr the messages. A command ends with one of the exit codes of
+//! [`Exit`].
 
 mod completions;
 
@@ -30,7 +31,7 @@ use crate::{
     output,
 };
 
-/// How long threads that are stuck in the operating system may hold up the end: a read of a terminal never returns.
+/// Maximum time that the exit waits for blocked threads: a read from a terminal may never return.
 const RUNTIME_END_WITHIN: Duration = Duration::from_millis(200);
 
 /// Pushes Kafka topics to WebSocket clients.
@@ -68,7 +69,7 @@ pub fn run(command_line: impl IntoIterator<Item = OsString>) -> ExitCode {
     command
         .run()
         .unwrap_or_else(|failure| {
-            output::say(format_args!("tailcast: {failure}"));
+            output::report(format_args!("tailcast: {failure}"));
             failure.exit()
         })
         .into()
@@ -89,7 +90,7 @@ impl Command {
     }
 }
 
-/// Runs a command that waits for something.
+/// Runs an asynchronous command.
 fn wait_for(command: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
     let runtime = runtime::Builder::new_multi_thread().enable_all().build().or_exit(Exit::Internal)?;
     let ended = runtime.block_on(command);
@@ -126,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_readme_says_parses() {
+    fn documented_command_lines_parse() {
         check("tailcast dev", "ok");
         check("tailcast dev --port-offset 100 --rate 2 --kafka 127.0.0.1:9092", "ok");
         check("tailcast dev --topic orders:8,last-values --topic users", "ok");
@@ -153,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_refused_with_what_would_be_right() {
+    fn an_invalid_command_line_is_refused_with_the_valid_form() {
         check("tailcast sub quotes", "a channel is topic/key");
         check("tailcast sub", "<CHANNEL>");
         check("tailcast sub quotes/a --count 0", "a whole number, 1 or more");

@@ -1,7 +1,7 @@
 //! The configuration of every part, and the one file of defaults.
 //!
-//! Defaults, then a file, then the environment, then flags: each is laid over the one before, and what results is parsed
-//! into [`Config`]. There are no defaults in code, so that [`DEFAULTS`] is the whole truth and the documentation of it.
+//! Defaults are overridden by a file, then by the environment, then by flags, and the result is parsed into [`Config`]. There are
+//! no defaults in code: [`DEFAULTS`] has all of them, and documents them.
 
 mod check;
 
@@ -26,7 +26,7 @@ pub(crate) use self::{
 /// Every key with its default and its meaning.
 pub const DEFAULTS: &str = include_str!("default.toml");
 
-/// The configuration of every part. A process reads only what its parts need, from the same file.
+/// The configuration of every part. Processes of different kinds can share a file.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
@@ -34,7 +34,7 @@ pub struct Config {
     pub log: log::Config,
     /// The listener for probes and metrics.
     pub admin: admin::Config,
-    /// How long the process may take to end.
+    /// The time limit of a drain.
     pub drain: lifecycle::Config,
     /// Kafka's brokers, and properties of librdkafka.
     pub kafka: kafka::Settings,
@@ -58,13 +58,13 @@ mod tests {
     fn the_defaults_are_a_configuration() {
         let config =
             Layers::default().load().map_err(|error| error.to_string()).expect("every key has its default");
-        assert!(config.admin.listen.ip().is_loopback(), "what is not asked for is not open to others");
+        assert!(config.admin.listen.ip().is_loopback(), "by default only this machine can connect");
         assert!(config.ingest.listen.ip().is_loopback());
         assert!(config.push.listen.ip().is_loopback());
     }
 
     #[test]
-    fn every_default_says_what_it_means() {
+    fn every_default_has_a_comment() {
         let mut comment = false;
         for (number, line) in (1..).zip(DEFAULTS.lines()) {
             if line.contains('=') && !line.starts_with('#') {

@@ -42,51 +42,51 @@ const CHAT: &str = "chat";
 /// The key of the chat's only room.
 const LOBBY: &str = "lobby";
 
-/// How many partitions the topics get: more than one where there are many keys, so that the demonstration is the general case.
+/// Partitions of the topics: several for the topic with many keys, so that the demonstration is the general case.
 const PARTITIONS: [(&str, u16); 2] = [(QUOTES, 4), (CHAT, 1)];
 
-/// How long ingest may take to answer the market and the page.
+/// Timeout of a publish by the market or the page.
 const PUBLISH_WITHIN: Duration = Duration::from_secs(5);
 
-/// Time for clients to leave: there is no other node to which they could reconnect.
+/// Short, because there is no other node to which clients could reconnect.
 const DRAIN_SPREAD: Duration = Duration::from_millis(200);
 
-/// What to do when a port is in use.
+/// Advice for a port in use.
 const REMEDY: &str = "--port-offset 100 moves all three ports";
 const REMEDIES: Remedies = Remedies { admin: REMEDY, service: REMEDY };
 
 /// The options of the command line.
 #[derive(Debug, Clone)]
 pub(crate) struct Options {
-    /// Added to each of the three ports.
+    /// Offset of the three ports.
     pub(crate) port_offset: u16,
-    /// Which Kafka is used.
+    /// The Kafka to use.
     pub(crate) kafka: Kafka,
-    /// How often each symbol trades, per second.
+    /// Trades per second and symbol.
     pub(crate) rate: f64,
-    /// Topics to create besides those of the demonstration.
+    /// Topics to create in addition to those of the demonstration.
     pub(crate) topics: Vec<Topic>,
 }
 
-/// Which Kafka is used.
+/// The Kafka to use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kafka {
-    /// The one whose brokers the configuration names.
+    /// The configured brokers.
     Configured,
     /// A broker in this process.
     InProcess,
 }
 
-/// Everything, started.
+/// The running broker, services and market.
 pub(crate) struct Dev {
     process: Process,
     addresses: Addresses,
     brokers: String,
-    /// The broker in this process, which lives as long as this. `None`: an external Kafka is used.
+    /// The in-process broker, which ends when this is dropped. `None`: an external Kafka is used.
     in_process: Option<InProcess>,
 }
 
-/// Where everything listens.
+/// The addresses of the listeners.
 #[derive(Debug, Clone, Copy)]
 struct Addresses {
     ingest: SocketAddr,
@@ -127,13 +127,13 @@ impl Dev {
         Ok(Self { process, addresses, brokers, in_process })
     }
 
-    /// Returns the banner with all addresses and the next commands to try; `command` is the name this command was called by.
+    /// Returns the banner with all addresses and the next commands to try; `command` is the name of this program.
     pub(crate) fn welcome(&self, command: &str) -> String {
         let in_process = self.in_process.is_some();
         Welcome { command, addresses: self.addresses, kafka: &self.brokers, in_process }.to_string()
     }
 
-    /// Serves until a signal comes or a part fails, then drains. The broker ends last.
+    /// Serves until a signal arrives or a service fails, then drains. The broker ends last.
     pub(crate) async fn run(self) -> Result<Exit, Failure> {
         let ended = self.process.run().await;
         drop(self.in_process);
@@ -142,22 +142,22 @@ impl Dev {
 }
 
 /// Returns the topics of the demonstration and the requested ones, each once.
-fn topics(asked: &[Topic]) -> Result<Vec<Topic>, Failure> {
+fn topics(requested: &[Topic]) -> Result<Vec<Topic>, Failure> {
     let own = PARTITIONS.map(|(name, partitions)| Topic {
         name: TopicName::parse(name).expect("the names of the topics are valid"),
         partitions,
         last_values: false,
     });
     let mut topics = Vec::from(own);
-    for topic in asked {
+    for topic in requested {
         if topics.iter().any(|other| other.name == topic.name) {
             let name = &topic.name;
             let why = if PARTITIONS.iter().any(|(own, _)| *own == name.as_str()) {
-                "is a topic of the demonstration, which is always created"
+                "is a topic of the demonstration and always created"
             } else {
                 "is given twice"
             };
-            return Err(Failure::say(Exit::Usage, format_args!("--topic {name}: {name} {why}")));
+            return Err(Failure::message(Exit::Usage, format_args!("--topic {name}: {name} {why}")));
         }
         topics.push(topic.clone());
     }
@@ -179,14 +179,14 @@ fn start_broker(kafka: &mut kafka::Settings, topics: &[Topic]) -> Result<InProce
     Ok(broker)
 }
 
-/// Applies the differences to production: ports that move together, reflection, a quick end, the last values of the
-/// market, and a quieter log.
+/// Applies the differences to production: a common port offset, reflection, a quick drain, loopback origins, last values, and
+/// a quieter log.
 fn configure(mut config: Config, options: &Options) -> Result<Config, Failure> {
     let listeners = [&mut config.ingest.listen, &mut config.push.listen, &mut config.admin.listen];
     for listen in listeners {
         let port = listen.port().checked_add(options.port_offset).ok_or_else(|| {
             let port = listen.port();
-            Failure::say(
+            Failure::message(
                 Exit::Usage,
                 format_args!(
                     "--port-offset: {port} + {} exceeds the largest port, 65535",
@@ -198,7 +198,7 @@ fn configure(mut config: Config, options: &Options) -> Result<Config, Failure> {
     }
     config.ingest.reflection = true;
     config.push.drain.spread = DRAIN_SPREAD;
-    // A page under development is served from another port of this machine.
+    // A page under development is often served from another port of this machine.
     config.push.origins.allow_loopback();
     let quotes = TopicName::parse(QUOTES).expect("the names of the topics are valid");
     config.push.keep_last_values(quotes);
@@ -221,9 +221,10 @@ mod tests {
     }
 
     #[test]
-    fn all_three_ports_move_together() {
-        let config =
-            configure(defaults(), &options(100)).map_err(|error| error.to_string()).expect("these are ports");
+    fn the_offset_applies_to_all_three_ports() {
+        let config = configure(defaults(), &options(100))
+            .map_err(|error| error.to_string())
+            .expect("the ports are valid");
         let ports =
             [config.ingest.listen, config.push.listen, config.admin.listen].map(|listen| listen.port());
         assert_eq!(ports, [9190, 8180, 9200]);
@@ -239,7 +240,7 @@ mod tests {
         assert_eq!(topics(&["orders:4", "users"]), Ok(4));
         assert_eq!(topics(&["orders", "orders:2"]), Err("--topic orders: orders is given twice".to_owned()));
         let own = topics(&["quotes"]).expect_err("it is one of the demonstration's");
-        assert!(own.contains("is always created"), "{own}");
+        assert!(own.contains("and always created"), "{own}");
     }
 
     #[test]
@@ -262,11 +263,11 @@ mod tests {
     }
 
     #[test]
-    fn a_log_filter_that_was_chosen_stays() {
+    fn a_configured_log_filter_is_kept() {
         let mut chosen = defaults();
         chosen.log.filter = "debug".to_owned();
         let config =
-            configure(chosen, &options(0)).map_err(|error| error.to_string()).expect("these are ports");
+            configure(chosen, &options(0)).map_err(|error| error.to_string()).expect("the ports are valid");
         assert_eq!(config.log.filter, "debug");
     }
 }

@@ -1,30 +1,30 @@
-//! How a command ends: the exit codes, and an error that knows its own.
+//! The exit codes of the command, and an error that carries one.
 //!
-//! The numbers from 64 on are those of BSD's `sysexits.h`, so that a supervisor can tell "do not start this again before
-//! somebody has looked" (64) from "try again" (69).
+//! The numbers from 64 on are those of BSD's `sysexits.h`, so that a supervisor can tell a mistake that needs a
+//! person (64) from a condition that may pass (69).
 
 use std::{fmt, process::ExitCode};
 
 /// The meaning of the exit codes, for `--help`.
 pub(crate) const HELP: &str = "\
 Exit codes:
-  0   done; of a service: drained cleanly
-  1   a message was not acknowledged (pub), a channel was refused (sub)
-  64  the command line or the configuration is wrong; nothing was started
-  69  something is not available: a port is in use, a server cannot be reached
-  70  an internal error, or a drain that did not end before its deadline";
+  0   success; of a service: drained cleanly
+  1   a message was not acknowledged (pub); a subscription was refused or has ended (sub)
+  64  invalid command line or configuration; nothing was started
+  69  unavailable: a port is in use, or a server cannot be reached
+  70  internal error, or draining took longer than its deadline";
 
 /// An exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Exit {
-    /// Done.
+    /// Success.
     Done = 0,
     /// The server refused a part of the request.
     Refused = 1,
-    /// The command line or the configuration is wrong.
+    /// Invalid command line or configuration.
     Usage = 64,
-    /// Something that is needed is not available.
+    /// A port is in use, or a server cannot be reached.
     Unavailable = 69,
     /// An internal error.
     Internal = 70,
@@ -44,13 +44,13 @@ pub(crate) trait OrExit<T> {
 }
 
 impl Failure {
-    /// A failure for the reason `cause`.
+    /// A failure caused by an error.
     pub(crate) fn new(exit: Exit, cause: impl Into<anyhow::Error>) -> Self {
         Self { exit, cause: cause.into() }
     }
 
-    /// A failure whose reason is a sentence.
-    pub(crate) fn say(exit: Exit, sentence: impl fmt::Display) -> Self {
+    /// A failure described by a sentence.
+    pub(crate) fn message(exit: Exit, sentence: impl fmt::Display) -> Self {
         Self { exit, cause: anyhow::Error::msg(sentence.to_string()) }
     }
 
@@ -61,15 +61,15 @@ impl Failure {
 }
 
 impl fmt::Display for Failure {
-    /// The whole chain of causes on one line, without causes that the error above them contains already.
+    /// Writes the chain of causes on one line, without causes that the error above already contains.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut said = self.cause.to_string();
-        f.write_str(&said)?;
+        let mut last = self.cause.to_string();
+        f.write_str(&last)?;
         for cause in self.cause.chain().skip(1) {
             let cause = cause.to_string();
-            if !said.contains(&cause) {
+            if !last.contains(&cause) {
                 write!(f, ": {cause}")?;
-                said = cause;
+                last = cause;
             }
         }
         Ok(())
@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failure_tells_every_cause_once() {
+    fn a_failure_names_every_cause_once() {
         let cause = anyhow::anyhow!("connection refused")
             .context("tcp connect: connection refused")
             .context("no ingest");

@@ -1,10 +1,10 @@
 //! The command `tailcast`: development broker, services and clients in one binary.
 //!
-//! [`command`] has the subcommands, [`config`] the configuration of all parts with the one file of defaults, and `dev` what
-//! `tailcast dev` adds: an in-process broker, a simulated market, and a page.
+//! [`command`] has the subcommands, [`config`] the configuration of all parts and the file of defaults. `dev` has the extras of
+//! `tailcast dev`: an in-process broker, a simulated market, and a page.
 //!
-//! What is deliberately absent: nothing here knows how an event gets to Kafka or from there to a client. `tailcast_ingest` and
-//! `tailcast_push` do, and they meet in Kafka only.
+//! Deliberately absent: how an event gets to Kafka and from there to a client. That is in `tailcast_ingest` and
+//! `tailcast_push`, which share nothing but Kafka.
 
 pub mod command;
 

@@ -2,8 +2,8 @@
 
 use std::{env, process::ExitCode};
 
-/// Many small allocations that are freed on other threads: frames are made by the feed and freed by whoever sends last.
-/// glibc keeps the memory of sessions that have gone; jemalloc gives it back, by its background threads.
+/// Frames are allocated by the feed, and freed on the thread that sends them last. With such allocations glibc keeps the memory
+/// of closed sessions; the background threads of jemalloc return it.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

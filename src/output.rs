@@ -1,7 +1,7 @@
-//! Standard output, which is data, and standard error, which is talk.
+//! Standard output for data, and standard error for messages to the user.
 //!
-//! Data is written through one locked, buffered handle and flushed when a batch is complete. When the reader has gone
-//! (`tailcast sub … | head`) the command has nothing left to do: that is an end and not an error.
+//! Data is written through one locked, buffered handle and flushed when a batch is complete. When the reader has
+//! closed the pipe (`tailcast sub … | head`) the command has nothing left to do: it ends, without an error.
 
 use std::{
     fmt,
@@ -10,19 +10,19 @@ use std::{
 
 use crate::exit::{Exit, Failure};
 
-/// Where data goes.
+/// A buffered output for data.
 #[derive(Debug)]
 pub(crate) struct Output<W: Write = StdoutLock<'static>> {
     to: BufWriter<W>,
 }
 
-/// Whether anybody still reads.
+/// Whether the output still has a reader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub(crate) enum Reader {
     /// The reader is there.
     There,
-    /// The pipe is closed: end quietly.
+    /// The pipe is closed: end without an error.
     Gone,
 }
 
@@ -39,40 +39,40 @@ impl<W: Write> Output<W> {
         Self { to: BufWriter::new(to) }
     }
 
-    /// Writes one line, given without its end. It is seen after `flush`.
+    /// Writes one line, given without its line break. It is visible after `flush`.
     pub(crate) fn line(&mut self, line: &[u8]) -> Result<Reader, Failure> {
-        judge(self.to.write_all(line).and_then(|()| self.to.write_all(b"\n")))
+        classify(self.to.write_all(line).and_then(|()| self.to.write_all(b"\n")))
     }
 
-    /// Writes text as it is. It is seen after `flush`.
+    /// Writes text unchanged. It is visible after `flush`.
     pub(crate) fn text(&mut self, text: impl fmt::Display) -> Result<Reader, Failure> {
-        judge(write!(self.to, "{text}"))
+        classify(write!(self.to, "{text}"))
     }
 
-    /// Hands everything over to the reader.
+    /// Flushes the buffer.
     pub(crate) fn flush(&mut self) -> Result<Reader, Failure> {
-        judge(self.to.flush())
+        classify(self.to.flush())
     }
 }
 
-/// Writes text and hands it over; for commands that print once.
+/// Writes text and flushes it; for commands that print once.
 pub(crate) fn print(text: impl fmt::Display) -> Result<(), Failure> {
     let mut output = Output::standard();
-    // Without a reader there is nothing left to do, which is not a failure.
+    // A missing reader is not a failure.
     let _reader = output.text(text).and_then(|_| output.flush())?;
     Ok(())
 }
 
-/// Writes a line to standard error. A closed standard error is not a failure.
-pub(crate) fn say(line: impl fmt::Display) {
+/// Writes a line to standard error. It is not a failure if that is closed.
+pub(crate) fn report(line: impl fmt::Display) {
     let _ = writeln!(io::stderr().lock(), "{line}");
 }
 
-fn judge(written: io::Result<()>) -> Result<Reader, Failure> {
+fn classify(written: io::Result<()>) -> Result<Reader, Failure> {
     match written {
         Ok(()) => Ok(Reader::There),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Reader::Gone),
-        Err(error) => Err(Failure::say(Exit::Internal, format_args!("standard output: {error}"))),
+        Err(error) => Err(Failure::message(Exit::Internal, format_args!("standard output: {error}"))),
     }
 }
 
@@ -80,7 +80,7 @@ fn judge(written: io::Result<()>) -> Result<Reader, Failure> {
 mod tests {
     use super::*;
 
-    /// A pipe whose reader has gone.
+    /// A pipe without a reader.
     struct Closed;
 
     impl Write for Closed {
@@ -94,14 +94,14 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_has_gone_is_an_end_and_not_an_error() {
+    fn a_closed_pipe_is_no_error() {
         let mut output = Output::new(Closed);
         assert_eq!(output.line(b"a").expect("it is only buffered"), Reader::There);
         assert_eq!(output.flush().expect("a broken pipe is no failure"), Reader::Gone);
     }
 
     #[test]
-    fn a_line_is_written_whatever_its_bytes() {
+    fn a_line_may_have_any_bytes() {
         let mut written = Vec::new();
         let mut output = Output::new(&mut written);
         assert_eq!(output.line(b"\xff\0").expect("a vector takes everything"), Reader::There);

@@ -1,7 +1,7 @@
-//! The frame of every service process: log, serve probes, run until a signal, drain, report how it ended.
+//! The common part of every service process: log, serve probes, run until a signal, drain.
 //!
-//! Every error on the way to serving gets its exit code here: errors of the configuration are found before a socket
-//! is opened, and an address that is taken is answered with the flag that chooses another.
+//! Errors at start get their exit codes here. Configuration errors are found before a socket is opened, and the error for an
+//! address in use names the flag that selects another.
 
 use std::{
     net::SocketAddr,
@@ -26,7 +26,7 @@ use crate::{
     exit::{Exit, Failure, OrExit},
 };
 
-/// A process that serves. Its parts are bound and started between [`Process::begin`] and [`Process::run`].
+/// A service process. Its services are bound and started between [`Process::begin`] and [`Process::run`].
 #[derive(Debug)]
 pub(crate) struct Process {
     lifecycle: Lifecycle,
@@ -40,23 +40,24 @@ pub(crate) struct Process {
     push: Option<SocketAddr>,
 }
 
-/// The advice for an address that is in use.
+/// The advice in the error for an address in use.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Remedies {
-    /// The admin listener's.
+    /// For the admin listener.
     pub(crate) admin: &'static str,
-    /// The service's.
+    /// For the service.
     pub(crate) service: &'static str,
 }
 
 impl Process {
-    /// Begins to log, and opens the admin listener.
+    /// Starts logging, and opens the admin listener.
     pub(crate) async fn begin(config: &Config, remedies: Remedies) -> Result<Self, Failure> {
         log::init(&config.log).or_exit(Exit::Usage)?;
         for Misspelt { found, meant } in Layers::of_environment().misspelt_variables() {
             tracing::warn!(variable = found, "ignored; did you mean {meant}?");
         }
-        let admin = Admin::bind(&config.admin).await.map_err(|error| unavailable(error, remedies.admin))?;
+        let admin =
+            Admin::bind(&config.admin).await.map_err(|error| address_in_use(error, remedies.admin))?;
         Ok(Self {
             lifecycle: Lifecycle::new(),
             readiness: Readiness::new(),
@@ -70,7 +71,7 @@ impl Process {
         })
     }
 
-    /// Binds the way in.
+    /// Binds ingest.
     pub(crate) async fn ingest(
         &mut self,
         config: &Config,
@@ -80,13 +81,13 @@ impl Process {
         let (own, kafka) = (config.ingest.clone(), config.kafka.clone());
         let registry = &mut self.metrics.registry;
         let bound = Ingest::bind(own, kafka, epochs, &self.lifecycle, &self.readiness, registry).await;
-        let bound = bound.map_err(|error| of_ingest(error, remedies))?;
+        let bound = bound.map_err(|error| ingest_failure(error, remedies))?;
         self.brokers = config.kafka.brokers.join(",");
         self.ingest = Some(bound.local_addr().or_exit(Exit::Internal)?);
         Ok(bound)
     }
 
-    /// Binds the way out.
+    /// Binds push.
     pub(crate) async fn push(
         &mut self,
         config: &Config,
@@ -96,7 +97,7 @@ impl Process {
         let (own, kafka) = (config.push.clone(), config.kafka.clone());
         let registry = &mut self.metrics.registry;
         let bound = Push::bind(own, kafka, epochs, &self.lifecycle, &self.readiness, registry).await;
-        let bound = bound.map_err(|error| of_push(error, remedies))?;
+        let bound = bound.map_err(|error| push_failure(error, remedies))?;
         self.brokers = config.kafka.brokers.join(",");
         self.push = Some(bound.local_addr());
         Ok(bound)
@@ -107,12 +108,12 @@ impl Process {
         &self.lifecycle
     }
 
-    /// Returns where probes and metrics are served.
+    /// Returns the address of the admin listener.
     pub(crate) fn admin_addr(&self) -> SocketAddr {
         self.admin.local_addr()
     }
 
-    /// Serves until a signal comes or a part fails, then drains.
+    /// Serves until a signal arrives or a service fails, then drains.
     pub(crate) async fn run(self) -> Result<Exit, Failure> {
         let Self { lifecycle, readiness, metrics, admin, within, node, brokers, ingest, push } = self;
         tracing::info!(
@@ -130,17 +131,17 @@ impl Process {
         let (running, began) = (lifecycle.running(), Instant::now());
         let ending = lifecycle.finish(within).await;
         if !ending.is_clean() {
-            return Err(Failure::say(Exit::Internal, ending));
+            return Err(Failure::message(Exit::Internal, ending));
         }
         tracing::info!(ended = %Tasks(&running), took = ?began.elapsed(), "drained");
         Ok(Exit::Done)
     }
 }
 
-/// Why ingest does not start. A client that librdkafka does not make is a configuration that it does not take.
-fn of_ingest(error: ingest::BindError, remedies: Remedies) -> Failure {
+/// Returns why ingest does not start. If librdkafka refuses to create a client, the configuration is invalid.
+fn ingest_failure(error: ingest::BindError, remedies: Remedies) -> Failure {
     match error {
-        ingest::BindError::Listen { .. } => unavailable(error, remedies.service),
+        ingest::BindError::Listen { .. } => address_in_use(error, remedies.service),
         ingest::BindError::Config(_)
         | ingest::BindError::Kafka(_)
         | ingest::BindError::Producer(ProducerError::Configuration(_))
@@ -151,10 +152,10 @@ fn of_ingest(error: ingest::BindError, remedies: Remedies) -> Failure {
     }
 }
 
-/// Why push does not start, likewise.
-fn of_push(error: push::BindError, remedies: Remedies) -> Failure {
+/// Returns why push does not start, likewise.
+fn push_failure(error: push::BindError, remedies: Remedies) -> Failure {
     match error {
-        push::BindError::Listen { .. } => unavailable(error, remedies.service),
+        push::BindError::Listen { .. } => address_in_use(error, remedies.service),
         push::BindError::Config(_)
         | push::BindError::Property(_)
         | push::BindError::Kafka(_)
@@ -163,10 +164,10 @@ fn of_push(error: push::BindError, remedies: Remedies) -> Failure {
     }
 }
 
-/// Reports an address that cannot be listened on, with advice.
-fn unavailable(error: impl Into<anyhow::Error>, remedy: &str) -> Failure {
+/// Returns the failure for an address that cannot be bound, with advice.
+fn address_in_use(error: impl Into<anyhow::Error>, remedy: &str) -> Failure {
     let cause = Failure::new(Exit::Unavailable, error);
-    Failure::say(Exit::Unavailable, format_args!("{cause}; {remedy}"))
+    Failure::message(Exit::Unavailable, format_args!("{cause}; {remedy}"))
 }
 
 #[cfg(test)]
@@ -184,25 +185,25 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_librdkafka_does_not_make_is_a_wrong_configuration() {
-        // Each of these ended with 70, which says "internal error" and lets a supervisor start it again and again.
-        let exit = |error| of_ingest(error, REMEDIES).exit();
+    fn a_client_that_librdkafka_refuses_to_create_is_an_invalid_configuration() {
+        // Each of these ended with 70, an internal error, after which a supervisor restarts the process for ever.
+        let exit = |error| ingest_failure(error, REMEDIES).exit();
         assert_eq!(exit(ProducerError::Configuration(no_client()).into()), Exit::Usage);
         assert_eq!(exit(StartError::Client(no_client()).into()), Exit::Usage);
         assert_eq!(exit(StartError::Thread(io::ErrorKind::WouldBlock.into()).into()), Exit::Internal);
-        let exit = |error| of_push(error, REMEDIES).exit();
+        let exit = |error| push_failure(error, REMEDIES).exit();
         assert_eq!(exit(no_client().into()), Exit::Usage);
         assert_eq!(exit(StartError::Client(no_client()).into()), Exit::Usage);
         assert_eq!(exit(StartError::Thread(io::ErrorKind::WouldBlock.into()).into()), Exit::Internal);
     }
 
     #[test]
-    fn an_address_that_is_taken_is_answered_with_what_chooses_another() {
+    fn an_address_in_use_is_reported_with_the_flag_that_selects_another() {
         let taken = || io::ErrorKind::AddrInUse.into();
         let listen = SocketAddr::from(([127, 0, 0, 1], 8080));
         for failure in [
-            of_ingest(ingest::BindError::Listen { address: listen, source: taken() }, REMEDIES),
-            of_push(push::BindError::Listen { listen, source: taken() }, REMEDIES),
+            ingest_failure(ingest::BindError::Listen { address: listen, source: taken() }, REMEDIES),
+            push_failure(push::BindError::Listen { listen, source: taken() }, REMEDIES),
         ] {
             assert_eq!(failure.exit(), Exit::Unavailable);
             assert!(failure.to_string().ends_with("; choose another"), "{failure}");

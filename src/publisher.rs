@@ -18,15 +18,15 @@ use tonic::{
 };
 use tonic_types::{ErrorDetails, StatusExt};
 
-/// How an ingest that has vanished is noticed while a call is open. Without it a stream would wait for the kernel to give the
-/// connection up: a quarter of an hour, or for ever when nothing is sent.
+/// Detects that ingest has disappeared while a call is open. Without keepalive a stream would wait until the kernel gives up the
+/// connection: for a quarter of an hour, or for ever if nothing is sent.
 const KEEPALIVE: Keepalive =
     Keepalive { interval: Duration::from_secs(15), timeout: Duration::from_secs(10) };
 
 /// The reason in the error details of calls to a server that does not speak gRPC.
 pub(crate) const NOT_GRPC: &str = "NOT_GRPC";
 
-/// How long a server may take to show which protocol it speaks.
+/// Timeout of the probe for a server's protocol.
 const PROBE_WITHIN: Duration = Duration::from_secs(2);
 
 /// A connection to ingest. Clones share it.
@@ -37,36 +37,36 @@ pub(crate) struct Publisher {
     timeout: Duration,
 }
 
-/// How ingest is asked whether it is there (HTTP/2 PING).
+/// Keepalive by HTTP/2 PING.
 #[derive(Debug, Clone, Copy)]
 struct Keepalive {
-    /// How often.
+    /// Interval of probes.
     interval: Duration,
-    /// How long the answer may take before the connection is closed and its calls fail.
+    /// Timeout of a probe; then the connection is closed and its calls fail.
     timeout: Duration,
 }
 
 /// Why there is no connection to ingest.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConnectError {
-    /// The address is not one.
-    #[error("{address:?} is not the address of ingest; an address is HOST:PORT")]
+    /// The address is invalid.
+    #[error("{address:?} is not an address; the form is HOST:PORT")]
     Address {
-        /// The given text.
+        /// The address.
         address: String,
     },
     /// No server answers.
-    #[error("cannot reach ingest at {address}; is it running, or does --ingest name another one?")]
+    #[error("cannot reach ingest at {address}; is it running, and is --ingest its address?")]
     Unreachable {
-        /// Where.
+        /// The address.
         address: String,
-        /// Why not.
+        /// The cause.
         source: tonic::transport::Error,
     },
 }
 
 impl Publisher {
-    /// Connects to `address`, and waits at most `timeout` for that and later for every answer.
+    /// Connects to `address`, with a timeout for that and later for each unary call.
     pub(crate) async fn connect(address: &str, timeout: Duration) -> Result<Self, ConnectError> {
         Self::connect_with(address, timeout, KEEPALIVE).await
     }
@@ -82,7 +82,7 @@ impl Publisher {
         Ok(Self { client: IngestServiceClient::new(channel), address: address.to_owned(), timeout })
     }
 
-    /// Connects when the first publish needs it, and again after a drop.
+    /// Connects at the first publish, and again after a disconnect.
     pub(crate) fn connect_lazily(address: &str, timeout: Duration) -> Result<Self, ConnectError> {
         let channel = endpoint(address, timeout, KEEPALIVE)?.connect_lazy();
         Ok(Self { client: IngestServiceClient::new(channel), address: address.to_owned(), timeout })
@@ -95,7 +95,7 @@ impl Publisher {
         let answer = self.client.clone().publish(request).await;
         match answer {
             Ok(answer) => Ok(answer.into_inner()),
-            Err(status) => Err(self.explain(status).await),
+            Err(status) => Err(self.explained(status).await),
         }
     }
 
@@ -110,34 +110,34 @@ impl Publisher {
         let answer = self.client.clone().publish_stream(requests).await;
         match answer {
             Ok(answer) => Ok(answer.into_inner()),
-            Err(status) => Err(self.explain(status).await),
+            Err(status) => Err(self.explained(status).await),
         }
     }
 
-    /// Replaces the transport's error for a server that does not speak HTTP/2 ("transport error", "canceled").
-    async fn explain(&self, status: Status) -> Status {
+    /// Replaces the error for a server that does not speak HTTP/2, which is "transport error" or "canceled".
+    async fn explained(&self, status: Status) -> Status {
         let by_ingest = status.get_details_error_info().is_some();
         if by_ingest || !speaks_another_protocol(&self.address).await {
             return status;
         }
         let address = &self.address;
         let why = format!("{address} does not speak gRPC; ingest listens on port 9090 by default");
-        // Nothing was read as a request, so nothing was published.
+        // The server read no request, so nothing was published.
         let outcome = HashMap::from([("outcome".to_owned(), "refused".to_owned())]);
         let details = ErrorDetails::with_error_info(NOT_GRPC, "tailcast", outcome);
         Status::with_error_details(Code::InvalidArgument, why, details)
     }
 }
 
-/// Returns whether a server speaks another protocol than HTTP/2. A server that is unreachable or silent does not count: it
-/// may be an ingest that has just ended.
+/// Returns whether a server speaks another protocol than HTTP/2. One that is unreachable or silent may be an ingest that has just
+/// ended.
 async fn speaks_another_protocol(address: &str) -> bool {
     // The client's preface: RFC 9113, section 3.4. A server's first frame is SETTINGS, of type 4.
     let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
     if let Some([_, _, _, kind, _]) = first_bytes(address, preface).await {
         return kind != 4;
     }
-    // Many servers of HTTP/1 close a connection with that preface without an answer.
+    // Many HTTP/1 servers close a connection with that preface without an answer.
     first_bytes(address, b"GET / HTTP/1.1\r\nhost: tailcast\r\n\r\n").await.as_ref() == Some(b"HTTP/")
 }
 
@@ -190,11 +190,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_server_that_does_not_speak_grpc_is_named() {
-        // It was "transport error", with the exit code of an internal error.
+    async fn a_server_that_does_not_speak_grpc_is_reported() {
+        // The error was "transport error", with the exit code of an internal error.
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let address = listener.local_addr().expect("it has an address").to_string();
-        // As hyper does: only HTTP/1 is answered.
+        // Like hyper without HTTP/2: only HTTP/1 is answered.
         let web = async {
             loop {
                 let (mut socket, _) = listener.accept().await.expect("the publisher connects");
@@ -218,7 +218,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_stream_to_an_ingest_that_has_vanished_fails() {
-        // It waited for ever: the connection was open, and without keepalive the loss was not noticed.
+        // It waited for ever: without keepalive the loss of the connection was not noticed.
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let address = listener.local_addr().expect("it has an address").to_string();
         let silent = async {

@@ -1,4 +1,4 @@
-//! `tailcast completions`: what a shell needs to complete the command line.
+//! `tailcast completions`: prints a completion script for a shell.
 
 use clap::Command;
 use clap_complete::Shell;
@@ -14,7 +14,7 @@ use crate::{
     after_help = "Example:\n  tailcast completions bash > ~/.local/share/bash-completion/completions/tailcast"
 )]
 pub(super) struct Completions {
-    /// Which shell.
+    /// The shell.
     shell: Shell,
 }
 

@@ -1,4 +1,4 @@
-//! `tailcast config`: the configuration, without starting anything.
+//! `tailcast config`: checks and prints the configuration without starting a service.
 
 use clap::Subcommand;
 use tailcast_services::config::Misspelt;
@@ -34,14 +34,14 @@ impl Config {
             Action::Check(overrides) => {
                 let layers = overrides.layers();
                 for Misspelt { found, meant } in layers.misspelt_variables() {
-                    output::say(format_args!("warning: {found} is ignored; did you mean {meant}?"));
+                    output::report(format_args!("warning: {found} is ignored; did you mean {meant}?"));
                 }
                 let mistakes = layers.load().or_exit(Exit::Usage)?.mistakes();
                 if !mistakes.is_empty() {
                     let lines: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
-                    return Err(Failure::say(Exit::Usage, lines.join("\n")));
+                    return Err(Failure::message(Exit::Usage, lines.join("\n")));
                 }
-                output::say("the configuration is valid");
+                output::report("the configuration is valid");
             }
             Action::Show(overrides) => {
                 let layers = overrides.layers();

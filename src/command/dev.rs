@@ -1,4 +1,4 @@
-//! `tailcast dev`: everything on this machine, with nothing to install.
+//! `tailcast dev`: everything on this machine, without anything else to install.
 
 use std::env;
 
@@ -8,13 +8,13 @@ use crate::{
     config::{Layers, LoadError, NoFlags, Overrides},
     dev::{self, Kafka},
     exit::{Exit, Failure, OrExit},
-    output::say,
+    output::report,
 };
 
-/// The key that names a Kafka.
+/// The key of the Kafka brokers.
 const BROKERS: &str = "kafka.brokers";
 
-/// The most trades per second and symbol: 20 symbols at this rate are 2,000 records per second.
+/// Maximum trades per second and symbol: 20 symbols at this rate are 2,000 records per second.
 const RATE_MAX: f64 = 100.0;
 
 /// Runs everything on this machine: ingest, push, a Kafka broker in this process, a simulated market, and a page.
@@ -26,15 +26,15 @@ pub(super) struct Dev {
     /// Add N to the three ports.
     #[arg(long, value_name = "N", default_value_t = 0)]
     port_offset: u16,
-    /// Use this Kafka instead of a broker in this process, as kafka.brokers in a configuration does; the topics quotes and
-    /// chat are created where they do not exist.
+    /// Use this Kafka instead of the in-process broker; kafka.brokers in a configuration does the same. The topics quotes and
+    /// chat are created if they do not exist.
     #[arg(long, value_name = "HOST:PORT,…")]
     kafka: Option<String>,
-    /// Create this topic too, with 1 partition by default; may be repeated. With last-values, subscriptions can
-    /// start with the latest record of each key. With --kafka a topic that exists is left as it is.
+    /// Create this topic, with 1 partition by default; may be repeated. With last-values, subscriptions can start
+    /// with the latest record of each key. An existing topic of an external Kafka is not changed.
     #[arg(long = "topic", value_name = "NAME[:PARTITIONS][,last-values]")]
     topics: Vec<dev::Topic>,
-    /// Trades per second of each of the 20 symbols; 0 closes the market.
+    /// Trades per second of each of the 20 symbols; 0 stops the market.
     #[arg(long, value_name = "N", default_value_t = 2.0, value_parser = rate, allow_negative_numbers = true)]
     rate: f64,
     #[command(flatten)]
@@ -42,14 +42,14 @@ pub(super) struct Dev {
 }
 
 impl Dev {
-    /// Runs until a signal comes.
+    /// Runs until a signal arrives.
     pub(super) async fn run(self) -> Result<Exit, Failure> {
         let layers = layers(self.overrides.layers(), self.kafka);
         let config = layers.load().or_exit(Exit::Usage)?;
         let kafka = kafka(&layers).or_exit(Exit::Usage)?;
         let options =
             dev::Options { port_offset: self.port_offset, kafka, rate: self.rate, topics: self.topics };
-        say(match kafka {
+        report(match kafka {
             Kafka::InProcess => "tailcast: starting a Kafka broker, ingest and push …".to_owned(),
             Kafka::Configured => {
                 format!("tailcast: connecting to Kafka at {} …", config.kafka.brokers.join(","))
@@ -57,19 +57,19 @@ impl Dev {
         });
         let dev = dev::Dev::start(config, &options).await?;
         let command = env::args_os().next().unwrap_or_default();
-        say(dev.welcome(&command.to_string_lossy()));
+        report(dev.welcome(&command.to_string_lossy()));
         dev.run().await
     }
 }
 
-/// Lays `--kafka` over the configuration.
+/// Applies `--kafka` to the configuration.
 fn layers(mut layers: Layers, brokers: Option<String>) -> Layers {
     let flag = |value| FlagValue { flag: "--kafka", key: BROKERS.to_owned(), value };
     layers.flags.extend(brokers.map(flag));
     layers
 }
 
-/// Returns which Kafka is used: a configured one, from whichever layer, before the in-process one.
+/// Returns which Kafka is used: the in-process broker, unless any layer configures brokers.
 fn kafka(layers: &Layers) -> Result<Kafka, LoadError> {
     Ok(if layers.set(BROKERS)? { Kafka::Configured } else { Kafka::InProcess })
 }
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kafka_that_is_named_anywhere_is_used() {
+    fn a_configured_kafka_is_used() {
         // The in-process broker silently replaced the configured one.
         check(Some("a:9092,b:9092"), None, Some(&["a:9092", "b:9092"]));
         check(Some("127.0.0.1:9092"), None, Some(&["127.0.0.1:9092"]));

@@ -8,9 +8,10 @@ use crate::{
     process::{Process, Remedies},
 };
 
-/// Serves ingest: takes events over gRPC, writes them to Kafka, and acknowledges them after Kafka has.
+/// Runs an ingest node: receives messages over gRPC and writes them to Kafka.
 ///
-/// The configuration is laid over the defaults from a file, from environment variables and from flags, in this order.
+/// A message is acknowledged after Kafka has acknowledged it. The configuration is the defaults, overridden by a file, by
+/// environment variables and by flags, in this order.
 #[derive(Debug, clap::Args)]
 #[command(after_help = crate::exit::HELP)]
 pub(super) struct Ingest {
@@ -22,7 +23,7 @@ const REMEDIES: Remedies =
     Remedies { admin: "--admin-listen chooses another address", service: "--listen chooses another address" };
 
 impl Ingest {
-    /// Serves until a signal comes.
+    /// Serves until a signal arrives.
     pub(super) async fn run(self) -> Result<Exit, Failure> {
         let config = self.overrides.layers().load().or_exit(Exit::Usage)?;
         config.check_ingest().or_exit(Exit::Usage)?;

@@ -1,4 +1,4 @@
-//! `tailcast pub`: publishes events through ingest, and prints their positions.
+//! `tailcast pub`: publishes messages through ingest, and prints their positions.
 
 mod lines;
 
@@ -32,23 +32,23 @@ Examples:
   tailcast pub temps berlin -5
   tailcast pub chat lobby -- '- a value that begins with a hyphen'";
 
-/// Publishes one event, or one per line of standard input.
+/// Publishes one message, or one per line of standard input.
 ///
-/// Prints topic/partition/offset for every message that Kafka has acknowledged, in order. Other messages are
-/// named on standard error, and the exit code is 1.
+/// Prints topic/partition/offset of each acknowledged message, in order. Other messages are reported on standard error,
+/// and the exit code is 1.
 #[derive(Debug, clap::Args)]
 #[command(after_help = format!("{EXAMPLES}\n\n{}", crate::exit::HELP))]
 pub(super) struct Publish {
     /// The topic.
     topic: TopicName,
-    /// The key; it decides the partition and the channel.
+    /// The key; it determines the partition and the channel.
     #[arg(required_unless_present_any = ["key_separator", "no_key"], allow_negative_numbers = true)]
     key: Option<String>,
-    /// The value. Without it every line of standard input is one. A value that begins with a hyphen and is not a number
-    /// follows `--`.
+    /// The value; without it, each line of standard input is a value. Write `--` before a value that begins with a hyphen
+    /// and is not a number.
     #[arg(allow_negative_numbers = true)]
     value: Option<String>,
-    /// Publish without a key: TOPIC, and then the value if it is given.
+    /// Publish without a key; the argument after TOPIC, if any, is the value.
     #[arg(long, conflicts_with = "key_separator")]
     no_key: bool,
     /// Publish the whole content of this file as one value; - is standard input.
@@ -57,19 +57,19 @@ pub(super) struct Publish {
     /// Publish a tombstone, which removes the key from a compacted topic.
     #[arg(long, conflicts_with = "value")]
     tombstone: bool,
-    /// Lines of standard input are KEY, this text, and the value.
+    /// Split each line of standard input into key and value where TEXT first occurs.
     #[arg(long, value_name = "TEXT", conflicts_with_all = ["key", "value", "tombstone"])]
     key_separator: Option<String>,
-    /// A header of every message; may be repeated.
+    /// Add this header to every message; may be repeated.
     #[arg(long = "header", value_name = "NAME=VALUE", value_parser = header)]
     headers: Vec<Header>,
-    /// Content type of the values, for example application/json.
+    /// Content type of the values, such as application/json.
     #[arg(long, value_name = "TYPE", default_value = "", hide_default_value = true)]
     content_type: String,
-    /// Where ingest listens.
+    /// Address of ingest.
     #[arg(long, value_name = "HOST:PORT", env = "TAILCAST_INGEST", default_value = "127.0.0.1:9090")]
     ingest: String,
-    /// How long to wait: for the connection, and for a single message's outcome.
+    /// Timeout of the connection, and of the outcome of a single message.
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration)]
     timeout: Duration,
 }
@@ -86,7 +86,7 @@ impl Publish {
             Some(key) => Some(Key::new(Bytes::from(key.clone())).or_exit(Exit::Usage)?),
             None => None,
         };
-        let publisher = Publisher::connect(&self.ingest, self.timeout).await.map_err(unconnected)?;
+        let publisher = Publisher::connect(&self.ingest, self.timeout).await.map_err(connect_failure)?;
         let template = Message {
             topic: self.topic.to_string(),
             key: key.map(|key| key.as_bytes().clone()),
@@ -106,7 +106,7 @@ impl Publish {
         stream::publish(&publisher, self.topic.as_str(), lines, &mut output).await
     }
 
-    /// With `--no-key` what follows the topic is the value.
+    /// With `--no-key`, takes the argument after the topic as the value.
     fn place_value_without_key(&mut self) -> Result<(), Failure> {
         if !self.no_key {
             return Ok(());
@@ -115,7 +115,7 @@ impl Publish {
         let one_value =
             [value.is_some(), self.file.is_some(), self.tombstone].into_iter().filter(|is| *is).count();
         if self.value.is_some() || one_value > 1 {
-            return Err(Failure::say(Exit::Usage, "--no-key: give the topic and one value, without a key"));
+            return Err(Failure::message(Exit::Usage, "with --no-key, give only the topic and one value"));
         }
         self.value = value;
         Ok(())
@@ -133,7 +133,7 @@ async fn one(publisher: &Publisher, message: Message, output: &mut Output) -> Re
     tally.finish(output)
 }
 
-fn unconnected(error: ConnectError) -> Failure {
+fn connect_failure(error: ConnectError) -> Failure {
     let exit = match &error {
         ConnectError::Address { .. } => Exit::Usage,
         ConnectError::Unreachable { .. } => Exit::Unavailable,
@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn a_header_is_a_name_and_a_value() {
-        let found = header("ce_type=a=b").expect("the first = divides");
+        let found = header("ce_type=a=b").expect("the first = separates name and value");
         assert_eq!((found.name.as_str(), found.value.as_deref()), ("ce_type", Some(&b"a=b"[..])));
         assert_eq!(header("empty=").expect("an empty value is one").value.as_deref(), Some(&b""[..]));
         assert!(header("=value").is_err());

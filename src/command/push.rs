@@ -8,9 +8,9 @@ use crate::{
     process::{Process, Remedies},
 };
 
-/// Serves the way out: delivers the records of Kafka topics to WebSocket clients.
+/// Runs a push node: delivers the records of Kafka topics to WebSocket clients.
 ///
-/// The configuration is laid over the defaults from a file, from environment variables and from flags, in this order.
+/// The configuration is the defaults, overridden by a file, by environment variables and by flags, in this order.
 #[derive(Debug, clap::Args)]
 #[command(after_help = crate::exit::HELP)]
 pub(super) struct Push {
@@ -22,7 +22,7 @@ const REMEDIES: Remedies =
     Remedies { admin: "--admin-listen chooses another address", service: "--listen chooses another address" };
 
 impl Push {
-    /// Serves until a signal comes.
+    /// Serves until a signal arrives.
     pub(super) async fn run(self) -> Result<Exit, Failure> {
         let config = self.overrides.layers().load().or_exit(Exit::Usage)?;
         config.check_push().or_exit(Exit::Usage)?;

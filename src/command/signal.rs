@@ -1,11 +1,11 @@
-//! The signals that end a command which is no service.
+//! The signals that interrupt `pub` and `sub`.
 
 use std::future;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Waits for Ctrl-C or SIGTERM. Where signals cannot be received it waits for ever: the system's default then ends the
-/// process.
+/// Waits for Ctrl-C or SIGTERM. If signals cannot be received it never returns, and the default action of the
+/// signal ends the process.
 pub(super) async fn interrupted() {
     let (Ok(mut interrupt), Ok(mut terminate)) =
         (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))

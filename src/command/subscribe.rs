@@ -1,6 +1,6 @@
-//! `tailcast sub`: prints the records of channels as they come.
+//! `tailcast sub`: prints the records of channels as they arrive.
 //!
-//! The client resumes by itself after a drop, and moves to another connection before it leaves a node that drains.
+//! The client resumes by itself after a disconnect, and opens its next connection before it leaves a node that drains.
 //! Everything but records goes to standard error. The last line there is the command that continues from the last
 //! positions.
 
@@ -35,7 +35,7 @@ use tailcast_proto::{
 use self::{
     connect::connect,
     line::{Controls, Form},
-    reasons::{because, is_of_another_log, skipped_because, started},
+    reasons::{end_reason, is_of_another_log, skip_reason, started},
     record::Record,
     resume::Resume,
     start::StartOf,
@@ -43,7 +43,7 @@ use self::{
 use crate::{
     command::signal,
     exit::{Exit, Failure, OrExit},
-    output::{Output, Reader, say},
+    output::{Output, Reader, report},
 };
 
 const EXAMPLES: &str = "\
@@ -52,11 +52,11 @@ Examples:
   tailcast sub 'quotes/*' --from 5m --json | jq .value
   tailcast sub 'quotes/A*' --count 10";
 
-/// Prints the records of channels as they come.
+/// Prints the records of channels as they arrive.
 ///
-/// One line per record: channel, partition, offset and value, with tabs between. On a terminal, control characters of a
-/// value are printed as escapes. The channel is the record's own, so that
-/// its key is seen under a subscription to many. Ends at --count, at Ctrl-C, or when the reader of the output has gone.
+/// A line has channel, partition, offset and value, separated by tabs. The channel contains the record's own key, also in a
+/// subscription to many keys. On a terminal, control characters are escaped. Ends after --count records, at Ctrl-C, or when
+/// the output is closed; the last line on standard error is then the command that continues from there.
 #[derive(Debug, clap::Args)]
 #[command(after_help = format!("{EXAMPLES}\n\n{}", crate::exit::HELP))]
 pub(super) struct Subscribe {
@@ -66,29 +66,29 @@ pub(super) struct Subscribe {
     /// Print records as JSON with their headers, one object per line.
     #[arg(long)]
     json: bool,
-    /// With --json, print values that are JSON as JSON and not as strings.
+    /// With --json, print values that are JSON as JSON instead of as strings.
     #[arg(long, requires = "json")]
     parse: bool,
-    /// Begin each line of text with the time of the record.
+    /// Begin each line with the time of the record, in UTC.
     #[arg(long, conflicts_with = "json")]
     timestamps: bool,
-    /// Print values of text lines as they are, with control characters and line breaks.
+    /// Print control characters and line breaks in values unchanged.
     #[arg(long, conflicts_with = "json")]
     raw: bool,
     /// End after this many records.
     #[arg(long, value_name = "N", value_parser = count, allow_negative_numbers = true)]
     count: Option<NonZeroU64>,
-    /// Print the latest record of each key where the output is behind, instead of every record.
+    /// Print only the latest record of each key whenever the output is behind.
     #[arg(long)]
     conflated: bool,
-    /// Print at most this many records per key and second, always the latest.
+    /// With --conflated, print at most this many records per second and key, always the latest.
     #[arg(long, value_name = "N", requires = "conflated", value_parser = max_rate, allow_negative_numbers = true)]
     max_rate: Option<MaxRate>,
     /// Where to start: live (or latest), earliest, snapshot (the latest record of each key, then live), a position, a time (RFC 3339),
     /// or how long ago (5m). CHANNEL=START for one channel; may be repeated.
     #[arg(long = "from", value_name = "START")]
     starts: Vec<StartOf>,
-    /// A push node; may be repeated. Any of them can continue where another one stopped.
+    /// URL of a push node; may be repeated. After a disconnect, the next one continues from the same position.
     #[arg(
         long = "url",
         value_name = "URL",
@@ -104,25 +104,25 @@ struct Run {
     client: Client,
     output: Output,
     form: Form,
-    /// How many records are still wanted.
-    wanted: Option<u64>,
-    /// How many subscriptions there are.
+    /// How many more records to print.
+    remaining: Option<u64>,
+    /// Number of subscriptions that have not ended.
     active: usize,
     refused: bool,
-    /// The last reported refusal of each channel.
-    told: HashMap<Option<Arc<Channel>>, ErrorCode>,
-    /// The channels whose positions are of a log that is gone.
-    gone: HashSet<Arc<Channel>>,
+    /// The last reported error of each channel.
+    reported: HashMap<Option<Arc<Channel>>, ErrorCode>,
+    /// The channels whose positions belong to a log that no longer exists.
+    log_lost: HashSet<Arc<Channel>>,
 }
 
 /// Whether a run continues.
 enum Next {
-    Go,
+    Continue,
     End,
 }
 
 impl Subscribe {
-    /// Prints until it is enough.
+    /// Prints records until the run ends.
     pub(super) async fn run(self) -> Result<Exit, Failure> {
         let subscriptions = start::subscriptions(&self.channels, &self.starts, SystemTime::now());
         let subscriptions = subscriptions.or_exit(Exit::Usage)?;
@@ -133,26 +133,27 @@ impl Subscribe {
             let subscription = Subscription { headers: self.json, ..subscription.mode(mode) };
             client.subscribe(subscription).await.or_exit(Exit::Internal)?;
         }
-        let wanted = self.count.map(NonZeroU64::get);
+        let remaining = self.count.map(NonZeroU64::get);
         let output = Output::standard();
-        let (told, gone) = (HashMap::new(), HashSet::new());
-        let mut run = Run { client, output, form: self.form(), wanted, active, refused: false, told, gone };
+        let (reported, log_lost) = (HashMap::new(), HashSet::new());
+        let mut run =
+            Run { client, output, form: self.form(), remaining, active, refused: false, reported, log_lost };
         let ended = run.until_end().await;
         let resume = Resume::new(&self.channels, &self.urls, mode, |channel| {
-            run.client.position(channel).filter(|_| !run.gone.contains(channel))
+            run.client.position(channel).filter(|_| !run.log_lost.contains(channel))
         });
         run.client.close().await;
-        // The position of a reader that left early is not known here.
+        // If the output was closed, the last record that was read is unknown.
         if let Some(resume) = resume
             && !matches!(ended, Ok(Reader::Gone))
         {
-            say(format_args!("to continue: {resume}"));
+            report(format_args!("to continue: {resume}"));
         }
         let _reader = ended?;
         Ok(if run.refused { Exit::Refused } else { Exit::Done })
     }
 
-    /// How records are printed.
+    /// Returns the output format of records.
     fn form(&self) -> Form {
         if self.json {
             return Form::Json { parse: self.parse };
@@ -167,14 +168,14 @@ impl Subscribe {
 }
 
 impl Run {
-    /// Runs until it is enough, and returns whether anybody has read it all.
+    /// Runs to the end, and returns whether the output still has a reader.
     async fn until_end(&mut self) -> Result<Reader, Failure> {
         let interrupted = signal::interrupted();
         tokio::pin!(interrupted);
         let mut unflushed = false;
         loop {
             let event = tokio::select! {
-                // The signal first, so that a flood of records cannot keep the command from ending.
+                // The signal first, so that a flood of records cannot delay it.
                 biased;
                 () = &mut interrupted => return self.output.flush(),
                 event = self.client.next() => event,
@@ -199,42 +200,46 @@ impl Run {
         match event {
             Event::Delivery(delivery) => return self.print(&delivery),
             Event::Subscribed(subscribed) => {
-                self.told.remove(&Some(Arc::clone(&subscribed.channel)));
-                say(started(&subscribed));
+                self.reported.remove(&Some(Arc::clone(&subscribed.channel)));
+                report(started(&subscribed));
             }
             // Conflation was requested, so skips are not reported each time.
             Event::Skipped(skipped) if skipped.reason == SkipReason::Conflated => {}
-            Event::Skipped(skipped) => say(format_args!(
+            Event::Skipped(skipped) => report(format_args!(
                 "{}: partition {}: offsets {} to {} were skipped: {}",
                 skipped.channel,
                 skipped.partition,
                 skipped.first,
                 skipped.next,
-                skipped_because(skipped.reason)
+                skip_reason(skipped.reason)
             )),
             Event::SnapshotEnd(end) => {
-                say(format_args!("{}: live after {} latest values", end.channel, end.values));
+                report(format_args!("{}: live after a snapshot of {} values", end.channel, end.values));
             }
-            Event::Reconnecting(gone) => {
-                say(format_args!("{}; reconnecting in {} ms", gone.cause, gone.after.as_millis()));
+            Event::Reconnecting(event) => {
+                report(format_args!("{}; reconnecting in {} ms", event.cause, event.after.as_millis()));
             }
-            Event::Reconnected(again) => say(format_args!("reconnected to {}", again.node)),
+            Event::Reconnected(event) => report(format_args!("reconnected to {}", event.node)),
             Event::Moved(moved) => {
-                say(format_args!("the node is draining; moved to {}", moved.node));
+                report(format_args!("the node is draining; moved to {}", moved.node));
             }
             Event::Error(error) => return Ok(self.refused(error)),
-            Event::Unsubscribed(gone) => {
-                say(format_args!("{}: the subscription has ended: {}", gone.channel, because(gone.reason)));
-                if is_of_another_log(gone.reason) {
-                    self.gone.insert(gone.channel);
+            Event::Unsubscribed(ended) => {
+                report(format_args!(
+                    "{}: the subscription has ended: {}",
+                    ended.channel,
+                    end_reason(ended.reason)
+                ));
+                if is_of_another_log(ended.reason) {
+                    self.log_lost.insert(ended.channel);
                 }
-                return Ok(self.lost_one());
+                return Ok(self.subscription_ended());
             }
             Event::Ended(Ended::Requested) => return Ok(Next::End),
             Event::Ended(ended) => return Err(Failure::new(Exit::Refused, ended)),
             Event::Heartbeat(_) => {}
         }
-        Ok(Next::Go)
+        Ok(Next::Continue)
     }
 
     fn print(&mut self, delivery: &Delivery) -> Result<Next, Failure> {
@@ -242,35 +247,35 @@ impl Run {
         if self.output.line(record.line(self.form).as_bytes())? == Reader::Gone {
             return Ok(Next::End);
         }
-        self.wanted = self.wanted.map(|wanted| wanted - 1);
-        Ok(if self.wanted == Some(0) { Next::End } else { Next::Go })
+        self.remaining = self.remaining.map(|remaining| remaining - 1);
+        Ok(if self.remaining == Some(0) { Next::End } else { Next::Continue })
     }
 
-    /// Reports a refusal. The client retries temporary ones, which are reported once and not at every attempt.
+    /// Reports an error. The client retries temporary ones, which are reported once and not at every attempt.
     fn refused(&mut self, error: Refused) -> Next {
-        let goes_on = error.retry_after.is_some();
+        let retries = error.retry_after.is_some();
         let line = error.to_string();
-        if self.told.insert(error.channel, error.code) != Some(error.code) {
-            let then = if goes_on { "; retrying until it succeeds" } else { "" };
-            say(format_args!("{line}{then}"));
+        if self.reported.insert(error.channel, error.code) != Some(error.code) {
+            let advice = if retries { "; retrying until it succeeds" } else { "" };
+            report(format_args!("{line}{advice}"));
         }
-        if goes_on { Next::Go } else { self.lost_one() }
+        if retries { Next::Continue } else { self.subscription_ended() }
     }
 
-    /// A subscription that the client does not begin again by itself has ended.
-    fn lost_one(&mut self) -> Next {
+    /// Counts a subscription that has ended and is not retried.
+    fn subscription_ended(&mut self) -> Next {
         self.refused = true;
         self.active = self.active.saturating_sub(1);
-        if self.active == 0 { Next::End } else { Next::Go }
+        if self.active == 0 { Next::End } else { Next::Continue }
     }
 }
 
-/// Parses how many records are wanted.
+/// Parses `--count`.
 fn count(text: &str) -> Result<NonZeroU64, &'static str> {
-    text.parse().map_err(|_| "the number of records is a whole number, 1 or more")
+    text.parse().map_err(|_| "the number of records must be a whole number, 1 or more")
 }
 
-/// Parses how often a key may be printed.
+/// Parses `--max-rate`.
 fn max_rate(text: &str) -> Result<MaxRate, String> {
     text.parse().map_err(|error| format!("{error}"))
 }

@@ -11,25 +11,25 @@ use tailcast_services::{
 
 use super::Config;
 
-/// Time that a process needs to end beside the drain of its parts: to send the last outcomes, and to close.
+/// Time that a process needs beside the drain of its parts: to send the last outcomes, and to close.
 const DRAIN_MARGIN: Duration = Duration::from_secs(2);
 
 /// Why a configuration cannot be used, although each of its values is valid.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckError {
-    /// The log cannot begin.
+    /// Invalid log settings.
     #[error(transparent)]
     Log(#[from] LogError),
-    /// Kafka's settings cannot be used.
+    /// Invalid Kafka settings.
     #[error(transparent)]
     Kafka(#[from] PropertyError),
-    /// Ingest cannot use it.
+    /// Invalid ingest settings.
     #[error(transparent)]
     Ingest(#[from] ingest::ConfigError),
-    /// Push cannot use it.
+    /// Invalid push settings.
     #[error(transparent)]
     Push(#[from] push::config::ConfigError),
-    /// The process would be cut off, with exit code 70, before one of its parts has drained.
+    /// The process would be killed, with exit code 70, before one of its parts has drained.
     #[error(
         "drain.within is {within} and {key} is {value}: drain.within has to be at least {least}, otherwise work in progress \
          is cut off",
@@ -38,23 +38,23 @@ pub enum CheckError {
         least = humantime::format_duration(*least),
     )]
     Drain {
-        /// The key of a part's drain time.
+        /// The key of the part's drain time.
         key: &'static str,
         /// Its value.
         value: Duration,
-        /// The drain time of the process.
+        /// The time limit of the process.
         within: Duration,
-        /// The minimum of that.
+        /// The minimum of that limit.
         least: Duration,
     },
 }
 
 impl Config {
-    /// Checks what `tailcast ingest` needs.
+    /// Checks the settings that `tailcast ingest` uses.
     ///
     /// # Errors
     ///
-    /// The first of its mistakes.
+    /// When a setting is invalid; only the first mistake is returned.
     pub fn check_ingest(&self) -> Result<(), CheckError> {
         let kafka = self.kafka.check(&[Role::Producer, Role::Directory]);
         self.log_mistakes()
@@ -64,11 +64,11 @@ impl Config {
             .collect()
     }
 
-    /// Checks what `tailcast push` needs.
+    /// Checks the settings that `tailcast push` uses.
     ///
     /// # Errors
     ///
-    /// The first of its mistakes.
+    /// When a setting is invalid; only the first mistake is returned.
     pub fn check_push(&self) -> Result<(), CheckError> {
         let kafka = self.kafka.check(&[Role::Tail, Role::Reader, Role::Directory]);
         self.log_mistakes().chain(self.push_mistakes()).map(Err).chain([kafka.map_err(Into::into)]).collect()
@@ -99,7 +99,7 @@ impl Config {
         self.push.mistakes().into_iter().map(CheckError::from).chain(drain)
     }
 
-    /// Checks that a part which takes `takes` because of `key` has drained when the process has to end.
+    /// Checks that a part which drains for `takes`, because of `key`, has finished before the time limit of the process.
     fn check_drain(&self, key: &'static str, value: Duration, takes: Duration) -> Result<(), CheckError> {
         let (within, least) = (self.drain.within, takes.saturating_add(DRAIN_MARGIN));
         if within < least { Err(CheckError::Drain { key, value, within, least }) } else { Ok(()) }
@@ -121,7 +121,7 @@ mod tests {
         let config = layers.load().map_err(|error| error.to_string()).expect("the value has the right type");
         let found =
             config.check_ingest().and_then(|()| config.check_push()).map_err(|error| error.to_string());
-        let found = found.expect_err("it cannot be used");
+        let found = found.expect_err("the setting is invalid");
         assert!(found.contains(expected), "{key} = {value}: expected {expected:?}, found {found:?}");
     }
 
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_used_is_refused_with_its_key() {
+    fn an_invalid_setting_is_refused_with_its_key() {
         check("ingest.listen", "0.0.0.0:9090", "ingest.insecure = true");
         check("push.listen", "0.0.0.0:8080", "push.insecure = true");
         check("push.sessions.count_max", "0", "push.sessions.count_max is 0");
@@ -144,7 +144,7 @@ mod tests {
         check("kafka.properties.acks", "1", "\"acks\" cannot be set");
         check("kafka.properties.no.such", "1", "\"no.such\"");
         check("kafka.brokers", "", "kafka.brokers");
-        // These two were found by the start of a service, the second with the exit code of an internal error.
+        // These two were only found when a service started, the second with the exit code of an internal error.
         check("log.filter", "tailcast=loud", "log.filter");
         check("kafka.properties.security.protocol", "sasl_ssl", "kafka.properties");
     }
@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn a_process_has_time_to_drain_its_parts() {
-        // Nothing compared them: a process with less time than its parts was cut off while it did what it was told.
+        // These settings were not compared: a process with a shorter limit than its parts was killed while it drained.
         check("ingest.drain_within", "24s", "drain.within is 25s and ingest.drain_within is 24s");
         check("push.drain.spread", "21s", "drain.within is 25s and push.drain.spread is 21s");
         check("drain.within", "16999ms", "drain.within has to be at least 17s");

@@ -1,7 +1,7 @@
-//! Flags for the keys that people set most; every other key has `--set`.
+//! Flags for the most common keys; `--set` sets any key.
 //!
-//! A flag's help names its environment variable and its default, which are derived from the key and read from the file of
-//! defaults: neither is written twice.
+//! A flag's help names its environment variable, which is derived from the key, and its default, which is read from the file of
+//! defaults.
 
 use std::{fmt, marker::PhantomData, path::PathBuf};
 
@@ -18,19 +18,19 @@ pub(crate) struct Flag {
     pub(crate) flag: &'static str,
     /// The key that it sets.
     pub(crate) key: &'static str,
-    /// What its value is called. Empty: it has none, and sets the key to true.
+    /// The name of its value in the help. Empty: the flag has no value and sets the key to true.
     pub(crate) value: &'static str,
-    /// What it is for.
+    /// Its help.
     pub(crate) help: &'static str,
 }
 
-/// Which flags a command has. A type, because clap asks for them before there is a value.
+/// The flags of a command: a type, because clap needs them before there is a value.
 pub(crate) trait Flags: fmt::Debug + Clone + 'static {
     /// The flags.
     const FLAGS: &'static [Flag];
 }
 
-/// What a command line says about the configuration: `--config`, the flags of `F`, and `--set`.
+/// The part of a command line that sets the configuration: `--config`, the flags of `F`, and `--set`.
 #[derive(Debug, Clone)]
 pub(crate) struct Overrides<F: Flags> {
     file: Option<PathBuf>,
@@ -81,7 +81,7 @@ impl Flags for IngestFlags {
             "--insecure",
             "ingest.insecure",
             "",
-            "Serve an address that other machines reach, without authentication",
+            "Allow an address that other machines can reach, without authentication",
         ),
         flag("--reflection", "ingest.reflection", "", "Serve gRPC reflection"),
         flag(
@@ -113,15 +113,20 @@ impl Flags for PushFlags {
             "--insecure",
             "push.insecure",
             "",
-            "Serve an address that other machines reach, without authentication",
+            "Allow an address that other machines can reach, without authentication",
         ),
         flag(
             "--origins",
             "push.origins",
             "ORIGIN,…",
-            "Origins whose pages may connect, besides this address's own; * for all",
+            "Allowed origins of web pages, besides this address; * for all",
         ),
-        flag("--node", "push.node", "NAME", "Name of the node, as clients see it; empty: the host's name"),
+        flag(
+            "--node",
+            "push.node",
+            "NAME",
+            "Name of the node, shown to clients and in logs; empty: the host name",
+        ),
         flag("--sessions-max", "push.sessions.count_max", "N", "Maximum number of sessions"),
         flag(
             "--subscriptions-max",
@@ -143,7 +148,7 @@ impl Flags for PushFlags {
 }
 
 impl<F: Flags> Overrides<F> {
-    /// Returns what is laid over the defaults, the environment of this process included.
+    /// Returns the layers over the defaults, including the environment of this process.
     pub(crate) fn layers(self) -> Layers {
         Layers { file: self.file, flags: self.values, ..Layers::of_environment() }
     }
@@ -213,7 +218,7 @@ impl Flag {
         value.map(|value| FlagValue { flag: self.flag, key: self.key.to_owned(), value })
     }
 
-    /// The default, as one writes it on a command line. `None`: there is no such key.
+    /// Returns the default in the form of a command line. `None`: there is no such key.
     fn default(&self, defaults: &Value) -> Option<String> {
         let found = self.key.split('.').try_fold(defaults, |value, part| value.get(part))?;
         let text = match found {
@@ -225,7 +230,7 @@ impl Flag {
     }
 }
 
-/// The environment variable of a key.
+/// Returns the environment variable of a key.
 pub(crate) fn variable(key: &str) -> String {
     format!("{PREFIX}{}", key.replace('.', "__").to_uppercase())
 }
@@ -243,7 +248,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_flag_is_of_a_key_that_has_a_default() {
+    fn every_flag_sets_a_key_that_exists() {
         let defaults = tree_of_defaults();
         for flag in IngestFlags::FLAGS.iter().chain(PushFlags::FLAGS) {
             assert!(
@@ -264,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_set_is_a_key_and_a_value() {
+    fn a_setting_is_a_key_and_a_value() {
         assert_eq!(assignment("a.b=c=d"), Ok(("a.b".to_owned(), "c=d".to_owned())));
         assert!(assignment("a.b").is_err());
         assert!(assignment("=c").is_err());

@@ -1,4 +1,4 @@
-//! What is laid over the defaults, in order: a file, the environment, flags.
+//! The layers over the defaults, in order: a file, the environment, flags.
 
 use std::{env, path::PathBuf};
 
@@ -10,53 +10,53 @@ use super::{Config, DEFAULTS};
 
 pub use tailcast_services::config::Mistakes as LoadError;
 
-/// What is laid over the defaults. Nothing, by default.
+/// The layers over the defaults. Empty by default.
 #[derive(Debug, Clone, Default)]
 pub struct Layers {
     /// A TOML file.
     pub file: Option<PathBuf>,
     /// Environment variables. Those named `TAILCAST__…` set keys.
     pub environment: Vec<(String, String)>,
-    /// Flags, the later over the earlier.
+    /// Flags; a later one overrides an earlier one.
     pub flags: Vec<FlagValue>,
 }
 
 impl Layers {
-    /// The environment of this process, and nothing else.
+    /// Returns the environment of this process as the only layer.
     #[must_use]
     pub fn of_environment() -> Self {
         let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
-            // A value that is not UTF-8 is left as it looks, so that the error can show it.
+            // Bytes that are not UTF-8 are replaced, so that an error can show the value.
             let name = name.into_string().ok().filter(|name| name.to_uppercase().starts_with("TAILCAST_"))?;
             Some((name, value.to_string_lossy().into_owned()))
         };
         Self { environment: env::vars_os().filter_map(text).collect(), ..Self::default() }
     }
 
-    /// Returns the environment variables that are ignored although they probably set a key.
+    /// Returns the environment variables that are ignored, although they probably should set a key.
     pub(crate) fn misspelt_variables(&self) -> Vec<Misspelt> {
         let names = self.environment.iter().map(|(name, _)| name.clone());
         config::misspelt_variables(DEFAULTS, names).expect("a test parses the defaults")
     }
 
-    /// Lays everything over the defaults.
+    /// Applies all layers to the defaults.
     ///
     /// # Errors
     ///
-    /// When a key is unknown or its value is not valid; the error has a line for each mistake, with the key and where its
-    /// value came from.
+    /// When a key is unknown or its value is invalid; the error has a line for each mistake, with the key and the source of
+    /// the value.
     pub fn load(&self) -> Result<Config, LoadError> {
         self.load_as()
     }
 
-    /// Returns whether anything sets `key`, be it to its default.
+    /// Returns whether any layer sets `key`, even if to its default.
     pub(crate) fn set(&self, key: &str) -> Result<bool, LoadError> {
         let environment = self.environment.iter().cloned();
         let source = config::source_of(key, DEFAULTS, self.file.as_deref(), environment, &self.flags)?;
         Ok(source != Source::Defaults)
     }
 
-    /// Lays everything over the defaults, and returns the keys and values as they are.
+    /// Applies all layers to the defaults, and returns the keys and values unparsed.
     pub(super) fn tree(&self) -> Result<Value, LoadError> {
         self.load_as()
     }
@@ -66,7 +66,7 @@ impl Layers {
     }
 }
 
-/// The keys and values of the defaults.
+/// Returns the keys and values of the defaults.
 pub(super) fn tree_of_defaults() -> Value {
     Layers::default().tree().expect("a test parses the defaults")
 }

@@ -1,4 +1,4 @@
-//! The configuration that results, as TOML: each value with where it came from, what may be a secret redacted.
+//! The effective configuration as TOML, with the source of each value, and with possible secrets redacted.
 
 use std::fmt;
 
@@ -7,16 +7,16 @@ use tailcast_services::kafka::{self, Property, Standing};
 
 use super::{Layers, LoadError, layers::tree_of_defaults};
 
-/// The configuration that results from layers, as text.
+/// The effective configuration as text.
 #[derive(Debug, Clone)]
 pub(crate) struct Shown {
     result: Map<String, Value>,
-    /// The trees of the layers, from the top: what says the same as the one below came from further down.
+    /// For each layer, from the top, the values without it: a value that is equal there comes from a lower layer.
     below: Vec<(&'static str, Value)>,
 }
 
 impl Shown {
-    /// Lays `layers` over the defaults.
+    /// Applies `layers` to the defaults.
     pub(crate) fn new(layers: &Layers) -> Result<Self, LoadError> {
         let file = Layers { file: layers.file.clone(), ..Layers::default() };
         let environment = Layers { environment: layers.environment.clone(), ..file.clone() };
@@ -32,13 +32,13 @@ impl Shown {
         Ok(Self { result, below })
     }
 
-    /// Says where the value at `path` came from; nothing when it is the default.
+    /// Returns the source of the value at `path`; `None` for a default.
     fn source(&self, path: &[&str], value: &Value) -> Option<&'static str> {
         let at = |tree: &Value| path.iter().try_fold(tree, |value, part| value.get(part)).cloned();
         self.below.iter().find(|(_, tree)| at(tree).as_ref() != Some(value)).map(|(source, _)| *source)
     }
 
-    /// Returns whether a preset is changed in the configuration, and so shown there already.
+    /// Returns whether the configuration sets a property, so that it is already shown there.
     fn sets(&self, property: &Property) -> bool {
         let own = self.result.get("kafka").and_then(|kafka| kafka.get("properties"));
         own.is_some_and(|own| own.get(property.name).is_some())
@@ -138,8 +138,8 @@ mod tests {
     }
 
     #[test]
-    fn what_may_be_a_secret_is_not_shown() {
-        // Whatever did not look like a secret's name was shown, a misspelt password among it.
+    fn a_possible_secret_is_not_shown() {
+        // Every value was shown unless its key was the name of a secret, so a misspelt key revealed a password.
         let layers = layers(
             &[],
             &[
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_property_is_shown_where_its_value_comes_from() {
+    fn a_property_is_shown_in_one_place() {
         let shown = |layers: &Layers| {
             Shown::new(layers).map_err(|error| error.to_string()).expect("the layers are valid").to_string()
         };
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_shown_is_a_configuration_with_the_same_result() {
+    fn the_shown_configuration_has_the_same_result() {
         let once =
             Shown::new(&layers(&[], &[])).map_err(|error| error.to_string()).expect("defaults are valid");
         let again = tailcast_services::config::load::<Value>(
@@ -174,7 +174,7 @@ mod tests {
             [],
             &[],
         );
-        let again = again.map_err(|error| error.to_string()).expect("what is shown is TOML");
+        let again = again.map_err(|error| error.to_string()).expect("the shown configuration is TOML");
         assert_eq!(again, Value::Object(once.result));
     }
 }

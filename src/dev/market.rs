@@ -1,17 +1,17 @@
 //! Twenty simulated stocks whose prices wander.
 //!
-//! Plain code: time and chance are arguments. Prices are whole cents, so that what is published is exact and every run
-//! from the same seed is the same.
+//! Plain code: time and randomness are arguments. Prices are whole cents, so that published prices are exact and runs with the
+//! same seed are equal.
 //!
-//! Invariant: of every quote `0 < bid < ask` and `bid <= last <= ask`, and a price stays within half and double of where
-//! it opened.
+//! Invariant: for every quote `0 < bid < ask` and `bid <= last <= ask`, and a price stays between half and double of its
+//! opening price.
 
 use std::time::Duration;
 
 use fastrand::Rng;
 use serde::Serialize;
 
-/// Symbol, opening price in cents, and how lively it is: the largest step in hundredths of a percent.
+/// Symbol, opening price in cents, and volatility: the largest step in hundredths of a percent.
 const LISTINGS: [(&str, u32, u32); 20] = [
     ("AAPL", 22_745, 6),
     ("ADBE", 51_230, 8),
@@ -47,11 +47,11 @@ struct Stock {
     symbol: &'static str,
     open: u32,
     last: u32,
-    liveliness: u32,
+    volatility: u32,
     volume: u64,
 }
 
-/// What is known of a stock after a trade, as it is published.
+/// The published state of a stock after a trade.
 ///
 /// Prices are in the currency's unit, with two decimals.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -64,16 +64,16 @@ pub(super) struct Quote {
     pub(super) ask: f64,
     /// The price of the last trade.
     pub(super) last: f64,
-    /// How many shares were traded since the market opened.
+    /// Number of shares traded since the market opened.
     pub(super) volume: u64,
-    /// How far `last` is from the opening price, in percent.
+    /// Difference between `last` and the opening price, in percent.
     pub(super) change: f64,
 }
 
 impl Market {
-    /// Opens the market: every stock at its opening price.
+    /// Starts with every stock at its opening price.
     pub(super) fn open() -> Self {
-        let stock = |(symbol, open, liveliness)| Stock { symbol, open, last: open, liveliness, volume: 0 };
+        let stock = |(symbol, open, volatility)| Stock { symbol, open, last: open, volatility, volume: 0 };
         Self { stocks: LISTINGS.into_iter().map(stock).collect() }
     }
 
@@ -98,7 +98,7 @@ impl Stock {
     fn trade(&mut self, rng: &mut Rng) -> Quote {
         let (open, last) = (i64::from(self.open), i64::from(self.last));
         // At least a cent, or a cheap stock would never move.
-        let reach = (last * i64::from(self.liveliness) / 10_000).max(1);
+        let reach = (last * i64::from(self.volatility) / 10_000).max(1);
         // A weak pull towards the opening price keeps a market that runs for days plausible.
         let pull = (open - last) / 400;
         let moved = last + pull + rng.i64(-reach..=reach);
@@ -111,7 +111,7 @@ impl Stock {
 
     fn quote(&self, rng: &mut Rng) -> Quote {
         let spread = (self.last / 5_000).max(1);
-        // The last trade was somewhere between what is bid and what is asked.
+        // The last trade was somewhere between bid and ask.
         let below = rng.u32(0..=spread);
         let bid = self.last - below;
         let change = f64::from(self.last) / f64::from(self.open) - 1.0;
@@ -121,7 +121,7 @@ impl Stock {
             ask: price(bid + spread),
             last: price(self.last),
             volume: self.volume,
-            // Adding zero turns -0.0 into 0.0, which is what people expect to read.
+            // Adding zero turns -0.0 into 0.0.
             change: (change * 10_000.0).round() / 100.0 + 0.0,
         }
     }

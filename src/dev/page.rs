@@ -1,9 +1,9 @@
 //! The page of `tailcast dev`, and its only request to the server: to publish a chat message.
 //!
-//! Push asks for an answer to every request that is no WebSocket upgrade. The page itself is one file in the binary.
+//! Push passes on every request that is not a WebSocket upgrade. The page itself is one file in the binary.
 //!
-//! Invariant: nothing is published for a page of another origin (see [`origin`]). A body is read up to a bound in bytes and
-//! in time.
+//! Invariant: nothing is published for a page of another origin (see [`origin`]). The size of a body and the time to receive it
+//! are limited.
 
 mod chat;
 
@@ -42,11 +42,11 @@ pub(super) struct Page {
     publisher: Publisher,
 }
 
-/// What is answered.
+/// A response.
 type Answer = Response<Full<Bytes>>;
 
 impl Page {
-    /// A page whose chat is published by `publisher`.
+    /// Returns a page that publishes its chat with `publisher`.
     pub(super) fn new(publisher: Publisher) -> Self {
         Self { publisher }
     }
@@ -66,11 +66,11 @@ impl Page {
         if let Err(error) = origin::check(request.headers()) {
             return text(StatusCode::FORBIDDEN, error);
         }
-        let said = match chat::read(request).await {
-            Ok(said) => said,
+        let message = match chat::read(request).await {
+            Ok(message) => message,
             Err(error) => return text(error.status(), error),
         };
-        match said.publish(&self.publisher).await {
+        match message.publish(&self.publisher).await {
             Ok(()) => text(StatusCode::ACCEPTED, ""),
             Err(error) => text(StatusCode::SERVICE_UNAVAILABLE, error),
         }

@@ -1,6 +1,6 @@
 //! Publishes the trades of the simulated market, through ingest like any other backend.
 //!
-//! One batch is under way at a time: while Kafka is slow the market waits, and trades are not made up afterwards.
+//! One batch is in flight at a time: while Kafka is slow the market waits, and does not make up for the time later.
 
 use std::time::{Duration, Instant};
 
@@ -16,10 +16,10 @@ use super::{
 };
 use crate::publisher::Publisher;
 
-/// The longest time between two batches: short enough to look continuous.
+/// Maximum time between two batches: short enough to look continuous.
 const TICK_MAX: Duration = Duration::from_millis(50);
 
-/// The market, and where its quotes go.
+/// The market, and the publisher of its quotes.
 #[derive(Debug)]
 pub(super) struct Quotes {
     publisher: Publisher,
@@ -32,7 +32,7 @@ pub(super) struct Quotes {
 }
 
 impl Quotes {
-    /// A market with `rate` trades per second and symbol.
+    /// Returns a market with `rate` trades per second and symbol.
     pub(super) fn new(publisher: Publisher, rate: f64) -> Self {
         Self { publisher, market: Market::open(), rng: Rng::new(), rate, failing: false }
     }
@@ -64,12 +64,12 @@ impl Quotes {
                 Some(outcome::Result::Acknowledged(_)) => None,
                 Some(outcome::Result::Refused(refused)) => Some(refused.detail),
                 Some(outcome::Result::Unknown(unknown)) => Some(unknown.detail),
-                None => Some("ingest did not say why".to_owned()),
+                None => Some("ingest returned no outcome".to_owned()),
             }),
             Err(status) => Some(status.message().to_owned()),
         };
         match (&failed, self.failing) {
-            (Some(why), false) => tracing::warn!(why, "quotes are not published"),
+            (Some(error), false) => tracing::warn!(error, "cannot publish quotes"),
             (None, true) => tracing::info!("quotes are published again"),
             _ => {}
         }
@@ -77,7 +77,7 @@ impl Quotes {
     }
 }
 
-/// The time between two batches: a symbol trades at most once in each, so it has to be well below `1 / rate`.
+/// Returns the time between two batches: a symbol trades at most once in each, so it must be well below `1 / rate`.
 fn tick(rate: f64) -> Duration {
     let quarter = Duration::try_from_secs_f64(0.25 / rate).unwrap_or(TICK_MAX);
     quarter.clamp(Duration::from_millis(1), TICK_MAX)

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use tailcast_proto::{TopicName, TopicNameError};
 
-/// The most partitions of a topic here: each costs the broker a log of its own.
+/// Maximum number of partitions of a topic: the broker keeps a log for each.
 const PARTITIONS_MAX: u16 = 256;
 
 /// A topic to create.
@@ -12,7 +12,7 @@ const PARTITIONS_MAX: u16 = 256;
 pub(crate) struct Topic {
     /// Its name.
     pub(crate) name: TopicName,
-    /// How many partitions it gets.
+    /// Its number of partitions.
     pub(crate) partitions: u16,
     /// Whether the latest value of each key is kept, so that subscriptions can start with it.
     pub(crate) last_values: bool,

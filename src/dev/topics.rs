@@ -1,4 +1,4 @@
-//! Creates the topics of `tailcast dev` in an external Kafka, where they do not exist.
+//! Creates the missing topics of `tailcast dev` in an external Kafka.
 
 use std::time::Duration;
 
@@ -12,40 +12,40 @@ use tailcast_services::kafka::{PropertyError, Settings};
 
 use super::Topic;
 
-/// How long Kafka may take.
+/// Timeout of the requests to Kafka.
 const WITHIN: Duration = Duration::from_secs(10);
 
-/// How long a created topic keeps its records: it is a demonstration, in a Kafka that others may use.
+/// Retention of a created topic: short, because others may use the same Kafka.
 const RETENTION_MS: &str = "3600000";
 
 /// Kafka's notation for the brokers' default.
 const REPLICATION: TopicReplication<'static> = TopicReplication::Fixed(-1);
 
-/// Why the topics are not there.
+/// Why topics were not created.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TopicsError {
-    /// The settings are refused.
+    /// The settings are invalid.
     #[error(transparent)]
     Settings(#[from] PropertyError),
-    /// Kafka cannot be asked.
+    /// Kafka did not answer.
     #[error("no answer from Kafka at {brokers}")]
     Unreachable {
-        /// Where.
+        /// Its brokers.
         brokers: String,
-        /// Why.
+        /// The cause.
         source: KafkaError,
     },
-    /// Kafka refuses to create a topic.
+    /// Kafka refused to create a topic.
     #[error("Kafka refused to create the topic {topic}: {code}")]
     Refused {
-        /// Which.
+        /// The topic.
         topic: String,
-        /// Why.
+        /// The cause.
         code: RDKafkaErrorCode,
     },
 }
 
-/// Creates the topics that do not exist. Those that do are left as they are.
+/// Creates the topics that do not exist. Existing topics are not changed.
 pub(super) async fn create_missing(kafka: &Settings, topics: &[Topic]) -> Result<(), TopicsError> {
     let unreachable = |source| TopicsError::Unreachable { brokers: kafka.brokers.join(","), source };
     let client =

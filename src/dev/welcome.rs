@@ -7,11 +7,11 @@ use super::Addresses;
 /// The banner.
 #[derive(Debug)]
 pub(super) struct Welcome<'a> {
-    /// How this command was called, to be copied.
+    /// The name of this program, for commands to copy.
     pub(super) command: &'a str,
-    /// Where everything listens.
+    /// The addresses of the listeners.
     pub(super) addresses: Addresses,
-    /// Where Kafka is.
+    /// The address of Kafka.
     pub(super) kafka: &'a str,
     /// Whether Kafka is in this process.
     pub(super) in_process: bool,
@@ -34,7 +34,7 @@ impl fmt::Display for Welcome<'_> {
         } else {
             writeln!(f, "Tailcast is running, with the Kafka at {kafka}.")?;
         }
-        // It has no topic ids, which a push node asks for.
+        // It has no topic ids, which push and ingest nodes need.
         let only = if *in_process {
             " (kcat can read and write; push and ingest nodes need Apache Kafka)"
         } else {
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_starts_it_learns_that_data_is_lost_on_exit() {
+    fn the_banner_warns_that_data_is_lost_on_exit() {
         assert!(welcome(8080, true).contains("Data is in memory and lost on exit"));
         assert!(!welcome(8080, false).contains("lost"), "a real Kafka keeps it");
     }

@@ -15,27 +15,27 @@ use super::lines::MESSAGE_BYTES_MAX;
 /// A file whose whole content is one value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum ValueFile {
-    /// Standard input.
+    /// Standard input (`-`).
     StandardInput,
     /// A file.
     Path(PathBuf),
 }
 
-/// Why there is no value.
+/// Why the file cannot be published.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FileError {
     /// The file cannot be read.
     #[error("cannot read {name}")]
     Read {
-        /// Which.
+        /// The file.
         name: String,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// No request can hold it.
-    #[error("{name} has more than {MESSAGE_BYTES_MAX} bytes, the limit of one message")]
+    /// It does not fit into a request.
+    #[error("{name} exceeds the limit of {MESSAGE_BYTES_MAX} bytes for one message")]
     TooLong {
-        /// Which.
+        /// The file.
         name: String,
     },
 }
@@ -75,13 +75,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_is_named_by_its_path_and_standard_input_by_a_hyphen() {
+    fn a_hyphen_is_standard_input() {
         assert_eq!("-".parse(), Ok(ValueFile::StandardInput));
         assert_eq!("a/b".parse(), Ok(ValueFile::Path("a/b".into())));
     }
 
     #[test]
-    fn no_more_is_read_than_a_message_may_have() {
+    fn a_file_is_read_up_to_the_limit_of_a_message() {
         assert_eq!(read(io::repeat(b'x')).expect("it never fails").len(), MESSAGE_BYTES_MAX + 1);
         assert_eq!(read(&b"a\nb\n"[..]).expect("it never fails"), b"a\nb\n");
         let missing =

@@ -1,7 +1,7 @@
 //! The lines of standard input, as messages.
 //!
-//! A thread of its own reads, because a read of a terminal or a pipe cannot be cancelled. It waits when `LINES_MAX` lines
-//! or `AHEAD_BYTES_MAX` bytes have not been taken yet.
+//! A dedicated thread reads, because a read from a terminal or a pipe cannot be cancelled. It reads at most `LINES_MAX`
+//! lines and `AHEAD_BYTES_MAX` bytes ahead.
 //!
 //! Invariant: each returned batch fits one request, and a line that fits no request is never returned.
 
@@ -22,19 +22,19 @@ pub(super) use self::parser::{LineError, MESSAGE_BYTES_MAX};
 /// Maximum number of lines read ahead: two full requests.
 const LINES_MAX: usize = 1_000;
 
-/// How many bytes of them: eight full requests, or two of the largest lines.
+/// Maximum number of bytes read ahead: eight full requests, or two of the largest lines.
 const AHEAD_BYTES_MAX: usize = 8 << 20;
 
-/// Where a request is closed, in bytes: a quarter of what ingest takes (`ingest.request_bytes_max`), so that a slow network
-/// has something to acknowledge before its deadline. A longer line goes alone.
+/// Maximum size of a request of several lines: a quarter of `ingest.request_bytes_max`, so that over a slow network the first
+/// acknowledgement comes before the deadline. A longer line is sent alone.
 const BATCH_BYTES_MAX: usize = 1 << 20;
 
 /// The lines of standard input, as messages.
 #[derive(Debug)]
 pub(super) struct Lines {
     lines: mpsc::Receiver<Line>,
-    /// The line that did not fit the request before.
-    held: Option<Line>,
+    /// The line that did not fit into the previous request.
+    leftover: Option<Line>,
 }
 
 /// A line that was read ahead.
@@ -42,12 +42,14 @@ pub(super) struct Lines {
 struct Line {
     message: Result<Message, LineError>,
     bytes: usize,
-    /// Its part of `AHEAD_BYTES_MAX`, until it is taken.
+    /// Its share of `AHEAD_BYTES_MAX`, released when the line is taken.
     _room: Option<OwnedSemaphorePermit>,
 }
 
 impl Lines {
-    /// Reads standard input: each line is the value of a message like `template`, or its key and value. Within a runtime.
+    /// Starts to read standard input: each line is the value of a message like `template`, or its key and value.
+    ///
+    /// Must be called within a runtime.
     pub(super) fn of_standard_input(template: Message, key_separator: Option<String>) -> io::Result<Self> {
         let (sender, lines) = mpsc::channel(LINES_MAX);
         let mut parser = Parser::new(template, key_separator);
@@ -63,23 +65,25 @@ impl Lines {
                 }
             }
         })?;
-        Ok(Self { lines, held: None })
+        Ok(Self { lines, leftover: None })
     }
 
-    /// Lines that have been read already.
+    /// Lines that were read before.
     #[cfg(test)]
     pub(super) fn of(messages: Vec<Message>) -> Self {
         let (sender, lines) = mpsc::channel(messages.len().max(1));
         for message in messages {
             sender.try_send(Line::new(Ok(message), None)).expect("there is room for all");
         }
-        Self { lines, held: None }
+        Self { lines, leftover: None }
     }
 
-    /// Waits for lines and takes what fits one request, at most `most` of them; none when the input has ended. Cancel safe.
+    /// Waits for lines, and returns those that fit into one request, at most `most`; none at the end of the input.
+    ///
+    /// Cancel safe.
     pub(super) async fn next(&mut self, most: usize) -> Vec<Result<Message, LineError>> {
-        let first = match self.held.take() {
-            Some(held) => Some(held),
+        let first = match self.leftover.take() {
+            Some(leftover) => Some(leftover),
             None => self.lines.recv().await,
         };
         let Some(first) = first else { return Vec::new() };
@@ -90,7 +94,7 @@ impl Lines {
         {
             bytes += line.bytes;
             if bytes > BATCH_BYTES_MAX {
-                self.held = Some(line);
+                self.leftover = Some(line);
                 break;
             }
             taken.push(line.message);
@@ -118,7 +122,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_request_is_closed_by_its_bytes_too() {
-        // Only lines were counted: 500 of 10 kB made a request that ingest does not take.
+        // Only lines were counted: 500 of 10 kB made a request that exceeds the limit of ingest.
         let mut given = Vec::new();
         for bytes in [400_000, 400_000, 400_000, 2_000_000, 100, 1_000_000, 40_000, 10_000] {
             let value = Some(Bytes::from(vec![b'x'; bytes]));

@@ -8,19 +8,19 @@ use tonic_types::StatusExt;
 
 use crate::{
     exit::{Exit, Failure},
-    output::{Output, Reader, say},
+    output::{Output, Reader, report},
     publisher::NOT_GRPC,
 };
 
-/// How a topic is made in the broker of `tailcast dev`, which Kafka's own tools cannot do. Ingest creates none.
-const CREATE_TOPIC: &str = "the broker of `tailcast dev` gets topics by its option --topic NAME";
+/// Advice for an unknown topic: ingest never creates one.
+const CREATE_TOPIC: &str = "create it first (with `tailcast dev`: --topic NAME)";
 
-/// The fate of messages that have no outcome of their own because their call failed.
+/// What happened to messages without outcomes, because their call failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fate {
     /// They are not in Kafka and will not appear there.
     Refused,
-    /// They may appear.
+    /// They may or may not appear.
     Unknown,
 }
 
@@ -33,10 +33,10 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    /// Counts and prints the outcome of the message that `who` names.
+    /// Counts and prints the outcome of a message; `name` is its name in reports.
     pub(super) fn count(
         &mut self,
-        who: &str,
+        name: &str,
         outcome: Outcome,
         output: &mut Output<impl Write>,
     ) -> Result<(), Failure> {
@@ -46,17 +46,20 @@ impl Tally {
             }
             Some(outcome::Result::Refused(refused)) => {
                 self.refused += 1;
-                say(format_args!("{who} was refused: {}", because(refused.reason(), &refused.detail)));
+                report(format_args!(
+                    "{name} was refused: {}",
+                    reason_text(refused.reason(), &refused.detail)
+                ));
             }
             Some(outcome::Result::Unknown(unknown)) => {
-                self.unknown(who, &because(unknown.reason(), &unknown.detail));
+                self.unknown(name, &reason_text(unknown.reason(), &unknown.detail));
             }
-            None => self.unknown(who, "ingest did not say"),
+            None => self.unknown(name, "ingest returned no outcome"),
         }
         Ok(())
     }
 
-    /// Prints where an acknowledged message is.
+    /// Prints the position of an acknowledged message.
     pub(super) fn acknowledged(
         &mut self,
         topic: &str,
@@ -64,7 +67,7 @@ impl Tally {
         offset: i64,
         output: &mut Output<impl Write>,
     ) -> Result<(), Failure> {
-        // Without a reader the messages are still published: only their positions are not printed any more.
+        // Without a reader the messages are still published, and their positions are no longer printed.
         if !self.reader_gone {
             let written = output.line(format!("{topic}/{partition}/{offset}").as_bytes())?;
             self.reader_gone = written == Reader::Gone;
@@ -73,23 +76,23 @@ impl Tally {
     }
 
     /// Counts and reports a message that may or may not appear.
-    fn unknown(&mut self, who: &str, why: &str) {
+    fn unknown(&mut self, name: &str, why: &str) {
         self.unknown += 1;
-        say(format_args!("{who} {}: {why}", Fate::Unknown));
+        report(format_args!("{name} {}: {why}", Fate::Unknown));
     }
 
     /// Counts and reports messages without an outcome because their call failed.
-    pub(super) fn left(&mut self, who: &str, fate: Fate, why: &str) {
+    pub(super) fn without_outcome(&mut self, name: &str, fate: Fate, why: &str) {
         match fate {
             Fate::Refused => {
                 self.refused += 1;
-                say(format_args!("{who} {fate}: {why}"));
+                report(format_args!("{name} {fate}: {why}"));
             }
-            Fate::Unknown => self.unknown(who, why),
+            Fate::Unknown => self.unknown(name, why),
         }
     }
 
-    /// Hands over what was printed.
+    /// Flushes the output.
     pub(super) fn flush(&mut self, output: &mut Output<impl Write>) -> Result<(), Failure> {
         if !self.reader_gone {
             self.reader_gone = output.flush()? == Reader::Gone;
@@ -97,7 +100,7 @@ impl Tally {
         Ok(())
     }
 
-    /// Returns the exit code that the outcomes add up to.
+    /// Returns the exit code that follows from all outcomes.
     pub(super) fn finish(mut self, output: &mut Output<impl Write>) -> Result<Exit, Failure> {
         self.flush(output)?;
         Ok(if self.refused + self.unknown == 0 { Exit::Done } else { Exit::Refused })
@@ -105,7 +108,7 @@ impl Tally {
 }
 
 impl Fate {
-    /// Reads the fate of a call's messages from ingest's error details. Without these, or from another server, it is unknown.
+    /// Returns the fate of a call's messages: from ingest's error details, and unknown without these.
     pub(super) fn of(status: &Status) -> Self {
         let info = status.get_details_error_info().filter(|info| info.domain == "tailcast");
         match info.as_ref().and_then(|info| info.metadata.get("outcome")).map(String::as_str) {
@@ -124,32 +127,31 @@ impl fmt::Display for Fate {
     }
 }
 
-/// Reports why the call with the only message failed, and the fate of the message.
+/// Returns why a call with a single message failed, and the fate of the message.
 pub(super) fn failed_publish(status: &Status) -> Failure {
     if let Some(why) = not_grpc(status) {
-        return Failure::say(Exit::Usage, why);
+        return Failure::message(Exit::Usage, why);
     }
     let fate = Fate::of(status);
     let sent = fate == Fate::Unknown;
-    Failure::say(exit(status, sent), format_args!("{}; the message {fate}", answer(status)))
+    Failure::message(exit(status, sent), format_args!("{}; the message {fate}", answer(status)))
 }
 
-/// Reports why a stream failed. `sent`: messages had been sent, and their fates are reported elsewhere.
+/// Returns why a stream failed. `sent`: messages had been sent; their fates are reported elsewhere.
 pub(super) fn failed_stream(status: &Status, sent: bool) -> Failure {
     match not_grpc(status) {
-        Some(why) => Failure::say(Exit::Usage, why),
-        None => Failure::say(exit(status, sent), answer(status)),
+        Some(why) => Failure::message(Exit::Usage, why),
+        None => Failure::message(exit(status, sent), answer(status)),
     }
 }
 
-/// Returns the message of a call that failed because the server does not speak gRPC. Ingest has not answered then.
+/// Returns the message of a call that failed because the server does not speak gRPC.
 fn not_grpc(status: &Status) -> Option<&str> {
     let is_other = status.get_details_error_info().is_some_and(|info| info.reason == NOT_GRPC);
     is_other.then(|| status.message())
 }
 
-/// Names the code and ingest's message, which names field and reason already. The fate of the
-/// messages follows and decides whether to publish again, so ingest's own advice is left out.
+/// Returns the status as text, without ingest's advice on retrying: the fate of the message follows, and decides that.
 fn answer(status: &Status) -> String {
     let mut message = status.message();
     for advice in ["; nothing was published, try again", "; try again"] {
@@ -162,7 +164,7 @@ fn answer(status: &Status) -> String {
 
 fn exit(status: &Status, sent: bool) -> Exit {
     match status.code() {
-        // This code promises that nothing was started.
+        // Exit code 64 promises that nothing was started.
         Code::InvalidArgument if !sent => Exit::Usage,
         Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted | Code::Cancelled => {
             Exit::Unavailable
@@ -176,7 +178,7 @@ fn exit(status: &Status, sent: bool) -> Exit {
     }
 }
 
-fn because(reason: Reason, detail: &str) -> String {
+fn reason_text(reason: Reason, detail: &str) -> String {
     if reason == Reason::UnknownTopic {
         return format!("unknown topic; {CREATE_TOPIC}");
     }
@@ -193,10 +195,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reason_is_said_in_words_with_its_detail() {
-        assert!(because(Reason::UnknownTopic, "").contains("--topic NAME"));
-        assert_eq!(because(Reason::KafkaError, ""), "kafka error");
-        assert_eq!(because(Reason::TooLarge, "1048577 bytes"), "too large: 1048577 bytes");
+    fn a_reason_is_printed_in_words_with_its_detail() {
+        assert!(reason_text(Reason::UnknownTopic, "").contains("--topic NAME"));
+        assert_eq!(reason_text(Reason::KafkaError, ""), "kafka error");
+        assert_eq!(reason_text(Reason::TooLarge, "1048577 bytes"), "too large: 1048577 bytes");
     }
 
     fn status(code: Code, outcome: Option<&str>) -> Status {
@@ -220,8 +222,8 @@ mod tests {
     }
 
     #[test]
-    fn what_was_sent_is_not_said_to_have_never_begun() {
-        // A stream that was refused half-way ended with 64, which says that nothing was started.
+    fn a_stream_that_was_refused_half_way_does_not_exit_with_64() {
+        // It did, and 64 promises that nothing was started.
         let invalid = Status::invalid_argument("the request is too large");
         assert_eq!(failed_stream(&invalid, true).exit(), Exit::Refused);
         assert_eq!(failed_publish(&invalid).exit(), Exit::Refused);
@@ -232,9 +234,9 @@ mod tests {
     fn a_failed_call_gives_one_piece_of_advice() {
         // "try again" stood beside "may or may not appear".
         let full = Status::resource_exhausted("too many requests; try again");
-        let said = failed_publish(&full).to_string();
+        let message = failed_publish(&full).to_string();
         assert_eq!(
-            said,
+            message,
             "ingest answered ResourceExhausted: too many requests; the message may or may not appear"
         );
         let details = ErrorDetails::with_error_info(NOT_GRPC, "tailcast", HashMap::new());
@@ -247,14 +249,14 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_call_says_what_became_of_the_message() {
-        // It said only why it failed, and not whether publishing again may repeat the message.
-        let said = |code, outcome| failed_publish(&status(code, outcome)).to_string();
+    fn a_failed_call_reports_the_fate_of_the_message() {
+        // It reported only the cause, and not whether publishing again may repeat the message.
+        let message = |code, outcome| failed_publish(&status(code, outcome)).to_string();
         let refused = "ingest answered NotFound: why; the message was refused and will not appear";
-        assert_eq!(said(Code::NotFound, Some("refused")), refused);
+        assert_eq!(message(Code::NotFound, Some("refused")), refused);
         let unknown = "ingest answered DeadlineExceeded: why; the message may or may not appear";
-        assert_eq!(said(Code::DeadlineExceeded, Some("unknown")), unknown);
-        assert_eq!(said(Code::DeadlineExceeded, None), unknown);
+        assert_eq!(message(Code::DeadlineExceeded, Some("unknown")), unknown);
+        assert_eq!(message(Code::DeadlineExceeded, None), unknown);
         let broken = failed_publish(&Status::unavailable("the connection broke")).to_string();
         assert!(broken.ends_with("the message may or may not appear"), "{broken}");
     }

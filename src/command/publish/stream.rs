@@ -1,8 +1,8 @@
 //! Publishes lines over one `PublishStream`.
 //!
-//! Sequence numbers are line numbers, so an outcome names its line. At most `UNSETTLED_MAX` lines are without an outcome
-//! at any time; ingest holds the stream back before that where its own bound is lower. A request is closed at `BATCH_MAX`
-//! lines or at `lines::BATCH_BYTES_MAX` bytes, so that ingest takes it.
+//! Sequence numbers are line numbers. At most `UNSETTLED_MAX` lines are without an outcome at any time; ingest throttles the
+//! stream earlier if its own limit is lower. A request has at most `BATCH_MAX` lines, and at most `lines::BATCH_BYTES_MAX`
+//! bytes unless it is a single line.
 
 mod ledger;
 
@@ -28,16 +28,16 @@ use crate::{
     publisher::Publisher,
 };
 
-/// The most lines in one request, which is what ingest takes.
+/// Maximum number of lines in a request: the limit of ingest.
 const BATCH_MAX: usize = 500;
 
-/// The most lines that were sent and have no outcome yet: enough to keep Kafka's batches full at a 50 ms round trip.
+/// Maximum number of lines without an outcome: enough to keep Kafka's batches full at a round trip of 50 ms.
 const UNSETTLED_MAX: u64 = 5_000;
 
-/// How long outcomes are waited for after an interruption.
+/// Maximum time to wait for outcomes after an interruption.
 const OUTCOMES_WITHIN: Duration = Duration::from_secs(2);
 
-/// Something that happened.
+/// One step of the stream.
 enum Event {
     Answer(Result<Option<PublishStreamResponse>, Status>),
     Lines(Vec<Result<Message, LineError>>),
@@ -99,7 +99,7 @@ pub(super) async fn publish(
     }
 }
 
-/// Waits for room in the stream. Cancel safe. Without a stream there never is.
+/// Waits for room in the stream; for ever once it is half-closed. Cancel safe.
 async fn room(
     requests: Option<&Sender<PublishStreamRequest>>,
 ) -> Result<Permit<'_, PublishStreamRequest>, mpsc::error::SendError<()>> {
@@ -117,7 +117,7 @@ async fn until(deadline: Option<Instant>) {
     }
 }
 
-/// Waits for lines, and before that until ingest wants more. Cancel safe.
+/// Waits until ingest accepts more lines, and then for lines. Cancel safe.
 async fn read(lines: &mut Lines, not_before: Instant) -> Vec<Result<Message, LineError>> {
     sleep_until(not_before).await;
     lines.next(BATCH_MAX).await
@@ -138,8 +138,8 @@ mod tests {
     use crate::config::defaults;
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn many_long_lines_pass_through_one_stream() {
-        // Requests were closed by lines alone: 500 of 20 kB were 10 MB, at which ingest ended the stream.
+    async fn many_long_lines_are_published_over_one_stream() {
+        // Requests were limited by lines alone: 500 of 20 kB are 10 MB, at which ingest ended the stream.
         let broker = InProcess::start(1).expect("the broker starts");
         let topic = TopicName::parse("logs").expect("it is a name");
         broker.create_topic(&topic, 1).expect("the broker creates a topic");

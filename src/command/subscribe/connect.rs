@@ -4,12 +4,12 @@ use tailcast_client::{Client, ConnectError, Endpoint, OpenError, Options};
 
 use crate::{
     exit::{Exit, Failure},
-    output::say,
+    output::report,
 };
 
-/// Connects to the first node that answers; the others are asked after a drop.
+/// Connects to the first node that answers; the others are for later disconnects.
 pub(super) async fn connect(urls: &[String]) -> Result<Client, Failure> {
-    let parse = |url: &String| url.parse::<Endpoint>().map_err(|error| unconnected(error.into()));
+    let parse = |url: &String| url.parse::<Endpoint>().map_err(|error| connect_failure(error.into()));
     let endpoints: Vec<Endpoint> = urls.iter().map(parse).collect::<Result<_, _>>()?;
     let mut left = urls.len();
     for (index, url) in urls.iter().enumerate() {
@@ -21,15 +21,15 @@ pub(super) async fn connect(urls: &[String]) -> Result<Client, Failure> {
             Options { client_name: "tailcast-sub".to_owned(), other_endpoints, ..Options::default() };
         match Client::connect(url, options).await {
             Ok(client) => return Ok(client),
-            Err(error) if left == 0 => return Err(unconnected(error)),
-            Err(error) => say(format_args!("{}; trying the next --url", unconnected(error))),
+            Err(error) if left == 0 => return Err(connect_failure(error)),
+            Err(error) => report(format_args!("{}; trying the next --url", connect_failure(error))),
         }
     }
-    Err(Failure::say(Exit::Usage, "--url is empty; a URL is ws://HOST:PORT/v1/connect"))
+    Err(Failure::message(Exit::Usage, "--url is empty; a URL is ws://HOST:PORT/v1/connect"))
 }
 
-/// Returns the failure with its exit code. Where another server answers, it names the URL of a push node.
-fn unconnected(error: ConnectError) -> Failure {
+/// Returns the failure with its exit code; if another kind of server answered, with the form of a push node's URL.
+fn connect_failure(error: ConnectError) -> Failure {
     let exit = match &error {
         ConnectError::Endpoint(_) => Exit::Usage,
         error if error.is_temporary() => Exit::Unavailable,
@@ -39,7 +39,7 @@ fn unconnected(error: ConnectError) -> Failure {
         ConnectError::Open(OpenError::Handshake { endpoint, .. }) => {
             format!("{endpoint} does not speak WebSocket")
         }
-        // A push node refuses with other statuses, and with a body that gives the reason.
+        // A push node refuses with other status codes, and gives the reason in the body.
         ConnectError::Open(OpenError::Refused { endpoint, status, .. })
             if [200, 400, 404, 405].contains(&status.as_u16()) =>
         {
@@ -47,9 +47,11 @@ fn unconnected(error: ConnectError) -> Failure {
         }
         _ => return Failure::new(exit, error),
     };
-    Failure::say(
+    Failure::message(
         exit,
-        format_args!("{answer}; a push node is at ws://HOST:PORT/v1/connect, on port 8080 by default"),
+        format_args!(
+            "{answer}; the URL of a push node is ws://HOST:PORT/v1/connect, with port 8080 by default"
+        ),
     )
 }
 
@@ -58,14 +60,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_server_that_is_no_push_node_is_answered_with_what_one_is() {
+    fn the_url_form_is_given_for_a_server_that_is_no_push_node() {
         let answered = |status: http::StatusCode| {
             let (endpoint, body) = ("ws://a:1/x".to_owned(), "why\nhow".to_owned());
             let refused = OpenError::Refused { endpoint, status, retry_after: None, body };
-            unconnected(refused.into()).to_string()
+            connect_failure(refused.into()).to_string()
         };
         let not_found = answered(http::StatusCode::NOT_FOUND);
-        assert!(not_found.starts_with("ws://a:1/x answered 404 Not Found; a push node is at"), "{not_found}");
+        assert!(
+            not_found.starts_with("ws://a:1/x answered 404 Not Found; the URL of a push node is"),
+            "{not_found}"
+        );
         let full = answered(http::StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(full, "ws://a:1/x answered 503 Service Unavailable why\nhow");
     }

@@ -1,7 +1,7 @@
 //! A record as one line of JSON.
 //!
-//! Text is a string, and bytes that are not UTF-8 are base64 under another name (`keyBase64`, `valueBase64`). On request a value
-//! that is JSON is written as it is, digit by digit, only without the space between its parts.
+//! Text is a string; bytes that are not UTF-8 are base64 under another name (`keyBase64`, `valueBase64`). With `--parse` a value
+//! that is JSON is copied digit by digit, without the white space between its tokens.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
@@ -51,7 +51,7 @@ struct HeaderForm<'a> {
     value: ValueForm<'a>,
 }
 
-/// Writes a record; `parse`: with its value as JSON, where it is JSON.
+/// Writes a record; with `parse`, a value that is JSON is not quoted.
 pub(super) fn write(record: &Record<'_>, parse: bool) -> String {
     let channel = record.own_channel();
     let key = match &channel.keys {
@@ -81,7 +81,7 @@ pub(super) fn write(record: &Record<'_>, parse: bool) -> String {
     line
 }
 
-/// Returns a value that is JSON, without the space between its parts, so that it fits a line.
+/// Returns a value that is JSON without white space between its tokens, so that it fits on a line.
 fn compact(value: &Bytes) -> Option<String> {
     let text = std::str::from_utf8(value).ok()?;
     let _whole: IgnoredAny = serde_json::from_str(text).ok()?;
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_is_json_is_written_as_it_is() {
+    fn a_value_that_is_json_is_copied_digit_by_digit() {
         check("{ \"b\": [1,\n 2.50],\t\"a\": \" x \\\" \\\\\" }", "{\"b\":[1,2.50],\"a\":\" x \\\" \\\\\"}");
         check("12345678901234567890123", "12345678901234567890123");
         check("null", "null");

@@ -1,9 +1,9 @@
-//! A record, as one line.
+//! A record as one line.
 //!
 //! Text: `channel<TAB>partition<TAB>offset<TAB>value`. The channel is the record's own (`quotes/AAPL`, also under a
-//! subscription to `quotes/*`), so that its key is seen. A line stays a line: line breaks in a value are written `\n` and
-//! `\r`, a value that is not UTF-8 as `base64:…`, and a tombstone has no fourth column. Terminals obey control
-//! characters, so there all of them are escaped. Where that is not exact enough there is JSON.
+//! subscription to `quotes/*`), so that its key is visible. A record stays on one line: line breaks in a value are written `\n` and
+//! `\r`, a value that is not UTF-8 as `base64:…`, and a tombstone has no fourth column. Terminals interpret
+//! control characters, so all of them are escaped there. The JSON form is exact.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -11,19 +11,19 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 
 use super::{json, record::Record};
 
-/// How records are written.
+/// The output format of records.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Form {
     /// As columns.
     Text {
-        /// With the time first.
+        /// Whether a line begins with the time.
         timestamps: bool,
         /// How control characters are written.
         controls: Controls,
     },
     /// As JSON objects.
     Json {
-        /// With values as JSON where they are JSON.
+        /// Whether values that are JSON are printed unquoted.
         parse: bool,
     },
 }
@@ -31,11 +31,11 @@ pub(super) enum Form {
 /// How control characters of a value are written.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Controls {
-    /// As they are.
+    /// Unchanged.
     Raw,
-    /// Line breaks as escapes, so that a record stays a line.
+    /// Line breaks are escaped, so that a record stays on one line.
     LineBreaksEscaped,
-    /// All as escapes, because a terminal obeys them.
+    /// All are escaped, because a terminal interprets them.
     Escaped,
 }
 
@@ -65,7 +65,7 @@ impl Record<'_> {
 
     fn text(&self, timestamps: bool, controls: Controls) -> String {
         let time = if timestamps { self.time() + "\t" } else { String::new() };
-        // A name on a terminal is data as well.
+        // A key may have control characters too.
         let channel = controls.write(&self.own_channel().to_string());
         let mut line = format!("{time}{channel}\t{}\t{}", self.partition, self.offset);
         if let Some(value) = self.value {
@@ -78,10 +78,10 @@ impl Record<'_> {
         line
     }
 
-    /// When it happened, in UTC; `-` where Kafka does not know.
+    /// Returns the record's time in UTC; `-` if it has none.
     fn time(&self) -> String {
         let since = self.timestamp_ms.and_then(|ms| u64::try_from(ms).ok()).map(Duration::from_millis);
-        // The last year that can be written is 9999.
+        // RFC 3339 ends with the year 9999.
         let time = since.filter(|since| since.as_secs() < 253_402_300_800).map(|since| UNIX_EPOCH + since);
         time.map_or_else(|| "-".to_owned(), |time| humantime::format_rfc3339_millis(time).to_string())
     }

@@ -3,7 +3,7 @@
 use tailcast_client::Subscribed;
 use tailcast_proto::push::v1::{Outcome, SkipReason, UnsubscribeReason};
 
-/// Whether the positions before the subscription ended mean nothing after it.
+/// Returns whether the subscription's positions belong to a log that no longer exists.
 pub(super) fn is_of_another_log(reason: UnsubscribeReason) -> bool {
     match reason {
         UnsubscribeReason::TopicDeleted
@@ -17,7 +17,7 @@ pub(super) fn is_of_another_log(reason: UnsubscribeReason) -> bool {
     }
 }
 
-/// How a subscription has started.
+/// Returns how a subscription has started.
 pub(super) fn started(Subscribed { channel, position, outcome, .. }: &Subscribed) -> String {
     if *outcome == Outcome::Lost {
         return format!("{channel}: older records are no longer in Kafka; continuing at {position}");
@@ -26,8 +26,8 @@ pub(super) fn started(Subscribed { channel, position, outcome, .. }: &Subscribed
     format!("{channel}: {}", outcome.replace('_', " "))
 }
 
-/// Why a subscription has ended.
-pub(super) fn because(reason: UnsubscribeReason) -> &'static str {
+/// Returns why a subscription has ended.
+pub(super) fn end_reason(reason: UnsubscribeReason) -> &'static str {
     match reason {
         UnsubscribeReason::TopicDeleted => "the topic was deleted",
         UnsubscribeReason::TopicRecreated => "the topic was deleted and created again",
@@ -39,8 +39,8 @@ pub(super) fn because(reason: UnsubscribeReason) -> &'static str {
     }
 }
 
-/// Why records were skipped.
-pub(super) fn skipped_because(reason: SkipReason) -> &'static str {
+/// Returns why records were skipped.
+pub(super) fn skip_reason(reason: SkipReason) -> &'static str {
     match reason {
         SkipReason::Retention => "Kafka has deleted them",
         SkipReason::Conflated => "newer records of their keys follow",
@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn a_position_of_a_log_that_is_gone_is_not_offered() {
-        // "to go on" named the position of the deleted topic, at which no subscription can start.
+        // The command that continues named the position of the deleted topic, at which no subscription can start.
         assert!(is_of_another_log(UnsubscribeReason::TopicRecreated));
         assert!(is_of_another_log(UnsubscribeReason::TopicDeleted));
         assert!(!is_of_another_log(UnsubscribeReason::Closing));

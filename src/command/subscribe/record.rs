@@ -4,18 +4,18 @@ use bytes::Bytes;
 use tailcast_client::{Delivery, Header};
 use tailcast_proto::{Channel, Key, Keys, Offset, PartitionId};
 
-/// A record that came over a subscription.
+/// A record that was delivered to a subscription.
 #[derive(Debug, Clone)]
 pub(super) struct Record<'a> {
     /// The subscription's channel.
     pub(super) channel: &'a Channel,
-    /// Where the record is.
+    /// Its partition.
     pub(super) partition: PartitionId,
-    /// Where in it.
+    /// Its offset in the partition.
     pub(super) offset: Offset,
-    /// When it happened, in milliseconds since the Unix epoch.
+    /// Its timestamp, in milliseconds since the Unix epoch.
     pub(super) timestamp_ms: Option<i64>,
-    /// Its key, when the channel spans several and the record has one.
+    /// Its key, if the channel has several keys and the record has one.
     pub(super) key: Option<&'a Bytes>,
     /// Its value. `None`: a tombstone.
     pub(super) value: Option<&'a Bytes>,
@@ -38,7 +38,7 @@ impl<'a> From<&'a Delivery> for Record<'a> {
 }
 
 impl Record<'_> {
-    /// The channel of just this record's key; the subscription's where the record has none.
+    /// Returns the channel of this record's key; the subscription's channel if the record has no key.
     pub(super) fn own_channel(&self) -> Channel {
         let exact = self.key.and_then(|key| Key::new(key.clone()).ok()).map(Keys::Exact);
         let keys = exact.unwrap_or_else(|| self.channel.keys.clone());

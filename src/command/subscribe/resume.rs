@@ -1,14 +1,14 @@
-//! The command that continues where this one ended.
+//! The command that continues from the last positions.
 
 use std::fmt;
 
 use tailcast_client::Mode;
 use tailcast_proto::{Channel, Position};
 
-/// The URL that is asked when none is given.
+/// The default of `--url`.
 const DEFAULT_URL: &str = "ws://127.0.0.1:8080/v1/connect";
 
-/// The command that continues where this one ended.
+/// The command that continues from the last positions.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Resume {
     at: Vec<(Channel, Option<Position>)>,
@@ -17,7 +17,7 @@ pub(super) struct Resume {
 }
 
 impl Resume {
-    /// Asks where each channel is. `None`: no subscription has started, so there is nothing to continue.
+    /// Takes the position of each channel. `None`: no subscription has started, so there is nothing to continue.
     pub(super) fn new<'a>(
         channels: &[Channel],
         urls: &[String],
@@ -60,7 +60,7 @@ impl fmt::Display for Resume {
     }
 }
 
-/// Quotes text for a shell, where it needs that.
+/// Quotes text for a shell, if necessary.
 fn quoted(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:,@=+%".contains(c);
     if text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_ends_with_the_command_that_goes_on() {
+    fn a_run_ends_with_the_command_that_continues() {
         check(&[("quotes/AAPL", Some("0:5"))], DEFAULT_URL, "tailcast sub quotes/AAPL --from 0:5");
         check(&[("quotes/*", Some("0:5,1:7"))], DEFAULT_URL, "tailcast sub 'quotes/*' --from 0:5,1:7");
         check(
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_conflated_run_goes_on_conflated() {
+    fn a_conflated_run_continues_conflated() {
         let at = [("quotes/AAPL", Some("0:5"))];
         let mode = Mode::Conflated { max_rate: None };
         check_mode(&at, DEFAULT_URL, mode, "tailcast sub quotes/AAPL --from 0:5 --conflated");
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shell_reads_every_key_as_it_is() {
+    fn a_shell_reads_every_key_unchanged() {
         check(&[("t/it's; rm", Some("0:5"))], DEFAULT_URL, r"tailcast sub 't/it'\''s; rm' --from 0:5");
     }
 }

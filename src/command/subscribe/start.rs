@@ -1,4 +1,4 @@
-//! Where a subscription starts, as a person writes it.
+//! Parses `--from`: where subscriptions start.
 
 mod time;
 
@@ -16,75 +16,77 @@ use self::time::{is_time_of_day, parse_time};
 /// Where a subscription starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Start {
-    /// With the next record.
+    /// At the next record.
     Live,
-    /// With the oldest record that there is.
+    /// At the oldest record.
     Earliest,
-    /// With the latest record of each key.
+    /// With a snapshot: the latest record of each key.
     Snapshot,
     /// At a position.
     Position(Position),
-    /// With the first record at or after a time.
+    /// At the first record with this timestamp or a later one.
     At(SystemTime),
-    /// With the records of the last while.
+    /// At the first record that is not older than this.
     Ago(Duration),
 }
 
 /// A start, of one channel or of all of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct StartOf {
-    /// Which channel. `None`: all that have none of their own.
+    /// The channel. `None`: all channels without a start of their own.
     pub(super) channel: Option<Channel>,
-    /// Where it starts.
+    /// The start.
     pub(super) start: Start,
 }
 
-/// Why something is not a start.
+/// Why text is not a start.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum StartError {
-    /// It is none of the forms.
+    /// It has none of the valid forms.
     #[error(
         "{found:?} is not a start; a start is `live` (or `latest`), `earliest`, `snapshot`, a position (0:123 or \
          EPOCH/4@0:123,3:77), a time (2026-11-21T08:00:00Z or …+01:00), or how long ago (5m)"
     )]
     Form {
-        /// What was found.
+        /// The text.
         found: String,
     },
     /// It may be a position or a time of day.
     #[error(
-        "{found:?} is ambiguous: a time has its date (2026-11-21T{found}:00Z), and a position of partition {partition} is \
-         written @{found}"
+        "{found:?} is ambiguous: write 2026-11-21T{found}:00Z for a time, or @{found} for offset {offset} of partition \
+         {partition}"
     )]
     Ambiguous {
-        /// What was found.
+        /// The text.
         found: String,
         /// Its first number.
         partition: String,
+        /// Its second number.
+        offset: String,
     },
     /// The text before the `=` is not a channel.
     #[error("in CHANNEL=START: {0}")]
     Channel(#[from] tailcast_proto::ChannelError),
 }
 
-/// Why the starts do not go with the channels.
+/// Why the starts do not fit the channels.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum StartsError {
-    /// There are two starts for all channels, or two for one.
+    /// A channel, or all channels, have two starts.
     #[error("--from is given twice for {0}")]
     Twice(String),
     /// A start names another channel.
-    #[error("--from {0}=… is of a channel that is not subscribed to")]
+    #[error("--from {0}=…: {0} is not one of the channels of this command")]
     Other(Channel),
     /// A channel is given twice.
     #[error("{0} is given twice")]
     Channel(Channel),
-    /// A position is of one topic's partitions.
-    #[error("--from {0} is a position, which is of one channel; write CHANNEL={0}")]
+    /// A position is given for several channels.
+    #[error("--from {0} is a position, which applies to one channel: write --from CHANNEL={0}")]
     Position(Position),
 }
 
-/// Makes the subscriptions: each channel with the start of its own, or the one for all, or live.
+/// Returns the subscriptions: each channel with its own start, or the common one, or live.
 pub(super) fn subscriptions(
     channels: &[Channel],
     starts: &[StartOf],
@@ -118,7 +120,7 @@ pub(super) fn subscriptions(
 }
 
 impl Start {
-    /// Returns the client's form of the start; "ago" counts from `now`.
+    /// Returns the client's form of the start; `now` is the reference of "5m".
     fn resolve(&self, now: SystemTime) -> tailcast_client::Start {
         match self {
             Self::Live => tailcast_client::Start::Live,
@@ -150,7 +152,7 @@ impl FromStr for Start {
             "snapshot" => return Ok(Self::Snapshot),
             _ => {}
         }
-        // A time has colons too, so it is tried first; no position is a time.
+        // A time has colons like a position, so it is tried first.
         if let Some(time) = parse_time(text) {
             return Ok(Self::At(time));
         }
@@ -158,7 +160,10 @@ impl FromStr for Start {
             return Ok(Self::Ago(ago));
         }
         if is_time_of_day(text) {
-            return Err(StartError::Ambiguous { found: text.to_owned(), partition: text[..2].to_owned() });
+            let number = |digits: &str| digits.trim_start_matches('0').to_owned();
+            let zero = |number: String| if number.is_empty() { "0".to_owned() } else { number };
+            let (partition, offset) = (zero(number(&text[..2])), zero(number(&text[3..])));
+            return Err(StartError::Ambiguous { found: text.to_owned(), partition, offset });
         }
         let position = text.strip_prefix('@').unwrap_or(text);
         let form = |_| StartError::Form { found: text.chars().take(80).collect() };
@@ -170,7 +175,7 @@ impl FromStr for StartOf {
     type Err = StartError;
 
     fn from_str(text: &str) -> Result<Self, StartError> {
-        // No start has a `=`, but a key may, so the last one divides.
+        // A key may have a `=` and a start has none, so the last one separates them.
         match text.rsplit_once('=') {
             Some((channel, start)) => Ok(Self { channel: Some(channel.parse()?), start: start.parse()? }),
             None => Ok(Self { channel: None, start: text.parse()? }),
@@ -200,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_start_is_a_word_a_position_a_time_or_how_long_ago() {
+    fn a_start_is_a_name_a_position_a_time_or_an_age() {
         check("live", "Live");
         check("earliest", "Earliest");
         check("snapshot", "Snapshot");
@@ -228,7 +233,8 @@ mod tests {
     fn a_time_of_day_is_not_taken_for_a_position() {
         // 02:20 was offset 20 of partition 2.
         check("02:20", "\"02:20\" is ambiguous");
-        check("12:30", "a position of partition 12 is written @12:30");
+        check("12:30", "write 2026-11-21T12:30:00Z for a time, or @12:30 for offset 30 of partition 12");
+        check("02:00", "or @02:00 for offset 0 of partition 2");
         check("@12:30", "position 12:30");
         check("12:75", "position 12:75");
         check("2:20", "position 2:20");
@@ -243,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_start_is_refused_with_what_would_be() {
+    fn an_invalid_start_is_refused_with_the_valid_forms() {
         check("yesterday", "is not a start; a start is `live`");
         check("0:x", "is not a start");
         check("", "is not a start");
@@ -265,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn every_channel_starts_live_unless_told_otherwise() {
+    fn a_channel_starts_live_by_default() {
         check_all(&["a/b"], &[], &["a/b Live"]);
         check_all(&["a/b", "c/*"], &["earliest"], &["a/b Earliest", "c/* Earliest"]);
         check_all(&["a/b", "c/*"], &["earliest", "c/*=live"], &["a/b Earliest", "c/* Live"]);
@@ -279,15 +285,15 @@ mod tests {
     }
 
     #[test]
-    fn starts_that_do_not_go_with_the_channels_are_refused() {
+    fn starts_that_do_not_fit_the_channels_are_refused() {
         check_all(&["a/b"], &["live", "earliest"], &["--from is given twice for all channels"]);
         check_all(&["a/b"], &["a/b=live", "a/b=live"], &["--from is given twice for a/b"]);
-        check_all(&["a/b"], &["a/c=live"], &["--from a/c=… is of a channel that is not subscribed to"]);
+        check_all(&["a/b"], &["a/c=live"], &["--from a/c=…: a/c is not one of the channels of this command"]);
         check_all(&["a/b", "a/b"], &[], &["a/b is given twice"]);
         check_all(
             &["a/b", "c/d"],
             &["0:5"],
-            &["--from 0:5 is a position, which is of one channel; write CHANNEL=0:5"],
+            &["--from 0:5 is a position, which applies to one channel: write --from CHANNEL=0:5"],
         );
     }
 }

@@ -1,4 +1,4 @@
-//! A chat message: from the body of a request to a record with the key `lobby`.
+//! A chat message: parsed from the body of a request, and published with the key `lobby`.
 
 use std::time::Duration;
 
@@ -15,88 +15,88 @@ use crate::{
     publisher::Publisher,
 };
 
-/// The longest body: 532 characters of at most 12 bytes each (`\ud83d\ude00`) fit.
+/// Maximum size of a body: 532 characters of at most 12 bytes each (`\ud83d\ude00`) fit.
 const BODY_BYTES_MAX: usize = 8 << 10;
 
-/// How long a body may take to arrive.
+/// Timeout for receiving a body.
 const BODY_WITHIN: Duration = Duration::from_secs(5);
 
-/// The longest name and the longest text, in characters.
+/// Maximum length of a name and of a text, in characters.
 const NAME_MAX: usize = 32;
 const TEXT_MAX: usize = 500;
 
 /// A chat message, as the page sends it and as it is published.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Said {
+pub(super) struct ChatMessage {
     /// The author's name.
     name: String,
     /// The text.
     text: String,
 }
 
-/// Why a body is nothing to publish.
+/// Why a body is not a chat message.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ChatError {
-    /// A form of another site can send text, but not JSON.
+    /// A form of another site can send text but not JSON.
     #[error("the content type is not application/json")]
     ContentType,
-    /// The body is too long, or ended early.
-    #[error("the body is longer than {BODY_BYTES_MAX} bytes, or incomplete")]
+    /// The body is too large or incomplete.
+    #[error("the body exceeds {BODY_BYTES_MAX} bytes, or is incomplete")]
     Body,
-    /// The body does not arrive.
+    /// The body did not arrive in time.
     #[error("the body did not arrive within {} s", BODY_WITHIN.as_secs())]
     Slow,
-    /// The body is something else.
+    /// The body is not a chat message in JSON.
     #[error("the body is not {{\"name\": …, \"text\": …}}: {0}")]
     Form(#[from] serde_json::Error),
     /// A field is empty or too long.
-    #[error("{field} has {found} characters; the limits are 1 and {most}")]
+    #[error("{field} has {found} characters; it must have 1 to {most}")]
     Length {
-        /// Which.
+        /// The field.
         field: &'static str,
-        /// How many it has.
+        /// Its length.
         found: usize,
-        /// How many it may have.
+        /// Its maximum length.
         most: usize,
     },
 }
 
-/// Why something was not published.
+/// Why a chat message was not published.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum PublishError {
     /// The call failed.
-    #[error("ingest did not take the message: {}", .0.message())]
+    #[error("cannot publish the message: {}", .0.message())]
     Call(#[from] Box<tonic::Status>),
-    /// Kafka did not take the message.
-    #[error("Kafka did not acknowledge the message: {0}")]
+    /// The message was not acknowledged.
+    #[error("the message was not acknowledged: {0}")]
     NotAcknowledged(String),
 }
 
 /// Reads a chat message from a request.
-pub(super) async fn read(request: Request<Incoming>) -> Result<Said, ChatError> {
+pub(super) async fn read(request: Request<Incoming>) -> Result<ChatMessage, ChatError> {
     let json = request.headers().get(CONTENT_TYPE).is_some_and(|found| found == "application/json");
     if !json {
         return Err(ChatError::ContentType);
     }
     let body = Limited::new(request.into_body(), BODY_BYTES_MAX).collect();
     let body = timeout(BODY_WITHIN, body).await.map_err(|_| ChatError::Slow)?.map_err(|_| ChatError::Body)?;
-    Said::parse(&body.to_bytes())
+    ChatMessage::parse(&body.to_bytes())
 }
 
-impl Said {
+impl ChatMessage {
     fn parse(body: &[u8]) -> Result<Self, ChatError> {
-        let said: Self = serde_json::from_slice(body)?;
-        for (field, value, most) in [("name", &said.name, NAME_MAX), ("text", &said.text, TEXT_MAX)] {
+        let message: Self = serde_json::from_slice(body)?;
+        for (field, value, most) in [("name", &message.name, NAME_MAX), ("text", &message.text, TEXT_MAX)] {
             let found = value.trim().chars().count();
             if found == 0 || value.chars().count() > most {
                 return Err(ChatError::Length { field, found, most });
             }
         }
-        Ok(said)
+        Ok(message)
     }
 
-    /// Publishes it, and returns when Kafka has it.
+    /// Publishes it, and returns when Kafka has acknowledged it.
     pub(super) async fn publish(&self, publisher: &Publisher) -> Result<(), PublishError> {
         let message = Message {
             topic: CHAT.to_owned(),
@@ -110,7 +110,7 @@ impl Said {
             Some(outcome::Result::Acknowledged(_)) => Ok(()),
             Some(outcome::Result::Refused(refused)) => Err(PublishError::NotAcknowledged(refused.detail)),
             Some(outcome::Result::Unknown(unknown)) => Err(PublishError::NotAcknowledged(unknown.detail)),
-            None => Err(PublishError::NotAcknowledged("ingest did not say why".to_owned())),
+            None => Err(PublishError::NotAcknowledged("ingest returned no outcome".to_owned())),
         }
     }
 }
@@ -133,15 +133,15 @@ mod tests {
 
     #[track_caller]
     fn check(body: &str, expected: &str) {
-        let found = match Said::parse(body.as_bytes()) {
-            Ok(said) => format!("{}: {}", said.name, said.text),
+        let found = match ChatMessage::parse(body.as_bytes()) {
+            Ok(message) => format!("{}: {}", message.name, message.text),
             Err(error) => error.to_string(),
         };
         assert!(found.contains(expected), "expected {expected:?}, found {found:?}");
     }
 
     #[test]
-    fn what_is_said_has_a_name_and_a_text() {
+    fn a_chat_message_has_a_name_and_a_text() {
         check(r#"{"name":"Ada","text":"hello"}"#, "Ada: hello");
         check(r#"{"name":"Ada"}"#, "missing field `text`");
         check(r#"{"name":"Ada","text":"a","key":"other"}"#, "unknown field");
@@ -150,17 +150,17 @@ mod tests {
 
     #[test]
     fn names_and_texts_are_neither_empty_nor_too_long() {
-        check(r#"{"name":" ","text":"hello"}"#, "name has 0 characters; it may have 1 to 32");
-        check(r#"{"name":"Ada","text":""}"#, "text has 0 characters; it may have 1 to 500");
+        check(r#"{"name":" ","text":"hello"}"#, "name has 0 characters; it must have 1 to 32");
+        check(r#"{"name":"Ada","text":""}"#, "text has 0 characters; it must have 1 to 500");
         check(&format!(r#"{{"name":"Ada","text":"{}"}}"#, "ü".repeat(501)), "text has 501 characters");
         check(&format!(r#"{{"name":"Ada","text":"{}"}}"#, "ü".repeat(500)), "Ada: üü");
     }
 
     #[test]
-    fn everything_that_may_be_said_fits_the_body() {
+    fn the_longest_message_fits_into_a_body() {
         let longest = |characters: usize| "\\ud83d\\ude00".repeat(characters);
         let body = format!(r#"{{"name":"{}","text":"{}"}}"#, longest(NAME_MAX), longest(TEXT_MAX));
         assert!(body.len() <= BODY_BYTES_MAX, "{} bytes", body.len());
-        Said::parse(body.as_bytes()).expect("it is as long as it may be");
+        ChatMessage::parse(body.as_bytes()).expect("it has the maximum length");
     }
 }

@@ -1,7 +1,7 @@
 //! Only the page itself may publish to the chat, and no page of another origin.
 //!
-//! Every page in the same browser can send requests to loopback, so `Origin` has to be ours. A page of another name that
-//! resolves to loopback (DNS rebinding) has an origin that matches its `Host`, so `Host` has to be a name of loopback.
+//! Every page in a browser can send requests to loopback, so `Origin` must be the origin of this page. A site whose name resolves
+//! to loopback (DNS rebinding) has an `Origin` that matches its `Host`, so `Host` must be a name of loopback.
 
 use http::{
     HeaderMap, HeaderName,
@@ -13,24 +13,24 @@ use http::{
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum OriginError {
     /// The request is for another host.
-    #[error("the Host is {found:?}; the chat answers under 127.0.0.1, localhost and [::1] only")]
+    #[error("the Host is {found:?}; the chat accepts 127.0.0.1, localhost and [::1] only")]
     Host {
-        /// What was found.
+        /// The value of the header.
         found: String,
     },
-    /// The request is from another page, or from no page.
+    /// The request is from another page, or not from a page.
     #[error(
-        "the Origin is {found:?} and the page's own is {expected:?}; publish with `tailcast pub chat lobby …` instead"
+        "the Origin is {found:?}, and the chat accepts {expected:?} only; publish with `tailcast pub chat lobby …` instead"
     )]
     Origin {
-        /// What was found.
+        /// The value of the header.
         found: String,
-        /// What would be right.
+        /// The expected value.
         expected: String,
     },
 }
 
-/// Checks that a request is of the page itself.
+/// Checks that a request is from the page itself.
 pub(super) fn check(headers: &HeaderMap) -> Result<(), OriginError> {
     let host = header(headers, HOST);
     let authority = host.parse::<Authority>().ok();
@@ -42,7 +42,7 @@ pub(super) fn check(headers: &HeaderMap) -> Result<(), OriginError> {
     if found == expected { Ok(()) } else { Err(OriginError::Origin { found, expected }) }
 }
 
-/// Returns a header's value; nothing when it is absent, repeated or not text.
+/// Returns a header's value; an empty one if it is absent, repeated or not text.
 fn header(headers: &HeaderMap, name: HeaderName) -> String {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {

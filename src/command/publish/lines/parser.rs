@@ -1,6 +1,6 @@
-//! Makes a message of a line.
+//! Parses a line into a message.
 //!
-//! Invariant: a line that is not a message, or does not fit a request, is refused with its number.
+//! Invariant: an invalid line, or one that does not fit into a request, is refused with its number.
 
 use std::io::{self, BufRead, Read};
 
@@ -8,36 +8,36 @@ use bytes::Bytes;
 use prost::Message as _;
 use tailcast_proto::ingest::v1::Message;
 
-/// The longest message, in bytes: what fits a request of 4 MiB, which ingest takes by default, beside the 19 bytes at most
-/// of the request's own fields. Kafka's default is a quarter of it, so up to here ingest decides which messages are too large.
+/// Maximum size of a message: a request of 4 MiB, the default limit of ingest, less its own fields, which take at most 19
+/// bytes. Ingest applies its own limit to a message (`ingest.message_bytes_max`), which is smaller by default.
 pub(in crate::command::publish) const MESSAGE_BYTES_MAX: usize = (4 << 20) - 32;
 
-/// Why a line is no message. Reading stops there.
+/// Why a line is not a message. Reading stops there.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::command::publish) enum LineError {
-    /// There is no separator in the line.
+    /// The line has no separator.
     #[error("line {number} has no {separator:?} between key and value")]
     NoSeparator {
-        /// Which line, counted from 1.
+        /// The line, counted from 1.
         number: u64,
         /// The expected separator.
         separator: String,
     },
-    /// There is nothing before the separator.
+    /// The key is empty.
     #[error("line {number} has an empty key before {separator:?}")]
     NoKey {
-        /// Which line, counted from 1.
+        /// The line, counted from 1.
         number: u64,
-        /// What was found.
+        /// The separator.
         separator: String,
     },
-    /// No request can hold the line.
+    /// The line does not fit into a request.
     #[error(
-        "line {number} is too long: with topic, key and headers it has more than {MESSAGE_BYTES_MAX} bytes, which no \
-         request to ingest can hold"
+        "line {number} is too long: with topic, key and headers it exceeds the limit of {MESSAGE_BYTES_MAX} bytes for one \
+         message"
     )]
     TooLong {
-        /// Which line, counted from 1.
+        /// The line, counted from 1.
         number: u64,
     },
     /// Standard input failed.
@@ -45,12 +45,12 @@ pub(in crate::command::publish) enum LineError {
     Read {
         /// The last line that was read, counted from 1.
         number: u64,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
 }
 
-/// Makes messages of lines.
+/// Parses lines into messages.
 #[derive(Debug)]
 pub(super) struct Parser {
     template: Message,
@@ -59,7 +59,7 @@ pub(super) struct Parser {
 }
 
 impl Parser {
-    /// Makes messages like `template`: each line is the value, or the key and the value on either side of `key_separator`.
+    /// Parses lines into messages like `template`: a line is a value, or a key and a value around `key_separator`.
     pub(super) fn new(template: Message, key_separator: Option<String>) -> Self {
         Self { template, key_separator, number: 0 }
     }
@@ -67,7 +67,7 @@ impl Parser {
     /// Reads the next line; `None` when the input has ended.
     pub(super) fn next(&mut self, input: &mut impl BufRead) -> Result<Option<Message>, LineError> {
         let mut line = Vec::new();
-        // The end of the line is no part of the message.
+        // The line break does not count towards the limit.
         let most = MESSAGE_BYTES_MAX as u64 + 2;
         let read = input.take(most).read_until(b'\n', &mut line);
         let length = read.map_err(|source| LineError::Read { number: self.number, source })?;
@@ -145,19 +145,19 @@ mod tests {
     }
 
     #[test]
-    fn a_separator_divides_key_and_value_where_it_first_occurs() {
+    fn a_line_is_split_at_the_first_separator() {
         check("a=1\nb=2=3\nc=\n", Some("="), "a:1 | b:2=3 | c:");
         check("a::1\n", Some("::"), "a:1");
     }
 
     #[test]
-    fn a_line_without_a_key_ends_the_input_and_is_named() {
+    fn a_line_without_a_key_ends_the_input_with_its_number() {
         check("a=1\nb\nc=3\n", Some("="), "a:1 | line 2 has no \"=\" between key and value");
-        check("=1\n", Some("="), "line 1 has nothing before \"=\"; a key is 1 byte or more");
+        check("=1\n", Some("="), "line 1 has an empty key before \"=\"");
     }
 
     #[test]
-    fn a_line_that_fits_no_request_is_refused_and_not_kept() {
+    fn a_line_beyond_the_limit_is_refused_and_not_buffered() {
         let mut parser = Parser::new(Message::default(), None);
         let mut endless = io::BufReader::new(io::repeat(b'x'));
         let refused = parser.next(&mut endless).expect_err("no line is this long").to_string();
@@ -165,8 +165,8 @@ mod tests {
     }
 
     #[test]
-    fn a_line_of_any_length_fits_a_request_or_is_refused() {
-        // Lines were refused at 16 MiB and requests at 4: what was between them ended the stream.
+    fn a_line_fits_into_a_request_or_is_refused() {
+        // Lines were refused at 16 MiB and requests at 4 MiB: a line of a size between these ended the stream.
         let template = Message { topic: "t".repeat(249), key: Some("k".into()), ..Message::default() };
         let parse = |bytes: usize| {
             let mut parser = Parser::new(template.clone(), None);

@@ -1,6 +1,6 @@
-//! Which lines were read, which wait to be sent, and which have no outcome yet.
+//! The state of each line: read, about to be sent, or sent and without an outcome.
 //!
-//! Plain code: the stream and standard input are its caller's.
+//! Plain code: the caller owns the stream and standard input.
 
 use std::{fmt, io::Write, time::Duration};
 
@@ -17,30 +17,30 @@ use crate::{
         outcome::{Fate, Tally, failed_stream},
     },
     exit::{Exit, Failure},
-    output::{Output, say},
+    output::{Output, report},
 };
 
-/// Which lines of one run are where.
+/// The state of the lines of one run.
 pub(super) struct Ledger<'a, W: Write> {
     topic: &'a str,
-    /// The line that is read next, counted from 1.
+    /// The next line to read, counted from 1.
     next: u64,
     /// The first line without an outcome.
     unsettled: u64,
-    /// The request that waits for room in the stream.
+    /// The request that is next to be sent.
     waiting: Option<PublishStreamRequest>,
     /// Whether standard input may have more lines.
     open: bool,
-    /// Whether a line was no message, which ended the input.
+    /// Whether an invalid line ended the input.
     broken: bool,
-    /// Whether a person ended the run before the input had ended.
+    /// Whether the run was interrupted before the end of the input.
     interrupted: bool,
     not_before: Instant,
     tally: Tally,
     output: &'a mut Output<W>,
 }
 
-/// The numbers of the first and the last line of some.
+/// The first and the last number of consecutive lines.
 struct Range(u64, u64);
 
 impl<'a, W: Write> Ledger<'a, W> {
@@ -61,32 +61,32 @@ impl<'a, W: Write> Ledger<'a, W> {
         }
     }
 
-    /// When ingest wants more lines.
+    /// Returns when ingest accepts more lines.
     pub(super) fn not_before(&self) -> Instant {
         self.not_before
     }
 
-    /// Returns whether a request waits for room in the stream.
+    /// Returns whether there is a request to send.
     pub(super) fn has_waiting(&self) -> bool {
         self.waiting.is_some()
     }
 
-    /// Takes the request that waits.
+    /// Takes the request to send.
     pub(super) fn take_waiting(&mut self) -> Option<PublishStreamRequest> {
         self.waiting.take()
     }
 
-    /// Returns whether there may be more lines and there is room for them.
+    /// Returns whether more lines may be read.
     pub(super) fn may_read(&self) -> bool {
         self.open && self.waiting.is_none() && self.next - self.unsettled < UNSETTLED_MAX
     }
 
-    /// Returns whether every line is sent and there will be no more.
+    /// Returns whether all lines are sent and the input has ended.
     pub(super) fn has_sent_all(&self) -> bool {
         !self.open && self.waiting.is_none()
     }
 
-    /// Takes lines to send. None: the input has ended.
+    /// Adds lines to send; none: the input has ended.
     pub(super) fn read(&mut self, lines: Vec<Result<Message, LineError>>) {
         self.open = !lines.is_empty();
         let mut messages = Vec::with_capacity(lines.len());
@@ -94,7 +94,7 @@ impl<'a, W: Write> Ledger<'a, W> {
             match line {
                 Ok(message) => messages.push(message),
                 Err(error) => {
-                    say(format_args!("{}; nothing after it is published", anyhow::Error::new(error)));
+                    report(format_args!("{}; no later line is published", anyhow::Error::new(error)));
                     (self.open, self.broken) = (false, true);
                     break;
                 }
@@ -107,7 +107,7 @@ impl<'a, W: Write> Ledger<'a, W> {
         }
     }
 
-    /// Reads no more. A request that waits is not sent any more.
+    /// Ends the input. A request that is not sent yet is dropped.
     pub(super) fn interrupt(&mut self) {
         if let Some(unsent) = self.waiting.take() {
             self.next = unsent.first_sequence;
@@ -133,23 +133,23 @@ impl<'a, W: Write> Ledger<'a, W> {
         self.tally.flush(self.output)
     }
 
-    /// Ends the run after the stream has ended with `ended`. A line without an outcome may or may not appear, unless `ended`
-    /// has its fate.
+    /// Ends the run after the stream has ended with `ended`. Lines without an outcome have the fate in `ended`, or an unknown
+    /// one.
     pub(super) fn finish(mut self, ended: Result<(), Status>) -> Result<Exit, Failure> {
         let sent = self.sent();
         let unsettled = self.unsettled();
         if let Some(range) = &unsettled {
             let lines = if range.0 == range.1 { "line" } else { "lines" };
-            let who = format!("{lines} {range}");
+            let name = format!("{lines} {range}");
             let fate = ended.as_ref().err().map_or(Fate::Unknown, Fate::of);
             let why =
                 if self.interrupted { "interrupted" } else { "the stream ended before the outcome came" };
-            self.tally.left(&who, fate, why);
+            self.tally.without_outcome(&name, fate, why);
         }
         if self.interrupted {
-            say(match sent - 1 {
+            report(match sent - 1 {
                 0 => "interrupted; nothing was published".to_owned(),
-                last => format!("interrupted after line {last}; no line after it was published"),
+                last => format!("interrupted after line {last}; no later line was published"),
             });
         }
         let complete = unsettled.is_none() && self.has_sent_all();
@@ -161,19 +161,19 @@ impl<'a, W: Write> Ledger<'a, W> {
         }
         match (complete, self.broken) {
             (false, _) => {
-                Err(Failure::say(Exit::Unavailable, "ingest ended the stream before the last outcome"))
+                Err(Failure::message(Exit::Unavailable, "ingest ended the stream before the last outcome"))
             }
             (true, true) => Ok(if sent { Exit::Refused } else { Exit::Usage }),
             (true, false) => Ok(exit),
         }
     }
 
-    /// The first line that was not sent.
+    /// Returns the first line that was not sent.
     fn sent(&self) -> u64 {
         self.waiting.as_ref().map_or(self.next, |unsent| unsent.first_sequence)
     }
 
-    /// The lines that were sent and have no outcome.
+    /// Returns the lines that were sent and have no outcome.
     fn unsettled(&self) -> Option<Range> {
         (self.sent() > self.unsettled).then(|| Range(self.unsettled, self.sent() - 1))
     }
@@ -187,8 +187,8 @@ impl<'a, W: Write> Ledger<'a, W> {
     }
 
     fn fail(&mut self, failure: Unacknowledged) -> Result<(), Failure> {
-        let who = format!("line {}", failure.sequence);
-        self.tally.count(&who, failure.outcome.unwrap_or_default(), self.output)?;
+        let name = format!("line {}", failure.sequence);
+        self.tally.count(&name, failure.outcome.unwrap_or_default(), self.output)?;
         self.unsettled = self.unsettled.max(failure.sequence.saturating_add(1));
         Ok(())
     }

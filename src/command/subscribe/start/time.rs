@@ -1,8 +1,8 @@
-//! Times as a person writes them: RFC 3339, with an offset or in UTC.
+//! Parses times in RFC 3339, in UTC or with an offset.
 
 use std::time::{Duration, SystemTime};
 
-/// Parses a time in UTC, or with an offset from it (RFC 3339).
+/// Parses a time in UTC, or with an offset.
 pub(super) fn parse_time(text: &str) -> Option<SystemTime> {
     if let Ok(time) = humantime::parse_rfc3339_weak(text) {
         return Some(time);
@@ -22,8 +22,11 @@ pub(super) fn parse_time(text: &str) -> Option<SystemTime> {
     }
 }
 
-/// Whether a position looks like a time of day: 02:20.
+/// Returns whether text looks like a time of day, such as 02:20.
 pub(super) fn is_time_of_day(text: &str) -> bool {
-    let number = |digits: &str, most: u8| digits.len() == 2 && digits.parse().is_ok_and(|it: u8| it <= most);
+    let number = |digits: &str, most: u8| {
+        let is_number = digits.len() == 2 && digits.bytes().all(|byte| byte.is_ascii_digit());
+        is_number && digits.parse().is_ok_and(|number: u8| number <= most)
+    };
     text.split_once(':').is_some_and(|(hours, minutes)| number(hours, 23) && number(minutes, 59))
 }

@@ -1,4 +1,4 @@
-//! The ledger of lines, driven by hand.
+//! The ledger of lines, without a stream.
 
 use tailcast_proto::ingest::v1::{Outcome, Reason, Refused, outcome};
 
@@ -24,7 +24,7 @@ fn refusal(sequence: u64) -> Unacknowledged {
     Unacknowledged { sequence, outcome: Some(outcome) }
 }
 
-/// Runs `script` on a ledger, and returns what it printed and how it ended.
+/// Runs `script` on a ledger, and returns its output and exit code.
 fn run(script: impl FnOnce(&mut Ledger<'_, &mut Vec<u8>>), ended: Result<(), Status>) -> (String, Exit) {
     let mut printed = Vec::new();
     let mut output = Output::new(&mut printed);
@@ -71,14 +71,14 @@ fn a_refused_line_is_counted_and_the_others_are_printed() {
 }
 
 #[test]
-fn a_stream_that_ends_early_is_a_failure_even_when_it_ends_well() {
+fn a_stream_that_ends_early_is_a_failure_even_with_status_ok() {
     let sent_one = |ledger: &mut Ledger<'_, &mut Vec<u8>>| {
         ledger.read(lines(1));
         ledger.take_waiting();
         ledger.read(Vec::new());
     };
     assert_eq!(run(sent_one, Ok(())).1, Exit::Unavailable);
-    // What ingest does not take is a wrong command line (64) only while nothing was sent.
+    // A message that ingest refuses is an invalid command line (64) only if nothing was sent.
     let invalid = || Status::invalid_argument("too large");
     assert_eq!(run(sent_one, Err(invalid())).1, Exit::Refused);
     assert_eq!(run(|_| {}, Err(invalid())).1, Exit::Usage);
@@ -110,7 +110,7 @@ fn an_interruption_ends_the_input_and_is_not_a_success() {
 }
 
 #[test]
-fn no_more_lines_are_read_than_may_be_unsettled() {
+fn the_number_of_unsettled_lines_is_limited() {
     run(
         |ledger| {
             let mut read = 0;
@@ -131,8 +131,8 @@ fn no_more_lines_are_read_than_may_be_unsettled() {
 }
 
 #[test]
-fn a_line_that_is_no_message_ends_the_input() {
-    // The exit code said that nothing was published, whatever was before the line.
+fn an_invalid_line_ends_the_input() {
+    // The exit code was 64 although lines before it were published.
     let (_, exit) = run(
         |ledger| {
             let broken = LineError::TooLong { number: 2 };
