@@ -1,6 +1,6 @@
 //! A connection to ingest, for the commands that publish.
 
-use std::{collections::HashMap, io, time::Duration};
+use std::{collections::HashMap, error::Error as _, io, time::Duration};
 
 use futures_util::Stream;
 use tailcast_proto::ingest::v1::{
@@ -116,11 +116,16 @@ impl Publisher {
 
     /// Replaces the error for a server that does not speak HTTP/2, which is "transport error" or "canceled".
     async fn explained(&self, status: Status) -> Status {
-        let by_ingest = status.get_details_error_info().is_some();
-        if by_ingest || !speaks_another_protocol(&self.address).await {
+        let address = &self.address;
+        if status.get_details_error_info().is_some() {
             return status;
         }
-        let address = &self.address;
+        if !speaks_another_protocol(address).await {
+            return match connection_error(&status) {
+                Some(error) => Status::unavailable(format!("the connection to {address} broke: {error}")),
+                None => status,
+            };
+        }
         let why = format!("{address} does not speak gRPC; ingest listens on port 9090 by default");
         // The server read no request, so nothing was published.
         let outcome = HashMap::from([("outcome".to_owned(), "refused".to_owned())]);
@@ -139,6 +144,18 @@ async fn speaks_another_protocol(address: &str) -> bool {
     }
     // Many HTTP/1 servers close a connection with that preface without an answer.
     first_bytes(address, b"GET / HTTP/1.1\r\nhost: tailcast\r\n\r\n").await.as_ref() == Some(b"HTTP/")
+}
+
+/// Returns why the connection broke, if that is why a call failed: the innermost of the causes, as text.
+fn connection_error(status: &Status) -> Option<String> {
+    let mut error = status.source()?;
+    if !error.is::<tonic::transport::Error>() {
+        return None;
+    }
+    while let Some(cause) = error.source() {
+        error = cause;
+    }
+    Some(error.to_string())
 }
 
 /// Returns the first bytes of a server's answer.
@@ -214,6 +231,28 @@ mod tests {
         let failed = answer.expect_err("nobody publishes");
         assert!(failed.message().contains("does not speak gRPC"), "{failed:?}");
         assert_eq!(failed.code(), Code::InvalidArgument);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_breaks_is_reported_as_that() {
+        // The error was "transport error" with the code Unknown, as if ingest had answered: so it was with the port of a Kafka.
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+        let address = listener.local_addr().expect("it has an address").to_string();
+        let closing = async {
+            loop {
+                drop(listener.accept().await);
+            }
+        };
+        let publish = async {
+            let publisher = Publisher::connect(&address, Duration::from_secs(5)).await.expect("it listens");
+            publisher.publish(PublishRequest::default()).await
+        };
+        let failed = tokio::select! {
+            answer = publish => answer.expect_err("nobody publishes"),
+            () = closing => unreachable!("it accepts for ever"),
+        };
+        assert_eq!(failed.code(), Code::Unavailable, "{failed:?}");
+        assert!(failed.message().starts_with(&format!("the connection to {address} broke: ")), "{failed:?}");
     }
 
     #[tokio::test]

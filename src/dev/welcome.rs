@@ -34,9 +34,9 @@ impl fmt::Display for Welcome<'_> {
         } else {
             writeln!(f, "Tailcast is running, with the Kafka at {kafka}.")?;
         }
-        // It has no topic ids, which push and ingest nodes need.
+        // Kafka's own clients wait for ever for the list of its APIs, and it has no topic ids, which push and ingest nodes need.
         let only = if *in_process {
-            " (kcat can read and write; push and ingest nodes need Apache Kafka)"
+            " (for kcat and librdkafka; Kafka's Java tools, and push and ingest nodes, need a real Kafka)"
         } else {
             ""
         };
@@ -76,6 +76,15 @@ mod tests {
     fn the_banner_warns_that_data_is_lost_on_exit() {
         assert!(welcome(8080, true).contains("Data is in memory and lost on exit"));
         assert!(!welcome(8080, false).contains("lost"), "a real Kafka keeps it");
+    }
+
+    #[test]
+    fn the_in_process_broker_is_not_offered_to_tools_that_hang() {
+        // It was offered for "tools": `kafka-topics.sh --list` and `--create` hang.
+        assert!(
+            welcome(8080, true).contains("Kafka's Java tools, and push and ingest nodes, need a real Kafka")
+        );
+        assert!(!welcome(8080, false).contains("Java"), "a real Kafka has them all");
     }
 
     #[test]

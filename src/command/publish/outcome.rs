@@ -12,8 +12,8 @@ use crate::{
     publisher::NOT_GRPC,
 };
 
-/// Advice for an unknown topic: ingest never creates one.
-const CREATE_TOPIC: &str = "create it first (with `tailcast dev`: --topic NAME)";
+/// How a topic is created in the broker of `tailcast dev`. Ingest never creates one.
+const IN_DEV: &str = "in `tailcast dev`, by its option --topic NAME";
 
 /// What happened to messages without outcomes, because their call failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,8 +158,13 @@ fn answer(status: &Status) -> String {
         message = message.strip_suffix(advice).unwrap_or(message);
     }
     let unknown_topic = status.get_details_error_info().is_some_and(|info| info.reason == "UNKNOWN_TOPIC");
-    let hint = if unknown_topic { format!("; {CREATE_TOPIC}") } else { String::new() };
-    format!("ingest answered {:?}: {message}{hint}", status.code())
+    let hint = if unknown_topic { format!(" ({IN_DEV})") } else { String::new() };
+    let by_ingest = status.get_details_error_info().is_some_and(|info| info.domain == "tailcast");
+    if by_ingest {
+        format!("ingest answered {:?}: {message}{hint}", status.code())
+    } else {
+        message.to_owned()
+    }
 }
 
 fn exit(status: &Status, sent: bool) -> Exit {
@@ -180,7 +185,7 @@ fn exit(status: &Status, sent: bool) -> Exit {
 
 fn reason_text(reason: Reason, detail: &str) -> String {
     if reason == Reason::UnknownTopic {
-        return format!("unknown topic; {CREATE_TOPIC}");
+        return format!("unknown topic; create it first ({IN_DEV})");
     }
     let reason = reason.as_str_name().trim_start_matches("REASON_").to_lowercase().replace('_', " ");
     if detail.is_empty() { reason } else { format!("{reason}: {detail}") }
@@ -235,17 +240,14 @@ mod tests {
         // "try again" stood beside "may or may not appear".
         let full = Status::resource_exhausted("too many requests; try again");
         let message = failed_publish(&full).to_string();
-        assert_eq!(
-            message,
-            "ingest answered ResourceExhausted: too many requests; the message may or may not appear"
-        );
+        assert_eq!(message, "too many requests; the message may or may not appear");
         let details = ErrorDetails::with_error_info(NOT_GRPC, "tailcast", HashMap::new());
         let other = Status::with_error_details(Code::InvalidArgument, "a does not speak gRPC", details);
         assert_eq!(failed_publish(&other).to_string(), "a does not speak gRPC");
         assert_eq!(failed_stream(&other, false).exit(), Exit::Usage);
         let details = ErrorDetails::with_error_info("UNKNOWN_TOPIC", "tailcast", HashMap::new());
         let missing = Status::with_error_details(Code::NotFound, "the topic t does not exist", details);
-        assert!(failed_stream(&missing, false).to_string().ends_with(CREATE_TOPIC));
+        assert!(failed_stream(&missing, false).to_string().ends_with(&format!(" ({IN_DEV})")));
     }
 
     #[test]

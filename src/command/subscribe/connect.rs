@@ -1,5 +1,7 @@
 //! Connects to one of several push nodes.
 
+use std::io::ErrorKind::ConnectionReset;
+
 use tailcast_client::{Client, ConnectError, Endpoint, OpenError, Options};
 
 use crate::{
@@ -39,6 +41,12 @@ fn connect_failure(error: ConnectError) -> Failure {
         ConnectError::Open(OpenError::Handshake { endpoint, .. }) => {
             format!("{endpoint} does not speak WebSocket")
         }
+        // No server of WebSockets resets the connection of an upgrade; one of another protocol does.
+        ConnectError::Open(OpenError::Unreachable { endpoint, source })
+            if source.kind() == ConnectionReset =>
+        {
+            format!("{endpoint} closed the connection during the upgrade")
+        }
         // A push node refuses with other status codes, and gives the reason in the body.
         ConnectError::Open(OpenError::Refused { endpoint, status, .. })
             if [200, 400, 404, 405].contains(&status.as_u16()) =>
@@ -71,6 +79,10 @@ mod tests {
             not_found.starts_with("ws://a:1/x answered 404 Not Found; the URL of a push node is"),
             "{not_found}"
         );
+        // It was "cannot reach" alone: so it was with the port of a Kafka.
+        let (endpoint, source) = ("ws://a:1/x".to_owned(), ConnectionReset.into());
+        let reset = connect_failure(OpenError::Unreachable { endpoint, source }.into()).to_string();
+        assert!(reset.contains("the URL of a push node is"), "{reset}");
         let full = answered(http::StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(full, "ws://a:1/x answered 503 Service Unavailable why\nhow");
     }
