@@ -1,4 +1,4 @@
-//! Requests that cannot be published: nothing of them is, and the answer names the message and the field.
+//! Invalid requests: nothing is published, and the error names the message and the field.
 
 use bytes::Bytes;
 use tailcast_proto::ingest::v1::{Header, Message};
@@ -113,15 +113,15 @@ async fn a_request_that_is_not_protobuf_is_refused_and_the_connection_goes_on(br
 
     for method in ["Publish", "PublishStream"] {
         let status = call_with_bytes(channel.clone(), method, Bytes::from_static(&[0xff; 16])).await;
-        let status = status.expect_err("sixteen times 0xff is no request");
+        let status = status.expect_err("sixteen times 0xff is not a request");
         assert!(matches!(status.code(), Code::InvalidArgument | Code::Internal), "{method}: {status:?}");
-        assert!(status.message().contains("decode"), "{method} says what was wrong: {status:?}");
+        assert!(status.message().contains("decode"), "{method} names the problem: {status:?}");
     }
 
-    cluster.publisher().publish(&quotes, "AAPL", ["goes on"]).await;
+    cluster.publisher().publish(&quotes, "AAPL", ["a later message"]).await;
 }
 
-/// Calls a method of the ingest service with a request that is these bytes.
+/// Calls a method of the ingest service with these bytes as the request.
 async fn call_with_bytes(channel: Channel, method: &str, request: Bytes) -> Result<(), Status> {
     let path = format!("/tailcast.ingest.v1.IngestService/{method}").parse().expect("a method has a path");
     let mut grpc = Grpc::new(channel);

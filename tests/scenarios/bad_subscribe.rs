@@ -1,4 +1,4 @@
-//! Commands that cannot be done: each is answered with what was wrong, and the session goes on.
+//! Invalid commands: each is answered with an error, and the session continues.
 
 use tailcast_proto::push::v1::{
     AllKeys, Channel, DeliveryMode, ErrorCode, PartitionOffset, Position, Start, Subscribe, channel, start,
@@ -21,7 +21,7 @@ tailcast_tests::scenarios! {
     }
 }
 
-/// Subscribes, and checks the error's code, its field and a part of its detail; then that the session goes on.
+/// Subscribes, and checks the error's code, field and a part of its detail; then that the session continues.
 async fn check(subscriber: &mut Subscriber, request: Subscribe, code: ErrorCode, field: &str, detail: &str) {
     let shown = format!("{request:?}");
     let error = subscriber.try_subscribe(request).await.expect_err(&shown);

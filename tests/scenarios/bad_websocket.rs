@@ -1,4 +1,4 @@
-//! Bad frames and bad upgrades: each gets the answer that RFC 6455 or the protocol has for it.
+//! Invalid frames and upgrades: each gets the answer that RFC 6455 or the protocol requires.
 
 use std::net::SocketAddr;
 
@@ -22,7 +22,7 @@ tailcast_tests::scenarios! {
     }
 }
 
-/// Sends frames after an upgrade, and checks the code that the node closes with, and that it says why.
+/// Sends frames after an upgrade, and checks the node's close code, and that it has a reason.
 async fn check(node: SocketAddr, what: &str, wire: Wire, frames: &[RawFrame], code: u16) {
     let mut socket = RawSocket::open(node, wire).await;
     for frame in frames {
@@ -30,7 +30,7 @@ async fn check(node: SocketAddr, what: &str, wire: Wire, frames: &[RawFrame], co
     }
     let closed = socket.closed().await;
     assert_eq!(closed.code, Some(code), "{what}: {closed:?}");
-    assert!(!closed.reason.is_empty(), "{what}: the reason is said");
+    assert!(!closed.reason.is_empty(), "{what}: the close frame has a reason");
 }
 
 async fn a_frame_against_the_rfc_closes_with_its_code(broker: Broker) {
@@ -106,7 +106,7 @@ async fn an_upgrade_that_is_none_is_refused_in_http(broker: Broker) {
         ("no upgrade", "GET /v1/connect HTTP/1.1\r\nHost: node\r\n\r\n".to_owned(), 426),
         ("another version", good.replace("Version: 13", "Version: 8"), 426),
         ("no key", good.replace("Sec-WebSocket-Key", "X"), 426),
-        ("a key that is none", good.replace("dGhlIHNhbXBsZSBub25jZQ==", "short"), 426),
+        ("an invalid key", good.replace("dGhlIHNhbXBsZSBub25jZQ==", "short"), 426),
         ("another method", good.replace("GET", "PUT"), 426),
         ("another path", good.replace("/v1/connect", "/elsewhere"), 404),
         (
@@ -133,13 +133,13 @@ async fn an_unknown_subprotocol_is_closed_as_unsupported(broker: Broker) {
         assert_eq!(
             answer.header("sec-websocket-protocol"),
             None,
-            "what is not spoken is not echoed: {answer:?}"
+            "an unsupported subprotocol is not echoed: {answer:?}"
         );
         let closed = RawSocket::after_upgrade(stream).closed().await;
         assert_eq!(closed.code, Some(4406), "{closed:?}");
         assert!(
             closed.reason.contains("tailcast.v1.proto"),
-            "the reason says what would be right: {closed:?}"
+            "the reason names the valid subprotocols: {closed:?}"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! What a subscription shows: one key, the keys with a prefix, or a whole topic, in both subprotocols.
+//! The records of a channel: one key, the keys with a prefix, or a whole topic, in both subprotocols.
 
 use bytes::Bytes;
 use tailcast_proto::ingest::v1::{Header, Message};
@@ -36,7 +36,7 @@ async fn a_whole_topic_shows_every_key_and_records_without_one(broker: Broker) {
     check(&broker, |topic| topic.all(), &["A", "AA", "AAL", "AAPL", "BA", "none"]).await;
 }
 
-/// Publishes under five keys and none, and checks which of them the channel shows.
+/// Publishes with five keys and without a key, and checks which records the channel has.
 async fn check(
     broker: &Broker,
     channel: impl Fn(&tailcast_tests::topic::Topic) -> String,
@@ -59,16 +59,16 @@ async fn check(
             assert_eq!(
                 key.as_deref().unwrap_or("none"),
                 received.text(),
-                "a channel of several keys says which"
+                "a delivery of a channel with several keys has its key"
             );
         } else {
-            assert_eq!(key, None, "a channel of one key does not repeat it");
+            assert_eq!(key, None, "a delivery of a channel with one key has none");
         }
         shown.push(received.text().to_owned());
     }
     shown.sort();
     assert_eq!(shown, expected);
-    // What comes next comes next: nothing else was on its way.
+    // The next delivery is this one: no other was in flight.
     cluster.publisher().publish(&quotes, expected[0], ["end"]).await;
     subscriber.expect(["end"]).await;
 }
@@ -141,7 +141,7 @@ async fn bytes_that_are_not_text_arrive_unchanged(broker: Broker) {
     let bytes: Bytes = (0..=255).collect();
     let odd = Message { key: Some(bytes.clone()), value: Some(bytes.clone()), ..message(&quotes, "", "") };
     cluster.publisher().publish_all(vec![odd]).await;
-    // `*`, `%`, `/`, controls and what is not UTF-8 are percent-encoded in a channel's text form.
+    // `*`, `%`, `/`, control characters and bytes that are not UTF-8 are percent-encoded in a channel's text form.
     let channel = tailcast_proto::Channel {
         topic: quotes.name().clone(),
         keys: tailcast_proto::Keys::Exact(
@@ -176,7 +176,7 @@ async fn headers_come_when_they_are_asked_for(broker: Broker) {
 
     let mut asking = cluster.subscriber(0).await;
     let asked = Subscribe { headers: true, ..request(&channel, earliest()) };
-    asking.try_subscribe(asked).await.expect("headers can be asked for");
+    asking.try_subscribe(asked).await.expect("headers can be requested");
     let headers = asking.receive().await.headers;
     let value =
         |name: &str| headers.iter().find(|header| header.name == name).map(|header| header.value.as_deref());

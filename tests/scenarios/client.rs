@@ -1,4 +1,4 @@
-//! Tailcast's own client against real nodes: it stays subscribed whatever happens to them.
+//! Tailcast's own client with real nodes: it stays subscribed when they end.
 
 use std::time::Duration;
 
@@ -60,7 +60,7 @@ async fn the_client_speaks_both_subprotocols(broker: Broker) {
     }
 }
 
-/// Subscribes to everything under the key `AAPL`, at the first node, with the second to turn to.
+/// Subscribes to the key `AAPL` from its first record, at the first node, with the second as another endpoint.
 async fn subscribe(cluster: &Cluster, topic: &Topic, subprotocol: Subprotocol) -> Client {
     let url = |node: usize| format!("ws://{}/v1/connect", cluster.push[node].address());
     let options = Options {
@@ -69,18 +69,21 @@ async fn subscribe(cluster: &Cluster, topic: &Topic, subprotocol: Subprotocol) -
         backoff_first: Duration::from_millis(50),
         ..Options::default()
     };
-    let client = Client::connect(&url(0), options).await.expect("the node takes the client");
+    let client = Client::connect(&url(0), options).await.expect("the node accepts the client");
     let channel = topic.channel("AAPL").parse().expect("a channel's text form is a channel");
-    client.subscribe(Subscription::to(channel).from(Start::Earliest)).await.expect("the client goes on");
+    client
+        .subscribe(Subscription::to(channel).from(Start::Earliest))
+        .await
+        .expect("the client has not ended");
     client
 }
 
-/// Waits for deliveries with these values, in this order, whatever else happens between them.
+/// Waits for deliveries with these values, in this order; other events may occur between them.
 async fn expect(client: &mut Client, values: impl IntoIterator<Item = u32>) {
     for expected in values {
         let delivery = within(format_args!("a delivery of {expected}"), async {
             loop {
-                match client.next().await.expect("the client goes on") {
+                match client.next().await.expect("the client has not ended") {
                     Event::Delivery(delivery) => return delivery,
                     event @ (Event::Skipped(_)
                     | Event::Unsubscribed(_)

@@ -1,4 +1,4 @@
-//! Kafka may be late, go away and come back, and a topic may come after the node that serves it.
+//! Kafka may start later than the nodes, or become unavailable for some time, and a topic may be created after a node's start.
 
 use tailcast_proto::push::v1::ErrorCode;
 use tailcast_tests::broker::Broker;
@@ -18,7 +18,7 @@ tailcast_tests::scenarios! {
 
 async fn subscribers_keep_their_sockets_while_kafka_is_gone_and_catch_up(broker: Broker) {
     let broker = broker.of_its_own();
-    // The subscriber does not read, and so answers no ping, while Kafka starts again.
+    // The subscriber does not read, and so answers no ping, while Kafka restarts.
     let cluster = looking_often(Cluster::on(&broker)).set("push.sessions.ping_interval", "5m").start().await;
     let quotes = broker.create_topic("quotes", 1).await;
     let mut subscriber = cluster.subscriber(0).await;
@@ -44,7 +44,7 @@ async fn nodes_that_start_before_kafka_wait_for_it(broker: Broker) {
 
     let cluster = looking_often(Cluster::on(&broker)).launch();
     let state = cluster.push[0].not_ready().await;
-    assert!(format!("{state}").contains("kafka"), "it says what it waits for: {state}");
+    assert!(format!("{state}").contains("kafka"), "the report names Kafka: {state}");
     cluster.ingest[0].not_ready().await;
     broker.come_back();
 
@@ -57,7 +57,7 @@ async fn nodes_that_start_before_kafka_wait_for_it(broker: Broker) {
     subscriber.expect(1..=3).await;
 }
 
-/// By default nodes look for Kafka every ten seconds, and a scenario would wait for that.
+/// By default nodes refresh topics every ten seconds, which is too long for a scenario.
 fn looking_often(plan: Plan) -> Plan {
     plan.set("ingest.topics.refresh", "500ms").set("push.topics.refresh", "500ms")
 }

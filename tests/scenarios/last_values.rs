@@ -1,4 +1,4 @@
-//! Last values: a node knows the latest value of each key of the topics for which that is configured.
+//! Last values: a node keeps the latest value of each key, for configured topics.
 
 use tailcast_tests::broker::Broker;
 use tailcast_tests::cluster::{Cluster, Plan};
@@ -16,7 +16,7 @@ tailcast_tests::scenarios! {
         // The in-process broker neither deletes topics nor adds partitions.
         the_last_values_of_a_recreated_topic_are_those_of_the_new_one
         the_last_values_of_added_partitions_are_kept
-        // The in-process broker forgets by size only.
+        // The in-process broker deletes records by size only.
         what_retention_has_passed_is_not_waited_for
     }
 }
@@ -64,7 +64,7 @@ async fn a_topic_with_too_many_last_values_keeps_none_and_the_others_go_on(broke
     assert_eq!((keys(node, &few), keys(node, &many)), (10.0, 0.0));
     let bytes = node.metric("tailcast_push_last_values_bytes");
     assert_eq!(bytes, 10.0 * (3.0 + 256.0), "only the ten are counted");
-    // Nor do they come back with what is published next.
+    // Later records do not bring them back.
     cluster.publisher().publish(&many, "K1", ["value"]).await;
     cluster.publisher().publish(&few, "another", ["value"]).await;
     wait_for_keys(node, &few, 11.0).await;
@@ -86,7 +86,7 @@ async fn the_last_values_of_a_recreated_topic_are_those_of_the_new_one(broker: B
 }
 
 async fn the_last_values_of_added_partitions_are_kept(broker: Broker) {
-    // A node that had asked about the old partitions found no leader of the new ones for half a minute.
+    // A node that knew the old partitions found no leader of the new ones for half a minute.
     let mut quotes = broker.create_topic("quotes", 1).await;
     quotes.append((0..10).map(|value| (format!("K{value}"), value))).await;
     let cluster = keeping(&broker, &[&quotes]).start().await;
@@ -100,7 +100,7 @@ async fn the_last_values_of_added_partitions_are_kept(broker: Broker) {
 async fn what_retention_has_passed_is_not_waited_for(broker: Broker) {
     let quotes = broker.create_topic("quotes", 1).await;
     quotes.append((0..100).map(|value| (format!("K{value}"), value))).await;
-    quotes.forget_before(quotes.partition_of("K0"), 60).await;
+    quotes.delete_records_before(quotes.partition_of("K0"), 60).await;
 
     let cluster = keeping(&broker, &[&quotes]).start().await;
 
@@ -114,7 +114,7 @@ fn keeping(broker: &Broker, topics: &[&Topic]) -> Plan {
     })
 }
 
-/// Of how many keys of a topic a node has the last value.
+/// Returns the number of keys of a topic whose last values a node has.
 fn keys(node: &Node, topic: &Topic) -> f64 {
     node.metric_with("tailcast_push_last_values_keys", &format!("\"{}\"", topic.name()))
 }

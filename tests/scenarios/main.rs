@@ -1,7 +1,7 @@
-//! What Tailcast promises, as scenarios. The names of the tests are the specification.
+//! The promises of Tailcast, as scenarios. The names of the tests are the specification.
 //!
 //! Each scenario runs on the broker inside this process and on Apache Kafka: `in_process::NAME` and `apache_kafka::NAME`.
-//! Where Java, Maven or `flock` are missing the second half is skipped, with a line that says so, unless
+//! Without Java, Maven or `flock` the second half is skipped, with a line of output, unless
 //! `TAILCAST_TEST_KAFKA=required`.
 
 mod p1_durable;

@@ -46,7 +46,7 @@ async fn an_acknowledgement_names_the_partition_that_a_java_producer_chooses(bro
     let cluster = Cluster::on(&broker).push(0).start().await;
     let quotes = broker.create_topic("quotes", 7).await;
 
-    // Of Apache Kafka's own test of murmur2: hashes -973932308, -790332482, -985981536 and 479470107, sign bit cleared,
+    // From Apache Kafka's own test of murmur2: hashes -973932308, -790332482, -985981536 and 479470107, sign bit cleared,
     // modulo 7.
     for (key, partition) in [("21", 3), ("foobar", 0), ("a-little-bit-long-string", 1), ("abc", 4)] {
         let acknowledged = cluster.publisher().publish(&quotes, key, ["value"]).await;
@@ -67,16 +67,16 @@ async fn an_acknowledged_publish_survives_the_crash_of_any_one_broker(_shared: B
 }
 
 async fn a_deleted_topic_is_not_created_again_by_publishing_to_it(_shared: Broker) {
-    // librdkafka's producers let the broker create what they ask for, unless they are told otherwise: ingest acknowledged
-    // into a topic that nobody had created, with the partitions and the retention of none.
+    // By default librdkafka's producers let the broker create missing topics: ingest acknowledged messages of a topic that
+    // nobody had created, with default partitions and retention.
     let broker = Broker::that_creates_topics();
-    // Ingest does not look by itself whether the topic is there: what happens is up to the producer.
+    // Ingest does not refresh the topic in time, so the producer decides.
     let cluster = Cluster::on(&broker).push(0).set("ingest.topics.refresh", "1h").start().await;
     let quotes = broker.create_topic("quotes", 3).await;
     cluster.publisher().publish(&quotes, "AAPL", [1]).await;
 
     quotes.delete().await;
-    eventually("the topic is gone", async || quotes.exists(), |exists| !exists).await;
+    eventually("the topic is deleted", async || quotes.exists(), |exists| !exists).await;
     let published = cluster.publisher().try_publish(vec![message(&quotes, "AAPL", 2)]).await;
 
     let refused = published.expect_err("there is no such topic");
@@ -84,7 +84,7 @@ async fn a_deleted_topic_is_not_created_again_by_publishing_to_it(_shared: Broke
     assert!(!quotes.exists(), "the topic was created again");
 }
 
-/// Every acknowledged value is in Kafka, where its acknowledgement says.
+/// Checks that every acknowledged value is in Kafka at its acknowledged position.
 #[track_caller]
 fn assert_readable(topic: &Topic, acknowledged: &[Acknowledged], values: impl IntoIterator<Item = u32>) {
     let records = topic.records();

@@ -1,4 +1,4 @@
-//! P2: no false outcome. Every publish ends acknowledged, refused or unknown, and what is refused never appears.
+//! P2: no false outcome. Every message is acknowledged, refused or unknown, and a refused message never appears.
 
 use tailcast_proto::ingest::v1::outcome::Result::{Acknowledged, Refused};
 use tailcast_proto::ingest::v1::{Message, Reason};
@@ -63,7 +63,7 @@ async fn a_publish_while_kafka_is_gone_says_whether_its_outcome_is_known(broker:
     let outcome = match status.code() {
         Code::Unavailable => {
             let info = status.get_details_error_info().expect("UNAVAILABLE carries ErrorInfo");
-            info.metadata.get("outcome").expect("ErrorInfo says the outcome").clone()
+            info.metadata.get("outcome").expect("ErrorInfo has the outcome").clone()
         }
         Code::DeadlineExceeded => "unknown".to_owned(),
         _ => panic!("expected UNAVAILABLE or DEADLINE_EXCEEDED: {status:?}"),

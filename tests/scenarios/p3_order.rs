@@ -1,6 +1,6 @@
 //! P3: on one connection the offsets of a partition only grow, so the order of each key holds.
 //!
-//! Every subscriber of every scenario fails when an offset does not grow. These look for it where it is hardest.
+//! Every subscriber of every scenario fails if an offset does not grow. These scenarios are the hardest cases.
 
 use futures_util::future::join_all;
 use tailcast_tests::broker::Broker;
@@ -37,11 +37,11 @@ async fn offsets_of_a_partition_only_grow_on_one_connection(broker: Broker) {
 
     let mut received: Vec<_> =
         received.into_iter().map(|of| (of.partition, of.offset, of.key, of.value)).collect();
-    // Within a partition they came in order, or the subscriber would have failed; between partitions there is no order.
+    // The subscriber has checked the order in each partition; there is no order between partitions.
     received.sort_by_key(|(partition, ..)| *partition);
     let records: Vec<_> =
         quotes.records().into_iter().map(|of| (of.partition, of.offset, of.key, of.value)).collect();
-    assert!(received == records, "what was received is not what Kafka has");
+    assert!(received == records, "the deliveries differ from the records in Kafka");
 }
 
 async fn records_of_a_key_come_in_the_order_of_their_publish(broker: Broker) {
@@ -59,7 +59,7 @@ async fn under_load_one_message_carries_several_deliveries(broker: Broker) {
     let mut subscriber = cluster.subscriber(0).await;
     subscriber.subscribe(&quotes.channel("AAPL"), live()).await;
 
-    // Nobody reads the socket meanwhile.
+    // The socket is not read meanwhile.
     cluster.publisher().publish(&quotes, "AAPL", 1..=5_000).await;
     subscriber.expect(1..=5_000).await;
 

@@ -1,8 +1,8 @@
-//! P4, as data: every kind of position that a client may come back with, how its subscription starts, and what it gets.
+//! P4, as data: every kind of position from which a client may resume, and the expected start and deliveries.
 //!
-//! A line of the matrix says where the client goes, what it brings, and what is expected: the outcome, the ranges that are
-//! lost, and the values before the end; or the error and its field. What comes after what was expected is looked for too:
-//! each line reads until the last record, which is published when all have subscribed.
+//! A row of the matrix has the node, the requested start, and the expectation: the outcome, the lost ranges, and the delivered
+//! values; or the error and its field. Each row reads until the last record, which is published after all rows have subscribed, so
+//! that an unexpected delivery is found.
 
 use tailcast_proto::push::v1::{self, ErrorCode, PartitionOffset, Start, Subscribe, start::At};
 use tailcast_proto::{Epoch, Offset, PartitionId, Position};
@@ -19,7 +19,7 @@ tailcast_tests::scenarios! {
         a_position_taken_while_catching_up_is_as_good_as_any
     }
     apache_kafka {
-        // The in-process broker cannot be told to forget records, delete topics or add partitions.
+        // The in-process broker cannot delete records or topics, or add partitions.
         every_position_of_a_topic_that_has_changed_has_its_outcome_and_its_records
     }
 }
@@ -29,7 +29,7 @@ async fn every_position_has_its_outcome_and_its_records(broker: Broker) {
     let chat = broker.create_topic("chat", 1).await;
     let other = broker.create_topic("other", 1).await;
     let (lobby, other_lobby) = (chat.channel(KEY), other.channel(KEY));
-    // Node 0 has all of it in its memory; node 1 has to read Kafka.
+    // Node 0 has all records in memory; node 1 must read them from Kafka.
     let mut watcher = cluster.subscriber(0).await;
     watcher.subscribe(&lobby, live()).await;
     watcher.subscribe(&other_lobby, live()).await;
@@ -38,7 +38,7 @@ async fn every_position_has_its_outcome_and_its_records(broker: Broker) {
     let (left_at, of_other) = (watcher.position(&lobby), watcher.position(&other_lobby));
     let at = |offset| position(&Position { offsets: [(first(), number(offset))].into(), ..left_at.clone() });
     let person = |offset| raw("", &[(0, offset)], 0);
-    let epoch = left_at.epoch.expect("a node says the epoch").to_string();
+    let epoch = left_at.epoch.expect("a node sends the epoch").to_string();
     let other_epoch = Position { epoch: Some(Epoch::from_bits(1, 2)), ..left_at.clone() };
 
     let mut matrix = Matrix::new(&cluster, &lobby);
@@ -46,12 +46,12 @@ async fn every_position_has_its_outcome_and_its_records(broker: Broker) {
     matrix.check("live", 0, live(), "LIVE").await;
     matrix.check("earliest", 0, earliest(), "RESUMED 0..=9").await;
     matrix.check("exact", 0, at(4), "RESUMED 4..=9").await;
-    matrix.check("exact, from a person", 0, person(4), "RESUMED 4..=9").await;
+    matrix.check("exact, without an epoch", 0, person(4), "RESUMED 4..=9").await;
     matrix.check("one before", 0, at(3), "RESUMED 3..=9").await;
     matrix.check("the first", 0, at(0), "RESUMED 0..=9").await;
     matrix.check("end", 0, at(10), "RESUMED").await;
     matrix.check("end + 1", 0, at(11), "POSITION_BEYOND_END start.position.offsets").await;
-    // The in-process broker's topics have one epoch, which it makes up.
+    // All topics of the in-process broker have the same epoch.
     if !broker.is_in_process() {
         matrix.check("other topic", 0, position(&of_other), "OTHER_EPOCH start.position.epoch").await;
     }
@@ -85,7 +85,7 @@ async fn every_position_has_its_outcome_and_its_records(broker: Broker) {
     every_part_of_a_position(&broker, &cluster).await;
 }
 
-/// The lines about channels of several partitions.
+/// The rows for channels of several partitions.
 async fn every_part_of_a_position(broker: &Broker, cluster: &Cluster) {
     let quotes = broker.create_topic("quotes", 3).await;
     let mut watcher = cluster.subscriber(0).await;
@@ -96,7 +96,7 @@ async fn every_part_of_a_position(broker: &Broker, cluster: &Cluster) {
     for _ in 0..9 {
         watcher.receive().await;
     }
-    let epoch = watcher.position(&quotes.all()).epoch.expect("a node says the epoch").to_string();
+    let epoch = watcher.position(&quotes.all()).epoch.expect("a node sends the epoch").to_string();
     let all =
         |offsets: [i64; 3], count| raw(&epoch, &[(0, offsets[0]), (1, offsets[1]), (2, offsets[2])], count);
 
@@ -110,7 +110,7 @@ async fn every_part_of_a_position(broker: &Broker, cluster: &Cluster) {
     matrix.check("subset of partitions", 0, subset, "INVALID_ARGUMENT start.position.offsets").await;
     // The others start live.
     let person = raw("", &[(1, 1)], 0);
-    matrix.check("subset, from a person", 0, person, "RESUMED b1 b2").await;
+    matrix.check("subset, without an epoch", 0, person, "RESUMED b1 b2").await;
     matrix.end(&quotes).await;
 }
 
@@ -119,7 +119,7 @@ async fn every_position_of_a_topic_that_has_changed_has_its_outcome_and_its_reco
 
     let expired = broker.create_topic("expired", 1).await;
     expired.append((0..10).map(|value| (KEY, value))).await;
-    expired.forget_before(first(), 5).await;
+    expired.delete_records_before(first(), 5).await;
     let mut matrix = Matrix::new(&cluster, &expired.channel(KEY));
     matrix.check("expired", 0, raw("", &[(0, 2)], 1), "LOST 0:2..5 5..=9").await;
     matrix.check("expired, by one", 0, raw("", &[(0, 4)], 1), "LOST 0:4..5 5..=9").await;
@@ -167,7 +167,7 @@ async fn a_position_taken_while_catching_up_is_as_good_as_any(broker: Broker) {
     matrix.end(&chat).await;
 }
 
-/// Returns the position of a subscription to a whole topic that has had everything.
+/// Returns the position of a subscription to a whole topic after all records.
 async fn position_at_the_end_of(cluster: &Cluster, topic: &Topic) -> Position {
     let mut subscriber = cluster.subscriber(0).await;
     subscriber.subscribe(&topic.all(), live()).await;
@@ -178,12 +178,12 @@ async fn position_at_the_end_of(cluster: &Cluster, topic: &Topic) -> Position {
 
 const KEY: &str = "lobby";
 
-/// The first partition, and the only one of most.
+/// The first partition, which is the only one of most topics.
 fn first() -> PartitionId {
     PartitionId::new(0)
 }
 
-/// Lines that were subscribed, each with what it has yet to get.
+/// The subscribed rows, each with its pending deliveries.
 struct Matrix<'a> {
     cluster: &'a Cluster,
     channel: String,
@@ -195,7 +195,7 @@ struct Line {
     name: String,
     expected: String,
     subscriber: Subscriber,
-    /// How it started, as `expected` says it.
+    /// How it started, in the notation of `expected`.
     began: String,
 }
 
@@ -224,7 +224,7 @@ impl<'a> Matrix<'a> {
         }
     }
 
-    /// Publishes the last record of each partition and compares what has come by then.
+    /// Publishes the last record of each partition, and compares the deliveries up to it.
     async fn end(mut self, topic: &Topic) {
         for partition in 0..topic.partitions() {
             topic.append_to(PartitionId::new(partition), [(KEY, "end")]).await;
@@ -250,7 +250,7 @@ impl<'a> Matrix<'a> {
     }
 }
 
-/// Numbers that follow one another as a range, and others as they are: sorted, for between partitions there is no order.
+/// Returns values as text, consecutive numbers as ranges. Sorted, as there is no order between partitions.
 fn shown(values: &[String]) -> String {
     let numbers: Vec<u32> = values.iter().filter_map(|value| value.parse().ok()).collect();
     match numbers[..] {
@@ -265,7 +265,7 @@ fn shown(values: &[String]) -> String {
     }
 }
 
-/// A position as it goes over the wire.
+/// Returns a position in the form of the wire.
 fn raw(epoch: &str, offsets: &[(u32, i64)], partition_count: u32) -> Start {
     let offsets = offsets.iter().map(|&(partition, offset)| PartitionOffset { partition, offset }).collect();
     Start { at: Some(At::Position(v1::Position { epoch: epoch.to_owned(), offsets, partition_count })) }

@@ -1,4 +1,4 @@
-//! P4 and P5 for a channel on which nothing happens in a partition on which much does.
+//! P4 and P5 for a quiet channel in a busy partition.
 
 use tailcast_proto::push::v1::Outcome;
 use tailcast_tests::broker::Broker;
@@ -28,7 +28,7 @@ async fn a_quiet_key_resumes_after_1_000_000_records_of_others_without_a_scan_or
     subscriber.expect_progress(&quiet, partition, 1_000_000).await;
     let left_at = subscriber.position(&quiet);
     subscriber.leave().await;
-    quotes.forget_before(partition, 1_000_000).await;
+    quotes.delete_records_before(partition, 1_000_000).await;
 
     let mut elsewhere = cluster.subscriber(1).await;
     let subscribed = elsewhere.subscribe(&quiet, position(&left_at)).await;

@@ -1,4 +1,4 @@
-//! P4: from a position, on any node, a client gets exactly the records after it, each once.
+//! P4: a client that resumes from a position, on any node, gets exactly the records after it, each once.
 
 use std::time::{Duration, Instant};
 
@@ -73,7 +73,7 @@ async fn resume_on_another_node_after(broker: Broker, records: u32) {
     let left_at = subscriber.position(&channel);
     subscriber.leave().await;
 
-    // Other keys of the partition lie between, which the channel must not show.
+    // Records of other keys lie between, which the channel must not deliver.
     quotes.append((0..records).map(|value| (if value % 2 == 0 { "AAPL" } else { "MSFT" }, value))).await;
 
     let mut subscriber = cluster.subscriber(1).await;
@@ -103,7 +103,7 @@ async fn a_position_older_than_the_window_is_served_from_kafka(broker: Broker) {
     let cluster = Cluster::on(&broker).start().await;
     let quotes = broker.create_topic("quotes", 1).await;
     let channel = quotes.channel("AAPL");
-    // Nobody subscribes here yet, so the node has none of these in its memory.
+    // There is no subscription here yet, so the node has none of these records in memory.
     cluster.publisher().publish(&quotes, "AAPL", 1..=100).await;
 
     let mut subscriber = cluster.subscriber(0).await;
@@ -121,7 +121,7 @@ async fn catching_up_meets_the_live_records_without_gap_or_repetition(broker: Br
 
     let mut subscriber = cluster.subscriber(0).await;
     subscriber.subscribe(&channel, earliest()).await;
-    // What is published while the subscriber catches up arrives in the window that it is catching up with.
+    // Records that are published while the subscriber catches up arrive in the window, where catching up ends.
     tokio::join!(cluster.publisher().publish(&quotes, "AAPL", 5_000..10_000), subscriber.expect(0..10_000));
 }
 
@@ -150,8 +150,10 @@ async fn a_whole_topic_resumes_in_every_partition(broker: Broker) {
     for _ in &keys {
         let received = subscriber.receive().await;
         assert_eq!(received.text(), "2", "{received:?}");
-        resumed
-            .push(String::from_utf8_lossy(&received.key.expect("a whole topic says its keys")).into_owned());
+        resumed.push(
+            String::from_utf8_lossy(&received.key.expect("a delivery of a whole topic has its key"))
+                .into_owned(),
+        );
     }
 
     resumed.sort();
@@ -234,7 +236,7 @@ async fn a_reply_carries_the_position_of_its_subscription(broker: Broker) {
     let of_topic = subscriber.subscribe(&quotes.all(), earliest()).await;
 
     let (of_key, of_topic) = (parse(&of_key), parse(&of_topic));
-    assert_eq!(of_key.offsets, quotes.at("AAPL", 3).offsets, "the one partition of the key, at its end");
+    assert_eq!(of_key.offsets, quotes.at("AAPL", 3).offsets, "the partition of the key, at its end");
     assert!(of_topic.offsets.values().all(|offset| offset.get() == 0), "{of_topic}");
     assert_eq!(of_topic.offsets.len(), 3, "{of_topic}");
     assert_eq!(of_topic.partition_count, Some(3));
@@ -243,7 +245,7 @@ async fn a_reply_carries_the_position_of_its_subscription(broker: Broker) {
 
 fn parse(subscribed: &Subscribed) -> Position {
     let position = subscribed.position.clone().expect("Subscribed carries a position");
-    Position::try_from(position).expect("a node says valid positions")
+    Position::try_from(position).expect("a node sends valid positions")
 }
 
 async fn a_quiet_channel_resumes_from_the_progress_that_heartbeats_tell(broker: Broker) {
@@ -273,7 +275,7 @@ async fn a_heartbeat_that_goes_with_a_delivery_tells_the_progress_of_a_quiet_cha
     subscriber.subscribe(&busy, live()).await;
     subscriber.subscribe(&quiet, live()).await;
 
-    // Only heartbeats move the quiet channel, and one that went with a delivery came before its time.
+    // Only heartbeats advance the quiet channel. One that was sent with a delivery was early.
     let (mut told, mut told_at, mut last) = (subscriber.position(&quiet), None, 0);
     let came_early = async {
         loop {
@@ -290,7 +292,7 @@ async fn a_heartbeat_that_goes_with_a_delivery_tells_the_progress_of_a_quiet_cha
             }
         }
     };
-    let left_at = within("a heartbeat before its time", came_early).await;
+    let left_at = within("an early heartbeat", came_early).await;
     cluster.publisher().publish(&quotes, "QUIET", ["at last"]).await;
     subscriber.expect(["at last"]).await;
 
@@ -300,7 +302,7 @@ async fn a_heartbeat_that_goes_with_a_delivery_tells_the_progress_of_a_quiet_cha
 }
 
 async fn resumed_records_do_not_count_as_latency(broker: Broker) {
-    // One `--from earliest` added 52 samples above 16 s to the latency of live deliveries.
+    // A single `--from earliest` added 52 samples above 16 s to the latency of live deliveries.
     let cluster = Cluster::on(&broker).start().await;
     let node = &cluster.push[0];
     let quotes = broker.create_topic("quotes", 1).await;
@@ -310,7 +312,7 @@ async fn resumed_records_do_not_count_as_latency(broker: Broker) {
         (count("delivery_latency"), count("resumed_age"))
     };
 
-    // From Kafka, where the node has nothing of it, and then from memory.
+    // First from Kafka, as the node has nothing in memory, and then from memory.
     for resumes in 1..=2 {
         let mut subscriber = cluster.subscriber(0).await;
         subscriber.subscribe(&quotes.channel("AAPL"), earliest()).await;

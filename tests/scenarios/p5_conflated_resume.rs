@@ -1,4 +1,4 @@
-//! P5 for conflated subscribers that come back: the latest of each key, the count of the rest, and not the history.
+//! P5 for conflated subscribers that resume: the latest record of each key and the number of skipped ones, not the history.
 
 use tailcast_proto::{Offset, PartitionId, Position};
 use tailcast_tests::broker::Broker;
@@ -19,7 +19,7 @@ tailcast_tests::scenarios! {
 async fn a_conflated_subscriber_that_resumes_gets_the_latest_of_each_key_and_not_the_history(broker: Broker) {
     let cluster = Cluster::on(&broker).push(2).start().await;
     let quotes = broker.create_topic("quotes", 3).await;
-    // Node 0 has all of it in its memory, and node 1 has to read Kafka.
+    // Node 0 has all records in memory, and node 1 must read them from Kafka.
     let mut watcher = cluster.subscriber(0).await;
     for key in ["A", "B", "C", "D", "E"] {
         watcher.subscribe(&quotes.channel(key), live()).await;
@@ -30,7 +30,7 @@ async fn a_conflated_subscriber_that_resumes_gets_the_latest_of_each_key_and_not
         _ => format!("BB-{}", number % 50),
     };
     quotes.append((0..9_000).map(|number| (key(number), format!("{number:0>100}")))).await;
-    // The last of each partition.
+    // The last record of each partition.
     for key in ["A", "B", "C", "D", "E"] {
         quotes.append([(key, "")]).await;
     }
@@ -66,7 +66,7 @@ async fn a_conflated_subscriber_that_resumes_gets_the_latest_of_each_key_and_not
 }
 
 async fn a_short_history_does_not_come_on_resume_either(broker: Broker) {
-    // It did, as long as it was in memory and fitted into one message.
+    // It did, while the history was in memory and fitted into one message.
     let cluster = Cluster::on(&broker).push(2).start().await;
     let chat = broker.create_topic("chat", 1).await;
     let mut watcher = cluster.subscriber(0).await;

@@ -1,4 +1,4 @@
-//! P5 for those who do not want every record: the latest of each key comes, and what is left out is counted exactly.
+//! P5 for conflated subscribers: the latest record of each key is delivered, and skipped records are counted exactly.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -24,13 +24,13 @@ tailcast_tests::scenarios! {
         a_rate_limit_holds_for_each_key_and_the_latest_comes_in_the_end
     }
     apache_kafka {
-        // The in-process broker cannot be told to forget records.
+        // The in-process broker cannot delete records.
         what_retention_removes_while_a_conflated_subscriber_is_behind_is_said
     }
 }
 
-/// How many deliveries a slow subscriber reads at a time: more than the kernel and the node hold for it, so that what the
-/// next read brings is put together during this one.
+/// Number of deliveries that a slow subscriber reads at once: more than the kernel and the node buffer for it, so that the
+/// deliveries of the next read are collected during this one.
 const READ: usize = 700;
 
 const WIRES: [Wire; 2] = [Wire::Proto, Wire::Json];
@@ -40,7 +40,7 @@ async fn a_conflated_subscriber_that_keeps_up_gets_every_record(broker: Broker) 
     let quotes = broker.create_topic("quotes", 3).await;
     let mut subscribers = Vec::new();
     for wire in WIRES {
-        // Of the ten keys below.
+        // The number of keys below.
         for (channel, keys) in [(quotes.channel("AA-0"), 1), (quotes.prefix("AA-"), 5), (quotes.all(), 10)] {
             let subscriber = Subscriber::connect(cluster.push[0].address(), wire).await;
             let (subscriber, subscribed) =
@@ -52,7 +52,7 @@ async fn a_conflated_subscriber_that_keeps_up_gets_every_record(broker: Broker) 
 
     let keys: Vec<_> = (0..10).map(|key| format!("{}-{}", ["AA", "BB"][key % 2], key / 2)).collect();
     for round in 1..=20 {
-        // Several records of each key in one round, which a subscriber that is behind would not all get.
+        // Several records of each key in one round, of which a subscriber that is behind gets only some.
         let messages = keys.iter().flat_map(|key| [0, 1].map(|value| message(&quotes, key, value)));
         cluster.publisher().publish_all(messages.collect()).await;
         for (_, keys, subscriber) in &mut subscribers {
@@ -69,7 +69,7 @@ async fn a_conflated_subscriber_that_keeps_up_gets_every_record(broker: Broker) 
 async fn a_conflated_subscriber_at_a_tenth_of_the_pace_is_within_one_read_of_the_latest(broker: Broker) {
     let cluster = Cluster::on(&broker).start().await;
     let quotes = broker.create_topic("quotes", 1).await;
-    // Who keeps up tells how far the node is, which has all of the partition in its memory.
+    // A subscriber that keeps up shows the node's progress; the node has the whole partition in memory.
     let mut watcher = cluster.subscriber(0).await;
     watcher.subscribe(&quotes.channel("key-0"), live()).await;
     let mut records = Vec::new();
@@ -103,11 +103,14 @@ async fn a_conflated_subscriber_at_a_tenth_of_the_pace_is_within_one_read_of_the
         subscriber.until(records.len()).await;
         subscriber.verify(&records);
         let (delivered, all) = (subscriber.delivered.len(), records.len());
-        assert!(delivered < all / 4, "{delivered} of {all} records were delivered to who reads a tenth");
+        assert!(
+            delivered < all / 4,
+            "{delivered} of {all} records were delivered to a subscriber that reads a tenth"
+        );
     }
 }
 
-/// Publishes under 1,000 keys in turn, the first of them last, and remembers what Kafka has.
+/// Publishes with 1,000 keys in turn, ending with the first, and returns the records in Kafka.
 async fn publish_to_1_000_keys(topic: &Topic, records: &mut Vec<Record>, at_least: usize) {
     let first = records.len();
     let count = at_least.next_multiple_of(1_000);
@@ -124,7 +127,7 @@ async fn publish_to_1_000_keys(topic: &Topic, records: &mut Vec<Record>, at_leas
     }));
 }
 
-/// Waits until a lossless subscriber of the key that is published last has the newest record.
+/// Waits until a lossless subscriber of the last published key has the newest record.
 async fn until_newest(watcher: &mut Subscriber, records: &[Record]) {
     let newest = records.last().expect("something was published");
     while watcher.receive().await.offset < newest.offset {}
@@ -138,7 +141,7 @@ async fn a_conflated_subscriber_that_falls_out_of_the_window_gets_the_latest_fro
     subscriber.verify(&records);
     let read = cluster.push[0].metric("tailcast_push_catch_up_read_bytes_total");
     assert!(read > 0.0, "all of it was in memory");
-    // It is with the others again: what it is too late for would be skipped.
+    // It keeps up again; records for which it is late are skipped.
     cluster.publisher().publish(&quotes, "key-0", [1]).await;
     subscriber.until(records.len() + 1).await;
 }
@@ -146,7 +149,7 @@ async fn a_conflated_subscriber_that_falls_out_of_the_window_gets_the_latest_fro
 async fn what_retention_removes_while_a_conflated_subscriber_is_behind_is_said(broker: Broker) {
     let (_cluster, quotes, mut subscriber, records) = fallen_out_of_the_window(&broker).await;
 
-    quotes.forget_before(PartitionId::new(0), 29_000).await;
+    quotes.delete_records_before(PartitionId::new(0), 29_000).await;
     subscriber.until_offset(records.last().expect("there are some").offset).await;
 
     subscriber.verify(&records);
@@ -155,8 +158,8 @@ async fn what_retention_removes_while_a_conflated_subscriber_is_behind_is_said(b
     assert!(matches!(gone[..], [Skipped { next_offset: 29_000, .. }]), "{gone:?}");
 }
 
-/// Lets a conflated subscriber of everything not read while 30,000 records go by, of which the node keeps 100 KB, and of what
-/// it reads of Kafka again no more.
+/// Publishes 30,000 records while a conflated subscriber of a whole topic does not read. The node keeps 100 KB of them, and 100 KB
+/// of pages from Kafka.
 async fn fallen_out_of_the_window(broker: &Broker) -> (Cluster, Topic, ConflatedSubscriber, Vec<Record>) {
     let plan = Cluster::on(broker).set("push.windows.bytes_max", 100_000);
     let cluster = plan.set("push.catch_up.pages_bytes_max", 100_000).start().await;
@@ -166,7 +169,7 @@ async fn fallen_out_of_the_window(broker: &Broker) -> (Cluster, Topic, Conflated
     let subscriber = Subscriber::connect_narrow(cluster.push[0].address(), Wire::Proto).await;
     let (subscriber, _) = ConflatedSubscriber::start(subscriber, &quotes.all(), live(), 0.0).await;
     let mut records = Vec::new();
-    // What does not fit into the kernel first, so that it stays where it is.
+    // First more than the kernel buffers, so that it stays behind.
     for count in [2_000, 28_000] {
         publish_to_1_000_keys(&quotes, &mut records, count).await;
         until_newest(&mut watcher, &records).await;
@@ -201,7 +204,7 @@ async fn a_rate_limit_holds_for_each_key_and_the_latest_comes_in_the_end(broker:
         for received in &subscriber.delivered {
             *by_key.entry(received.key.clone()).or_default() += 1;
         }
-        // The first of a key comes at once, and each later one a tenth of a second after the one before.
+        // The first record of a key is delivered at once, and each later one a tenth of a second after the previous one.
         let most = 1.0 + seconds * PER_SECOND;
         for (key, deliveries) in by_key {
             let deliveries = u32::try_from(deliveries).expect("there are 300 records");

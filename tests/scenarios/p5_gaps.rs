@@ -1,4 +1,4 @@
-//! P5: no silent gap. What cannot be delivered is said: which offsets, and why.
+//! P5: no silent gap. Records that cannot be delivered are reported, with their offsets and the reason.
 
 use std::ops::Range;
 
@@ -30,7 +30,7 @@ tailcast_tests::scenarios! {
         records_of_added_partitions_are_not_missed
         a_key_that_moves_is_followed_and_nothing_in_its_old_partition_is_missed
         a_position_names_only_partitions_that_the_key_can_have_been_in
-        // The in-process broker forgets in its own time.
+        // The in-process broker deletes records asynchronously.
         what_retention_removes_while_a_subscriber_is_behind_is_said_once_and_the_rest_comes
     }
 }
@@ -39,13 +39,13 @@ async fn a_position_that_retention_has_passed_is_lost_with_its_range(broker: Bro
     let cluster = Cluster::on(&broker).start().await;
     let quotes = broker.create_topic("quotes", 1).await;
     let partition = quotes.partition_of("AAPL");
-    // 8 MB: the in-process broker keeps the last 5 MB by itself, Apache Kafka is told to forget.
+    // 8 MB: the in-process broker keeps the last 5 MB; Apache Kafka deletes records on request.
     let values: Vec<_> = (0..80).map(|value| format!("{value} {}", "x".repeat(100_000))).collect();
     for value in &values {
         quotes.append([("AAPL", value)]).await;
     }
     if !broker.is_in_process() {
-        quotes.forget_before(partition, 40).await;
+        quotes.delete_records_before(partition, 40).await;
     }
     let (first, end) = quotes.watermarks(partition);
     assert!(first > 10 && end == 80, "Kafka has {first}..{end}");
@@ -71,7 +71,7 @@ async fn a_position_beyond_the_end_is_an_error(broker: Broker) {
 
     let error = error.expect_err("offset 4 is not there");
     assert_eq!(error.code(), ErrorCode::PositionBeyondEnd, "{error:?}");
-    // The session goes on.
+    // The session continues.
     subscriber.subscribe(&channel, earliest()).await;
     subscriber.expect(1..=3).await;
 }
@@ -101,11 +101,11 @@ async fn a_recreated_topic_ends_its_subscriptions_and_delivers_nothing_of_the_ne
 
     quotes.delete().await;
     broker.create(&quotes).await;
-    // More than the old one had: a consumer that does not look reads on at offset 3 as if nothing had happened.
+    // More than the old topic had: a consumer that does not compare epochs continues at offset 3.
     quotes.append((101..=110).map(|value| ("AAPL", value))).await;
 
     let (received, unsubscribed) = subscriber.until_unsubscribed().await;
-    assert_eq!(received, [], "records of the new topic came as those of the old");
+    assert_eq!(received, [], "records of the new topic were delivered as records of the old one");
     let reason = unsubscribed.reason();
     let said = matches!(reason, UnsubscribeReason::TopicRecreated | UnsubscribeReason::TopicDeleted);
     assert!(said, "{unsubscribed:?}");
@@ -136,7 +136,7 @@ async fn records_of_added_partitions_are_not_missed(broker: Broker) {
     subscriber.subscribe(&quotes.all(), live()).await;
 
     quotes.grow(4).await;
-    // The node learns of the new partitions later than the publisher does.
+    // The node learns of the new partitions later than the publisher.
     quotes.append((0..100).map(|value| (format!("key-{value}"), value))).await;
     let (mut received, unsubscribed) = subscriber.until_unsubscribed().await;
     go_on(&mut subscriber, &unsubscribed).await;
@@ -150,8 +150,8 @@ async fn records_of_added_partitions_are_not_missed(broker: Broker) {
 }
 
 async fn a_key_that_moves_is_followed_and_nothing_in_its_old_partition_is_missed(broker: Broker) {
-    // The subscription went on in the new partition alone: what the old one still had for the key, and what a producer
-    // wrote to it that had not heard of the new one, was neither delivered nor said.
+    // The subscription continued in the new partition only. Records of the key that were left in the old one, or written there by a
+    // producer that did not know the new one, were neither delivered nor reported.
     let cluster = Cluster::on(&broker).push(2).set("push.topics.refresh", "500ms").start().await;
     let mut quotes = broker.create_topic("quotes", 1).await;
     let (channel, old) = (quotes.channel(MOVING), PartitionId::new(0));
@@ -172,7 +172,7 @@ async fn a_key_that_moves_is_followed_and_nothing_in_its_old_partition_is_missed
     quotes.append_to(old, (50..60).map(|value| (MOVING, value))).await;
     quotes.append_to(new, (1_050..1_060).map(|value| (MOVING, value))).await;
 
-    // One that was away while all of this happened, at a node that did not see it.
+    // A subscriber that was away during all of this, at a node without any of it in memory.
     let mut away = cluster.subscriber(1).await;
     away.subscribe(&channel, position(&left_at)).await;
     for (mut subscriber, mut received) in [(subscriber, received), (away, Vec::new())] {
@@ -208,13 +208,13 @@ async fn a_position_names_only_partitions_that_the_key_can_have_been_in(broker: 
     subscriber.expect(["of the new one"]).await;
 }
 
-/// Subscribes again after partitions were added, as a client does, from where the subscription ended.
-async fn go_on(subscriber: &mut Subscriber, ended: &Unsubscribed) -> Subscribed {
+/// Subscribes again after partitions were added, like a client, from the last position.
+async fn resume(subscriber: &mut Subscriber, ended: &Unsubscribed) -> Subscribed {
     assert_eq!(ended.reason(), UnsubscribeReason::PartitionsAdded, "{ended:?}");
     let left_at = ended.position.clone().expect("Unsubscribed carries the position");
-    let left_at = Position::try_from(left_at).expect("a node says valid positions");
+    let left_at = Position::try_from(left_at).expect("a node sends valid positions");
     let again = async || subscriber.try_subscribe(request(&ended.name, position(&left_at))).await;
-    // Brokers learn of new partitions one after the other, and the node may ask one that has not: UNAVAILABLE, try again.
+    // Brokers learn of new partitions one by one, and the node may ask one that does not know them: UNAVAILABLE, retry.
     let known =
         |answer: &Result<_, Error>| answer.as_ref().err().is_none_or(|e| e.code() != ErrorCode::Unavailable);
     eventually("the new partitions are known", again, known).await.expect("the topic has them")
@@ -230,12 +230,12 @@ async fn what_retention_removes_while_a_subscriber_is_behind_is_said_once_and_th
     let mut watcher = cluster.subscriber(0).await;
     watcher.subscribe(&channel, live()).await;
 
-    // 1 MB in two parts, of which the first is more than what waits for a client that does not read.
+    // 1 MB in two parts, the first of which is more than the buffers for a client that does not read.
     for values in [0..2_000, 2_000..10_000] {
         quotes.append(values.clone().map(|value| ("AAPL", format!("{value:0>100}")))).await;
         watcher.expect(values.map(|value| format!("{value:0>100}"))).await;
     }
-    quotes.forget_before(only, 9_000).await;
+    quotes.delete_records_before(only, 9_000).await;
 
     let (mut skipped, mut received) = (Vec::new(), Vec::new());
     while received.last().is_none_or(|of: &Received| of.offset.get() < 9_999) {
@@ -244,7 +244,7 @@ async fn what_retention_removes_while_a_subscriber_is_behind_is_said_once_and_th
         received.extend(brought.deliveries);
     }
     let [Skipped { first_offset: first, next_offset: 9_000, .. }] = skipped[..] else {
-        panic!("expected one skip to what is left: {skipped:?}")
+        panic!("expected one skip up to the first retained record: {skipped:?}")
     };
     assert_eq!(skipped[0].reason(), SkipReason::Retention, "{skipped:?}");
     assert!(first > 0 && first < 9_000, "{skipped:?}");

@@ -33,7 +33,7 @@ async fn a_client_that_does_not_read_holds_nobody_up_and_misses_nothing(broker: 
     let mut quick = cluster.subscriber(0).await;
     quick.subscribe(&channel, live()).await;
 
-    // 4 MB: more than the sockets' buffers hold between a node and a client that does not read.
+    // 4 MB: more than the socket buffers between a node and a client that does not read.
     let values: Vec<_> = (0..400).map(|value| format!("{value} {}", "x".repeat(10_000))).collect();
     tokio::join!(cluster.publisher().publish(&quotes, "AAPL", &values), quick.expect(&values));
 
@@ -65,7 +65,7 @@ async fn a_client_that_takes_nothing_for_too_long_is_closed_as_slow(broker: Brok
     let mut stalled = cluster.subscriber(0).await;
     stalled.subscribe(&quotes.channel("AAPL"), live()).await;
 
-    // 20 MB: more than the kernel holds for a client that reads nothing.
+    // 20 MB: more than the kernel buffers for a client that does not read.
     let values: Vec<_> = (0..400).map(|value| format!("{value} {}", "x".repeat(50_000))).collect();
     quotes.append(values.iter().map(|value| ("AAPL", value))).await;
 
@@ -90,17 +90,20 @@ async fn at_the_bound_of_what_waits_slow_clients_are_closed_and_the_others_go_on
     let mut quick = cluster.subscriber(0).await;
     quick.subscribe(&channel, live()).await;
 
-    // 4 MB for each of them, where a socket holds a tenth of that.
+    // 4 MB for each of them; a socket buffers a tenth of that.
     let values: Vec<_> = (0..400).map(|value| format!("{value} {}", "x".repeat(10_000))).collect();
     tokio::join!(cluster.publisher().publish(&quotes, "AAPL", &values), quick.expect(&values));
 
     let closes = async || cluster.push[0].metric_with("tailcast_push_closes_total", "code=\"4508\"");
-    let _closes = eventually("some have to leave", closes, |closes| *closes >= 1.0).await;
+    let _closes = eventually("some sessions are closed", closes, |closes| *closes >= 1.0).await;
     let waiting = async || cluster.push[0].metric("tailcast_push_waiting_bytes");
-    let waits = eventually("the others wait", waiting, |bytes| *bytes <= f64::from(bytes_max)).await;
-    assert!(waits > 0.0, "clients that read nothing leave something waiting");
+    let waits = eventually("the buffered bytes are within the limit", waiting, |bytes| {
+        *bytes <= f64::from(bytes_max)
+    })
+    .await;
+    assert!(waits > 0.0, "bytes are buffered for clients that do not read");
     drop(stalled);
-    eventually("nothing waits for clients that left", waiting, |bytes| *bytes == 0.0).await;
+    eventually("nothing is buffered for closed sessions", waiting, |bytes| *bytes == 0.0).await;
 }
 
 async fn a_client_that_falls_too_far_behind_is_closed_with_its_position(broker: Broker) {
@@ -118,7 +121,8 @@ async fn a_client_that_falls_too_far_behind_is_closed_with_its_position(broker: 
 
     cluster.publisher().publish(&quotes, "AAPL", &values[1..]).await;
 
-    // When its subscriptions are counted out the node is closing, and waits a little for the client to take its positions.
+    // When its subscriptions are no longer counted, the node is closing the session, and waits shortly for the client to read its
+    // positions.
     let subscriptions = async || cluster.push[0].metric("tailcast_push_subscriptions");
     eventually("the session is closing", subscriptions, |subscriptions| *subscriptions == 0.0).await;
     let (received, ended) = slow.until_unsubscribed().await;
@@ -154,11 +158,11 @@ async fn catching_up_keeps_to_its_rate(broker: Broker) {
     subscriber.subscribe(&quotes.channel("AAPL"), earliest()).await;
     subscriber.expect(&values).await;
 
-    // 3 MB, of which the last page is not paid for before it arrives, and each of two readers may have had one for nothing.
+    // 3 MB. A page is charged after it was read, so one page of each of the two readers is not limited.
     let (took, paused) =
         (begun.elapsed(), cluster.push[0].metric("tailcast_push_catch_up_paused_seconds_total"));
     assert!(took >= Duration::from_secs(2), "{took:?} is too fast");
-    assert!(paused >= 2.0, "{paused} s are not what it took");
+    assert!(paused >= 2.0, "the readers were paused for {paused} s only");
 }
 
 async fn a_client_that_breaks_the_protocol_ends_alone(broker: Broker) {

@@ -1,4 +1,4 @@
-//! P7: a node that is asked to end finishes what it accepted, tells its clients when to come back, and loses nothing.
+//! P7: a node that drains finishes accepted work, tells its clients when to reconnect, and loses nothing.
 
 use std::time::{Duration, Instant};
 
@@ -87,7 +87,7 @@ async fn a_draining_push_node_accepts_nobody(broker: Broker) {
     cluster.push[0].drained().await;
 
     let refused = Socket::open(cluster.push[0].address(), Wire::Proto).await;
-    assert!(refused.is_err(), "a drained node took a client");
+    assert!(refused.is_err(), "a drained node accepted a client");
     assert!(!cluster.push[0].state().is_ready());
 }
 
@@ -108,7 +108,7 @@ async fn a_rolling_restart_loses_and_repeats_nothing(broker: Broker) {
             subscriber.subscribe(&channel, position(&at)).await;
             subscriber.expect(values.by_ref().take(150)).await;
             node.drain();
-            // The node delivers until it closes. What it does after this is resumed from the next one all the same.
+            // The node delivers until it closes. Later records are resumed from the next node.
             at = subscriber.position(&channel);
         }
     };
@@ -142,7 +142,7 @@ async fn clients_that_neither_leave_nor_read_nor_finish_what_they_began_hold_no_
     assert_eq!(unconnected.closed().await.code, Some(4503));
     node.drained().await;
 
-    // The spread, two seconds for a close frame that is not taken, and two for the client's.
+    // The spread, two seconds for sending the close frame, and two for the client's.
     let took = begun.elapsed();
     assert!(took < Duration::from_secs(10), "{took:?}, of 25 s that a process may take");
     assert_eq!(node.metric_with("tailcast_push_closes_total", "code=\"4503\""), 3.0);
@@ -156,7 +156,7 @@ async fn an_upgrade_that_began_before_a_drain_is_refused_with_when_to_retry(brok
     let (first, rest) = request.split_at(40);
     let mut stream = TcpStream::connect(node.address()).await.expect("the node listens");
     stream.write_all(first.as_bytes()).await.expect("the node reads");
-    // Another connection that is answered: the node has accepted the one before it.
+    // An answer to a later connection: the node has accepted the earlier one.
     let (answer, _) = RawSocket::ask(node.address(), "GET /nothing HTTP/1.1\r\nHost: node\r\n\r\n").await;
     assert_eq!(answer.status, 404);
 
@@ -171,7 +171,7 @@ async fn an_upgrade_that_began_before_a_drain_is_refused_with_when_to_retry(brok
 }
 
 async fn a_topic_recreated_during_a_drain_is_not_delivered_as_the_old_one(broker: Broker) {
-    // While the node drained nobody asked for epochs, and what arrived was believed.
+    // While the node drained, it did not check epochs, and delivered the records of a recreated topic.
     let cluster = Cluster::on(&broker).set("push.drain.spread", "1m").start().await;
     let quotes = broker.create_topic("quotes", 1).await;
     let mut subscriber = cluster.subscriber(0).await;
@@ -179,7 +179,7 @@ async fn a_topic_recreated_during_a_drain_is_not_delivered_as_the_old_one(broker
     quotes.append((1..=3).map(|value| ("AAPL", value))).await;
     subscriber.expect(1..=3).await;
 
-    // Each client is told a time of its own, which is at least a tenth of the spread.
+    // Each client gets its own time, which is at least a tenth of the spread.
     cluster.push[0].drain();
     let goaway = subscriber.event().await;
     assert!(matches!(goaway, frame::Frame::Goaway(_)), "{goaway:?}");
@@ -199,14 +199,14 @@ async fn a_draining_ingest_node_answers_what_it_accepted_and_takes_no_more(broke
     let node = &cluster.ingest[0];
     cluster.publisher().publish(&quotes, "AAPL", ["before"]).await;
 
-    // Without an answer of Kafka the batch waits, and so is surely accepted when the drain begins.
+    // While Kafka does not answer the batch is in flight, so it is accepted when the drain begins.
     broker.stall();
     let publishing = cluster.publisher().publish(&quotes, "AAPL", 0..500);
     let draining = async {
         let in_flight = async || node.metric("tailcast_ingest_in_flight_messages");
         let _messages = eventually("the batch is in flight", in_flight, |messages| *messages >= 500.0).await;
         node.drain();
-        broker.go_on();
+        broker.resume();
     };
     tokio::join!(publishing, draining);
     node.drained().await;

@@ -1,4 +1,4 @@
-//! P7: an ingest node that ends while Kafka answers nothing tells every caller what became of its messages.
+//! P7: an ingest node that drains while Kafka does not answer returns an outcome for every message.
 
 use tailcast_proto::ingest::v1::{Failure, PublishStreamRequest, outcome};
 use tailcast_tests::broker::Broker;
@@ -26,7 +26,7 @@ async fn a_draining_ingest_node_tells_the_outcome_of_what_kafka_does_not_answer(
     let batch = |what: &str| vec![message(&quotes, "AAPL", what); 500];
     let request =
         PublishStreamRequest { first_sequence: 1, messages: batch("stream"), want_positions: false };
-    // The caller does not half-close: it would go on.
+    // The caller does not half-close the stream.
     let requests = tokio_stream::once(request).chain(tokio_stream::pending());
     let mut client = cluster.publisher().client();
     let mut stream = client.publish_stream(requests).await.expect("the stream opens").into_inner();
@@ -58,14 +58,14 @@ async fn a_draining_ingest_node_tells_the_outcome_of_what_kafka_does_not_answer(
     let unary = outcome(&unary.expect_err("Kafka answered nothing"));
     assert!(matches!(unary.as_deref(), Some("refused" | "unknown")), "{unary:?}");
     let numbers: Vec<_> = told.iter().map(|failure| failure.sequence).collect();
-    assert_eq!(numbers, (1..=500).collect::<Vec<_>>(), "each is told once, in order");
-    assert_eq!(outcome(&end).as_deref(), Some("refused"), "what was not told was not taken");
-    // What was refused does not appear; what is unknown may.
+    assert_eq!(numbers, (1..=500).collect::<Vec<_>>(), "each outcome is returned once, in order");
+    assert_eq!(outcome(&end).as_deref(), Some("refused"), "messages without an outcome were refused");
+    // Refused messages do not appear; unknown ones may.
     let refused = |failure: &Failure| {
         let outcome = failure.outcome.as_ref().and_then(|outcome| outcome.result.as_ref());
         matches!(outcome, Some(outcome::Result::Refused(_)))
     };
-    broker.go_on();
+    broker.resume();
     let allowed = 1
         + if unary.as_deref() == Some("refused") { 0 } else { 500 }
         + told.iter().filter(|failure| !refused(failure)).count();

@@ -1,4 +1,4 @@
-//! P7 with processes: nodes are restarted one after the other while clients go on.
+//! P7 with processes: nodes are restarted one by one while clients stay subscribed.
 
 use std::cell::Cell;
 use std::net::SocketAddr;
@@ -25,13 +25,13 @@ tailcast_tests::scenarios! {
 
 const CLIENTS: usize = 200;
 const KEYS: usize = 20;
-/// Between the publishes of each key: 200 events a second in all, of which each client gets 10.
+/// Interval between messages of a key: 200 messages per second in total, of which each client gets 10.
 const PACE: Duration = Duration::from_millis(100);
 
 async fn five_rolling_restarts_of_three_nodes_under_load_lose_and_repeat_nothing(broker: Broker) {
     let cluster = Cluster::on(&broker).push(0).start().await;
     let quotes = broker.create_topic("quotes", 3).await;
-    // A node comes back where its clients look for it, and nobody else may listen there meanwhile.
+    // A node restarts at the same address, which must stay reserved meanwhile.
     let addresses = [(); 3].map(|()| HeldAddress::take());
     let mut nodes = Vec::new();
     for held in &addresses {
@@ -69,9 +69,9 @@ async fn five_rolling_restarts_of_three_nodes_under_load_lose_and_repeat_nothing
     let ((), (), watched) = tokio::join!(restarting, publishing, watching);
 
     let moves: usize = watched.iter().map(|watched| watched.moves).sum();
-    assert!(moves > 0, "no client went over to another node without an interruption");
+    assert!(moves > 0, "no client moved to another node without an interruption");
     let unasked: Vec<_> = watched.into_iter().flat_map(|watched| watched.unasked).collect();
-    assert!(unasked.is_empty(), "connections ended although no node had asked for it: {unasked:#?}");
+    assert!(unasked.is_empty(), "connections ended although no node was draining: {unasked:#?}");
 }
 
 async fn start(broker: &Broker, listen: SocketAddr) -> Process {
@@ -79,7 +79,7 @@ async fn start(broker: &Broker, listen: SocketAddr) -> Process {
     Process::push(program, broker, listen, &[("push.drain.spread", "300ms")]).await
 }
 
-/// Subscribes to one of the keys from its first record on, at one of the nodes and with the others to turn to.
+/// Subscribes to a key from its first record, at one of the nodes and with the others as further endpoints.
 async fn subscribe(number: usize, urls: &[String], topic: &Topic) -> Client {
     let first = number % urls.len();
     let others = urls[first + 1..].iter().chain(&urls[..first]);
@@ -89,27 +89,30 @@ async fn subscribe(number: usize, urls: &[String], topic: &Topic) -> Client {
         backoff_max: Duration::from_millis(500),
         ..Options::default()
     };
-    let client = Client::connect(&urls[first], options).await.expect("the node takes the client");
+    let client = Client::connect(&urls[first], options).await.expect("the node accepts the client");
     let channel = topic.channel(&key_of(number % KEYS)).parse().expect("a channel's text form is a channel");
-    client.subscribe(Subscription::to(channel).from(Start::Earliest)).await.expect("the client goes on");
+    client
+        .subscribe(Subscription::to(channel).from(Start::Earliest))
+        .await
+        .expect("the client has not ended");
     client
 }
 
 /// How the connections of a client ended.
 #[derive(Default)]
 struct Watched {
-    /// How often it went over to the next one before it left the last.
+    /// Number of moves without an interruption.
     moves: usize,
-    /// The ends that no node had asked for.
+    /// The ends for which no node had asked.
     unasked: Vec<Cause>,
 }
 
-/// Reads until the end: every value once and in order, whatever happens to the nodes.
+/// Reads to the end, and checks that every value is delivered once and in order.
 async fn watch(mut client: Client) -> Watched {
     let mut watched = Watched::default();
     let mut values = 0..;
     loop {
-        match within("an event", client.next()).await.expect("the client goes on") {
+        match within("an event", client.next()).await.expect("the client has not ended") {
             Event::Delivery(delivery) => {
                 let value = delivery.value.as_deref().map(String::from_utf8_lossy).expect("it has a value");
                 if value == "end" {
@@ -118,13 +121,13 @@ async fn watch(mut client: Client) -> Watched {
                 assert_eq!(Some(value.into_owned()), values.next().map(|value: u32| value.to_string()));
             }
             Event::Moved(_) => watched.moves += 1,
-            // Further attempts may meet a node that is being restarted.
+            // Further attempts may reach a node that is restarting.
             Event::Reconnecting(Reconnecting { cause, attempt: 1, .. }) => match cause {
                 Cause::Goaway(_) | Cause::Closed(Close { code: 4503, .. }) => {}
                 cause => watched.unasked.push(cause),
             },
             event @ (Event::Skipped(_) | Event::Unsubscribed(_) | Event::Error(_) | Event::Ended(_)) => {
-                panic!("the client goes on, and nothing is skipped: {event:?}")
+                panic!("unexpected event: {event:?}")
             }
             _ => {}
         }

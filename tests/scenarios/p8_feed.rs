@@ -1,4 +1,4 @@
-//! P8 for a node that has no time: what it has not read stays in Kafka, and the node says how much that is.
+//! P8 for a node without processor time: unread records stay in Kafka, and the node reports its lag.
 
 use tailcast_tests::broker::Broker;
 use tailcast_tests::deadline::eventually;
@@ -31,21 +31,21 @@ async fn a_feed_that_cannot_keep_up_shows_as_lag_and_never_as_growth(broker: Bro
     let value = "x".repeat(2_000);
     quotes.append((0..100_000).map(|_| ("BUSY", &value))).await;
     let lag = async || node.metric("tailcast_push_lag_records").await;
-    // It runs for as long as it takes to answer, so that it does not catch up between two looks.
+    // It runs just long enough to answer, so that it does not catch up between two requests.
     let slice = async || {
         node.signal(Signal::Continue);
         let lag = lag().await;
         node.signal(Signal::Stop);
         lag
     };
-    let most = eventually("the node says that it lags", slice, |lag| *lag > 0.0).await;
+    let most = eventually("the node reports a lag", slice, |lag| *lag > 0.0).await;
     assert!(most <= 100_000.0, "{most} records are more than there are");
     node.signal(Signal::Continue);
     let _none = eventually("the node has caught up", lag, |lag| *lag == 0.0).await;
     subscriber.expect_progress(&quiet, quotes.partition_of("QUIET"), 100_001).await;
     quotes.append([("QUIET", "after")]).await;
     subscriber.expect(["after"]).await;
-    // 16 MiB of windows and 32 MiB of librdkafka's queue, and as much again for what is on its way. 200 MB came.
+    // 16 MiB of windows, 32 MiB of librdkafka's queue, and as much again for data in flight. 200 MB were published.
     let grown = node.peak_memory_bytes() - before;
     assert!(grown < 96 << 20, "the node grew by {grown} bytes");
 }

@@ -1,4 +1,4 @@
-//! P8: overload is refused early, and what was accepted stays fast.
+//! P8: overload is refused early, and accepted work stays fast.
 
 use std::time::Duration;
 
@@ -23,9 +23,9 @@ tailcast_tests::scenarios! {
         at_the_bound_of_sessions_an_upgrade_is_refused_with_when_to_retry
     }
     in_process {
-        // What a listener does before the first byte does not depend on the Kafka.
+        // The listener before the first byte does not depend on Kafka.
         at_the_bound_of_handshakes_the_oldest_silent_connection_makes_room
-        // What memory is worth does not depend on the Kafka, and this takes a lot of it.
+        // The memory limit does not depend on Kafka, and this takes a lot of memory.
         above_the_bound_of_memory_nobody_is_taken_in_and_those_who_are_here_are_served
     }
 }
@@ -44,7 +44,7 @@ async fn at_the_bound_of_messages_in_flight_a_call_is_refused_with_when_to_retry
         join_all((0..4).map(|_| publisher.try_publish(vec![message(&quotes, "AAPL", "waits"); 500])));
     let refused = async {
         let in_flight = async || cluster.ingest[0].metric("tailcast_ingest_in_flight_messages");
-        let _messages = eventually("the bound is reached", in_flight, |messages| *messages >= 2_000.0).await;
+        let _messages = eventually("the limit is reached", in_flight, |messages| *messages >= 2_000.0).await;
         publisher.try_publish(vec![message(&quotes, "AAPL", "too many")]).await
     };
     let (_outcomes, refused) = tokio::join!(filling, refused);
@@ -52,9 +52,9 @@ async fn at_the_bound_of_messages_in_flight_a_call_is_refused_with_when_to_retry
     let status = refused.expect_err("it was refused");
     let retry = status.get_details_retry_info().unwrap_or_else(|| panic!("RetryInfo is missing: {status:?}"));
     assert!(retry.retry_delay.is_some_and(|delay| !delay.is_zero()), "{retry:?}");
-    broker.go_on();
+    broker.resume();
     let publish = async || cluster.publisher().try_publish(vec![message(&quotes, "AAPL", "after")]).await;
-    let _outcomes = eventually("the bound is free again", publish, Result::is_ok).await;
+    let _outcomes = eventually("there is room again", publish, Result::is_ok).await;
 }
 
 async fn at_the_bound_of_sessions_an_upgrade_is_refused_with_when_to_retry(broker: Broker) {
@@ -74,7 +74,7 @@ async fn at_the_bound_of_sessions_an_upgrade_is_refused_with_when_to_retry(broke
 }
 
 async fn at_the_bound_of_handshakes_the_oldest_silent_connection_makes_room(broker: Broker) {
-    // Silent connections at the bound kept everybody out until the first of them was cut off, 10 s later.
+    // Silent connections at the limit blocked all others until the first of them timed out after 10 s.
     const HANDSHAKES_MAX: usize = 8;
     let cluster = Cluster::on(&broker).set("push.sessions.handshakes_max", HANDSHAKES_MAX).start().await;
     let node = &cluster.push[0];
@@ -85,7 +85,7 @@ async fn at_the_bound_of_handshakes_the_oldest_silent_connection_makes_room(brok
 
     let request = upgrade_request("tailcast.v1.proto");
     let asked = tokio::time::timeout(Duration::from_secs(5), RawSocket::ask(node.address(), &request));
-    let (answer, _) = asked.await.expect("an honest client gets through");
+    let (answer, _) = asked.await.expect("a client that sends a request is served");
 
     assert_eq!(answer.status, 101, "{answer:?}");
     assert!(node.metric_with("tailcast_push_refused_total", "reason=\"silent\"") >= 1.0);
@@ -97,8 +97,8 @@ async fn at_the_bound_of_handshakes_the_oldest_silent_connection_makes_room(brok
 }
 
 async fn above_the_bound_of_memory_nobody_is_taken_in_and_those_who_are_here_are_served(broker: Broker) {
-    // Other scenarios run in this process, so the bound is far above what they take, and the ballast far above that.
-    let bytes_max = resident_bytes().expect("the kernel says it") + (1 << 29);
+    // Other scenarios run in this process, so the limit is far above their memory, and the ballast far above the limit.
+    let bytes_max = resident_bytes().expect("the kernel reports it") + (1 << 29);
     let plan = Cluster::on(&broker).set("push.memory_bytes_max", bytes_max);
     let cluster = plan.set("push.sessions.connect_deadline", "1m").start().await;
     let (node, quotes) = (&cluster.push[0], broker.create_topic("quotes", 1).await);

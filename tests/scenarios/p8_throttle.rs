@@ -1,4 +1,4 @@
-//! P8: publishers that outrun Kafka are held back and told to wait; what the node holds for them does not grow.
+//! P8: publishers that are faster than Kafka are throttled, and the node's memory for them is bounded.
 
 use std::time::Duration;
 
@@ -18,11 +18,11 @@ tailcast_tests::scenarios! {
     }
 }
 
-/// What may be in flight, in bytes; three quarters for streams.
+/// Limit of bytes in flight; three quarters are for streams.
 const BOUND: u32 = 20_000_000;
-/// How many requests each of two streams has to send: together five times what streams may have in flight.
+/// Number of requests of each of two streams: together five times the limit of streams.
 const REQUESTS: u64 = 40;
-/// The messages of a request, which counts 1,026,000 bytes: 10,000 of value, 4 of key and 256 for each message.
+/// Messages of a request. It counts as 1,026,000 bytes: 10,000 of value, 4 of key and 256 more for each message.
 const BATCH: u64 = 100;
 
 async fn publishers_that_outrun_kafka_are_told_to_wait_and_nothing_grows(broker: Broker) {
@@ -32,34 +32,37 @@ async fn publishers_that_outrun_kafka_are_told_to_wait_and_nothing_grows(broker:
     let quotes = broker.create_topic("quotes", 1).await;
     cluster.publisher().publish(&quotes, "AAPL", ["before"]).await;
     let node = &cluster.ingest[0];
-    // A connection each: HTTP/2 holds all calls of a connection back together.
+    // A connection for each: HTTP/2 throttles all calls of a connection together.
     let publishers: Vec<_> = (0..4).map(|_| Publisher::to(node.address())).collect();
 
     broker.stall();
     let streams = join_all((0..2).map(|at| outrun(&publishers[at], &quotes)));
     let stalled = async {
-        eventually("streams fill their part", async || in_flight(node), |bytes| *bytes >= 14_000_000.0).await;
-        // They hear of it while Kafka says nothing.
+        eventually("streams reach their limit", async || in_flight(node), |bytes| *bytes >= 14_000_000.0)
+            .await;
+        // They are notified while Kafka does not answer.
         let throttles = async || node.metric("tailcast_ingest_throttles_total");
-        eventually("they are told to wait", throttles, |throttles| *throttles >= 1.0).await;
-        // Unary calls have the last quarter, where four have room. The others are refused at once.
+        eventually("they are throttled", throttles, |throttles| *throttles >= 1.0).await;
+        // Unary calls have the last quarter, with room for four. The others are refused at once.
         let calls = join_all((0..8).map(|_| publishers[2].try_publish(batch(&quotes)))).await;
         let codes = calls.iter().filter_map(|call| call.as_ref().err()).map(tonic::Status::code);
         let (refused, late): (Vec<_>, Vec<_>) = codes.partition(|code| *code == Code::ResourceExhausted);
         assert_eq!((refused.len(), late), (4, vec![Code::DeadlineExceeded; 4]));
-        // Who begins now is told to wait before it has sent anything.
+        // A new stream is throttled before it has sent anything.
         let mut late = open(&publishers[3], vec![]).await;
         let first = late.message().await.expect("it is open").expect("it begins with credits");
         assert!(first.throttle_ms > 0, "{first:?}");
-        broker.go_on();
+        broker.resume();
     };
-    let (told, most) =
-        within("all is told once Kafka answers", watched(node, async { join(streams, stalled).await.0 }))
-            .await;
+    let (told, most) = within(
+        "all outcomes are returned once Kafka answers",
+        watched(node, async { join(streams, stalled).await.0 }),
+    )
+    .await;
 
     assert!(
         told.iter().flatten().any(|answer| answer.throttle_ms > 0),
-        "they outran Kafka and were not told"
+        "they were faster than Kafka and were not throttled"
     );
     for answers in told {
         let ranges = answers.iter().flat_map(|answer| &answer.acks);
@@ -67,10 +70,10 @@ async fn publishers_that_outrun_kafka_are_told_to_wait_and_nothing_grows(broker:
         assert_eq!(numbers, (0..REQUESTS * BATCH).collect::<Vec<_>>(), "acknowledged once, in order");
     }
     assert!(most <= f64::from(BOUND), "{most} bytes were in flight");
-    eventually("all is given back", async || in_flight(node), |bytes| *bytes == 0.0).await;
+    eventually("nothing is in flight", async || in_flight(node), |bytes| *bytes == 0.0).await;
 }
 
-/// Sends more than Kafka takes, neither minding credits nor waiting when told to, and returns the answers.
+/// Sends more than Kafka accepts, ignoring credits and throttling, and returns the answers.
 async fn outrun(publisher: &Publisher, topic: &Topic) -> Vec<PublishStreamResponse> {
     let request = |at| PublishStreamRequest {
         first_sequence: at * BATCH,
@@ -103,7 +106,7 @@ fn in_flight(node: &Node) -> f64 {
     node.metric("tailcast_ingest_in_flight_bytes")
 }
 
-/// Does something, and returns with its result the most bytes that were seen in flight meanwhile.
+/// Runs a future, and returns its result with the largest observed number of bytes in flight.
 async fn watched<T>(node: &Node, act: impl Future<Output = T>) -> (T, f64) {
     let mut looks = tokio::time::interval(Duration::from_millis(5));
     let mut most = 0.0_f64;

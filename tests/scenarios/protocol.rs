@@ -1,4 +1,4 @@
-//! How a session is opened, spoken in, and kept alive.
+//! Opening a session, subprotocols, heartbeats and pings.
 
 use std::collections::BTreeMap;
 
@@ -67,10 +67,10 @@ async fn a_heartbeat_tells_time_and_lag(broker: Broker) {
     let Heartbeat { server_time_ms, lag_records, .. } = subscriber.heartbeat().await;
     assert!(server_time_ms > 1_700_000_000_000, "{server_time_ms} is no time in milliseconds");
     assert_eq!(lag_records, 0);
-    // Clients that cannot answer pings answer heartbeats; there is no reply to that.
+    // Clients that cannot answer pings answer heartbeats; there is no reply.
     subscriber.send(Command::Pong(Pong {})).await;
     let later = subscriber.heartbeat().await;
-    assert!(later.server_time_ms >= server_time_ms, "a node's clock goes on");
+    assert!(later.server_time_ms >= server_time_ms, "a node's clock advances");
 }
 
 async fn a_ping_is_answered(broker: Broker) {

@@ -1,4 +1,4 @@
-//! A snapshot: the latest record of each key, then what is published from then on, with nothing missing in between.
+//! A snapshot: the latest record of each key, then all later records, without a gap between.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -91,7 +91,7 @@ async fn after_a_snapshot_comes_what_is_published_meanwhile_without_gap_or_repet
         assert_is_snapshot(&values, &end, &records);
         let ended = parse(&end);
         let after: Vec<_> = records.iter().filter(|of| ended.offsets[&of.partition] <= of.offset).collect();
-        // Of each partition all of them come, and in order, or the subscriber would fail.
+        // The subscriber has checked that each partition is complete and in order.
         let mut came: Vec<_> = Vec::new();
         for _ in &after {
             let received = subscriber.receive().await;
@@ -138,7 +138,7 @@ async fn a_conflated_snapshot_ends_with_the_latest_of_each_key(broker: Broker) {
         for ((partition, key), offset) in newest(&records) {
             let record = by_place[&(partition, offset)];
             let known = last.get(&key).map(|(_, value)| value);
-            // Who never had the key need not be told that it is gone.
+            // A client that never had the key need not get its tombstone.
             let is_told = known == Some(&record.value) || known.is_none() && record.value.is_none();
             assert!(is_told, "of {key:?} the client has {known:?}, and Kafka {record:?}");
         }
@@ -187,18 +187,18 @@ async fn a_topic_with_too_many_last_values_says_so_and_the_others_go_on(broker: 
     subscriber.expect([3]).await;
 }
 
-/// What was delivered before the end is, of each key, the latest that was published before the end.
+/// Checks that the snapshot has the latest record of each key before its end.
 #[track_caller]
 fn assert_is_snapshot(received: &[Received], end: &SnapshotEnd, records: &[Record]) {
     let ended = parse(end);
     let before = |of: &&Record| of.offset < ended.offsets[&of.partition];
-    // A record without a key is of no key that could have a latest.
+    // A record without a key is not in a snapshot.
     let before: Vec<_> = records.iter().filter(before).filter(|of| of.key.is_some()).collect();
     let came: BTreeMap<_, _> =
         received.iter().map(|of| ((of.partition, of.offset), of.value.clone())).collect();
     let published: BTreeMap<_, _> = before.iter().map(|of| ((of.partition, of.offset), *of)).collect();
     for (place, value) in &came {
-        assert_eq!(published.get(place).map(|of| &of.value), Some(value), "{place:?} is not what Kafka has");
+        assert_eq!(published.get(place).map(|of| &of.value), Some(value), "{place:?} differs from Kafka");
     }
     for ((partition, key), offset) in newest(before) {
         let place = (partition, offset);
@@ -207,7 +207,7 @@ fn assert_is_snapshot(received: &[Received], end: &SnapshotEnd, records: &[Recor
     }
 }
 
-/// Publishes under 3,000 keys: more than one message has.
+/// Publishes with 3,000 keys: more than fit into one message.
 async fn fill(cluster: &Cluster, topic: &Topic) {
     let value = |key: u32| format!("{key:0>100}");
     cluster
@@ -216,7 +216,7 @@ async fn fill(cluster: &Cluster, topic: &Topic) {
         .await;
 }
 
-/// What is published while snapshots are delivered.
+/// The records that are published while snapshots are delivered.
 #[derive(Default)]
 struct Updates {
     published: Cell<u32>,
@@ -224,7 +224,7 @@ struct Updates {
 }
 
 impl Updates {
-    /// Publishes on, with a tombstone now and then, until they are enough.
+    /// Publishes more records, some of them tombstones, until there are enough.
     async fn publish(&self, cluster: &Cluster, topic: &Topic) {
         while !self.are_enough.get() {
             let update = self.published.get();
@@ -237,8 +237,8 @@ impl Updates {
         }
     }
 
-    /// Waits until some more are published. Who does not read meanwhile is in the middle of its snapshot: that is larger
-    /// than what the kernel and the node hold for it.
+    /// Waits until more records are published. A subscriber that does not read meanwhile is in the middle of its snapshot, which is
+    /// larger than the buffers of the kernel and the node.
     async fn some_more(&self) {
         let enough = self.published.get() + 5;
         let published = async || self.published.get();
@@ -263,5 +263,5 @@ fn tombstone(topic: &Topic, key: &str) -> Message {
 
 fn parse(end: &SnapshotEnd) -> Position {
     let position = end.position.clone().expect("SnapshotEnd carries the position");
-    Position::try_from(position).expect("a node says valid positions")
+    Position::try_from(position).expect("a node sends valid positions")
 }

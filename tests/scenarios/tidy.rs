@@ -1,4 +1,4 @@
-//! The documents say what is true, and the sources keep to their rules.
+//! The documents are true, and the sources follow their rules.
 
 mod imports;
 mod limits;
@@ -16,8 +16,7 @@ use tailcast_tests::start::live;
 const DOCUMENTS: [&str; 5] =
     ["README.md", "ARCHITECTURE.md", "BENCHMARKS.md", "CONTRIBUTING.md", "proto/PROTOCOL.md"];
 
-/// Which folders each package may depend on, beside those inside its own. `ingest` and `push` meet in Kafka and never know
-/// of each other.
+/// The folders that each package may depend on, besides those inside its own. `ingest` and `push` share nothing but Kafka.
 const ARROWS: [(&str, &[&str]); 6] = [
     ("proto", &[]),
     ("services", &["proto"]),
@@ -30,7 +29,7 @@ const ARROWS: [(&str, &[&str]); 6] = [
 tailcast_tests::scenarios! {
     everywhere {}
     in_process {
-        // Which metrics there are does not depend on the Kafka.
+        // The set of metrics does not depend on Kafka.
         every_metric_is_documented
     }
 }
@@ -53,7 +52,7 @@ fn every_path_that_a_document_names_exists() {
             }
         }
     }
-    assert!(missing.is_empty(), "documents name what does not exist:\n{}", missing.join("\n"));
+    assert!(missing.is_empty(), "documents name missing paths or scenarios:\n{}", missing.join("\n"));
 }
 
 #[test]
@@ -69,7 +68,7 @@ fn every_scenario_that_a_document_names_exists() {
             }
         }
     }
-    assert!(missing.is_empty(), "documents name what does not exist:\n{}", missing.join("\n"));
+    assert!(missing.is_empty(), "documents name missing paths or scenarios:\n{}", missing.join("\n"));
 }
 
 #[test]
@@ -90,7 +89,7 @@ fn every_document_is_linked_from_its_index() {
     }
 }
 
-/// It is read from beginning to end by whoever starts to work here; details have pages of their own in `docs`.
+/// A newcomer reads it from beginning to end; details are in `docs`.
 #[test]
 fn the_architecture_has_20_kb_at_most() {
     let bytes = read("ARCHITECTURE.md").len();
@@ -100,7 +99,7 @@ fn the_architecture_has_20_kb_at_most() {
 async fn every_metric_is_documented(broker: Broker) {
     let cluster = Cluster::on(&broker).start().await;
     let quotes = broker.create_topic("quotes", 1).await;
-    // A metric with labels is there once something happened.
+    // A metric with labels exists only after its first event.
     let mut subscriber = cluster.subscriber(0).await;
     subscriber.subscribe(&quotes.channel("AAPL"), live()).await;
     cluster.publisher().publish(&quotes, "AAPL", ["value"]).await;
@@ -152,7 +151,7 @@ fn the_defaults_are_a_configuration() {
 
 #[test]
 fn sources_keep_to_the_rules() {
-    // Written apart, so that this file keeps to them too.
+    // Split, so that this file follows the rule too.
     let forbidden = [
         concat!(".unw", "rap()"),
         concat!("TO", "DO"),
@@ -172,7 +171,7 @@ fn sources_keep_to_the_rules() {
             }
         }
         if !text.starts_with("//!") {
-            note("it does not open with what it is (`//!`)".to_owned());
+            note("it does not begin with a description (`//!`)".to_owned());
         }
         if path.ends_with("mod.rs") {
             note("modules are `name.rs` beside `name/`".to_owned());
@@ -235,7 +234,7 @@ fn files_under(directory: PathBuf, extension: &str) -> Vec<PathBuf> {
     files
 }
 
-/// What stands in backticks on one line, outside of fenced blocks.
+/// The text in backticks on one line, outside of fenced blocks.
 fn code_spans(text: &str) -> impl Iterator<Item = &str> {
     let mut fenced = false;
     text.lines()

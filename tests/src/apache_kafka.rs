@@ -1,10 +1,10 @@
 //! Apache Kafka's own broker, run by the script `tests/kafka/kafka`.
 //!
-//! The script stays in the foreground and ends its nodes when its standard input closes, and the other end of that pipe is
-//! held here: so however a test process ends, no broker outlives it.
+//! The script stays in the foreground and ends its nodes when its standard input closes. The other end of that pipe is open
+//! here, so no broker outlives the test process, however that ends.
 //!
-//! Most scenarios share one single-node cluster per test process, with topics of their own. A scenario that hurts a
-//! broker starts its own.
+//! Most scenarios share one single-node cluster per test process, with topics of their own. A scenario that disrupts a broker
+//! starts its own.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -16,13 +16,13 @@ use anyhow::{Context as _, bail};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/kafka/kafka");
 
-/// The variable that says whether Apache Kafka may be missing: `required` makes that a failure.
+/// The environment variable that makes a missing Apache Kafka a failure: `required`.
 const REQUIRED: &str = "TAILCAST_TEST_KAFKA";
 
-/// How long the script may take to end its nodes, which takes less than a second: beyond that it has a fault.
+/// Timeout for the script to end its nodes, which takes less than a second.
 const END_WITHIN: Duration = Duration::from_secs(30);
-/// How often the script is looked at until it has ended.
-const LOOK_EVERY: Duration = Duration::from_millis(5);
+/// Interval of checks whether the script has ended.
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// A running cluster. Dropping it ends its nodes at once.
 #[derive(Debug)]
@@ -33,30 +33,30 @@ pub struct ApacheKafka {
 
 #[derive(Debug)]
 struct Control {
-    /// `None` only while dropping: closing it is what ends the nodes.
+    /// `None` only while dropping: closing it ends the nodes.
     commands: Option<ChildStdin>,
     answers: BufReader<ChildStdout>,
     script: Child,
 }
 
-/// What is done to one node.
+/// An action on one node.
 #[derive(Debug, Clone, Copy)]
-pub enum Verb {
-    /// Ends it at once, as a crash does.
+pub enum NodeAction {
+    /// Kills it, like a crash.
     Kill,
-    /// Asks it to shut down and waits for that.
+    /// Shuts it down, and waits for that.
     Stop,
-    /// Starts it again with the address and the data it had, and waits until it is up.
+    /// Starts it again with the same address and data, and waits until it is up.
     Start,
-    /// Stops it from running, as a machine that hangs.
+    /// Pauses it, like a machine that hangs.
     Pause,
-    /// Lets it run again.
+    /// Resumes it.
     Resume,
 }
 
 impl ApacheKafka {
-    /// Returns the cluster that the scenarios of this process share, started by the first who asks. `None`, with a line on
-    /// standard error, where what the script needs is missing.
+    /// Returns the cluster that the scenarios of this process share, started on first use. `None`, with a line on standard error,
+    /// if a program that the script needs is missing.
     ///
     /// # Panics
     ///
@@ -93,36 +93,36 @@ impl ApacheKafka {
         loop {
             line.clear();
             if answers.read_line(&mut line).context(SCRIPT)? == 0 {
-                bail!("Apache Kafka did not start:\n{}", complaint(&mut script));
+                bail!("Apache Kafka did not start:\n{}", error_output(&mut script));
             }
             match line.split_whitespace().collect::<Vec<_>>()[..] {
                 ["node", ..] => {}
                 ["bootstrap", servers] => servers.clone_into(&mut bootstrap),
                 ["ready"] => break,
-                _ => panic!("{SCRIPT} said {line:?}"),
+                _ => panic!("{SCRIPT} printed {line:?}"),
             }
         }
         let control = Mutex::new(Control { commands, answers, script });
         Ok(Self { bootstrap, control })
     }
 
-    /// Returns the addresses of all nodes, as `bootstrap.servers` has them.
+    /// Returns the addresses of all nodes, in the form of `bootstrap.servers`.
     pub fn bootstrap(&self) -> &str {
         &self.bootstrap
     }
 
-    /// Does something to a node and waits until it is done. Blocks; from a task, for as long as a start takes.
+    /// Performs an action on a node, and waits until it is done. Blocks, for some seconds if it is a start.
     ///
     /// # Panics
     ///
-    /// When the script cannot do it; with its reason.
-    pub fn node(&self, verb: Verb, node: u32) {
+    /// When the script fails; with its reason.
+    pub fn node(&self, verb: NodeAction, node: u32) {
         let verb = match verb {
-            Verb::Kill => "kill",
-            Verb::Stop => "stop-node",
-            Verb::Start => "start-node",
-            Verb::Pause => "pause",
-            Verb::Resume => "resume",
+            NodeAction::Kill => "kill",
+            NodeAction::Stop => "stop-node",
+            NodeAction::Start => "start-node",
+            NodeAction::Pause => "pause",
+            NodeAction::Resume => "resume",
         };
         tokio::task::block_in_place(|| {
             let mut control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
@@ -140,7 +140,7 @@ impl Drop for ApacheKafka {
         let control = self.control.get_mut().unwrap_or_else(PoisonError::into_inner);
         drop(control.commands.take());
         if !ends_within(END_WITHIN, &mut control.script) {
-            // Past the test runner's capture, and no panic: the scenario may be panicking, and its own fault matters more.
+            // Not captured by the test runner, and no panic: the scenario may be panicking, and its own failure is more important.
             let _seen = writeln!(
                 io::stderr(),
                 "{SCRIPT} did not end within {END_WITHIN:?} and was killed: its brokers at {} may still run",
@@ -150,23 +150,23 @@ impl Drop for ApacheKafka {
     }
 }
 
-/// Waits until the script has ended, and kills it if that takes longer. Returns whether it ended by itself.
+/// Waits until the script has ended, and kills it after `patience`. Returns whether it ended by itself.
 fn ends_within(patience: Duration, script: &mut Child) -> bool {
     let deadline = Instant::now() + patience;
-    // Whether it ended well makes no difference to a scenario that has ended.
+    // Its exit code is irrelevant to a scenario that has ended.
     while let Ok(None) = script.try_wait() {
         if Instant::now() >= deadline {
-            // What cannot be killed has ended just now.
+            // If it cannot be killed, it has just ended.
             let _killed = script.kill();
             let _status = script.wait();
             return false;
         }
-        thread::park_timeout(LOOK_EVERY);
+        thread::park_timeout(POLL_INTERVAL);
     }
     true
 }
 
-/// Whether what the script needs is there. Missing is an error when `TAILCAST_TEST_KAFKA=required`.
+/// Returns whether the programs that the script needs are installed. If not, `TAILCAST_TEST_KAFKA=required` makes that an error.
 fn is_present() -> anyhow::Result<bool> {
     let missing: Vec<_> =
         ["java", "mvn", "flock"].into_iter().filter(|program| !is_on_path(program)).collect();
@@ -177,7 +177,7 @@ fn is_present() -> anyhow::Result<bool> {
     if env::var_os(REQUIRED).is_some_and(|value| value == "required") {
         bail!("{REQUIRED}=required, and {missing} cannot be found on the PATH");
     }
-    // Past the test runner's capture: a skipped half of the suite is to be seen.
+    // Not captured by the test runner, so that the skipped half of the suite is visible.
     let _seen = writeln!(
         io::stderr(),
         "SKIPPED: every scenario against Apache Kafka, because {missing} cannot be found on the PATH"
@@ -189,15 +189,15 @@ fn is_on_path(program: &str) -> bool {
     env::var_os("PATH").is_some_and(|path| env::split_paths(&path).any(|dir| dir.join(program).is_file()))
 }
 
-/// What the script said on standard error before it ended.
-fn complaint(script: &mut Child) -> String {
-    let mut complaint = String::new();
+/// Returns the script's output on standard error, after it has ended.
+fn error_output(script: &mut Child) -> String {
+    let mut output = String::new();
     if let Some(stderr) = &mut script.stderr {
-        // What could be read is all there is to show.
-        let _length = stderr.read_to_string(&mut complaint);
+        // A partial output is better than none.
+        let _length = stderr.read_to_string(&mut output);
     }
     let status = script.wait();
-    format!("{complaint}({SCRIPT}: {status:?})")
+    format!("{output}({SCRIPT}: {status:?})")
 }
 
 #[cfg(test)]
@@ -210,10 +210,12 @@ mod tests {
 
     #[test]
     fn a_script_that_does_not_end_is_killed() {
-        // It was waited for without a deadline, and a fault of the script was a suite that hangs.
+        // There was no deadline: a script that did not end made the suite hang.
         let mut script = started("exec sleep 600");
         assert!(!ends_within(Duration::from_millis(20), &mut script));
-        assert!(script.try_wait().expect("a child of ours").is_some_and(|status| !status.success()));
+        assert!(
+            script.try_wait().expect("it is a child of this process").is_some_and(|status| !status.success())
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! The Kafka that a scenario runs on.
+//! The Kafka of a scenario.
 //!
-//! A scenario does not know which one it has. The in-process broker starts in milliseconds and is there always, and each
-//! scenario has its own; Apache Kafka is what people run.
+//! A scenario does not know which one it has. The in-process broker starts in milliseconds and is always available, and each
+//! scenario has its own. Apache Kafka is the one that users run.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use tailcast_services::in_process::InProcess;
 use tailcast_services::kafka::Settings;
 use tailcast_services::topics::Epochs;
 
-use crate::apache_kafka::{ApacheKafka, Verb};
+use crate::apache_kafka::{ApacheKafka, NodeAction};
 use crate::deadline::{PATIENCE, eventually};
 use crate::plain_client::{admin, plain_client};
 use crate::topic::Topic;
@@ -26,13 +26,13 @@ pub enum Broker {
     InProcess(InProcess),
     /// The Apache Kafka that the scenarios of this process share.
     Shared(&'static ApacheKafka),
-    /// An Apache Kafka of the scenario's own, which it may hurt.
+    /// An Apache Kafka of the scenario's own, which it may disrupt.
     Own(Arc<ApacheKafka>),
 }
 
 impl Broker {
-    /// Returns a broker that the scenario may hurt: itself when it is in-process, otherwise an Apache Kafka of one node
-    /// that nobody else uses.
+    /// Returns a broker that the scenario may disrupt: itself if it is in-process, otherwise an Apache Kafka of one node that is
+    /// not shared.
     ///
     /// # Panics
     ///
@@ -44,7 +44,7 @@ impl Broker {
         }
     }
 
-    /// Starts an Apache Kafka of 1 or 3 nodes that nobody else uses.
+    /// Starts an Apache Kafka of 1 or 3 nodes that is not shared.
     ///
     /// # Panics
     ///
@@ -53,8 +53,8 @@ impl Broker {
         Self::start(nodes, &[])
     }
 
-    /// Starts an Apache Kafka of one node that nobody else uses, and that creates the topics that clients ask for, as Kafka
-    /// does unless it is told otherwise.
+    /// Starts an Apache Kafka of one node that is not shared, and that creates missing topics on request, as Kafka does by
+    /// default.
     ///
     /// # Panics
     ///
@@ -68,7 +68,7 @@ impl Broker {
         Self::Own(Arc::new(kafka.expect("Apache Kafka starts")))
     }
 
-    /// Whether this is the in-process broker, whose partitions keep 5 MB.
+    /// Returns whether this is the in-process broker, whose partitions keep 5 MB.
     pub fn is_in_process(&self) -> bool {
         matches!(self, Self::InProcess(_))
     }
@@ -82,7 +82,7 @@ impl Broker {
         }
     }
 
-    /// Returns the settings that nodes reach it with.
+    /// Returns the Kafka settings for nodes.
     pub fn settings(&self) -> Settings {
         match self {
             Self::InProcess(broker) => broker.settings(),
@@ -90,7 +90,7 @@ impl Broker {
         }
     }
 
-    /// Returns where the epochs of its topics come from.
+    /// Returns the source of the epochs of its topics.
     pub fn epochs(&self) -> Epochs {
         match self {
             Self::InProcess(broker) => broker.epochs(),
@@ -98,38 +98,38 @@ impl Broker {
         }
     }
 
-    /// Takes Kafka away at once. Only with a broker of the scenario's own.
+    /// Makes Kafka unavailable at once. Only with a broker of the scenario's own.
     pub fn go_down(&self) {
         match self {
             Self::InProcess(broker) => broker.broker_down(None).expect("the in-process broker goes down"),
-            Self::Own(kafka) => kafka.node(Verb::Kill, 1),
+            Self::Own(kafka) => kafka.node(NodeAction::Kill, 1),
             Self::Shared(_) => panic!("this Kafka is shared; ask for one `of_its_own`"),
         }
     }
 
-    /// Brings Kafka back, with its data. Only after [`go_down`](Self::go_down).
+    /// Makes Kafka available again, with its data. Only after [`go_down`](Self::go_down).
     pub fn come_back(&self) {
         match self {
             Self::InProcess(broker) => broker.broker_up(None).expect("the in-process broker comes up"),
-            Self::Own(kafka) => kafka.node(Verb::Start, 1),
+            Self::Own(kafka) => kafka.node(NodeAction::Start, 1),
             Self::Shared(_) => panic!("this Kafka is shared; ask for one `of_its_own`"),
         }
     }
 
-    /// Lets Kafka answer nothing, without forgetting anything. Only with a broker of the scenario's own.
+    /// Stops Kafka from answering, without losing data. Only with a broker of the scenario's own.
     pub fn stall(&self) {
         match self {
             Self::InProcess(_) => self.go_down(),
-            Self::Own(kafka) => kafka.node(Verb::Pause, 1),
+            Self::Own(kafka) => kafka.node(NodeAction::Pause, 1),
             Self::Shared(_) => panic!("this Kafka is shared; ask for one `of_its_own`"),
         }
     }
 
     /// Lets Kafka answer again. Only after [`stall`](Self::stall).
-    pub fn go_on(&self) {
+    pub fn resume(&self) {
         match self {
             Self::InProcess(_) => self.come_back(),
-            Self::Own(kafka) => kafka.node(Verb::Resume, 1),
+            Self::Own(kafka) => kafka.node(NodeAction::Resume, 1),
             Self::Shared(_) => panic!("this Kafka is shared; ask for one `of_its_own`"),
         }
     }
@@ -145,22 +145,22 @@ impl Broker {
         };
         let leaders = self.leaders(topic);
         let leader =
-            leaders.get(&partition).unwrap_or_else(|| panic!("{partition} is led by none: {leaders:?}"));
-        kafka.node(Verb::Kill, *leader);
+            leaders.get(&partition).unwrap_or_else(|| panic!("{partition} has no leader: {leaders:?}"));
+        kafka.node(NodeAction::Kill, *leader);
     }
 
-    /// Creates a topic under a name that no other scenario has, and waits until it can be written.
+    /// Creates a topic with a unique name, and waits until it can be written.
     ///
     /// # Panics
     ///
-    /// When Kafka does not do it.
+    /// When that fails.
     pub async fn create_topic(&self, name: &str, partitions: u32) -> Topic {
         let topic = self.name_topic(name, partitions);
         self.create(&topic).await;
         topic
     }
 
-    /// Names a topic that does not exist yet.
+    /// Returns a topic with a unique name, without creating it.
     pub fn name_topic(&self, name: &str, partitions: u32) -> Topic {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let name = format!("{name}-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
@@ -168,11 +168,11 @@ impl Broker {
         Topic::new(name, partitions, self.bootstrap())
     }
 
-    /// Creates a topic that was named before, and waits until it can be written.
+    /// Creates a named topic, and waits until it can be written.
     ///
     /// # Panics
     ///
-    /// When Kafka does not do it.
+    /// When that fails.
     pub async fn create(&self, topic: &Topic) {
         match self {
             Self::InProcess(broker) => {
@@ -183,18 +183,18 @@ impl Broker {
         }
     }
 
-    /// Creates a topic that was named before, with a configuration of its own. Apache Kafka only.
+    /// Creates a named topic with a configuration. Apache Kafka only.
     ///
     /// # Panics
     ///
-    /// When Kafka does not do it.
+    /// When that fails.
     pub async fn create_with(&self, topic: &Topic, configuration: &[(&str, &str)]) {
         let partitions = i32::try_from(topic.partitions()).expect("a scenario has few partitions");
-        // -1: as many replicas as the brokers are configured for.
+        // -1: the brokers' default number of replicas.
         let mut new = NewTopic::new(topic.name().as_ref(), partitions, TopicReplication::Fixed(-1));
         new.config.extend_from_slice(configuration);
         let admin = admin(&self.bootstrap());
-        // Kafka deletes a topic in its own time, and until then the name is taken.
+        // Kafka deletes topics asynchronously, and until then the name is in use.
         let _created = eventually(
             "Kafka creates the topic",
             async || admin.create_topics([&new], &AdminOptions::new()).await,
@@ -204,12 +204,12 @@ impl Broker {
         topic.available().await;
     }
 
-    /// Returns which node leads each partition that is led.
+    /// Returns the leader of each partition that has one.
     fn leaders(&self, topic: &Topic) -> BTreeMap<PartitionId, u32> {
         let consumer: BaseConsumer = plain_client(&self.bootstrap()).create().expect("a client starts");
         let name = topic.name().as_ref();
         let metadata = tokio::task::block_in_place(|| consumer.fetch_metadata(Some(name), PATIENCE));
-        let metadata = metadata.expect("Kafka tells its metadata");
+        let metadata = metadata.expect("Kafka returns its metadata");
         let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
         partitions
             .filter_map(|of| Some((PartitionId::try_from(of.id()).ok()?, u32::try_from(of.leader()).ok()?)))

@@ -17,7 +17,7 @@ pub struct Cluster {
     pub push: Vec<Node>,
 }
 
-/// A cluster that was described and not started.
+/// The description of a cluster.
 pub struct Plan {
     broker: Broker,
     ingest: usize,
@@ -31,7 +31,7 @@ impl Cluster {
         Plan { broker: broker.clone(), ingest: 1, push: 1, values: Vec::new() }
     }
 
-    /// Returns the Kafka below.
+    /// Returns the Kafka of the cluster.
     pub fn broker(&self) -> &Broker {
         &self.broker
     }
@@ -71,7 +71,7 @@ impl Plan {
         Self { push: nodes, ..self }
     }
 
-    /// Sets a key of the configuration of all nodes, to a value as a flag has it.
+    /// Sets a key of the configuration of all nodes, to a value in the form of a flag.
     #[expect(clippy::needless_pass_by_value, reason = "a value reads better than a reference to one")]
     pub fn set(mut self, key: &str, value: impl ToString) -> Self {
         self.values.push((key.to_owned(), value.to_string()));
@@ -87,7 +87,7 @@ impl Plan {
         cluster
     }
 
-    /// Starts the nodes and does not wait.
+    /// Starts the nodes without waiting.
     pub fn launch(mut self) -> Cluster {
         self = self.set("ingest.listen", "127.0.0.1:0").set("push.listen", "127.0.0.1:0");
         let configuration = || Configuration::with(&self.values);

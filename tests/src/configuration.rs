@@ -1,16 +1,16 @@
-//! The configuration of a scenario's nodes: the command's own defaults, and what the scenario sets.
+//! The configuration of a scenario's nodes: the defaults of the command, with the settings of the scenario.
 //!
-//! Using `src/default.toml` as it is makes every scenario a test of the defaults.
+//! Every scenario is a test of `src/default.toml` therefore.
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use tailcast_services::config::{self, FlagValue};
 use tailcast_services::kafka::Settings;
 
-/// What `tailcast` starts with when nobody sets anything.
+/// The defaults of the command.
 pub const DEFAULTS: &str = include_str!("../../src/default.toml");
 
-/// The sections that nodes are started with.
+/// The sections for nodes.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Configuration {
@@ -18,26 +18,26 @@ pub struct Configuration {
     pub ingest: tailcast_ingest::Config,
     /// `[push]`
     pub push: tailcast_push::Config,
-    /// A scenario brings its own Kafka.
+    /// Ignored: a scenario has its own Kafka.
     #[serde(rename = "kafka")]
     _kafka: Settings,
-    /// A test process keeps its own log.
+    /// Ignored: the test process has its own log.
     #[serde(rename = "log")]
     _log: IgnoredAny,
-    /// Nodes of a scenario have no admin listener: their readiness and metrics are at hand.
+    /// Ignored: readiness and metrics are read directly.
     #[serde(rename = "admin")]
     _admin: IgnoredAny,
-    /// A scenario says how long it waits.
+    /// Ignored: a scenario has its own deadlines.
     #[serde(rename = "drain")]
     _drain: IgnoredAny,
 }
 
 impl Configuration {
-    /// Loads the defaults and sets keys, such as `push.window_bytes_max`, to values as flags have them.
+    /// Loads the defaults and sets keys, such as `push.windows.bytes_max`, to values in the form of flags.
     ///
     /// # Panics
     ///
-    /// When a key or a value is wrong.
+    /// When a key or a value is invalid.
     pub fn with(values: &[(String, String)]) -> Self {
         let values: Vec<_> = values
             .iter()

@@ -1,8 +1,8 @@
-//! A conflated subscription that keeps everything it was told, and holds it against what Kafka has.
+//! A conflated subscription that keeps all its frames, and compares them with the records in Kafka.
 //!
-//! The rules are those of the protocol, checked from outside: what came is of the channel and in order; a skip counts
-//! exactly what its range left out; outside of skips nothing is missing; and of what was left out a newer record of the
-//! same key came. Of what retention removed nothing is asked but that it was said.
+//! The rules are those of the protocol: deliveries belong to the channel and are in order; a skip has the exact number of skipped
+//! records in its range; outside of skips no record is missing; and for each skipped record a newer one of its key was delivered.
+//! Records that retention removed must be reported, and nothing else.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,20 +17,20 @@ pub struct ConflatedSubscriber {
     subscriber: Subscriber,
     channel: String,
     start: Position,
-    /// What was delivered before the end of a snapshot, if it started with one.
+    /// The deliveries before the end of a snapshot, if it started with one.
     pub values: Vec<Received>,
-    /// What was delivered since, in the order in which it came.
+    /// The deliveries since, in the order of their arrival.
     pub delivered: Vec<Received>,
-    /// What was said to be left out.
+    /// The reported skips.
     pub skipped: Vec<Skipped>,
 }
 
 impl ConflatedSubscriber {
-    /// Subscribes to a channel, with a rate limit unless that is 0, and returns what the node answered.
+    /// Subscribes to a channel, with a rate limit unless it is 0, and returns the node's answer.
     ///
     /// # Panics
     ///
-    /// When it answered with an error.
+    /// When the answer is an error.
     pub async fn start(
         mut subscriber: Subscriber,
         channel: &str,
@@ -55,18 +55,18 @@ impl ConflatedSubscriber {
         )
     }
 
-    /// Waits for the next WebSocket message and takes what it brings.
+    /// Waits for the next WebSocket message, and keeps its frames.
     ///
     /// # Panics
     ///
-    /// When none comes.
+    /// When none arrives.
     pub async fn message(&mut self) {
         let brought = self.subscriber.message().await;
         self.delivered.extend(brought.deliveries);
         self.skipped.extend(brought.skipped);
         if let Some(end) = brought.snapshot_end {
             let position = end.position.expect("SnapshotEnd carries the position");
-            self.start = Position::try_from(position).expect("a node says valid positions");
+            self.start = Position::try_from(position).expect("a node sends valid positions");
             let is_value = |of: &mut Received| of.offset < self.start.offsets[&of.partition];
             self.values = self.delivered.extract_if(.., is_value).collect();
             let offsets = &self.start.offsets;
@@ -75,7 +75,7 @@ impl ConflatedSubscriber {
         }
     }
 
-    /// Reads until the end of the snapshot with which it started, and returns where that is.
+    /// Reads until the end of the snapshot, and returns its position.
     ///
     /// # Panics
     ///
@@ -88,18 +88,21 @@ impl ConflatedSubscriber {
         &self.start
     }
 
-    /// Reads until as many records were delivered or left out.
+    /// Reads until this number of records was delivered or skipped.
     ///
     /// # Panics
     ///
-    /// When they are more, or never as many.
+    /// When the number is exceeded, or not reached.
     pub async fn until(&mut self, records: usize) {
         let records = u64::try_from(records).expect("a scenario has few records");
         loop {
             let delivered = u64::try_from(self.delivered.len()).expect("a scenario has few records");
             let left_out: u64 = self.skipped.iter().map(|skipped| skipped.records).sum();
             let known = delivered + left_out;
-            assert!(known <= records, "{delivered} came and {left_out} did not, of {records} records");
+            assert!(
+                known <= records,
+                "{delivered} were delivered and {left_out} skipped, of {records} records"
+            );
             if known == records {
                 return;
             }
@@ -107,18 +110,18 @@ impl ConflatedSubscriber {
         }
     }
 
-    /// Reads until a record of the only partition was delivered that is published as the last.
+    /// Reads until the last record of the only partition was delivered.
     ///
     /// # Panics
     ///
-    /// When it does not come.
+    /// When it does not arrive.
     pub async fn until_offset(&mut self, last: Offset) {
         while self.delivered.last().is_none_or(|received| received.offset < last) {
             self.message().await;
         }
     }
 
-    /// Returns where it is.
+    /// Returns its position.
     pub fn position(&self) -> Position {
         self.subscriber.position(&self.channel)
     }
@@ -128,11 +131,11 @@ impl ConflatedSubscriber {
         self.subscriber.leave().await;
     }
 
-    /// Holds what it was told against all records of the channel that Kafka has.
+    /// Compares all frames with the records of the channel in Kafka.
     ///
     /// # Panics
     ///
-    /// When something was not said, or is not so.
+    /// When a record was not reported, or reported wrongly.
     #[track_caller]
     pub fn verify(&self, records: &[Record]) {
         let has_begun = |record: &&Record| self.start.offsets[&record.partition] <= record.offset;
@@ -149,7 +152,7 @@ impl ConflatedSubscriber {
             .map(|record| ((record.partition, record.offset), record))
             .collect();
         let delivered: BTreeSet<_> = self.delivered.iter().map(place).collect();
-        assert_eq!(delivered.len(), self.delivered.len(), "something came twice");
+        assert_eq!(delivered.len(), self.delivered.len(), "a record was delivered twice");
         for received in &self.delivered {
             let record = records.get(&place(received));
             let record = record.unwrap_or_else(|| panic!("not in Kafka: {received:?}"));
@@ -162,20 +165,24 @@ impl ConflatedSubscriber {
             .filter(|(place, _)| !delivered.contains(place))
             .map(|(at, of)| (*at, *of))
             .collect();
-        let mut said = 0;
+        let mut reported = 0;
         for skipped in conflated {
             let partition = PartitionId::new(skipped.partition);
             let at = |offset| (partition, Offset::new(offset).expect("an offset is 0 or more"));
             let count = left_out.range(at(skipped.first_offset)..at(skipped.next_offset)).count();
             assert_eq!(u64::try_from(count), Ok(skipped.records), "{skipped:?}");
-            said += count;
+            reported += count;
         }
-        assert_eq!(said, left_out.len(), "not all that was left out was said to be");
+        assert_eq!(reported, left_out.len(), "not all skipped records were reported");
 
         let newest = newest(records.values().copied());
         for (place, record) in left_out {
             let newest = newest[&(place.0, record.key.clone())];
-            assert!(delivered.contains(&(place.0, newest)), "the newest of {:?} never came", record.key);
+            assert!(
+                delivered.contains(&(place.0, newest)),
+                "the newest record of {:?} was not delivered",
+                record.key
+            );
         }
     }
 }

@@ -1,22 +1,22 @@
-//! Waiting for what should happen, with a deadline that tells what happened instead.
+//! Waiting for a condition, with a deadline that reports the last value seen.
 //!
-//! Nothing here waits a fixed time in the hope that it is enough. A scenario that passes never comes near the deadline, so
-//! it is generous: a machine that compiles something else meanwhile must not turn a promise red.
+//! Nothing here waits for a fixed time. A passing scenario never comes near the deadline, so it is generous: a scenario must not
+//! fail on a busy machine.
 
 use std::fmt::{Debug, Display};
 use std::time::Duration;
 
-/// How long a scenario waits for any one thing.
+/// The deadline of each wait in a scenario.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How often [`eventually`] looks.
-const LOOK: Duration = Duration::from_millis(20);
+/// Interval at which [`eventually`] evaluates its condition.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Waits for a future.
 ///
 /// # Panics
 ///
-/// When [`PATIENCE`] has passed, saying `what` was expected.
+/// When [`PATIENCE`] has passed, with `what` was expected.
 pub async fn within<T>(what: impl Display, future: impl Future<Output = T>) -> T {
     match tokio::time::timeout(PATIENCE, future).await {
         Ok(value) => value,
@@ -24,7 +24,7 @@ pub async fn within<T>(what: impl Display, future: impl Future<Output = T>) -> T
     }
 }
 
-/// Looks again and again until what is seen is `good`, and returns it.
+/// Evaluates `look` repeatedly until its value is `good`, and returns the value.
 ///
 /// # Panics
 ///
@@ -34,7 +34,7 @@ pub async fn eventually<T: Debug>(
     mut look: impl AsyncFnMut() -> T,
     good: impl Fn(&T) -> bool,
 ) -> T {
-    let mut looks = tokio::time::interval(LOOK);
+    let mut looks = tokio::time::interval(POLL_INTERVAL);
     let mut last = None;
     let wait = async {
         loop {

@@ -1,24 +1,24 @@
-//! An address that stays a scenario's own while a node is restarted.
+//! An address that stays reserved while a node is restarted.
 //!
-//! A port that was drawn for one node is free for any listener, and for any outgoing connection, as soon as that node has
-//! ended. A client that tries again and again to reach a node that is down can even be given its port, and then has reached
-//! itself. A socket that is bound and does not listen keeps the port from both, and lets a node listen there.
+//! When a node has ended, its port is free for any listener, and for any outgoing connection. A client that retries to reach the
+//! node may even get that port as its own, and connects to itself. A socket that is bound and does not listen prevents both, and
+//! lets a node listen there.
 
 use std::net::SocketAddr;
 
 use socket2::{Domain, Socket, Type};
 
-/// An address of the loopback, with a port that is this scenario's for as long as this lives.
+/// A loopback address, whose port is reserved for the lifetime of this value.
 #[derive(Debug)]
 pub struct HeldAddress {
-    /// Where the port is bound.
+    /// The socket that reserves the port.
     address: SocketAddr,
-    /// Two sockets may be bound to a port when both allow it, as a node's does, and no other listens.
+    /// Two sockets may be bound to a port if both allow it, as a node's does, and neither listens.
     _socket: Socket,
 }
 
 impl HeldAddress {
-    /// Takes an address.
+    /// Reserves an address.
     ///
     /// # Panics
     ///
@@ -48,7 +48,7 @@ mod tests {
 
     #[test]
     fn an_address_is_listened_at_again_and_is_nobody_elses_meanwhile() {
-        // A restarted node found its port taken: by a listener of another scenario, or by a client's connection to itself.
+        // The port of a restarted node was in use: by a listener of another scenario, or by a client's connection to itself.
         let held = HeldAddress::take();
         for _ in 0..2 {
             let listener = TcpListener::bind(held.address()).expect("a node can listen there");
@@ -57,7 +57,7 @@ mod tests {
             let refused = TcpStream::connect(held.address()).expect_err("nobody listens there");
             assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
         }
-        // One that does not allow others beside it, as the kernel demands of a port that it gives out.
+        // A socket without that option, like one whose port the kernel assigns.
         let other = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
         let taken = other.bind(&held.address().into()).expect_err("it is held");
         assert_eq!(taken.kind(), std::io::ErrorKind::AddrInUse);

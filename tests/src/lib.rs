@@ -1,10 +1,10 @@
-//! What the scenarios in `scenarios/` are written with.
+//! The tools for the scenarios in `scenarios/`.
 //!
 //! A scenario is an `async fn(Broker)`. It starts the nodes it needs in this process (a [`cluster`]), each with its own
 //! lifecycle and free port, over a [`broker`] that is either in-process or Apache Kafka; publishes through ingest; and
-//! watches with a [`subscriber`] that shares no code with Tailcast's own client.
+//! receives with a [`subscriber`] that shares no code with Tailcast's own client.
 //!
-//! What is deliberately absent: sleeping. Everything is waited for, with a [`deadline`] that tells what came instead.
+//! Deliberately absent: sleeping. Scenarios wait for conditions, with a [`deadline`] that reports the last value seen.
 
 pub mod scenario;
 

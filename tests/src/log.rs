@@ -1,18 +1,17 @@
-//! The log lines of the nodes, for a person who looks into a failure.
+//! The log of the nodes, to investigate a failure.
 //!
-//! Silent unless `TAILCAST_TEST_LOG` holds a filter, such as `info` or `info,tailcast_push=debug`: a suite that passes is a
-//! list of claims.
+//! Off unless `TAILCAST_TEST_LOG` is a filter, such as `info` or `info,tailcast_push=debug`.
 
 use std::env;
 use std::sync::Once;
 
 use tailcast_services::log::{Config, Format, init as begin};
 
-/// Begins to log, once per process.
+/// Starts logging, once per process.
 ///
 /// # Panics
 ///
-/// When the filter is not one.
+/// When the filter is invalid.
 pub fn init() {
     static BEGUN: Once = Once::new();
     BEGUN.call_once(|| {

@@ -1,6 +1,6 @@
 //! Reading metrics in Prometheus' text format.
 
-/// Returns the sum of a metric over its labels, as far as they contain `label`; 0 when there is none.
+/// Returns the sum of a metric over its series whose labels contain `label`; 0 if there is none.
 ///
 /// # Panics
 ///

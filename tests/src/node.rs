@@ -1,7 +1,7 @@
 //! The nodes of a scenario: the real services, in this process.
 //!
-//! Each has a runtime, a lifecycle and a port of its own, so that one can be killed as a process is: its tasks stop where
-//! they are, its sockets are closed by nobody's decision, and nobody is told.
+//! Each has its own runtime, lifecycle and port, so that one can be killed like a process: its tasks stop where they are, and its
+//! sockets close without a message.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::configuration::Configuration;
 use crate::deadline::eventually;
 use crate::metrics::sum_of;
 
-/// How long a node may take to drain.
+/// Timeout of a drain.
 const DRAIN_WITHIN: Duration = Duration::from_secs(20);
 
 /// A running ingest or push node. Dropping it kills it.
@@ -76,7 +76,7 @@ impl Node {
         Self { address, lifecycle, readiness, registry, runtime: Some(runtime) }
     }
 
-    /// Returns where it listens.
+    /// Returns its address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -85,12 +85,12 @@ impl Node {
     ///
     /// # Panics
     ///
-    /// When it does not become ready; with what it waits for.
+    /// When it does not become ready; with the reasons.
     pub async fn ready(&self) {
         eventually("the node is ready", async || self.state(), State::is_ready).await;
     }
 
-    /// Waits until it says that it is not ready for traffic, and returns what it said.
+    /// Waits until it reports that it is not ready for traffic, and returns the report.
     ///
     /// # Panics
     ///
@@ -99,25 +99,25 @@ impl Node {
         eventually("the node is not ready", async || self.state(), |state| !state.is_ready()).await
     }
 
-    /// Waits until one of its parts says that something is wrong, whether or not it is ready all the same.
+    /// Waits until one of its parts reports a problem, even if it is still ready.
     ///
     /// # Panics
     ///
-    /// When nothing is wrong.
+    /// When no problem is reported.
     pub async fn in_trouble(&self) -> State {
-        eventually("something is wrong", async || self.state(), |state| !is_well(state)).await
+        eventually("a problem is reported", async || self.state(), |state| !is_well(state)).await
     }
 
-    /// Waits until none of its parts says that something is wrong.
+    /// Waits until none of its parts reports a problem.
     ///
     /// # Panics
     ///
-    /// When something stays wrong; with what.
+    /// When a problem persists; with its description.
     pub async fn well(&self) {
-        let _state = eventually("nothing is wrong", async || self.state(), is_well).await;
+        let _state = eventually("no problem is reported", async || self.state(), is_well).await;
     }
 
-    /// Returns what its parts say about themselves.
+    /// Returns its readiness, with the reports of its parts.
     pub fn state(&self) -> State {
         self.readiness.state()
     }
@@ -127,17 +127,17 @@ impl Node {
         encode(&self.registry, Exposition::Text).expect("metrics can be written")
     }
 
-    /// Returns the sum of a metric over its labels; 0 when there is none.
+    /// Returns the sum of a metric over its labels; 0 if there is none.
     pub fn metric(&self, name: &str) -> f64 {
         self.metric_with(name, "")
     }
 
-    /// Returns the sum of a metric over its labels, as far as they contain `label`.
+    /// Returns the sum of a metric over its series whose labels contain `label`.
     pub fn metric_with(&self, name: &str, label: &str) -> f64 {
         sum_of(&self.metrics(), name, label)
     }
 
-    /// Asks it to drain, as SIGTERM does, and does not wait.
+    /// Starts its drain, as SIGTERM does, without waiting.
     pub fn drain(&self) {
         self.readiness.drain();
         self.lifecycle.drain();
@@ -147,7 +147,7 @@ impl Node {
     ///
     /// # Panics
     ///
-    /// When something failed, or was still running at the deadline.
+    /// When a task failed, or was still running at the deadline.
     pub async fn drained(&self) {
         match self.lifecycle.finish(DRAIN_WITHIN).await {
             Ending::Clean => {}
@@ -159,7 +159,7 @@ impl Node {
     pub fn kill(&mut self) {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
-            // Threads of its own cannot be stopped from outside.
+            // Its own threads cannot be stopped from outside.
             self.lifecycle.drain();
         }
     }

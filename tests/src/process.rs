@@ -1,6 +1,6 @@
-//! A push node in a process of its own: the command as people run it, with real signals and an exit code.
+//! A push node in its own process: the command as users run it, with real signals and an exit code.
 //!
-//! What it listens at is read from its log, which goes to a file: nobody has to take its lines from a pipe.
+//! Its addresses are read from its log, which goes to a file, so that nothing has to read a pipe.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -25,14 +25,14 @@ pub struct Process {
     admin: SocketAddr,
 }
 
-/// What is sent to a process.
+/// A signal to a process.
 #[derive(Debug, Clone, Copy)]
 pub enum Signal {
-    /// SIGTERM: it is asked to end.
+    /// SIGTERM: drain and end.
     Terminate,
-    /// SIGSTOP: it stops, as on a machine that has no processor for it.
+    /// SIGSTOP: pause, as if the machine had no processor for it.
     Stop,
-    /// SIGCONT: it goes on.
+    /// SIGCONT: continue.
     Continue,
 }
 
@@ -62,7 +62,7 @@ impl Process {
         process
     }
 
-    /// Returns where clients connect.
+    /// Returns the address for clients.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -76,11 +76,11 @@ impl Process {
         sum_of(&self.get("/metrics").await, name, "")
     }
 
-    /// Returns the most memory that it has had at a time, in bytes, as the kernel knows it.
+    /// Returns the kernel's figure for its peak memory, in bytes.
     ///
     /// # Panics
     ///
-    /// When the kernel does not say.
+    /// When the kernel does not report it.
     pub fn peak_memory_bytes(&self) -> u64 {
         let path = format!("/proc/{}/status", self.child.id());
         let status = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
@@ -104,7 +104,7 @@ impl Process {
         assert!(sent.as_ref().is_ok_and(std::process::ExitStatus::success), "kill {name}: {sent:?}");
     }
 
-    /// Waits until it has ended by itself.
+    /// Waits until it has ended.
     ///
     /// # Panics
     ///
@@ -115,7 +115,7 @@ impl Process {
         assert_eq!(status.code(), Some(0), "{}", self.logged());
     }
 
-    /// Asks the admin listener, and returns all that it answers, or why it does not.
+    /// Sends a request to the admin listener, and returns the answer or the error.
     async fn get(&self, path: &str) -> String {
         let exchange = async {
             let mut stream = TcpStream::connect(self.admin).await?;
@@ -150,7 +150,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It may have ended; a process that is stopped ends too.
+        // It may have ended before. A paused process ends too.
         let _killed = self.child.kill();
         let _status = self.child.wait();
     }

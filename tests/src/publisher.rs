@@ -13,7 +13,7 @@ use tonic::transport::{Channel, Endpoint};
 use crate::deadline::within;
 use crate::topic::Topic;
 
-/// The most messages of one request.
+/// Maximum number of messages in a request.
 pub const BATCH_MESSAGES_MAX: usize = 500;
 
 /// A gRPC client of one ingest node, cheap to clone.
@@ -23,7 +23,7 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// Makes a client that connects when it is first used.
+    /// Returns a client that connects on first use.
     pub fn to(node: SocketAddr) -> Self {
         let endpoint = Endpoint::from_shared(format!("http://{node}")).expect("an address makes a URI");
         Self { channel: endpoint.connect_lazy() }
@@ -39,7 +39,7 @@ impl Publisher {
         self.channel.clone()
     }
 
-    /// Publishes values under one key and returns where Kafka has them.
+    /// Publishes values under one key, and returns their positions in Kafka.
     ///
     /// # Panics
     ///
@@ -53,7 +53,7 @@ impl Publisher {
         self.publish_all(values.into_iter().map(|value| message(topic, key, value)).collect()).await
     }
 
-    /// Publishes messages, in as many batches as they need, and returns where Kafka has them.
+    /// Publishes messages in batches, and returns their positions in Kafka.
     ///
     /// # Panics
     ///
@@ -61,7 +61,7 @@ impl Publisher {
     pub async fn publish_all(&self, messages: Vec<Message>) -> Vec<Acknowledged> {
         let mut acknowledged = Vec::with_capacity(messages.len());
         for batch in messages.chunks(BATCH_MESSAGES_MAX) {
-            let outcomes = self.try_publish(batch.to_vec()).await.expect("the batch is taken");
+            let outcomes = self.try_publish(batch.to_vec()).await.expect("the batch is accepted");
             acknowledged.extend(outcomes.into_iter().map(|outcome| match outcome {
                 outcome::Result::Acknowledged(acknowledged) => acknowledged,
                 other => panic!("expected an acknowledgement, got {other:?}"),
@@ -74,13 +74,13 @@ impl Publisher {
     ///
     /// # Errors
     ///
-    /// The node's own.
+    /// The error of the node.
     pub async fn try_publish(&self, messages: Vec<Message>) -> Result<Vec<outcome::Result>, Status> {
         let sent = messages.len();
         let response = self.client().publish(PublishRequest { messages }).await?.into_inner();
         assert_eq!(response.outcomes.len(), sent, "an outcome per message");
-        let said = |Outcome { result }| result.expect("an outcome says which it is");
-        Ok(response.outcomes.into_iter().map(said).collect())
+        let result = |Outcome { result }| result.expect("an outcome has a result");
+        Ok(response.outcomes.into_iter().map(result).collect())
     }
 
     /// Publishes messages over one stream, in batches, and returns the sequence numbers in the order in which they were
@@ -112,7 +112,7 @@ impl Publisher {
     }
 }
 
-/// Makes a message.
+/// Returns a message.
 #[expect(clippy::needless_pass_by_value, reason = "a value reads better than a reference to one")]
 pub fn message(topic: &Topic, key: &str, value: impl ToString) -> Message {
     Message {

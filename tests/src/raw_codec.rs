@@ -1,10 +1,10 @@
-//! A gRPC codec that sends bytes as they are, for requests that no generated client would make.
+//! A gRPC codec that sends bytes unchanged, for requests that no generated client would send.
 
 use bytes::{Buf as _, BufMut as _, Bytes};
 use tonic::Status;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 
-/// Takes and gives messages as their bytes.
+/// Encodes and decodes messages as plain bytes.
 #[derive(Debug, Default)]
 pub struct RawCodec;
 

@@ -1,4 +1,4 @@
-//! A WebSocket client without manners: the upgrade request and every frame are bytes that the scenario chose.
+//! A WebSocket client without rules: the scenario chooses the bytes of the upgrade request and of every frame.
 
 use std::net::SocketAddr;
 
@@ -13,7 +13,7 @@ pub struct RawSocket {
     stream: TcpStream,
 }
 
-/// What a node answered to an HTTP request, without its body.
+/// A node's answer to an HTTP request, without its body.
 #[derive(Debug)]
 pub struct Answer {
     /// The status code.
@@ -34,27 +34,27 @@ pub enum Opcode {
     Ping = 9,
 }
 
-/// A frame as a client puts it on the wire.
+/// A frame of a client.
 #[derive(Debug, Clone)]
 pub struct RawFrame {
     /// Whether it is the last of its message.
     pub last: bool,
-    /// What it is.
+    /// Its opcode.
     pub opcode: Opcode,
     /// Whether the first reserved bit is set.
     pub reserved: bool,
-    /// Whether it is masked, as a client's frames have to be.
+    /// Whether it is masked, which RFC 6455 requires of a client.
     pub masked: bool,
-    /// What it carries.
+    /// Its payload.
     pub payload: Vec<u8>,
 }
 
-/// Makes a correct frame that is a whole message.
+/// Returns a valid frame that is a whole message.
 pub fn whole(opcode: Opcode, payload: impl Into<Vec<u8>>) -> RawFrame {
     RawFrame { last: true, opcode, reserved: false, masked: true, payload: payload.into() }
 }
 
-/// Makes a correct frame that others follow.
+/// Returns a valid first frame of several.
 pub fn part(opcode: Opcode, payload: impl Into<Vec<u8>>) -> RawFrame {
     RawFrame { last: false, ..whole(opcode, payload) }
 }
@@ -86,23 +86,23 @@ impl RawFrame {
 }
 
 impl RawSocket {
-    /// Upgrades correctly.
+    /// Opens a WebSocket with a valid upgrade request.
     ///
     /// # Panics
     ///
-    /// When the node does not.
+    /// When the node refuses.
     pub async fn open(node: SocketAddr, wire: Wire) -> Self {
         let (answer, stream) = Self::ask(node, &upgrade_request(wire.subprotocol())).await;
         assert_eq!(answer.status, 101, "{answer:?}");
         Self::after_upgrade(stream)
     }
 
-    /// Takes a connection that the node has upgraded.
+    /// Wraps a connection that the node has upgraded.
     pub fn after_upgrade(stream: TcpStream) -> Self {
         Self { stream }
     }
 
-    /// Sends an HTTP request as it is and returns what the node answered, and the connection.
+    /// Sends an HTTP request unchanged, and returns the node's answer and the connection.
     ///
     /// # Panics
     ///
@@ -123,9 +123,9 @@ impl RawSocket {
         (Answer::parse(&String::from_utf8_lossy(&head)), stream)
     }
 
-    /// Sends frames, or anything else, as they are.
+    /// Sends bytes unchanged.
     pub async fn send(&mut self, bytes: &[u8]) {
-        // A node may close, and reset, while it is still being talked at.
+        // A node may close the connection during the write.
         let _sent = self.stream.write_all(bytes).await;
     }
 
@@ -142,7 +142,7 @@ impl RawSocket {
         Some((first & 0x0f, payload))
     }
 
-    /// Waits for the node to end the connection and returns how it closed the WebSocket.
+    /// Waits until the node ends the connection, and returns its close frame.
     ///
     /// # Panics
     ///
@@ -179,7 +179,7 @@ impl Answer {
     }
 }
 
-/// Writes a correct upgrade request that offers these subprotocols.
+/// Returns a valid upgrade request that offers these subprotocols.
 pub fn upgrade_request(subprotocols: &str) -> String {
     format!(
         "GET /v1/connect HTTP/1.1\r\nHost: node\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\

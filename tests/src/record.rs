@@ -1,16 +1,16 @@
-//! What Kafka has: what a scenario holds deliveries against.
+//! The records in Kafka, with which a scenario compares deliveries.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use tailcast_proto::{Channel, Keys, Offset, PartitionId};
 
-/// A record as Kafka has it.
+/// A record in Kafka.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
-    /// The partition it is in.
+    /// Its partition.
     pub partition: PartitionId,
-    /// Its offset there.
+    /// Its offset.
     pub offset: Offset,
     /// Its key.
     pub key: Option<Bytes>,
@@ -30,11 +30,11 @@ pub fn newest<'a>(
     newest
 }
 
-/// Returns the records that a channel shows, by its text form.
+/// Returns the records of a channel in text form.
 ///
 /// # Panics
 ///
-/// When that is no channel.
+/// When the channel is invalid.
 pub fn of_channel(channel: &str, records: &[Record]) -> Vec<Record> {
     let channel: Channel = channel.parse().expect("a scenario's channels are valid");
     let shows = |record: &&Record| match (&channel.keys, record.key.as_deref()) {

@@ -8,8 +8,8 @@ use crate::broker::Broker;
 
 /// Makes tests of scenarios: `async fn(Broker)` in the module that calls this.
 ///
-/// `everywhere` makes two of each, `in_process::NAME` and `apache_kafka::NAME`; the other two lists are for what only one
-/// of them can show, with the reason beside the name.
+/// `everywhere` makes two tests of each, `in_process::NAME` and `apache_kafka::NAME`. The other two lists are for scenarios that
+/// only work on one of them, with the reason beside the name.
 #[macro_export]
 macro_rules! scenarios {
     (
@@ -36,7 +36,7 @@ pub fn in_process<F: Future<Output = ()>>(scenario: impl FnOnce(Broker) -> F) {
     });
 }
 
-/// Runs a scenario on the Apache Kafka of this process; not at all where there is none.
+/// Runs a scenario on the Apache Kafka of this process, or skips it if there is none.
 pub fn apache_kafka<F: Future<Output = ()>>(scenario: impl FnOnce(Broker) -> F) {
     if let Some(kafka) = ApacheKafka::shared() {
         run(scenario(Broker::Shared(kafka)));
@@ -50,7 +50,7 @@ pub fn alone<F: Future<Output = ()>>(scenario: impl FnOnce() -> F) {
 
 fn run(scenario: impl Future<Output = ()>) {
     crate::log::init();
-    // More than one thread, so that a scenario may block while its nodes go on.
+    // More than one thread, so that a scenario may block while its nodes run.
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build();
     runtime.expect("a runtime starts").block_on(scenario);
 }

@@ -1,4 +1,4 @@
-//! A WebSocket that speaks Tailcast's subprotocols, over tokio-tungstenite, which shares no code with the node's side.
+//! A WebSocket with Tailcast's subprotocols, over tokio-tungstenite, which shares no code with the node.
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,7 +12,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-/// How messages are encoded: the subprotocol.
+/// The subprotocol: the encoding of messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wire {
     /// `tailcast.v1.proto`.
@@ -24,13 +24,13 @@ pub enum Wire {
 /// How a socket ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Closed {
-    /// The code of the node's close frame; `None` when it sent no frame or one without a code.
+    /// The code of the node's close frame; `None` if it sent none, or one without a code.
     pub code: Option<u16>,
     /// The reason in the node's close frame.
     pub reason: String,
 }
 
-/// What the kernel is asked to keep for a slow reader; it takes at least about this much.
+/// The receive buffer of a slow reader; the kernel's minimum is about this.
 const NARROW_BYTES: u32 = 4_096;
 
 /// An open WebSocket.
@@ -85,7 +85,7 @@ impl Socket {
         Self::upgrade(TcpStream::connect(node).await?, node, wire).await
     }
 
-    /// Opens a WebSocket whose side of the connection keeps little for a reader that is slow.
+    /// Opens a WebSocket with a small receive buffer, for a slow reader.
     ///
     /// # Errors
     ///
@@ -93,7 +93,7 @@ impl Socket {
     pub async fn open_narrow(node: SocketAddr, wire: Wire) -> Result<Self, Error> {
         let socket = TcpSocket::new_v4()?;
         socket.set_recv_buffer_size(NARROW_BYTES)?;
-        // With loopback's segments of 64 KB, what comes after a silence would come 2 KB at a time.
+        // With the 64 KB segments of loopback, data would arrive in pieces of 2 KB after a pause.
         SockRef::from(&socket).set_tcp_mss(1_460)?;
         Self::upgrade(socket.connect(node).await?, node, wire).await
     }
@@ -102,7 +102,7 @@ impl Socket {
         let mut request = format!("ws://{node}/v1/connect").into_client_request()?;
         let subprotocol = http::HeaderValue::from_static(wire.subprotocol());
         request.headers_mut().insert(http::header::SEC_WEBSOCKET_PROTOCOL, subprotocol);
-        // tungstenite fails the handshake unless the node answers with the subprotocol that was asked for.
+        // tungstenite fails the handshake unless the node answers with the requested subprotocol.
         let (stream, _response) = tokio_tungstenite::client_async(request, stream).await?;
         Ok(Self { stream, wire })
     }
@@ -112,7 +112,7 @@ impl Socket {
         self.send_raw(self.wire.encode(message)).await;
     }
 
-    /// Sends a WebSocket message as it is.
+    /// Sends a WebSocket message unchanged.
     ///
     /// # Panics
     ///
@@ -121,7 +121,7 @@ impl Socket {
         self.stream.send(message).await.expect("the socket is open");
     }
 
-    /// Waits for the next WebSocket message. Pings are answered here.
+    /// Waits for the next WebSocket message, and answers pings.
     ///
     /// # Errors
     ///
@@ -148,7 +148,7 @@ impl Socket {
     }
 }
 
-/// A node may reset the connection after its close frame; before it, that is how the socket ended.
+/// Returns how the socket ended. A reset after the close frame is ignored.
 fn ended_by(closed: Closed, error: Error) -> Closed {
     match error {
         Error::Protocol(_) | Error::Io(_) if closed.code.is_some() => closed,

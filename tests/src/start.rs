@@ -1,14 +1,14 @@
-//! Where a subscription of a scenario starts, in few words.
+//! Short names for the starts of subscriptions.
 
 use tailcast_proto::Position;
 use tailcast_proto::push::v1::{self, Earliest, Live, Snapshot, Start, start::At};
 
-/// With the next record.
+/// At the next record.
 pub fn live() -> Start {
     start(At::Live(Live {}))
 }
 
-/// With the oldest record.
+/// At the oldest record.
 pub fn earliest() -> Start {
     start(At::Earliest(Earliest {}))
 }
@@ -18,12 +18,12 @@ pub fn position(position: &Position) -> Start {
     start(At::Position(v1::Position::from(position)))
 }
 
-/// With the first record at or after a time.
+/// At the first record with this timestamp or a later one.
 pub fn timestamp(milliseconds: i64) -> Start {
     start(At::TimestampMs(milliseconds))
 }
 
-/// With the latest record of each key.
+/// With a snapshot: the latest record of each key.
 pub fn snapshot() -> Start {
     start(At::Snapshot(Snapshot {}))
 }

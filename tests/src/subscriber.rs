@@ -1,8 +1,7 @@
 //! A client of a push node that shares no code with Tailcast's own client.
 //!
-//! Every subscriber watches over order and repetition whatever its scenario is about: a delivery whose offset is not beyond
-//! the last one of its channel and partition fails the scenario at once, and so does a skip or the end of a snapshot that
-//! does not follow from what was delivered.
+//! Every subscriber checks order and repetition, in every scenario: a delivery whose offset is not beyond the last one of its channel
+//! and partition fails the scenario at once, and so does a skip or the end of a snapshot that contradicts the deliveries.
 
 mod account;
 
@@ -31,7 +30,7 @@ pub struct Subscriber {
     socket: Socket,
     last_id: u32,
     account: Account,
-    /// What came before a reply that was waited for, and was not asked for yet.
+    /// Frames that arrived before an awaited reply and were not returned yet.
     pending: VecDeque<Frame>,
     /// The rest of the last WebSocket message.
     arrived: VecDeque<Frame>,
@@ -43,16 +42,16 @@ impl Subscriber {
     ///
     /// # Panics
     ///
-    /// When the node does not take it.
+    /// When the node refuses.
     pub async fn connect(node: SocketAddr, wire: Wire) -> Self {
         Self::connect_with(node, wire, Vec::new()).await.0
     }
 
-    /// Opens a socket and a session, with subscriptions inside `Connect`; their answers are the next frames.
+    /// Opens a socket and a session, with subscriptions in `Connect`, whose answers are the next frames.
     ///
     /// # Panics
     ///
-    /// When the node does not take it.
+    /// When the node refuses.
     pub async fn connect_with(
         node: SocketAddr,
         wire: Wire,
@@ -67,7 +66,7 @@ impl Subscriber {
         }
     }
 
-    /// Opens a socket and says nothing yet.
+    /// Opens a socket without a session.
     ///
     /// # Panics
     ///
@@ -76,11 +75,11 @@ impl Subscriber {
         Self::on(Socket::open(node, wire).await.expect("the node upgrades to WebSocket"))
     }
 
-    /// Opens a session over a socket that takes little at a time, so that what waits for this client waits at the node.
+    /// Opens a session over a socket with a small receive buffer, so that data for this client is buffered at the node.
     ///
     /// # Panics
     ///
-    /// When the node does not take it.
+    /// When the node refuses.
     pub async fn connect_narrow(node: SocketAddr, wire: Wire) -> Self {
         let mut subscriber = Self::on(Socket::open_narrow(node, wire).await.expect("the node upgrades"));
         let id = subscriber.send(Command::Connect(Connect::default())).await;
@@ -101,11 +100,11 @@ impl Subscriber {
         }
     }
 
-    /// Subscribes to a channel from `start` and returns what the node answered.
+    /// Subscribes to a channel from `start`, and returns the node's answer.
     ///
     /// # Panics
     ///
-    /// When it answered with an error.
+    /// When the answer is an error.
     pub async fn subscribe(&mut self, channel: &str, start: Start) -> Subscribed {
         match self.try_subscribe(request(channel, start)).await {
             Ok(subscribed) => subscribed,
@@ -113,11 +112,11 @@ impl Subscriber {
         }
     }
 
-    /// Subscribes and returns what the node answered.
+    /// Subscribes, and returns the node's answer.
     ///
     /// # Errors
     ///
-    /// The node's own.
+    /// The error of the node.
     pub async fn try_subscribe(&mut self, request: Subscribe) -> Result<Subscribed, Error> {
         let id = self.send(Command::Subscribe(request)).await;
         match self.reply(id).await {
@@ -127,11 +126,11 @@ impl Subscriber {
         }
     }
 
-    /// Ends a subscription and returns what the node answered.
+    /// Ends a subscription, and returns the node's answer.
     ///
     /// # Errors
     ///
-    /// The node's own.
+    /// The error of the node.
     pub async fn unsubscribe(&mut self, channel: &str) -> Result<Unsubscribed, Error> {
         let target = Some(unsubscribe::Target::Name(channel.to_owned()));
         let id = self.send(Command::Unsubscribe(Unsubscribe { target })).await;
@@ -149,11 +148,11 @@ impl Subscriber {
         self.last_id
     }
 
-    /// Waits for the next thing that the node says of its own accord, other than that it is alive.
+    /// Waits for the next frame that is neither a reply nor a heartbeat.
     ///
     /// # Panics
     ///
-    /// When nothing comes, or the socket is closed.
+    /// When none arrives, or the socket is closed.
     pub async fn event(&mut self) -> frame::Frame {
         let waiting = format!("{:?}", self.account);
         within(format_args!("something to {waiting}"), async {
@@ -167,7 +166,7 @@ impl Subscriber {
         .await
     }
 
-    /// Waits for the end of the socket and returns how the node closed it. What comes before it is dropped.
+    /// Waits until the node closes the socket, and returns its close frame. Frames before it are dropped.
     ///
     /// # Panics
     ///
@@ -183,7 +182,7 @@ impl Subscriber {
         .await
     }
 
-    /// Returns where a subscription is: what to hand to another node to go on there.
+    /// Returns the position of a subscription, from which another node can continue.
     ///
     /// # Panics
     ///
@@ -192,24 +191,24 @@ impl Subscriber {
         self.account.position(channel).expect("the channel is subscribed").clone()
     }
 
-    /// Returns how many deliveries each WebSocket message had that had any.
+    /// Returns the number of deliveries in each WebSocket message with any.
     pub fn deliveries_per_message(&self) -> &[usize] {
         &self.deliveries_per_message
     }
 
-    /// Ends the session as a client does that leaves.
+    /// Closes the session.
     pub async fn leave(mut self) -> Closed {
         self.socket.close().await;
         self.closed().await
     }
 
-    /// Waits for the reply to a command; what comes before it waits to be asked for.
+    /// Waits for the reply to a command; frames before it are kept.
     async fn reply(&mut self, id: u32) -> frame::Frame {
         let reply = within(format_args!("the reply to command {id}"), async {
             loop {
                 let frame = self.arrive().await;
                 if frame.id == id {
-                    return frame.frame.expect("a reply says something");
+                    return frame.frame.expect("a reply is a known frame");
                 }
                 self.pending.push_back(frame);
             }
@@ -224,7 +223,7 @@ impl Subscriber {
             Some(frame) => frame,
             None => self.arrive().await,
         };
-        let frame = frame.frame.expect("a frame says something");
+        let frame = frame.frame.expect("a frame is a known one");
         self.account.note(&frame);
         frame
     }
@@ -246,7 +245,7 @@ impl Subscriber {
     }
 }
 
-/// Makes the request for a channel in text form from a start.
+/// Returns the request for a channel in text form from a start.
 pub fn request(channel: &str, start: Start) -> Subscribe {
     Subscribe {
         target: Some(subscribe::Target::Name(channel.to_owned())),
@@ -255,7 +254,7 @@ pub fn request(channel: &str, start: Start) -> Subscribe {
     }
 }
 
-/// Makes the request for the latest records of a channel whenever the subscriber is behind.
+/// Returns the request for a conflated subscription to a channel.
 pub fn conflated(channel: &str, start: Start) -> Subscribe {
     Subscribe { mode: DeliveryMode::Conflated.into(), ..request(channel, start) }
 }

@@ -1,7 +1,7 @@
-//! A topic of one scenario, read and written past Tailcast.
+//! A topic of one scenario, read and written without Tailcast.
 //!
-//! What a scenario claims about Kafka it sees with a plain Kafka client, with settings of its own: a wrong setting in the
-//! services must not be able to agree with itself.
+//! Scenarios check the contents of Kafka with a plain Kafka client and with its own settings, so that a wrong setting of the
+//! services is detected.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ use crate::deadline::{PATIENCE, eventually};
 use crate::plain_client::{admin, plain_client};
 pub use crate::record::Record;
 
-/// A topic that one scenario has to itself.
+/// A topic of a single scenario.
 #[derive(Clone)]
 pub struct Topic {
     name: TopicName,
@@ -39,7 +39,7 @@ impl Topic {
         &self.name
     }
 
-    /// Returns how many partitions it has, or will have.
+    /// Returns its number of partitions.
     pub fn partitions(&self) -> u32 {
         self.partitions
     }
@@ -63,12 +63,12 @@ impl Topic {
         Channel { topic: self.name.clone(), keys }.to_string()
     }
 
-    /// Returns the partition that a key chooses.
+    /// Returns the partition of a key.
     pub fn partition_of(&self, key: &str) -> PartitionId {
         partition_of_key(key.as_bytes(), self.partitions)
     }
 
-    /// Returns a partition that a key did not choose with fewer partitions either.
+    /// Returns a partition that a key would not have with any smaller number of partitions either.
     ///
     /// # Panics
     ///
@@ -79,17 +79,17 @@ impl Topic {
         never.unwrap_or_else(|| panic!("{key} could have been in any of {} partitions", self.partitions))
     }
 
-    /// Returns the position at `offset` of the partition that a key chooses, as a person writes it: without an epoch.
+    /// Returns the position at `offset` of the partition of a key, without an epoch.
     pub fn at(&self, key: &str, offset: i64) -> Position {
         let offset = Offset::new(offset).expect("an offset is 0 or more");
         Position { offsets: BTreeMap::from([(self.partition_of(key), offset)]), ..Position::default() }
     }
 
-    /// Appends records to Kafka in order, past ingest, and waits until Kafka has them.
+    /// Appends records to Kafka in order, without ingest, and waits until they are acknowledged.
     ///
     /// # Panics
     ///
-    /// When Kafka does not take one.
+    /// When one is not acknowledged.
     pub async fn append<K, V>(&self, records: impl IntoIterator<Item = (K, V)>)
     where
         K: AsRef<str>,
@@ -98,11 +98,11 @@ impl Topic {
         self.append_where(None, records).await;
     }
 
-    /// Appends records to one partition whatever their keys, as producers do that have not heard of the others.
+    /// Appends records to one partition regardless of their keys, like a producer that does not know the others.
     ///
     /// # Panics
     ///
-    /// When Kafka does not take one.
+    /// When one is not acknowledged.
     pub async fn append_to<K, V>(&self, partition: PartitionId, records: impl IntoIterator<Item = (K, V)>)
     where
         K: AsRef<str>,
@@ -129,11 +129,15 @@ impl Topic {
             deliveries.push(delivery.expect("the producer's queue has room"));
         }
         for delivery in deliveries {
-            delivery.await.expect("the producer lives").map_err(|(error, _)| error).expect("Kafka takes it");
+            delivery
+                .await
+                .expect("the producer lives")
+                .map_err(|(error, _)| error)
+                .expect("Kafka acknowledges it");
         }
     }
 
-    /// Reads everything that Kafka has, partition after partition.
+    /// Reads all records from Kafka, partition by partition.
     ///
     /// # Panics
     ///
@@ -148,7 +152,7 @@ impl Topic {
     }
 
     fn read(&self, consumer: &BaseConsumer, partition: PartitionId) -> Vec<Record> {
-        let (low, high) = watermarks(consumer, &self.name, partition).expect("Kafka tells its watermarks");
+        let (low, high) = watermarks(consumer, &self.name, partition).expect("Kafka returns its watermarks");
         let mut assignment = TopicPartitionList::new();
         assignment
             .add_partition_offset(self.name.as_ref(), partition.kafka(), RawOffset::Offset(low))
@@ -158,16 +162,16 @@ impl Topic {
         let deadline = Instant::now() + PATIENCE;
         let mut records = Vec::new();
         let mut next = low;
-        let mut trouble = None;
+        let mut last_error = None;
         while next < high {
             let read_so_far = format_args!("{}/{partition}: {next} of {high}", self.name);
-            assert!(Instant::now() < deadline, "{read_so_far}; last trouble: {trouble:?}");
+            assert!(Instant::now() < deadline, "{read_so_far}; last error: {last_error:?}");
             let message = match consumer.poll(Duration::from_millis(100)) {
                 None => continue,
                 Some(Ok(message)) => message,
-                // One broker of several may be gone: its records are on another.
+                // One of several brokers may be down; another one has its records.
                 Some(Err(error)) => {
-                    trouble = Some(error);
+                    last_error = Some(error);
                     continue;
                 }
             };
@@ -182,7 +186,7 @@ impl Topic {
         records
     }
 
-    /// Returns the first offset that a partition still has and the one that its next record will get.
+    /// Returns the first offset of a partition and the offset of its next record.
     ///
     /// # Panics
     ///
@@ -190,11 +194,11 @@ impl Topic {
     pub fn watermarks(&self, partition: PartitionId) -> (i64, i64) {
         tokio::task::block_in_place(|| {
             let consumer: BaseConsumer = self.client().create().expect("a consumer starts");
-            watermarks(&consumer, &self.name, partition).expect("Kafka tells its watermarks")
+            watermarks(&consumer, &self.name, partition).expect("Kafka returns its watermarks")
         })
     }
 
-    /// Whether Kafka has a topic of this name. Asks for all topics: asking for one may create it.
+    /// Returns whether the topic exists. Requests all topics, because a request for one may create it.
     ///
     /// # Panics
     ///
@@ -202,15 +206,15 @@ impl Topic {
     pub fn exists(&self) -> bool {
         let consumer: BaseConsumer = self.client().create().expect("a consumer starts");
         let metadata = tokio::task::block_in_place(|| consumer.fetch_metadata(None, PATIENCE));
-        let metadata = metadata.expect("Kafka tells its metadata");
+        let metadata = metadata.expect("Kafka returns its metadata");
         metadata.topics().iter().any(|topic| topic.name() == self.name.as_ref())
     }
 
-    /// Waits until every partition can be read and written: Kafka names a leader some time before the leader knows.
+    /// Waits until every partition can be read and written: Kafka announces a leader before the leader is ready.
     ///
     /// # Panics
     ///
-    /// When that does not happen.
+    /// When that fails.
     pub async fn available(&self) {
         let consumer: BaseConsumer = self.client().create().expect("a consumer starts");
         let look = async || {
@@ -220,15 +224,15 @@ impl Topic {
             })
         };
         let available = eventually(format_args!("{} is available", self.name), look, Result::is_ok).await;
-        available.expect("it was looked for");
+        available.expect("the condition was checked");
     }
 
-    /// Lets Kafka forget the records of a partition before `offset`, as retention does. Apache Kafka only.
+    /// Deletes the records of a partition before `offset`, as retention does. Apache Kafka only.
     ///
     /// # Panics
     ///
-    /// When Kafka does not do it.
-    pub async fn forget_before(&self, partition: PartitionId, offset: i64) {
+    /// When that fails.
+    pub async fn delete_records_before(&self, partition: PartitionId, offset: i64) {
         let mut offsets = TopicPartitionList::new();
         offsets
             .add_partition_offset(self.name.as_ref(), partition.kafka(), RawOffset::Offset(offset))
@@ -240,11 +244,11 @@ impl Topic {
         }
     }
 
-    /// Adds partitions, up to a number. Apache Kafka only.
+    /// Adds partitions, up to this number. Apache Kafka only.
     ///
     /// # Panics
     ///
-    /// When Kafka does not do it.
+    /// When that fails.
     pub async fn grow(&mut self, partitions: u32) {
         let count = usize::try_from(partitions).expect("a scenario has few partitions");
         let new = NewPartitions::new(self.name.as_ref(), count);
@@ -260,7 +264,7 @@ impl Topic {
     ///
     /// # Panics
     ///
-    /// When Kafka does not do it.
+    /// When that fails.
     pub async fn delete(&self) {
         let deleted = admin(&self.bootstrap).delete_topics(&[self.name.as_ref()], &AdminOptions::new()).await;
         for topic in deleted.expect("Kafka answers") {
@@ -273,7 +277,7 @@ impl Topic {
         config
             .set("group.id", "scenario")
             .set("enable.auto.commit", "false")
-            // The in-process broker would create the topic for a client that does not say this.
+            // By default the in-process broker creates a topic on request.
             .set("allow.auto.create.topics", "false")
             .set("acks", "all")
             .set("partitioner", "murmur2_random")

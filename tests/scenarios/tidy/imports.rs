@@ -1,8 +1,7 @@
 //! Imports between the modules of a crate: no circles, and in `push` only from a room to those below it.
 //!
-//! Read from the sources' text: `use` trees and paths that begin with `crate`, `self` or `super`. A module and what is below
-//! it count as one where two modules of the same parent are compared, so a parent and its child may know each other. Test
-//! modules import what they like.
+//! Found in the text of the sources: `use` trees and paths that begin with `crate`, `self` or `super`. Two modules of the same parent
+//! are compared including their children, so a parent and its child may import each other. Test modules may import anything.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -22,10 +21,10 @@ const CRATES: [&str; 8] = [
     "tests/src",
 ];
 
-/// The rooms of `push`, each above those that it may import from. What is in none of them is above all.
+/// The rooms of `push`, each above those that it may import from. Modules outside of them are above all.
 const ROOMS: [&str; 9] = ["edge", "session", "cursor", "node", "kafka", "partition", "log", "wake", "record"];
 
-/// Above the rooms although it lies in one: it is compiled for benchmarks only, and drives sessions without sockets.
+/// Above all rooms: modules for benchmarks, which drive sessions without sockets.
 const BENCHMARKS: [&str; 2] = ["benchmarks", "session::by_hand"];
 
 type Module = Vec<String>;
@@ -52,7 +51,7 @@ fn rooms_of_push_import_from_below_only() {
         .iter()
         .filter(|(from, to)| match (floor(from), floor(to)) {
             (Some(from), Some(to)) => to < from,
-            // Configuration, figures and the clock are below every room; what puts the rooms together is above.
+            // Configuration, metrics and the clock are below every room; the modules that connect the rooms are above.
             (Some(_), None) => to.first().is_some_and(|first| first == "push" || first == "benchmarks"),
             (None, _) => false,
         })
@@ -87,7 +86,7 @@ fn imports_are_read_from_every_form() {
     check("#[cfg(test)]\nmod tests {\n    use crate::d::T;\n}\n", &[]);
 }
 
-/// Every import of one module from another one of the crate.
+/// Returns every import of one module by another one of the crate.
 fn imports(source: &Path) -> BTreeSet<(Module, Module)> {
     let files: BTreeMap<Module, String> = sources()
         .into_iter()
@@ -115,7 +114,7 @@ fn imports(source: &Path) -> BTreeSet<(Module, Module)> {
     imports
 }
 
-/// The modules that a source imports from.
+/// Returns the modules that a source imports from.
 fn targets<'a>(
     text: &'a str,
     from: &'a Module,
@@ -133,7 +132,7 @@ fn targets<'a>(
     paths(&code).into_iter().filter_map(move |path| resolve(&path, from, modules))
 }
 
-/// All paths that begin with `crate`, `self` or `super`, with `{…}` written out.
+/// Returns all paths that begin with `crate`, `self` or `super`, with `{…}` expanded.
 fn paths(code: &str) -> Vec<Module> {
     let mut paths = Vec::new();
     for start in ["crate::", "super::", "self::"] {
@@ -141,15 +140,15 @@ fn paths(code: &str) -> Vec<Module> {
             let is_word =
                 code[..at].ends_with(|before: char| before.is_alphanumeric() || "_:".contains(before));
             if !is_word {
-                write_out(&code[at..], &mut Vec::new(), &mut paths);
+                expand(&code[at..], &mut Vec::new(), &mut paths);
             }
         }
     }
     paths
 }
 
-/// Writes out one path or tree at the beginning of `code`, and returns what follows it.
-fn write_out<'a>(code: &'a str, before: &mut Module, paths: &mut Vec<Module>) -> &'a str {
+/// Expands one path or tree at the beginning of `code`, and returns the rest.
+fn expand<'a>(code: &'a str, before: &mut Module, paths: &mut Vec<Module>) -> &'a str {
     let depth = before.len();
     let mut code = code.trim_start();
     loop {
@@ -160,7 +159,7 @@ fn write_out<'a>(code: &'a str, before: &mut Module, paths: &mut Vec<Module>) ->
                     code = after;
                     break;
                 }
-                let after = write_out(rest, before, paths);
+                let after = expand(rest, before, paths);
                 if after.len() == rest.len() {
                     code = after;
                     break;
@@ -189,7 +188,7 @@ fn write_out<'a>(code: &'a str, before: &mut Module, paths: &mut Vec<Module>) ->
     code
 }
 
-/// The module that a path begins with.
+/// Returns the module at the beginning of a path.
 fn resolve(path: &Module, from: &Module, modules: &BTreeSet<Module>) -> Option<Module> {
     let mut at: Module = if path[0] == "crate" { Vec::new() } else { from.clone() };
     for name in path {
@@ -203,7 +202,7 @@ fn resolve(path: &Module, from: &Module, modules: &BTreeSet<Module>) -> Option<M
     (0..=at.len()).rev().map(|length| at[..length].to_vec()).find(|module| modules.contains(module))
 }
 
-/// Modules of one parent that import each other, directly or through others.
+/// Returns modules of one parent that import each other, directly or through others.
 fn circles(imports: &BTreeSet<(Module, Module)>) -> Vec<String> {
     let mut siblings = BTreeMap::<&[String], BTreeSet<(&str, &str)>>::new();
     for (from, to) in imports {

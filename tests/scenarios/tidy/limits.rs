@@ -43,7 +43,7 @@ fn values_are_read_as_they_are_written() {
     assert_eq!(found, expected.map(|(key, value)| (key.to_owned(), value.to_owned())).into());
 }
 
-/// The keys whose value is a number or a duration, as sections spell them out.
+/// Returns the full keys whose value is a number or a duration.
 fn keys(defaults: &str) -> BTreeMap<String, String> {
     let mut section = "";
     let mut keys = BTreeMap::new();
@@ -75,7 +75,7 @@ fn limits(document: &str) -> Vec<(String, String)> {
     limits
 }
 
-/// A documented value as `src/default.toml` has it.
+/// Returns a documented value in the form of `src/default.toml`.
 fn value(documented: &str) -> String {
     let written = documented.split(" (").next().unwrap_or_default().replace([' ', ','], "");
     let (number, unit) = split(&written);
@@ -86,7 +86,7 @@ fn value(documented: &str) -> String {
     }
 }
 
-/// A value as its digits and its unit.
+/// Splits a value into digits and unit.
 fn split(value: &str) -> (&str, &str) {
     value.split_at(value.find(|c: char| !c.is_ascii_digit()).unwrap_or(value.len()))
 }

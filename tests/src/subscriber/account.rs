@@ -1,7 +1,7 @@
-//! What a client knows of its subscriptions: which alias is which channel, and where each is.
+//! The state of a client's subscriptions: alias, channel and position of each.
 //!
-//! Plain code, in which the promises about one connection are held: an alias means one channel, the offsets of a partition
-//! only grow, what is said to be left out follows what was delivered, and a snapshot has as many values as it says.
+//! Plain code, which checks the promises about one connection: an alias has one channel, the offsets of a partition only grow, skips
+//! are consistent with deliveries, and a snapshot has the reported number of values.
 
 mod received;
 
@@ -20,35 +20,35 @@ pub(super) struct Account {
     channels: BTreeMap<u32, Channel>,
 }
 
-/// What the client knows of one subscription.
+/// The state of one subscription.
 #[derive(Debug)]
 struct Channel {
     name: String,
     position: Position,
-    /// The partition of deliveries that name none.
+    /// The partition of deliveries without one.
     home: Option<PartitionId>,
     delivered: u64,
-    /// Up to where it is known of each partition what was left out.
+    /// For each partition, the offset up to which skipped records are reported.
     accounted: BTreeMap<PartitionId, Offset>,
-    /// Whether it has begun with the latest records, and their end was not said.
+    /// Whether it started with a snapshot that has not ended.
     in_snapshot: bool,
 }
 
 impl Account {
-    /// Returns where the subscription to a channel is.
+    /// Returns the position of the subscription to a channel.
     pub(super) fn position(&self, channel: &str) -> Option<&Position> {
         self.channels.values().find(|of| of.name == channel).map(|of| &of.position)
     }
 
-    /// Keeps account of subscriptions and positions.
+    /// Applies a frame, and checks it.
     pub(super) fn note(&mut self, frame: &frame::Frame) {
         match frame {
             frame::Frame::Subscribed(subscribed) => {
                 let before = self.channels.insert(subscribed.alias, Channel::begin(subscribed));
-                assert!(before.is_none(), "alias {} is given twice: {before:?}", subscribed.alias);
+                assert!(before.is_none(), "alias {} is used twice: {before:?}", subscribed.alias);
             }
             frame::Frame::Unsubscribed(Unsubscribed { alias, .. }) => {
-                self.channels.remove(alias).expect("what is unsubscribed was subscribed");
+                self.channels.remove(alias).expect("an unsubscribed alias was subscribed");
             }
             frame::Frame::Skipped(skipped) => self.channel(skipped.alias).skip(skipped),
             frame::Frame::SnapshotEnd(end) => self.channel(end.alias).end_snapshot(end),
@@ -75,16 +75,14 @@ impl Account {
     }
 
     fn channel(&mut self, alias: u32) -> &mut Channel {
-        self.channels
-            .get_mut(&alias)
-            .unwrap_or_else(|| panic!("alias {alias} was never said to be a channel"))
+        self.channels.get_mut(&alias).unwrap_or_else(|| panic!("alias {alias} has no channel"))
     }
 }
 
 impl Channel {
     fn begin(subscribed: &Subscribed) -> Self {
         let position = Position::try_from(subscribed.position.clone().unwrap_or_default());
-        let position = position.expect("a node says valid positions");
+        let position = position.expect("a node sends valid positions");
         let home = subscribed.home_partition.map(PartitionId::new);
         let is_home = |home| position.offsets.contains_key(home);
         assert!(home.as_ref().is_none_or(is_home), "the home partition has no position: {subscribed:?}");
@@ -99,15 +97,16 @@ impl Channel {
     }
 
     fn receive(&mut self, delivery: Delivery) -> Received {
-        let said = delivery.partition.map(PartitionId::new);
-        assert!(said.is_none() || said != self.home, "{}: the home partition is not said", self.name);
-        let partition = said.or(self.home).expect("a delivery of several partitions says which");
+        let named = delivery.partition.map(PartitionId::new);
+        assert!(named.is_none() || named != self.home, "{}: a delivery names its home partition", self.name);
+        let partition =
+            named.or(self.home).expect("a delivery of a channel with several partitions names one");
         let at = offset(delivery.offset);
         let next = self.position.offsets.get_mut(&partition);
         let next = next.unwrap_or_else(|| panic!("{}: partition {partition} is not subscribed", self.name));
         assert!(
             *next <= at,
-            "{}: offset {at} of partition {partition} came again: {next} was next",
+            "{}: offset {at} of partition {partition} is repeated or out of order; expected {next}",
             self.name
         );
         *next = at.next();
@@ -123,15 +122,15 @@ impl Channel {
         assert!(*accounted <= first, "{}: {skipped:?} was accounted up to {accounted}", self.name);
         assert!(first < until, "{}: {skipped:?} is no range", self.name);
         match skipped.reason() {
-            // The deliveries of the range came before.
+            // The deliveries of the range precede it.
             SkipReason::Conflated => {
-                assert!(*next <= until, "{}: {skipped:?} comes after offset {next}", self.name);
-                assert!(skipped.records > 0, "{}: {skipped:?} says nothing", self.name);
+                assert!(*next <= until, "{}: {skipped:?} arrived after offset {next}", self.name);
+                assert!(skipped.records > 0, "{}: {skipped:?} has no records", self.name);
             }
             SkipReason::Retention => {
-                assert!(*next <= first, "{}: {skipped:?} comes at {next}", self.name);
+                assert!(*next <= first, "{}: {skipped:?} arrived at {next}", self.name);
             }
-            reason => panic!("{}: {reason:?} is no reason: {skipped:?}", self.name),
+            reason => panic!("{}: invalid reason {reason:?}: {skipped:?}", self.name),
         }
         *accounted = until;
         *next = until;
@@ -139,13 +138,13 @@ impl Channel {
 
     fn end_snapshot(&mut self, end: &SnapshotEnd) {
         assert!(self.in_snapshot, "{}: there was no snapshot to end: {end:?}", self.name);
-        // Partitions whose values are complete go on before the others are.
+        // Partitions with complete values continue before the others.
         let exact = self.position.offsets.len() == 1;
         assert!(end.values <= self.delivered, "{}: {} of {end:?}", self.name, self.delivered);
         assert!(!exact || end.values == self.delivered, "{}: {} of {end:?}", self.name, self.delivered);
         self.in_snapshot = false;
         let position = end.position.clone().expect("SnapshotEnd carries the position");
-        let position = Position::try_from(position).expect("a node says valid positions");
+        let position = Position::try_from(position).expect("a node sends valid positions");
         for (partition, at) in &position.offsets {
             let reached = self.position.offsets[partition];
             assert!(reached <= *at, "{}: {partition} was at {reached}: {end:?}", self.name);

@@ -1,4 +1,4 @@
-//! What a scenario waits for: nothing else may come.
+//! Expected frames: any other frame is a failure.
 
 use tailcast_proto::push::v1::{Heartbeat, SnapshotEnd, Unsubscribed, frame};
 use tailcast_proto::{Offset, PartitionId};
@@ -11,7 +11,7 @@ impl Subscriber {
     ///
     /// # Panics
     ///
-    /// When it repeats or goes back, when something else comes, or nothing.
+    /// When it is repeated or out of order, when another frame arrives, or none.
     pub async fn receive(&mut self) -> Received {
         match self.event().await {
             frame::Frame::Delivery(delivery) => self.account.received(delivery),
@@ -19,11 +19,11 @@ impl Subscriber {
         }
     }
 
-    /// Waits for the end of a subscription and returns it with what was delivered before.
+    /// Waits for the end of a subscription, and returns it with the deliveries before it.
     ///
     /// # Panics
     ///
-    /// When something else comes, or nothing.
+    /// When another frame arrives, or none.
     pub async fn until_unsubscribed(&mut self) -> (Vec<Received>, Unsubscribed) {
         let mut received = Vec::new();
         loop {
@@ -35,11 +35,11 @@ impl Subscriber {
         }
     }
 
-    /// Waits for deliveries with these values, in this order, and nothing between them.
+    /// Waits for deliveries with these values, in this order and without other frames.
     ///
     /// # Panics
     ///
-    /// When others come, or none.
+    /// When other frames arrive, or none.
     pub async fn expect<V: ToString>(&mut self, values: impl IntoIterator<Item = V>) {
         for expected in values {
             let received = self.receive().await;
@@ -47,11 +47,11 @@ impl Subscriber {
         }
     }
 
-    /// Waits for the next heartbeat. What comes before it must be nothing.
+    /// Waits for the next frame, which must be a heartbeat.
     ///
     /// # Panics
     ///
-    /// When something else comes, or nothing.
+    /// When another frame arrives, or none.
     pub async fn heartbeat(&mut self) -> Heartbeat {
         match within("a heartbeat", self.next()).await {
             frame::Frame::Heartbeat(heartbeat) => heartbeat,
@@ -59,12 +59,11 @@ impl Subscriber {
         }
     }
 
-    /// Waits until a heartbeat says that `channel` is at least at `offset` in `partition`. What comes before it must be
-    /// heartbeats.
+    /// Waits until a heartbeat reports that `channel` is at least at `offset` in `partition`. Only heartbeats may arrive before.
     ///
     /// # Panics
     ///
-    /// When something else comes, or no such heartbeat.
+    /// When another frame arrives, or no such heartbeat.
     pub async fn expect_progress(&mut self, channel: &str, partition: PartitionId, offset: i64) {
         let offset = Offset::new(offset).expect("an offset is 0 or more");
         within(format_args!("progress of {channel} to {partition}:{offset}"), async {
@@ -78,11 +77,11 @@ impl Subscriber {
         .await;
     }
 
-    /// Waits for the end of a snapshot and returns it with the values.
+    /// Waits for the end of a snapshot, and returns it with the values.
     ///
     /// # Panics
     ///
-    /// When something else comes, or nothing.
+    /// When another frame arrives, or none.
     pub async fn until_snapshot_end(&mut self) -> (Vec<Received>, SnapshotEnd) {
         let mut received = Vec::new();
         loop {

@@ -1,18 +1,18 @@
-//! What came in one WebSocket message.
+//! The frames of one WebSocket message.
 
 use tailcast_proto::push::v1::{Skipped, SnapshotEnd, frame};
 
 use super::{Received, Subscriber};
 use crate::deadline::within;
 
-/// What one WebSocket message brought, beside heartbeats.
+/// The frames of one WebSocket message, without heartbeats.
 #[derive(Debug, Default)]
 pub struct Brought {
     /// Its deliveries.
     pub deliveries: Vec<Received>,
-    /// What it said to be left out.
+    /// Its skips.
     pub skipped: Vec<Skipped>,
-    /// The end of a snapshot, if it had that.
+    /// Its end of a snapshot, if any.
     pub snapshot_end: Option<SnapshotEnd>,
 }
 
@@ -23,11 +23,11 @@ impl Brought {
 }
 
 impl Subscriber {
-    /// Waits for the next WebSocket message that has more than heartbeats, and returns all of it.
+    /// Waits for the next WebSocket message with other frames than heartbeats.
     ///
     /// # Panics
     ///
-    /// When something else comes, or nothing.
+    /// When another frame arrives, or none.
     pub async fn message(&mut self) -> Brought {
         let mut brought = Brought::default();
         within("a message", async {
@@ -48,7 +48,7 @@ impl Subscriber {
             frame::Frame::Skipped(skipped) => into.skipped.push(skipped),
             frame::Frame::SnapshotEnd(end) => into.snapshot_end = Some(end),
             frame::Frame::Heartbeat(heartbeat) => self.account.progress(&heartbeat),
-            other => panic!("expected records or what is left out of them, got {other:?}"),
+            other => panic!("expected deliveries or skips, got {other:?}"),
         }
     }
 }

@@ -1,10 +1,10 @@
-//! A delivery as a scenario looks at it.
+//! A delivery in the form that scenarios use.
 
 use bytes::Bytes;
 use tailcast_proto::push::v1::{Delivery, Header, delivery};
 use tailcast_proto::{Offset, PartitionId};
 
-/// A delivery, and which channel it came on.
+/// A delivery and its channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Received {
     /// The channel's text form.
@@ -13,11 +13,11 @@ pub struct Received {
     pub partition: PartitionId,
     /// The record's offset.
     pub offset: Offset,
-    /// The record's key, where the channel spans several.
+    /// The record's key, if the channel has several.
     pub key: Option<Bytes>,
     /// The record's value; `None` is a tombstone.
     pub value: Option<Bytes>,
-    /// The record's headers, where the subscription asked for them.
+    /// The record's headers, if the subscription requested them.
     pub headers: Vec<Header>,
 }
 
@@ -39,7 +39,7 @@ impl Received {
         }
     }
 
-    /// Returns the value as text; of a tombstone, `tombstone`.
+    /// Returns the value as text; `tombstone` for a tombstone.
     pub fn text(&self) -> &str {
         let text = self.value.as_deref().map_or(Ok("tombstone"), std::str::from_utf8);
         text.expect("scenarios publish text")
