@@ -1,7 +1,8 @@
 //! The configuration of every part, and the one file of defaults.
 //!
-//! Defaults are overridden by a file, then by the environment, then by flags, and the result is parsed into [`Config`]. There are
-//! no defaults in code: [`DEFAULTS`] has all of them, and documents them.
+//! Defaults are overridden by a file, then by the environment, then by flags, and the result is
+//! parsed into [`Config`]. There are no defaults in code: [`DEFAULTS`] has all of them, and
+//! documents them.
 
 mod check;
 

@@ -1,7 +1,9 @@
-//! `tailcast dev`: both services in one process, a broker, a simulated market, and a page that shows it.
+//! `tailcast dev`: both services in one process, a broker, a simulated market, and a page that
+//! shows it.
 //!
-//! The services are the same as in production, and they meet in Kafka here too: the market and the page's chat publish over
-//! gRPC, the page subscribes over a WebSocket. [`configure`] lists the differences.
+//! The services are the same as in production, and they meet in Kafka here too: the market and the
+//! page's chat publish over gRPC, the page subscribes over a WebSocket. [`configure`] lists the
+//! differences.
 
 mod market;
 
@@ -42,7 +44,8 @@ const CHAT: &str = "chat";
 /// The key of the chat's only room.
 const LOBBY: &str = "lobby";
 
-/// Partitions of the topics: several for the topic with many keys, so that the demonstration is the general case.
+/// Partitions of the topics: several for the topic with many keys, so that the demonstration is the
+/// general case.
 const PARTITIONS: [(&str, u16); 2] = [(QUOTES, 4), (CHAT, 1)];
 
 /// Timeout of a publish by the market or the page.
@@ -127,7 +130,8 @@ impl Dev {
         Ok(Self { process, addresses, brokers, in_process })
     }
 
-    /// Returns the banner with all addresses and the next commands to try; `command` is the name of this program.
+    /// Returns the banner with all addresses and the next commands to try; `command` is the name of
+    /// this program.
     pub(crate) fn welcome(&self, command: &str) -> String {
         let in_process = self.in_process.is_some();
         Welcome { command, addresses: self.addresses, kafka: &self.brokers, in_process }.to_string()
@@ -179,8 +183,8 @@ fn start_broker(kafka: &mut kafka::Settings, topics: &[Topic]) -> Result<InProce
     Ok(broker)
 }
 
-/// Applies the differences to production: a common port offset, reflection, a quick drain, loopback origins, last values, and
-/// a quieter log.
+/// Applies the differences to production: a common port offset, reflection, a quick drain, loopback
+/// origins, last values, and a quieter log.
 fn configure(mut config: Config, options: &Options) -> Result<Config, Failure> {
     let listeners = [&mut config.ingest.listen, &mut config.push.listen, &mut config.admin.listen];
     for listen in listeners {

@@ -1,7 +1,7 @@
 //! The exit codes of the command, and an error that carries one.
 //!
-//! The numbers from 64 on are those of BSD's `sysexits.h`, so that a supervisor can tell a mistake that needs a
-//! person (64) from a condition that may pass (69).
+//! The numbers from 64 on are those of BSD's `sysexits.h`, so that a supervisor can tell a mistake
+//! that needs a person (64) from a condition that may pass (69).
 
 use std::{fmt, process::ExitCode};
 
@@ -61,7 +61,8 @@ impl Failure {
 }
 
 impl fmt::Display for Failure {
-    /// Writes the chain of causes on one line, without causes that the error above already contains.
+    /// Writes the chain of causes on one line, without causes that the error above already
+    /// contains.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut last = self.cause.to_string();
         f.write_str(&last)?;

@@ -2,8 +2,9 @@
 
 use std::{env, process::ExitCode};
 
-/// Frames are allocated by the feed, and freed on the thread that sends them last. With such allocations glibc keeps the memory
-/// of closed sessions; the background threads of jemalloc return it.
+/// Frames are allocated by the feed, and freed on the thread that sends them last. With such
+/// allocations glibc keeps the memory of closed sessions; the background threads of jemalloc return
+/// it.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

@@ -1,7 +1,8 @@
 //! Standard output for data, and standard error for messages to the user.
 //!
-//! Data is written through one locked, buffered handle and flushed when a batch is complete. When the reader has
-//! closed the pipe (`tailcast sub … | head`) the command has nothing left to do: it ends, without an error.
+//! Data is written through one locked, buffered handle and flushed when a batch is complete. When
+//! the reader has closed the pipe (`tailcast sub … | head`) the command has nothing left to do: it
+//! ends, without an error.
 
 use std::{
     fmt,

@@ -1,7 +1,7 @@
 //! The common part of every service process: log, serve probes, run until a signal, drain.
 //!
-//! Errors at start get their exit codes here. Configuration errors are found before a socket is opened, and the error for an
-//! address in use names the flag that selects another.
+//! Errors at start get their exit codes here. Configuration errors are found before a socket is
+//! opened, and the error for an address in use names the flag that selects another.
 
 use std::{
     net::SocketAddr,
@@ -26,7 +26,8 @@ use crate::{
     exit::{Exit, Failure, OrExit},
 };
 
-/// A service process. Its services are bound and started between [`Process::begin`] and [`Process::run`].
+/// A service process. Its services are bound and started between [`Process::begin`] and
+/// [`Process::run`].
 #[derive(Debug)]
 pub(crate) struct Process {
     lifecycle: Lifecycle,
@@ -138,7 +139,8 @@ impl Process {
     }
 }
 
-/// Returns why ingest does not start. If librdkafka refuses to create a client, the configuration is invalid.
+/// Returns why ingest does not start. If librdkafka refuses to create a client, the configuration
+/// is invalid.
 fn ingest_failure(error: ingest::BindError, remedies: Remedies) -> Failure {
     match error {
         ingest::BindError::Listen { .. } => address_in_use(error, remedies.service),
@@ -186,7 +188,8 @@ mod tests {
 
     #[test]
     fn a_client_that_librdkafka_refuses_to_create_is_an_invalid_configuration() {
-        // Each of these ended with 70, an internal error, after which a supervisor restarts the process for ever.
+        // Each of these ended with 70, an internal error, after which a supervisor restarts the
+        // process for ever.
         let exit = |error| ingest_failure(error, REMEDIES).exit();
         assert_eq!(exit(ProducerError::Configuration(no_client()).into()), Exit::Usage);
         assert_eq!(exit(StartError::Client(no_client()).into()), Exit::Usage);

@@ -18,8 +18,9 @@ use tonic::{
 };
 use tonic_types::{ErrorDetails, StatusExt};
 
-/// Detects that ingest has disappeared while a call is open. Without keepalive a stream would wait until the kernel gives up the
-/// connection: for a quarter of an hour, or for ever if nothing is sent.
+/// Detects that ingest has disappeared while a call is open. Without keepalive a stream would wait
+/// until the kernel gives up the connection: for a quarter of an hour, or for ever if nothing is
+/// sent.
 const KEEPALIVE: Keepalive =
     Keepalive { interval: Duration::from_secs(15), timeout: Duration::from_secs(10) };
 
@@ -114,7 +115,8 @@ impl Publisher {
         }
     }
 
-    /// Replaces the error for a server that does not speak HTTP/2, which is "transport error" or "canceled".
+    /// Replaces the error for a server that does not speak HTTP/2, which is "transport error" or
+    /// "canceled".
     async fn explained(&self, status: Status) -> Status {
         let address = &self.address;
         if status.get_details_error_info().is_some() {
@@ -134,8 +136,8 @@ impl Publisher {
     }
 }
 
-/// Returns whether a server speaks another protocol than HTTP/2. One that is unreachable or silent may be an ingest that has just
-/// ended.
+/// Returns whether a server speaks another protocol than HTTP/2. One that is unreachable or silent
+/// may be an ingest that has just ended.
 async fn speaks_another_protocol(address: &str) -> bool {
     // The client's preface: RFC 9113, section 3.4. A server's first frame is SETTINGS, of type 4.
     let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
@@ -146,7 +148,8 @@ async fn speaks_another_protocol(address: &str) -> bool {
     first_bytes(address, b"GET / HTTP/1.1\r\nhost: tailcast\r\n\r\n").await.as_ref() == Some(b"HTTP/")
 }
 
-/// Returns why the connection broke, if that is why a call failed: the innermost of the causes, as text.
+/// Returns why the connection broke, if that is why a call failed: the innermost of the causes, as
+/// text.
 fn connection_error(status: &Status) -> Option<String> {
     let mut error = status.source()?;
     if !error.is::<tonic::transport::Error>() {
@@ -235,7 +238,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_connection_that_breaks_is_reported_as_that() {
-        // The error was "transport error" with the code Unknown, as if ingest had answered: so it was with the port of a Kafka.
+        // The error was "transport error" with the code Unknown, as if ingest had answered: so it
+        // was with the port of a Kafka.
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let address = listener.local_addr().expect("it has an address").to_string();
         let closing = async {
@@ -262,7 +266,8 @@ mod tests {
         let address = listener.local_addr().expect("it has an address").to_string();
         let silent = async {
             let (mut socket, _) = listener.accept().await.expect("the publisher connects");
-            // The settings of an HTTP/2 server: an empty frame of type 4 on stream 0. Then it answers nothing.
+            // The settings of an HTTP/2 server: an empty frame of type 4 on stream 0. Then it
+            // answers nothing.
             socket.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.expect("they are taken");
             socket
         };

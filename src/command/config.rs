@@ -21,7 +21,8 @@ pub(super) struct Config {
 enum Action {
     /// Checks the configuration and lists every mistake; exit code 64 if there is one.
     Check(Overrides<NoFlags>),
-    /// Prints the effective configuration of defaults, file, environment and --set, with secrets redacted.
+    /// Prints the effective configuration of defaults, file, environment and --set, with secrets
+    /// redacted.
     Show(Overrides<NoFlags>),
     /// Prints every key with its default and its meaning.
     Default,
@@ -45,7 +46,8 @@ impl Config {
             }
             Action::Show(overrides) => {
                 let layers = overrides.layers();
-                // Every key has a value of its type here; only `check` rejects invalid combinations.
+                // Every key has a value of its type here; only `check` rejects invalid
+                // combinations.
                 layers.load().or_exit(Exit::Usage)?;
                 output::print(Shown::new(&layers).or_exit(Exit::Usage)?)?;
             }

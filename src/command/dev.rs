@@ -17,21 +17,24 @@ const BROKERS: &str = "kafka.brokers";
 /// Maximum trades per second and symbol: 20 symbols at this rate are 2,000 records per second.
 const RATE_MAX: f64 = 100.0;
 
-/// Runs everything on this machine: ingest, push, a Kafka broker in this process, a simulated market, and a page.
+/// Runs everything on this machine: ingest, push, a Kafka broker in this process, a simulated
+/// market, and a page.
 ///
-/// Listens on 127.0.0.1: push and the page on 8080, ingest on 9090, admin on 9100. Data is in memory and lost on exit.
+/// Listens on 127.0.0.1: push and the page on 8080, ingest on 9090, admin on 9100. Data is in
+/// memory and lost on exit.
 #[derive(Debug, clap::Args)]
 #[command(after_help = crate::exit::HELP)]
 pub(super) struct Dev {
     /// Add N to the three ports.
     #[arg(long, value_name = "N", default_value_t = 0)]
     port_offset: u16,
-    /// Use this Kafka instead of the in-process broker; kafka.brokers in a configuration does the same. The topics quotes and
-    /// chat are created if they do not exist.
+    /// Use this Kafka instead of the in-process broker; kafka.brokers in a configuration does the
+    /// same. The topics quotes and chat are created if they do not exist.
     #[arg(long, value_name = "HOST:PORT,…")]
     kafka: Option<String>,
-    /// Create this topic, with 1 partition by default; may be repeated. With last-values, subscriptions can start
-    /// with the latest record of each key. An existing topic of an external Kafka is not changed.
+    /// Create this topic, with 1 partition by default; may be repeated. With last-values,
+    /// subscriptions can start with the latest record of each key. An existing topic of an external
+    /// Kafka is not changed.
     #[arg(long = "topic", value_name = "NAME[:PARTITIONS][,last-values]")]
     topics: Vec<dev::Topic>,
     /// Trades per second of each of the 20 symbols; 0 stops the market.

@@ -10,8 +10,8 @@ use crate::{
 
 /// Runs an ingest node: receives messages over gRPC and writes them to Kafka.
 ///
-/// A message is acknowledged after Kafka has acknowledged it. The configuration is the defaults, overridden by a file, by
-/// environment variables and by flags, in this order.
+/// A message is acknowledged after Kafka has acknowledged it. The configuration is the defaults,
+/// overridden by a file, by environment variables and by flags, in this order.
 #[derive(Debug, clap::Args)]
 #[command(after_help = crate::exit::HELP)]
 pub(super) struct Ingest {

@@ -34,8 +34,8 @@ Examples:
 
 /// Publishes one message, or one per line of standard input.
 ///
-/// Prints topic/partition/offset of each acknowledged message, in order. Other messages are reported on standard error,
-/// and the exit code is 1.
+/// Prints topic/partition/offset of each acknowledged message, in order. Other messages are
+/// reported on standard error, and the exit code is 1.
 #[derive(Debug, clap::Args)]
 #[command(after_help = format!("{EXAMPLES}\n\n{}", crate::exit::HELP))]
 pub(super) struct Publish {
@@ -44,8 +44,8 @@ pub(super) struct Publish {
     /// The key; it determines the partition and the channel.
     #[arg(required_unless_present_any = ["key_separator", "no_key"], allow_negative_numbers = true)]
     key: Option<String>,
-    /// The value; without it, each line of standard input is a value. Write `--` before a value that begins with a hyphen
-    /// and is not a number.
+    /// The value; without it, each line of standard input is a value. Write `--` before a value
+    /// that begins with a hyphen and is not a number.
     #[arg(allow_negative_numbers = true)]
     value: Option<String>,
     /// Publish without a key; the argument after TOPIC, if any, is the value.

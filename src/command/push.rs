@@ -10,7 +10,8 @@ use crate::{
 
 /// Runs a push node: delivers the records of Kafka topics to WebSocket clients.
 ///
-/// The configuration is the defaults, overridden by a file, by environment variables and by flags, in this order.
+/// The configuration is the defaults, overridden by a file, by environment variables and by flags,
+/// in this order.
 #[derive(Debug, clap::Args)]
 #[command(after_help = crate::exit::HELP)]
 pub(super) struct Push {

@@ -1,8 +1,8 @@
 //! `tailcast sub`: prints the records of channels as they arrive.
 //!
-//! The client resumes by itself after a disconnect, and opens its next connection before it leaves a node that drains.
-//! Everything but records goes to standard error. The last line there is the command that continues from the last
-//! positions.
+//! The client resumes by itself after a disconnect, and opens its next connection before it leaves
+//! a node that drains. Everything but records goes to standard error. The last line there is the
+//! command that continues from the last positions.
 
 mod connect;
 
@@ -54,9 +54,10 @@ Examples:
 
 /// Prints the records of channels as they arrive.
 ///
-/// A line has channel, partition, offset and value, separated by tabs. The channel contains the record's own key, also in a
-/// subscription to many keys. On a terminal, control characters are escaped. Ends after --count records, at Ctrl-C, or when
-/// the output is closed; the last line on standard error is then the command that continues from there.
+/// A line has channel, partition, offset and value, separated by tabs. The channel contains the
+/// record's own key, also in a subscription to many keys. On a terminal, control characters are
+/// escaped. Ends after --count records, at Ctrl-C, or when the output is closed; the last line on
+/// standard error is then the command that continues from there.
 #[derive(Debug, clap::Args)]
 #[command(after_help = format!("{EXAMPLES}\n\n{}", crate::exit::HELP))]
 pub(super) struct Subscribe {
@@ -84,11 +85,13 @@ pub(super) struct Subscribe {
     /// With --conflated, print at most this many records per second and key, always the latest.
     #[arg(long, value_name = "N", requires = "conflated", value_parser = max_rate, allow_negative_numbers = true)]
     max_rate: Option<MaxRate>,
-    /// Where to start: live (or latest), earliest, snapshot (the latest record of each key, then live), a position, a time (RFC 3339),
-    /// or how long ago (5m). CHANNEL=START for one channel; may be repeated.
+    /// Where to start: live (or latest), earliest, snapshot (the latest record of each key, then
+    /// live), a position, a time (RFC 3339), or how long ago (5m). CHANNEL=START for one channel;
+    /// may be repeated.
     #[arg(long = "from", value_name = "START")]
     starts: Vec<StartOf>,
-    /// URL of a push node; may be repeated. After a disconnect, the next one continues from the same position.
+    /// URL of a push node; may be repeated. After a disconnect, the next one continues from the
+    /// same position.
     #[arg(
         long = "url",
         value_name = "URL",
@@ -251,7 +254,8 @@ impl Run {
         Ok(if self.remaining == Some(0) { Next::End } else { Next::Continue })
     }
 
-    /// Reports an error. The client retries temporary ones, which are reported once and not at every attempt.
+    /// Reports an error. The client retries temporary ones, which are reported once and not at
+    /// every attempt.
     fn refused(&mut self, error: Refused) -> Next {
         let retries = error.retry_after.is_some();
         let line = error.to_string();

@@ -11,7 +11,8 @@ use tailcast_services::{
 
 use super::Config;
 
-/// Time that a process needs beside the drain of its parts: to send the last outcomes, and to close.
+/// Time that a process needs beside the drain of its parts: to send the last outcomes, and to
+/// close.
 const DRAIN_MARGIN: Duration = Duration::from_secs(2);
 
 /// Why a configuration cannot be used, although each of its values is valid.
@@ -99,7 +100,8 @@ impl Config {
         self.push.mistakes().into_iter().map(CheckError::from).chain(drain)
     }
 
-    /// Checks that a part which drains for `takes`, because of `key`, has finished before the time limit of the process.
+    /// Checks that a part which drains for `takes`, because of `key`, has finished before the time
+    /// limit of the process.
     fn check_drain(&self, key: &'static str, value: Duration, takes: Duration) -> Result<(), CheckError> {
         let (within, least) = (self.drain.within, takes.saturating_add(DRAIN_MARGIN));
         if within < least { Err(CheckError::Drain { key, value, within, least }) } else { Ok(()) }
@@ -144,7 +146,8 @@ mod tests {
         check("kafka.properties.acks", "1", "\"acks\" cannot be set");
         check("kafka.properties.no.such", "1", "\"no.such\"");
         check("kafka.brokers", "", "kafka.brokers");
-        // These two were only found when a service started, the second with the exit code of an internal error.
+        // These two were only found when a service started, the second with the exit code of an
+        // internal error.
         check("log.filter", "tailcast=loud", "log.filter");
         check("kafka.properties.security.protocol", "sasl_ssl", "kafka.properties");
     }
@@ -178,7 +181,8 @@ mod tests {
 
     #[test]
     fn a_process_has_time_to_drain_its_parts() {
-        // These settings were not compared: a process with a shorter limit than its parts was killed while it drained.
+        // These settings were not compared: a process with a shorter limit than its parts was
+        // killed while it drained.
         check("ingest.drain_within", "24s", "drain.within is 25s and ingest.drain_within is 24s");
         check("push.drain.spread", "21s", "drain.within is 25s and push.drain.spread is 21s");
         check("drain.within", "16999ms", "drain.within has to be at least 17s");

@@ -1,7 +1,7 @@
 //! Flags for the most common keys; `--set` sets any key.
 //!
-//! A flag's help names its environment variable, which is derived from the key, and its default, which is read from the file of
-//! defaults.
+//! A flag's help names its environment variable, which is derived from the key, and its default,
+//! which is read from the file of defaults.
 
 use std::{fmt, marker::PhantomData, path::PathBuf};
 
@@ -30,7 +30,8 @@ pub(crate) trait Flags: fmt::Debug + Clone + 'static {
     const FLAGS: &'static [Flag];
 }
 
-/// The part of a command line that sets the configuration: `--config`, the flags of `F`, and `--set`.
+/// The part of a command line that sets the configuration: `--config`, the flags of `F`, and
+/// `--set`.
 #[derive(Debug, Clone)]
 pub(crate) struct Overrides<F: Flags> {
     file: Option<PathBuf>,

@@ -43,8 +43,8 @@ impl Layers {
     ///
     /// # Errors
     ///
-    /// When a key is unknown or its value is invalid; the error has a line for each mistake, with the key and the source of
-    /// the value.
+    /// When a key is unknown or its value is invalid; the error has a line for each mistake, with
+    /// the key and the source of the value.
     pub fn load(&self) -> Result<Config, LoadError> {
         self.load_as()
     }

@@ -1,4 +1,5 @@
-//! The effective configuration as TOML, with the source of each value, and with possible secrets redacted.
+//! The effective configuration as TOML, with the source of each value, and with possible secrets
+//! redacted.
 
 use std::fmt;
 
@@ -11,7 +12,8 @@ use super::{Layers, LoadError, layers::tree_of_defaults};
 #[derive(Debug, Clone)]
 pub(crate) struct Shown {
     result: Map<String, Value>,
-    /// For each layer, from the top, the values without it: a value that is equal there comes from a lower layer.
+    /// For each layer, from the top, the values without it: a value that is equal there comes from
+    /// a lower layer.
     below: Vec<(&'static str, Value)>,
 }
 
@@ -139,7 +141,8 @@ mod tests {
 
     #[test]
     fn a_possible_secret_is_not_shown() {
-        // Every value was shown unless its key was the name of a secret, so a misspelt key revealed a password.
+        // Every value was shown unless its key was the name of a secret, so a misspelt key revealed
+        // a password.
         let layers = layers(
             &[],
             &[

@@ -1,10 +1,10 @@
 //! Twenty simulated stocks whose prices wander.
 //!
-//! Plain code: time and randomness are arguments. Prices are whole cents, so that published prices are exact and runs with the
-//! same seed are equal.
+//! Plain code: time and randomness are arguments. Prices are whole cents, so that published prices
+//! are exact and runs with the same seed are equal.
 //!
-//! Invariant: for every quote `0 < bid < ask` and `bid <= last <= ask`, and a price stays between half and double of its
-//! opening price.
+//! Invariant: for every quote `0 < bid < ask` and `bid <= last <= ask`, and a price stays between
+//! half and double of its opening price.
 
 use std::time::Duration;
 
@@ -77,7 +77,8 @@ impl Market {
         Self { stocks: LISTINGS.into_iter().map(stock).collect() }
     }
 
-    /// Lets `elapsed` pass, with `rate` trades per second and stock on average, and returns the stocks that traded.
+    /// Lets `elapsed` pass, with `rate` trades per second and stock on average, and returns the
+    /// stocks that traded.
     ///
     /// A stock trades at most once per call, so a caller keeps `rate * elapsed` well below 1.
     pub(super) fn trade(&mut self, rate: f64, elapsed: Duration, rng: &mut Rng) -> Vec<Quote> {

@@ -1,9 +1,10 @@
 //! The page of `tailcast dev`, and its only request to the server: to publish a chat message.
 //!
-//! Push passes on every request that is not a WebSocket upgrade. The page itself is one file in the binary.
+//! Push passes on every request that is not a WebSocket upgrade. The page itself is one file in the
+//! binary.
 //!
-//! Invariant: nothing is published for a page of another origin (see [`origin`]). The size of a body and the time to receive it
-//! are limited.
+//! Invariant: nothing is published for a page of another origin (see [`origin`]). The size of a
+//! body and the time to receive it are limited.
 
 mod chat;
 

@@ -1,6 +1,7 @@
 //! Publishes the trades of the simulated market, through ingest like any other backend.
 //!
-//! One batch is in flight at a time: while Kafka is slow the market waits, and does not make up for the time later.
+//! One batch is in flight at a time: while Kafka is slow the market waits, and does not make up for
+//! the time later.
 
 use std::time::{Duration, Instant};
 
@@ -77,7 +78,8 @@ impl Quotes {
     }
 }
 
-/// Returns the time between two batches: a symbol trades at most once in each, so it must be well below `1 / rate`.
+/// Returns the time between two batches: a symbol trades at most once in each, so it must be well
+/// below `1 / rate`.
 fn tick(rate: f64) -> Duration {
     let quarter = Duration::try_from_secs_f64(0.25 / rate).unwrap_or(TICK_MAX);
     quarter.clamp(Duration::from_millis(1), TICK_MAX)

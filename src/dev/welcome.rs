@@ -34,7 +34,8 @@ impl fmt::Display for Welcome<'_> {
         } else {
             writeln!(f, "Tailcast is running, with the Kafka at {kafka}.")?;
         }
-        // Kafka's own clients wait for ever for the list of its APIs, and it has no topic ids, which push and ingest nodes need.
+        // Kafka's own clients wait for ever for the list of its APIs, and it has no topic ids,
+        // which push and ingest nodes need.
         let only = if *in_process {
             " (for kcat and librdkafka; Kafka's Java tools, and push and ingest nodes, need a real Kafka)"
         } else {

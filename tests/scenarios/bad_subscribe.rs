@@ -21,7 +21,8 @@ tailcast_tests::scenarios! {
     }
 }
 
-/// Subscribes, and checks the error's code, field and a part of its detail; then that the session continues.
+/// Subscribes, and checks the error's code, field and a part of its detail; then that the session
+/// continues.
 async fn check(subscriber: &mut Subscriber, request: Subscribe, code: ErrorCode, field: &str, detail: &str) {
     let shown = format!("{request:?}");
     let error = subscriber.try_subscribe(request).await.expect_err(&shown);

@@ -1,4 +1,5 @@
-//! The records of a channel: one key, the keys with a prefix, or a whole topic, in both subprotocols.
+//! The records of a channel: one key, the keys with a prefix, or a whole topic, in both
+//! subprotocols.
 
 use bytes::Bytes;
 use tailcast_proto::ingest::v1::{Header, Message};
@@ -141,7 +142,8 @@ async fn bytes_that_are_not_text_arrive_unchanged(broker: Broker) {
     let bytes: Bytes = (0..=255).collect();
     let odd = Message { key: Some(bytes.clone()), value: Some(bytes.clone()), ..message(&quotes, "", "") };
     cluster.publisher().publish_all(vec![odd]).await;
-    // `*`, `%`, `/`, control characters and bytes that are not UTF-8 are percent-encoded in a channel's text form.
+    // `*`, `%`, `/`, control characters and bytes that are not UTF-8 are percent-encoded in a
+    // channel's text form.
     let channel = tailcast_proto::Channel {
         topic: quotes.name().clone(),
         keys: tailcast_proto::Keys::Exact(

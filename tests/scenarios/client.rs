@@ -60,7 +60,8 @@ async fn the_client_speaks_both_subprotocols(broker: Broker) {
     }
 }
 
-/// Subscribes to the key `AAPL` from its first record, at the first node, with the second as another endpoint.
+/// Subscribes to the key `AAPL` from its first record, at the first node, with the second as
+/// another endpoint.
 async fn subscribe(cluster: &Cluster, topic: &Topic, subprotocol: Subprotocol) -> Client {
     let url = |node: usize| format!("ws://{}/v1/connect", cluster.push[node].address());
     let options = Options {

@@ -1,4 +1,5 @@
-//! Kafka may start later than the nodes, or become unavailable for some time, and a topic may be created after a node's start.
+//! Kafka may start later than the nodes, or become unavailable for some time, and a topic may be
+//! created after a node's start.
 
 use tailcast_proto::push::v1::ErrorCode;
 use tailcast_tests::broker::Broker;

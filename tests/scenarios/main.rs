@@ -1,8 +1,8 @@
 //! The promises of Tailcast, as scenarios. The names of the tests are the specification.
 //!
-//! Each scenario runs on the broker inside this process and on Apache Kafka: `in_process::NAME` and `apache_kafka::NAME`.
-//! Without Java, Maven or `flock` the second half is skipped, with a line of output, unless
-//! `TAILCAST_TEST_KAFKA=required`.
+//! Each scenario runs on the broker inside this process and on Apache Kafka: `in_process::NAME` and
+//! `apache_kafka::NAME`. Without Java, Maven or `flock` the second half is skipped, with a line of
+//! output, unless `TAILCAST_TEST_KAFKA=required`.
 
 mod p1_durable;
 

@@ -46,8 +46,8 @@ async fn an_acknowledgement_names_the_partition_that_a_java_producer_chooses(bro
     let cluster = Cluster::on(&broker).push(0).start().await;
     let quotes = broker.create_topic("quotes", 7).await;
 
-    // From Apache Kafka's own test of murmur2: hashes -973932308, -790332482, -985981536 and 479470107, sign bit cleared,
-    // modulo 7.
+    // From Apache Kafka's own test of murmur2: hashes -973932308, -790332482, -985981536 and
+    // 479470107, sign bit cleared, modulo 7.
     for (key, partition) in [("21", 3), ("foobar", 0), ("a-little-bit-long-string", 1), ("abc", 4)] {
         let acknowledged = cluster.publisher().publish(&quotes, key, ["value"]).await;
         assert_eq!(acknowledged[0].partition, partition, "{key}");
@@ -67,8 +67,8 @@ async fn an_acknowledged_publish_survives_the_crash_of_any_one_broker(_shared: B
 }
 
 async fn a_deleted_topic_is_not_created_again_by_publishing_to_it(_shared: Broker) {
-    // By default librdkafka's producers let the broker create missing topics: ingest acknowledged messages of a topic that
-    // nobody had created, with default partitions and retention.
+    // By default librdkafka's producers let the broker create missing topics: ingest acknowledged
+    // messages of a topic that nobody had created, with default partitions and retention.
     let broker = Broker::that_creates_topics();
     // Ingest does not refresh the topic in time, so the producer decides.
     let cluster = Cluster::on(&broker).push(0).set("ingest.topics.refresh", "1h").start().await;

@@ -1,4 +1,5 @@
-//! P2: no false outcome. Every message is acknowledged, refused or unknown, and a refused message never appears.
+//! P2: no false outcome. Every message is acknowledged, refused or unknown, and a refused message
+//! never appears.
 
 use tailcast_proto::ingest::v1::outcome::Result::{Acknowledged, Refused};
 use tailcast_proto::ingest::v1::{Message, Reason};

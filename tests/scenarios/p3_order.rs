@@ -1,6 +1,7 @@
 //! P3: on one connection the offsets of a partition only grow, so the order of each key holds.
 //!
-//! Every subscriber of every scenario fails if an offset does not grow. These scenarios are the hardest cases.
+//! Every subscriber of every scenario fails if an offset does not grow. These scenarios are the
+//! hardest cases.
 
 use futures_util::future::join_all;
 use tailcast_tests::broker::Broker;

@@ -1,8 +1,10 @@
-//! P4, as data: every kind of position from which a client may resume, and the expected start and deliveries.
+//! P4, as data: every kind of position from which a client may resume, and the expected start and
+//! deliveries.
 //!
-//! A row of the matrix has the node, the requested start, and the expectation: the outcome, the lost ranges, and the delivered
-//! values; or the error and its field. Each row reads until the last record, which is published after all rows have subscribed, so
-//! that an unexpected delivery is found.
+//! A row of the matrix has the node, the requested start, and the expectation: the outcome, the
+//! lost ranges, and the delivered values; or the error and its field. Each row reads until the last
+//! record, which is published after all rows have subscribed, so that an unexpected delivery is
+//! found.
 
 use tailcast_proto::push::v1::{self, ErrorCode, PartitionOffset, Start, Subscribe, start::At};
 use tailcast_proto::{Epoch, Offset, PartitionId, Position};
@@ -250,7 +252,8 @@ impl<'a> Matrix<'a> {
     }
 }
 
-/// Returns values as text, consecutive numbers as ranges. Sorted, as there is no order between partitions.
+/// Returns values as text, consecutive numbers as ranges. Sorted, as there is no order between
+/// partitions.
 fn shown(values: &[String]) -> String {
     let numbers: Vec<u32> = values.iter().filter_map(|value| value.parse().ok()).collect();
     match numbers[..] {

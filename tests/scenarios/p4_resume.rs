@@ -1,4 +1,5 @@
-//! P4: a client that resumes from a position, on any node, gets exactly the records after it, each once.
+//! P4: a client that resumes from a position, on any node, gets exactly the records after it, each
+//! once.
 
 use std::time::{Duration, Instant};
 
@@ -121,7 +122,8 @@ async fn catching_up_meets_the_live_records_without_gap_or_repetition(broker: Br
 
     let mut subscriber = cluster.subscriber(0).await;
     subscriber.subscribe(&channel, earliest()).await;
-    // Records that are published while the subscriber catches up arrive in the window, where catching up ends.
+    // Records that are published while the subscriber catches up arrive in the window, where
+    // catching up ends.
     tokio::join!(cluster.publisher().publish(&quotes, "AAPL", 5_000..10_000), subscriber.expect(0..10_000));
 }
 

@@ -1,4 +1,5 @@
-//! P5 for conflated subscribers that resume: the latest record of each key and the number of skipped ones, not the history.
+//! P5 for conflated subscribers that resume: the latest record of each key and the number of
+//! skipped ones, not the history.
 
 use tailcast_proto::{Offset, PartitionId, Position};
 use tailcast_tests::broker::Broker;

@@ -1,4 +1,5 @@
-//! P5 for conflated subscribers: the latest record of each key is delivered, and skipped records are counted exactly.
+//! P5 for conflated subscribers: the latest record of each key is delivered, and skipped records
+//! are counted exactly.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -29,8 +30,8 @@ tailcast_tests::scenarios! {
     }
 }
 
-/// Number of deliveries that a slow subscriber reads at once: more than the kernel and the node buffer for it, so that the
-/// deliveries of the next read are collected during this one.
+/// Number of deliveries that a slow subscriber reads at once: more than the kernel and the node
+/// buffer for it, so that the deliveries of the next read are collected during this one.
 const READ: usize = 700;
 
 const WIRES: [Wire; 2] = [Wire::Proto, Wire::Json];
@@ -52,7 +53,8 @@ async fn a_conflated_subscriber_that_keeps_up_gets_every_record(broker: Broker) 
 
     let keys: Vec<_> = (0..10).map(|key| format!("{}-{}", ["AA", "BB"][key % 2], key / 2)).collect();
     for round in 1..=20 {
-        // Several records of each key in one round, of which a subscriber that is behind gets only some.
+        // Several records of each key in one round, of which a subscriber that is behind gets only
+        // some.
         let messages = keys.iter().flat_map(|key| [0, 1].map(|value| message(&quotes, key, value)));
         cluster.publisher().publish_all(messages.collect()).await;
         for (_, keys, subscriber) in &mut subscribers {
@@ -69,7 +71,8 @@ async fn a_conflated_subscriber_that_keeps_up_gets_every_record(broker: Broker) 
 async fn a_conflated_subscriber_at_a_tenth_of_the_pace_is_within_one_read_of_the_latest(broker: Broker) {
     let cluster = Cluster::on(&broker).start().await;
     let quotes = broker.create_topic("quotes", 1).await;
-    // A subscriber that keeps up shows the node's progress; the node has the whole partition in memory.
+    // A subscriber that keeps up shows the node's progress; the node has the whole partition in
+    // memory.
     let mut watcher = cluster.subscriber(0).await;
     watcher.subscribe(&quotes.channel("key-0"), live()).await;
     let mut records = Vec::new();
@@ -158,8 +161,8 @@ async fn what_retention_removes_while_a_conflated_subscriber_is_behind_is_said(b
     assert!(matches!(gone[..], [Skipped { next_offset: 29_000, .. }]), "{gone:?}");
 }
 
-/// Publishes 30,000 records while a conflated subscriber of a whole topic does not read. The node keeps 100 KB of them, and 100 KB
-/// of pages from Kafka.
+/// Publishes 30,000 records while a conflated subscriber of a whole topic does not read. The node
+/// keeps 100 KB of them, and 100 KB of pages from Kafka.
 async fn fallen_out_of_the_window(broker: &Broker) -> (Cluster, Topic, ConflatedSubscriber, Vec<Record>) {
     let plan = Cluster::on(broker).set("push.windows.bytes_max", 100_000);
     let cluster = plan.set("push.catch_up.pages_bytes_max", 100_000).start().await;
@@ -204,7 +207,8 @@ async fn a_rate_limit_holds_for_each_key_and_the_latest_comes_in_the_end(broker:
         for received in &subscriber.delivered {
             *by_key.entry(received.key.clone()).or_default() += 1;
         }
-        // The first record of a key is delivered at once, and each later one a tenth of a second after the previous one.
+        // The first record of a key is delivered at once, and each later one a tenth of a second
+        // after the previous one.
         let most = 1.0 + seconds * PER_SECOND;
         for (key, deliveries) in by_key {
             let deliveries = u32::try_from(deliveries).expect("there are 300 records");

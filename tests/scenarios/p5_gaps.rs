@@ -1,4 +1,5 @@
-//! P5: no silent gap. Records that cannot be delivered are reported, with their offsets and the reason.
+//! P5: no silent gap. Records that cannot be delivered are reported, with their offsets and the
+//! reason.
 
 use std::ops::Range;
 
@@ -150,8 +151,9 @@ async fn records_of_added_partitions_are_not_missed(broker: Broker) {
 }
 
 async fn a_key_that_moves_is_followed_and_nothing_in_its_old_partition_is_missed(broker: Broker) {
-    // The subscription continued in the new partition only. Records of the key that were left in the old one, or written there by a
-    // producer that did not know the new one, were neither delivered nor reported.
+    // The subscription continued in the new partition only. Records of the key that were left in
+    // the old one, or written there by a producer that did not know the new one, were neither
+    // delivered nor reported.
     let cluster = Cluster::on(&broker).push(2).set("push.topics.refresh", "500ms").start().await;
     let mut quotes = broker.create_topic("quotes", 1).await;
     let (channel, old) = (quotes.channel(MOVING), PartitionId::new(0));
@@ -214,7 +216,8 @@ async fn resume(subscriber: &mut Subscriber, ended: &Unsubscribed) -> Subscribed
     let left_at = ended.position.clone().expect("Unsubscribed carries the position");
     let left_at = Position::try_from(left_at).expect("a node sends valid positions");
     let again = async || subscriber.try_subscribe(request(&ended.name, position(&left_at))).await;
-    // Brokers learn of new partitions one by one, and the node may ask one that does not know them: UNAVAILABLE, retry.
+    // Brokers learn of new partitions one by one, and the node may ask one that does not know them:
+    // UNAVAILABLE, retry.
     let known =
         |answer: &Result<_, Error>| answer.as_ref().err().is_none_or(|e| e.code() != ErrorCode::Unavailable);
     eventually("the new partitions are known", again, known).await.expect("the topic has them")
@@ -230,7 +233,8 @@ async fn what_retention_removes_while_a_subscriber_is_behind_is_said_once_and_th
     let mut watcher = cluster.subscriber(0).await;
     watcher.subscribe(&channel, live()).await;
 
-    // 1 MB in two parts, the first of which is more than the buffers for a client that does not read.
+    // 1 MB in two parts, the first of which is more than the buffers for a client that does not
+    // read.
     for values in [0..2_000, 2_000..10_000] {
         quotes.append(values.clone().map(|value| ("AAPL", format!("{value:0>100}")))).await;
         watcher.expect(values.map(|value| format!("{value:0>100}"))).await;

@@ -121,8 +121,8 @@ async fn a_client_that_falls_too_far_behind_is_closed_with_its_position(broker: 
 
     cluster.publisher().publish(&quotes, "AAPL", &values[1..]).await;
 
-    // When its subscriptions are no longer counted, the node is closing the session, and waits shortly for the client to read its
-    // positions.
+    // When its subscriptions are no longer counted, the node is closing the session, and waits
+    // shortly for the client to read its positions.
     let subscriptions = async || cluster.push[0].metric("tailcast_push_subscriptions");
     eventually("the session is closing", subscriptions, |subscriptions| *subscriptions == 0.0).await;
     let (received, ended) = slow.until_unsubscribed().await;
@@ -158,7 +158,8 @@ async fn catching_up_keeps_to_its_rate(broker: Broker) {
     subscriber.subscribe(&quotes.channel("AAPL"), earliest()).await;
     subscriber.expect(&values).await;
 
-    // 3 MB. A page is charged after it was read, so one page of each of the two readers is not limited.
+    // 3 MB. A page is charged after it was read, so one page of each of the two readers is not
+    // limited.
     let (took, paused) =
         (begun.elapsed(), cluster.push[0].metric("tailcast_push_catch_up_paused_seconds_total"));
     assert!(took >= Duration::from_secs(2), "{took:?} is too fast");

@@ -1,4 +1,5 @@
-//! P7: a node that drains finishes accepted work, tells its clients when to reconnect, and loses nothing.
+//! P7: a node that drains finishes accepted work, tells its clients when to reconnect, and loses
+//! nothing.
 
 use std::time::{Duration, Instant};
 
@@ -171,7 +172,8 @@ async fn an_upgrade_that_began_before_a_drain_is_refused_with_when_to_retry(brok
 }
 
 async fn a_topic_recreated_during_a_drain_is_not_delivered_as_the_old_one(broker: Broker) {
-    // While the node drained, it did not check epochs, and delivered the records of a recreated topic.
+    // While the node drained, it did not check epochs, and delivered the records of a recreated
+    // topic.
     let cluster = Cluster::on(&broker).set("push.drain.spread", "1m").start().await;
     let quotes = broker.create_topic("quotes", 1).await;
     let mut subscriber = cluster.subscriber(0).await;

@@ -25,7 +25,8 @@ tailcast_tests::scenarios! {
 
 const CLIENTS: usize = 200;
 const KEYS: usize = 20;
-/// Interval between messages of a key: 200 messages per second in total, of which each client gets 10.
+/// Interval between messages of a key: 200 messages per second in total, of which each client
+/// gets 10.
 const PACE: Duration = Duration::from_millis(100);
 
 async fn five_rolling_restarts_of_three_nodes_under_load_lose_and_repeat_nothing(broker: Broker) {
@@ -79,7 +80,8 @@ async fn start(broker: &Broker, listen: SocketAddr) -> Process {
     Process::push(program, broker, listen, &[("push.drain.spread", "300ms")]).await
 }
 
-/// Subscribes to a key from its first record, at one of the nodes and with the others as further endpoints.
+/// Subscribes to a key from its first record, at one of the nodes and with the others as further
+/// endpoints.
 async fn subscribe(number: usize, urls: &[String], topic: &Topic) -> Client {
     let first = number % urls.len();
     let others = urls[first + 1..].iter().chain(&urls[..first]);

@@ -1,4 +1,5 @@
-//! P8 for a node without processor time: unread records stay in Kafka, and the node reports its lag.
+//! P8 for a node without processor time: unread records stay in Kafka, and the node reports its
+//! lag.
 
 use tailcast_tests::broker::Broker;
 use tailcast_tests::deadline::eventually;
@@ -45,7 +46,8 @@ async fn a_feed_that_cannot_keep_up_shows_as_lag_and_never_as_growth(broker: Bro
     subscriber.expect_progress(&quiet, quotes.partition_of("QUIET"), 100_001).await;
     quotes.append([("QUIET", "after")]).await;
     subscriber.expect(["after"]).await;
-    // 16 MiB of windows, 32 MiB of librdkafka's queue, and as much again for data in flight. 200 MB were published.
+    // 16 MiB of windows, 32 MiB of librdkafka's queue, and as much again for data in flight. 200 MB
+    // were published.
     let grown = node.peak_memory_bytes() - before;
     assert!(grown < 96 << 20, "the node grew by {grown} bytes");
 }

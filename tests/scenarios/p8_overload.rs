@@ -74,7 +74,8 @@ async fn at_the_bound_of_sessions_an_upgrade_is_refused_with_when_to_retry(broke
 }
 
 async fn at_the_bound_of_handshakes_the_oldest_silent_connection_makes_room(broker: Broker) {
-    // Silent connections at the limit blocked all others until the first of them timed out after 10 s.
+    // Silent connections at the limit blocked all others until the first of them timed out after 10
+    // s.
     const HANDSHAKES_MAX: usize = 8;
     let cluster = Cluster::on(&broker).set("push.sessions.handshakes_max", HANDSHAKES_MAX).start().await;
     let node = &cluster.push[0];
@@ -97,7 +98,8 @@ async fn at_the_bound_of_handshakes_the_oldest_silent_connection_makes_room(brok
 }
 
 async fn above_the_bound_of_memory_nobody_is_taken_in_and_those_who_are_here_are_served(broker: Broker) {
-    // Other scenarios run in this process, so the limit is far above their memory, and the ballast far above the limit.
+    // Other scenarios run in this process, so the limit is far above their memory, and the ballast
+    // far above the limit.
     let bytes_max = resident_bytes().expect("the kernel reports it") + (1 << 29);
     let plan = Cluster::on(&broker).set("push.memory_bytes_max", bytes_max);
     let cluster = plan.set("push.sessions.connect_deadline", "1m").start().await;

@@ -1,4 +1,5 @@
-//! P8: publishers that are faster than Kafka are throttled, and the node's memory for them is bounded.
+//! P8: publishers that are faster than Kafka are throttled, and the node's memory for them is
+//! bounded.
 
 use std::time::Duration;
 
@@ -22,7 +23,8 @@ tailcast_tests::scenarios! {
 const BOUND: u32 = 20_000_000;
 /// Number of requests of each of two streams: together five times the limit of streams.
 const REQUESTS: u64 = 40;
-/// Messages of a request. It counts as 1,026,000 bytes: 10,000 of value, 4 of key and 256 more for each message.
+/// Messages of a request. It counts as 1,026,000 bytes: 10,000 of value, 4 of key and 256 more for
+/// each message.
 const BATCH: u64 = 100;
 
 async fn publishers_that_outrun_kafka_are_told_to_wait_and_nothing_grows(broker: Broker) {

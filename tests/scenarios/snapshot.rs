@@ -237,8 +237,8 @@ impl Updates {
         }
     }
 
-    /// Waits until more records are published. A subscriber that does not read meanwhile is in the middle of its snapshot, which is
-    /// larger than the buffers of the kernel and the node.
+    /// Waits until more records are published. A subscriber that does not read meanwhile is in the
+    /// middle of its snapshot, which is larger than the buffers of the kernel and the node.
     async fn some_more(&self) {
         let enough = self.published.get() + 5;
         let published = async || self.published.get();

@@ -16,7 +16,8 @@ use tailcast_tests::start::live;
 const DOCUMENTS: [&str; 5] =
     ["README.md", "ARCHITECTURE.md", "BENCHMARKS.md", "CONTRIBUTING.md", "proto/PROTOCOL.md"];
 
-/// The folders that each package may depend on, besides those inside its own. `ingest` and `push` share nothing but Kafka.
+/// The folders that each package may depend on, besides those inside its own. `ingest` and `push`
+/// share nothing but Kafka.
 const ARROWS: [(&str, &[&str]); 6] = [
     ("proto", &[]),
     ("services", &["proto"]),

@@ -1,10 +1,10 @@
 //! Apache Kafka's own broker, run by the script `tests/kafka/kafka`.
 //!
-//! The script stays in the foreground and ends its nodes when its standard input closes. The other end of that pipe is open
-//! here, so no broker outlives the test process, however that ends.
+//! The script stays in the foreground and ends its nodes when its standard input closes. The other
+//! end of that pipe is open here, so no broker outlives the test process, however that ends.
 //!
-//! Most scenarios share one single-node cluster per test process, with topics of their own. A scenario that disrupts a broker
-//! starts its own.
+//! Most scenarios share one single-node cluster per test process, with topics of their own. A
+//! scenario that disrupts a broker starts its own.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -55,8 +55,8 @@ pub enum NodeAction {
 }
 
 impl ApacheKafka {
-    /// Returns the cluster that the scenarios of this process share, started on first use. `None`, with a line on standard error,
-    /// if a program that the script needs is missing.
+    /// Returns the cluster that the scenarios of this process share, started on first use. `None`,
+    /// with a line on standard error, if a program that the script needs is missing.
     ///
     /// # Panics
     ///
@@ -70,8 +70,8 @@ impl ApacheKafka {
         }
     }
 
-    /// Starts a cluster of 1 or 3 nodes with clean data, and with options of the script, and waits until it is up. Blocks
-    /// for seconds.
+    /// Starts a cluster of 1 or 3 nodes with clean data, and with options of the script, and waits
+    /// until it is up. Blocks for seconds.
     ///
     /// # Errors
     ///
@@ -111,7 +111,8 @@ impl ApacheKafka {
         &self.bootstrap
     }
 
-    /// Performs an action on a node, and waits until it is done. Blocks, for some seconds if it is a start.
+    /// Performs an action on a node, and waits until it is done. Blocks, for some seconds if it is
+    /// a start.
     ///
     /// # Panics
     ///
@@ -140,7 +141,8 @@ impl Drop for ApacheKafka {
         let control = self.control.get_mut().unwrap_or_else(PoisonError::into_inner);
         drop(control.commands.take());
         if !ends_within(END_WITHIN, &mut control.script) {
-            // Not captured by the test runner, and no panic: the scenario may be panicking, and its own failure is more important.
+            // Not captured by the test runner, and no panic: the scenario may be panicking, and its
+            // own failure is more important.
             let _seen = writeln!(
                 io::stderr(),
                 "{SCRIPT} did not end within {END_WITHIN:?} and was killed: its brokers at {} may still run",
@@ -150,7 +152,8 @@ impl Drop for ApacheKafka {
     }
 }
 
-/// Waits until the script has ended, and kills it after `patience`. Returns whether it ended by itself.
+/// Waits until the script has ended, and kills it after `patience`. Returns whether it ended by
+/// itself.
 fn ends_within(patience: Duration, script: &mut Child) -> bool {
     let deadline = Instant::now() + patience;
     // Its exit code is irrelevant to a scenario that has ended.
@@ -166,7 +169,8 @@ fn ends_within(patience: Duration, script: &mut Child) -> bool {
     true
 }
 
-/// Returns whether the programs that the script needs are installed. If not, `TAILCAST_TEST_KAFKA=required` makes that an error.
+/// Returns whether the programs that the script needs are installed. If not,
+/// `TAILCAST_TEST_KAFKA=required` makes that an error.
 fn is_present() -> anyhow::Result<bool> {
     let missing: Vec<_> =
         ["java", "mvn", "flock"].into_iter().filter(|program| !is_on_path(program)).collect();

@@ -1,7 +1,7 @@
 //! The Kafka of a scenario.
 //!
-//! A scenario does not know which one it has. The in-process broker starts in milliseconds and is always available, and each
-//! scenario has its own. Apache Kafka is the one that users run.
+//! A scenario does not know which one it has. The in-process broker starts in milliseconds and is
+//! always available, and each scenario has its own. Apache Kafka is the one that users run.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,8 +31,8 @@ pub enum Broker {
 }
 
 impl Broker {
-    /// Returns a broker that the scenario may disrupt: itself if it is in-process, otherwise an Apache Kafka of one node that is
-    /// not shared.
+    /// Returns a broker that the scenario may disrupt: itself if it is in-process, otherwise an
+    /// Apache Kafka of one node that is not shared.
     ///
     /// # Panics
     ///
@@ -53,8 +53,8 @@ impl Broker {
         Self::start(nodes, &[])
     }
 
-    /// Starts an Apache Kafka of one node that is not shared, and that creates missing topics on request, as Kafka does by
-    /// default.
+    /// Starts an Apache Kafka of one node that is not shared, and that creates missing topics on
+    /// request, as Kafka does by default.
     ///
     /// # Panics
     ///

@@ -1,4 +1,5 @@
-//! The configuration of a scenario's nodes: the defaults of the command, with the settings of the scenario.
+//! The configuration of a scenario's nodes: the defaults of the command, with the settings of the
+//! scenario.
 //!
 //! Every scenario is a test of `src/default.toml` therefore.
 
@@ -33,7 +34,8 @@ pub struct Configuration {
 }
 
 impl Configuration {
-    /// Loads the defaults and sets keys, such as `push.windows.bytes_max`, to values in the form of flags.
+    /// Loads the defaults and sets keys, such as `push.windows.bytes_max`, to values in the form of
+    /// flags.
     ///
     /// # Panics
     ///

@@ -1,8 +1,9 @@
 //! A conflated subscription that keeps all its frames, and compares them with the records in Kafka.
 //!
-//! The rules are those of the protocol: deliveries belong to the channel and are in order; a skip has the exact number of skipped
-//! records in its range; outside of skips no record is missing; and for each skipped record a newer one of its key was delivered.
-//! Records that retention removed must be reported, and nothing else.
+//! The rules are those of the protocol: deliveries belong to the channel and are in order; a skip
+//! has the exact number of skipped records in its range; outside of skips no record is missing; and
+//! for each skipped record a newer one of its key was delivered. Records that retention removed
+//! must be reported, and nothing else.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,7 +1,7 @@
 //! Waiting for a condition, with a deadline that reports the last value seen.
 //!
-//! Nothing here waits for a fixed time. A passing scenario never comes near the deadline, so it is generous: a scenario must not
-//! fail on a busy machine.
+//! Nothing here waits for a fixed time. A passing scenario never comes near the deadline, so it is
+//! generous: a scenario must not fail on a busy machine.
 
 use std::fmt::{Debug, Display};
 use std::time::Duration;

@@ -1,8 +1,8 @@
 //! An address that stays reserved while a node is restarted.
 //!
-//! When a node has ended, its port is free for any listener, and for any outgoing connection. A client that retries to reach the
-//! node may even get that port as its own, and connects to itself. A socket that is bound and does not listen prevents both, and
-//! lets a node listen there.
+//! When a node has ended, its port is free for any listener, and for any outgoing connection. A
+//! client that retries to reach the node may even get that port as its own, and connects to itself.
+//! A socket that is bound and does not listen prevents both, and lets a node listen there.
 
 use std::net::SocketAddr;
 
@@ -48,7 +48,8 @@ mod tests {
 
     #[test]
     fn an_address_is_listened_at_again_and_is_nobody_elses_meanwhile() {
-        // The port of a restarted node was in use: by a listener of another scenario, or by a client's connection to itself.
+        // The port of a restarted node was in use: by a listener of another scenario, or by a
+        // client's connection to itself.
         let held = HeldAddress::take();
         for _ in 0..2 {
             let listener = TcpListener::bind(held.address()).expect("a node can listen there");

@@ -1,10 +1,12 @@
 //! The tools for the scenarios in `scenarios/`.
 //!
-//! A scenario is an `async fn(Broker)`. It starts the nodes it needs in this process (a [`cluster`]), each with its own
-//! lifecycle and free port, over a [`broker`] that is either in-process or Apache Kafka; publishes through ingest; and
-//! receives with a [`subscriber`] that shares no code with Tailcast's own client.
+//! A scenario is an `async fn(Broker)`. It starts the nodes it needs in this process (a
+//! [`cluster`]), each with its own lifecycle and free port, over a [`broker`] that is either
+//! in-process or Apache Kafka; publishes through ingest; and receives with a [`subscriber`] that
+//! shares no code with Tailcast's own client.
 //!
-//! Deliberately absent: sleeping. Scenarios wait for conditions, with a [`deadline`] that reports the last value seen.
+//! Deliberately absent: sleeping. Scenarios wait for conditions, with a [`deadline`] that reports
+//! the last value seen.
 
 pub mod scenario;
 

@@ -1,7 +1,7 @@
 //! The nodes of a scenario: the real services, in this process.
 //!
-//! Each has its own runtime, lifecycle and port, so that one can be killed like a process: its tasks stop where they are, and its
-//! sockets close without a message.
+//! Each has its own runtime, lifecycle and port, so that one can be killed like a process: its
+//! tasks stop where they are, and its sockets close without a message.
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -37,8 +37,8 @@ pub enum Signal {
 }
 
 impl Process {
-    /// Starts `tailcast push` at `listen`, with keys of the configuration set to values, and waits until it is ready.
-    /// `program` is the command's file.
+    /// Starts `tailcast push` at `listen`, with keys of the configuration set to values, and waits
+    /// until it is ready. `program` is the command's file.
     ///
     /// # Panics
     ///

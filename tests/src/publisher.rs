@@ -83,8 +83,8 @@ impl Publisher {
         Ok(response.outcomes.into_iter().map(result).collect())
     }
 
-    /// Publishes messages over one stream, in batches, and returns the sequence numbers in the order in which they were
-    /// acknowledged.
+    /// Publishes messages over one stream, in batches, and returns the sequence numbers in the
+    /// order in which they were acknowledged.
     ///
     /// # Panics
     ///

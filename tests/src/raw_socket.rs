@@ -1,4 +1,5 @@
-//! A WebSocket client without rules: the scenario chooses the bytes of the upgrade request and of every frame.
+//! A WebSocket client without rules: the scenario chooses the bytes of the upgrade request and of
+//! every frame.
 
 use std::net::SocketAddr;
 
@@ -129,7 +130,8 @@ impl RawSocket {
         let _sent = self.stream.write_all(bytes).await;
     }
 
-    /// Waits for a frame of the node and returns its opcode and payload; `None` at the end of the connection.
+    /// Waits for a frame of the node and returns its opcode and payload; `None` at the end of the
+    /// connection.
     pub async fn receive(&mut self) -> Option<(u8, Vec<u8>)> {
         let first = self.stream.read_u8().await.ok()?;
         let len = match self.stream.read_u8().await.ok()? {

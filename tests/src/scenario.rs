@@ -8,8 +8,8 @@ use crate::broker::Broker;
 
 /// Makes tests of scenarios: `async fn(Broker)` in the module that calls this.
 ///
-/// `everywhere` makes two tests of each, `in_process::NAME` and `apache_kafka::NAME`. The other two lists are for scenarios that
-/// only work on one of them, with the reason beside the name.
+/// `everywhere` makes two tests of each, `in_process::NAME` and `apache_kafka::NAME`. The other two
+/// lists are for scenarios that only work on one of them, with the reason beside the name.
 #[macro_export]
 macro_rules! scenarios {
     (

@@ -1,4 +1,5 @@
-//! A WebSocket with Tailcast's subprotocols, over tokio-tungstenite, which shares no code with the node.
+//! A WebSocket with Tailcast's subprotocols, over tokio-tungstenite, which shares no code with the
+//! node.
 
 use std::io;
 use std::net::SocketAddr;

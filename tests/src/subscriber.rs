@@ -1,7 +1,8 @@
 //! A client of a push node that shares no code with Tailcast's own client.
 //!
-//! Every subscriber checks order and repetition, in every scenario: a delivery whose offset is not beyond the last one of its channel
-//! and partition fails the scenario at once, and so does a skip or the end of a snapshot that contradicts the deliveries.
+//! Every subscriber checks order and repetition, in every scenario: a delivery whose offset is not
+//! beyond the last one of its channel and partition fails the scenario at once, and so does a skip
+//! or the end of a snapshot that contradicts the deliveries.
 
 mod account;
 
@@ -47,7 +48,8 @@ impl Subscriber {
         Self::connect_with(node, wire, Vec::new()).await.0
     }
 
-    /// Opens a socket and a session, with subscriptions in `Connect`, whose answers are the next frames.
+    /// Opens a socket and a session, with subscriptions in `Connect`, whose answers are the next
+    /// frames.
     ///
     /// # Panics
     ///
@@ -75,7 +77,8 @@ impl Subscriber {
         Self::on(Socket::open(node, wire).await.expect("the node upgrades to WebSocket"))
     }
 
-    /// Opens a session over a socket with a small receive buffer, so that data for this client is buffered at the node.
+    /// Opens a session over a socket with a small receive buffer, so that data for this client is
+    /// buffered at the node.
     ///
     /// # Panics
     ///
@@ -166,7 +169,8 @@ impl Subscriber {
         .await
     }
 
-    /// Waits until the node closes the socket, and returns its close frame. Frames before it are dropped.
+    /// Waits until the node closes the socket, and returns its close frame. Frames before it are
+    /// dropped.
     ///
     /// # Panics
     ///

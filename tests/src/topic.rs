@@ -1,7 +1,7 @@
 //! A topic of one scenario, read and written without Tailcast.
 //!
-//! Scenarios check the contents of Kafka with a plain Kafka client and with its own settings, so that a wrong setting of the
-//! services is detected.
+//! Scenarios check the contents of Kafka with a plain Kafka client and with its own settings, so
+//! that a wrong setting of the services is detected.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -98,7 +98,8 @@ impl Topic {
         self.append_where(None, records).await;
     }
 
-    /// Appends records to one partition regardless of their keys, like a producer that does not know the others.
+    /// Appends records to one partition regardless of their keys, like a producer that does not
+    /// know the others.
     ///
     /// # Panics
     ///
@@ -198,7 +199,8 @@ impl Topic {
         })
     }
 
-    /// Returns whether the topic exists. Requests all topics, because a request for one may create it.
+    /// Returns whether the topic exists. Requests all topics, because a request for one may create
+    /// it.
     ///
     /// # Panics
     ///
@@ -210,7 +212,8 @@ impl Topic {
         metadata.topics().iter().any(|topic| topic.name() == self.name.as_ref())
     }
 
-    /// Waits until every partition can be read and written: Kafka announces a leader before the leader is ready.
+    /// Waits until every partition can be read and written: Kafka announces a leader before the
+    /// leader is ready.
     ///
     /// # Panics
     ///

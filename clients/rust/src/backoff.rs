@@ -1,7 +1,8 @@
 //! The wait before the next attempt to connect.
 //!
-//! Full jitter: a wait is uniformly distributed between zero and a bound that doubles, so that the clients of a failed node do not
-//! reconnect together. A wait that the server requests takes precedence, up to a limit. The random number is an argument.
+//! Full jitter: a wait is uniformly distributed between zero and a bound that doubles, so that the
+//! clients of a failed node do not reconnect together. A wait that the server requests takes
+//! precedence, up to a limit. The random number is an argument.
 
 use std::time::Duration;
 
@@ -23,11 +24,12 @@ impl Backoff {
         Self { first: first.min(max), max, attempt: 0 }
     }
 
-    /// Returns the wait before the next attempt, and counts the attempt. `hint` is the wait that the server requested; `random`
-    /// is in `0.0..1.0`.
+    /// Returns the wait before the next attempt, and counts the attempt. `hint` is the wait that
+    /// the server requested; `random` is in `0.0..1.0`.
     ///
-    /// A hint takes precedence, and is limited to 5 minutes. From the second attempt on, a hint below the first bound is ignored:
-    /// otherwise a server that always requests 0 would be flooded.
+    /// A hint takes precedence, and is limited to 5 minutes. From the second attempt on, a hint
+    /// below the first bound is ignored: otherwise a server that always requests 0 would be
+    /// flooded.
     pub fn next(&mut self, hint: Option<Duration>, random: f64) -> Duration {
         let bound = self.bound();
         let hint = hint.filter(|hint| self.attempt == 0 || *hint >= self.first.max(Duration::from_nanos(1)));
@@ -41,16 +43,18 @@ impl Backoff {
         self.attempt
     }
 
-    /// Applies the length of a session. One of at least the longest wait resets the number of attempts; a shorter one does not, so
-    /// that a node which accepts and closes at once is not flooded.
+    /// Applies the length of a session. One of at least the longest wait resets the number of
+    /// attempts; a shorter one does not, so that a node which accepts and closes at once is not
+    /// flooded.
     pub fn lasted(&mut self, session: Duration) {
         if session >= self.max {
             self.attempt = 0;
         }
     }
 
-    /// Applies the length of a session whose node drained. A drain is not a failure: a session of at least the next bound resets the
-    /// number of attempts, so that the waits do not grow while the nodes of a fleet are restarted one after the other.
+    /// Applies the length of a session whose node drained. A drain is not a failure: a session of
+    /// at least the next bound resets the number of attempts, so that the waits do not grow while
+    /// the nodes of a fleet are restarted one after the other.
     pub fn served(&mut self, session: Duration) {
         if session >= self.bound() {
             self.attempt = 0;
@@ -91,7 +95,8 @@ mod tests {
 
     #[test]
     fn the_hint_of_each_node_of_a_restarted_fleet_is_followed() {
-        // The hint of the second node was ignored as too short, and the wait after the third was longer than its drain.
+        // The hint of the second node was ignored as too short, and the wait after the third was
+        // longer than its drain.
         let mut backoff = Backoff::new(FIRST, MAX);
         let hint = Duration::from_millis(100);
         for _ in 0..10 {

@@ -1,7 +1,9 @@
-//! A client that stays subscribed: it reconnects by itself and resumes every subscription at its position.
+//! A client that stays subscribed: it reconnects by itself and resumes every subscription at its
+//! position.
 //!
-//! One task per client owns the connection. The application sends it commands and receives events; both queues are bounded. If
-//! the application receives no events, the task stops reading and the node stops sending: only the lag grows.
+//! One task per client owns the connection. The application sends it commands and receives events;
+//! both queues are bounded. If the application receives no events, the task stops reading and the
+//! node stops sending: only the lag grows.
 
 mod establish;
 
@@ -19,10 +21,12 @@ use self::{
 };
 use crate::{AlreadySubscribed, Endpoint, Event, Options, Positions, Resume, Subscription};
 
-/// Capacity of the command queue: more than an application sends at once, as each command is awaited.
+/// Capacity of the command queue: more than an application sends at once, as each command is
+/// awaited.
 const COMMANDS_MAX: usize = 64;
 
-/// A client that stays subscribed. Dropping it closes the connection in the background; [`Client::close`] waits for that.
+/// A client that stays subscribed. Dropping it closes the connection in the background;
+/// [`Client::close`] waits for that.
 #[derive(Debug)]
 pub struct Client {
     commands: mpsc::Sender<Command>,
@@ -42,14 +46,15 @@ pub enum SubscribeError {
 }
 
 impl Client {
-    /// Connects to a node, and then stays connected to it or to one of the other endpoints of the options.
+    /// Connects to a node, and then stays connected to it or to one of the other endpoints of the
+    /// options.
     ///
     /// Must be called within a tokio runtime. Cancel safe: a dropped attempt leaves nothing behind.
     ///
     /// # Errors
     ///
-    /// When this first attempt fails, even if a later one could succeed, so that an application learns at its start that no
-    /// node answers.
+    /// When this first attempt fails, even if a later one could succeed, so that an application
+    /// learns at its start that no node answers.
     pub async fn connect(url: &str, options: Options) -> Result<Self, ConnectError> {
         let endpoint: Endpoint = url.parse()?;
         let mut resume = Resume::new();
@@ -69,8 +74,8 @@ impl Client {
 
     /// Adds a subscription, which is kept across reconnects.
     ///
-    /// The node's answer comes as [`Event::Subscribed`] or [`Event::Error`]. Not cancel safe: the subscription may
-    /// be added even if this call is cancelled.
+    /// The node's answer comes as [`Event::Subscribed`] or [`Event::Error`]. Not cancel safe: the
+    /// subscription may be added even if this call is cancelled.
     ///
     /// # Errors
     ///
@@ -82,7 +87,8 @@ impl Client {
         Ok(answered.await.map_err(|_| SubscribeError::Ended)??)
     }
 
-    /// Ends the subscription to a channel, if there is one. [`Event::Unsubscribed`] reports the end.
+    /// Ends the subscription to a channel, if there is one. [`Event::Unsubscribed`] reports the
+    /// end.
     ///
     /// Cancel safe. Does nothing when the client has ended.
     pub async fn unsubscribe(&self, channel: &Channel) {
@@ -99,14 +105,16 @@ impl Client {
         Some(event)
     }
 
-    /// Returns the position of a subscription after the events that [`Client::next`] has returned. A later subscription that
-    /// starts there ([`Start::Position`](crate::Start::Position)) continues without a gap or a repetition.
+    /// Returns the position of a subscription after the events that [`Client::next`] has returned.
+    /// A later subscription that starts there ([`Start::Position`](crate::Start::Position))
+    /// continues without a gap or a repetition.
     #[must_use]
     pub fn position(&self, channel: &Channel) -> Option<&Position> {
         self.positions.of(channel)
     }
 
-    /// Closes the connection, and waits for at most a few seconds until it is closed. Events that were not received are lost.
+    /// Closes the connection, and waits for at most a few seconds until it is closed. Events that
+    /// were not received are lost.
     pub async fn close(mut self) {
         let (answer, answered) = oneshot::channel();
         // The event queue is closed first, so that a task that waits for room in it continues.

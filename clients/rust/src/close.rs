@@ -1,7 +1,7 @@
 //! Whether a client reconnects after its WebSocket was closed.
 //!
-//! 44xx: a new connection would be refused too, except after 4408, a timeout. 45xx, and the codes of a restart or a broken
-//! network: resume at another node.
+//! 44xx: a new connection would be refused too, except after 4408, a timeout. 45xx, and the codes
+//! of a restart or a broken network: resume at another node.
 
 use std::fmt;
 
@@ -30,7 +30,8 @@ impl Close {
         match self.code {
             // `Connect` arrived too late: the node or the network was slow.
             4408 => Verdict::Resume,
-            // The node rejected a message of this client as malformed, unsupported, forbidden or too large, and would again.
+            // The node rejected a message of this client as malformed, unsupported, forbidden or
+            // too large, and would again.
             1002 | 1003 | 1007..=1010 | 4400..=4499 => Verdict::End,
             // 1000, 1001, 1005, 1006, 1011 to 1014, 45xx, and unknown codes.
             _ => Verdict::Resume,

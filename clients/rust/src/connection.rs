@@ -1,7 +1,8 @@
 //! One WebSocket to a push node, without reconnects.
 //!
-//! For tests and load generators, and the base of [`Client`](crate::Client). Pings are answered while [`Connection::receive`] is
-//! awaited; otherwise they are not, and the node closes the connection after its timeout.
+//! For tests and load generators, and the base of [`Client`](crate::Client). Pings are answered
+//! while [`Connection::receive`] is awaited; otherwise they are not, and the node closes the
+//! connection after its timeout.
 
 mod open;
 
@@ -99,7 +100,8 @@ impl Connection {
         self.socket.send(message).await.map_err(|error| SendError::Closed(Box::new(error)))
     }
 
-    /// Waits for the next message and decodes it. Values are slices of the received bytes, not copies.
+    /// Waits for the next message and decodes it. Values are slices of the received bytes, not
+    /// copies.
     ///
     /// Cancel safe: a message that has arrived in part is kept.
     ///
@@ -134,7 +136,8 @@ impl Connection {
         }
     }
 
-    /// Closes the connection with a code, and waits for the node's close frame for at most `patience`.
+    /// Closes the connection with a code, and waits for the node's close frame for at most
+    /// `patience`.
     pub async fn close(mut self, code: u16, reason: &str, patience: Duration) {
         let reason = Utf8Bytes::from(reason);
         let handshake = async {

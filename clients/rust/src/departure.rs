@@ -1,7 +1,8 @@
 //! The schedule of a client that leaves a draining node.
 //!
-//! The client waits as the node requested, and opens its next connection while it still reads the current one. If that fails it
-//! retries with back-off. At the node's deadline it leaves, even without another connection.
+//! The client waits as the node requested, and opens its next connection while it still reads the
+//! current one. If that fails it retries with back-off. At the node's deadline it leaves, even
+//! without another connection.
 //!
 //! Invariant: one attempt at a time, and none after the deadline.
 
@@ -9,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use tailcast_proto::push::v1::Goaway;
 
-/// The schedule of a client that leaves a draining node. Time is an argument; waits come from [`Backoff`](crate::Backoff).
+/// The schedule of a client that leaves a draining node. Time is an argument; waits come from
+/// [`Backoff`](crate::Backoff).
 #[derive(Debug, Clone)]
 pub struct Departure {
     detail: String,
@@ -69,7 +71,8 @@ impl Departure {
         self.stage = Stage::Attempting;
     }
 
-    /// Records that the attempt failed, or that its connection cannot take over. The next attempt is after `wait`.
+    /// Records that the attempt failed, or that its connection cannot take over. The next attempt
+    /// is after `wait`.
     pub fn failed(&mut self, wait: Duration, now: Instant) {
         self.stage = Stage::Waiting(now + wait);
     }
@@ -136,7 +139,8 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(10_000))]
 
-        /// Attempts that take some time and fail, against a clock that jumps from one duty to the next.
+        /// Attempts that take some time and fail, against a clock that jumps from one duty to the
+        /// next.
         #[test]
         fn attempts_keep_their_distance_and_end_at_the_deadline(
             deadline_ms in 1..120_000_u32,

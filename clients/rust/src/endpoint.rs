@@ -36,7 +36,8 @@ impl Endpoint {
         self.port
     }
 
-    /// Returns host and port in the form of a URL or `Host` header, with brackets around an IPv6 address.
+    /// Returns host and port in the form of a URL or `Host` header, with brackets around an IPv6
+    /// address.
     #[must_use]
     pub fn authority(&self) -> String {
         let Self { host, port, .. } = self;

@@ -1,6 +1,7 @@
 //! The events of a client, in order.
 //!
-//! Frames of the wire name a channel by a number that holds on one connection; events name the channel itself.
+//! Frames of the wire name a channel by a number that holds on one connection; events name the
+//! channel itself.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,7 +16,8 @@ use crate::{Close, resume::Fault};
 /// An event of a client.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
-    /// A subscription has started: for the first time, or again after a reconnect or because its topic got more partitions.
+    /// A subscription has started: for the first time, or again after a reconnect or because its
+    /// topic got more partitions.
     Subscribed(Subscribed),
     /// A record.
     Delivery(Delivery),
@@ -29,8 +31,8 @@ pub enum Event {
     Reconnecting(Reconnecting),
     /// A connection is open again. `Subscribed` of each subscription follows.
     Reconnected(Reconnected),
-    /// The node is draining, and the client has moved to another connection without an interruption. `Subscribed` of each
-    /// subscription follows.
+    /// The node is draining, and the client has moved to another connection without an
+    /// interruption. `Subscribed` of each subscription follows.
     Moved(Moved),
     /// The node is alive; its lag and the progress of the subscriptions.
     Heartbeat(Heartbeat),
@@ -47,7 +49,8 @@ pub struct Subscribed {
     pub channel: Arc<Channel>,
     /// Where it starts.
     pub position: Position,
-    /// Whether it resumed. `Lost`: it could not start where requested, and `lost` has the missing ranges.
+    /// Whether it resumed. `Lost`: it could not start where requested, and `lost` has the missing
+    /// ranges.
     pub outcome: Outcome,
     /// The ranges that Kafka no longer has.
     pub lost: Vec<LostRange>,
@@ -89,7 +92,8 @@ pub struct Header {
     pub value: Option<Bytes>,
 }
 
-/// Records that will not be delivered: those of the channel in a range of offsets, except for those delivered before.
+/// Records that will not be delivered: those of the channel in a range of offsets, except for those
+/// delivered before.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Skipped {
     /// The channel.

@@ -1,7 +1,8 @@
 //! The Rust client of Tailcast: subscribes to channels over one WebSocket and resumes by itself.
 //!
-//! [`Client`] is for applications: it reconnects with back-off, resumes every subscription from its position at the next
-//! node, and returns a stream of [`Event`]s. [`Connection`] is one WebSocket, for tests and load generators.
+//! [`Client`] is for applications: it reconnects with back-off, resumes every subscription from its
+//! position at the next node, and returns a stream of [`Event`]s. [`Connection`] is one WebSocket,
+//! for tests and load generators.
 //!
 //! ```no_run
 //! use tailcast_client::{Client, Event, Options, Subscription};
@@ -18,12 +19,14 @@
 //! # }
 //! ```
 //!
-//! A node that drains asks its clients to reconnect elsewhere. The client then opens its next connection while it still reads
-//! the current one, and closes that when all subscriptions are resumed ([`Event::Moved`]): each record is delivered once and in
-//! order across both.
+//! A node that drains asks its clients to reconnect elsewhere. The client then opens its next
+//! connection while it still reads the current one, and closes that when all subscriptions are
+//! resumed ([`Event::Moved`]): each record is delivered once and in order across both.
 //!
-//! The rules (positions, close codes, waits, departures, dead nodes) are plain code without IO, tasks or clocks, in [`Tracker`], [`Resume`], [`Verdict`], [`Backoff`],
-//! [`Departure`] and [`Liveness`]; one task per client calls it. This crate depends on the contract and on no service.
+//! The rules (positions, close codes, waits, departures, dead nodes) are plain code without IO,
+//! tasks or clocks, in [`Tracker`], [`Resume`], [`Verdict`], [`Backoff`], [`Departure`] and
+//! [`Liveness`]; one task per client calls it. This crate depends on the contract and on no
+//! service.
 
 mod subscription;
 

@@ -1,7 +1,7 @@
 //! Detects that a node has died.
 //!
-//! A node sends a message at least once per heartbeat interval. TCP alone may take a quarter of an hour to notice that the other
-//! machine has disappeared.
+//! A node sends a message at least once per heartbeat interval. TCP alone may take a quarter of an
+//! hour to notice that the other machine has disappeared.
 
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,8 @@ impl Liveness {
         self.heard = now;
     }
 
-    /// Returns when the node counts as dead if nothing arrives before: when the second heartbeat is half an interval late.
+    /// Returns when the node counts as dead if nothing arrives before: when the second heartbeat is
+    /// half an interval late.
     #[must_use]
     pub fn deadline(&self) -> Instant {
         self.heard + self.interval * 5 / 2

@@ -15,17 +15,17 @@ pub struct Options {
     pub client_name: String,
     /// The client's version in the node's logs. At most 128 bytes.
     pub client_version: String,
-    /// Other nodes: each attempt goes to the next one. Any node can resume any position. Behind a load balancer one endpoint is
-    /// enough.
+    /// Other nodes: each attempt goes to the next one. Any node can resume any position. Behind a
+    /// load balancer one endpoint is enough.
     pub other_endpoints: Vec<Endpoint>,
-    /// The bound of the first wait before a reconnect, which doubles for each further attempt. A wait is uniformly distributed below
-    /// its bound. A wait that the server requests takes precedence, up to 5 minutes; from the second attempt on, only if it is at
-    /// least this.
+    /// The bound of the first wait before a reconnect, which doubles for each further attempt. A
+    /// wait is uniformly distributed below its bound. A wait that the server requests takes
+    /// precedence, up to 5 minutes; from the second attempt on, only if it is at least this.
     pub backoff_first: Duration,
     /// The maximum bound of a wait before a reconnect.
     pub backoff_max: Duration,
-    /// Capacity of the event queue. When it is full the client stops reading, TCP blocks the node, and the subscription's mode
-    /// decides whether records are skipped.
+    /// Capacity of the event queue. When it is full the client stops reading, TCP blocks the node,
+    /// and the subscription's mode decides whether records are skipped.
     pub events_max: usize,
 }
 

@@ -1,9 +1,11 @@
 //! The positions after the events that an application has received.
 //!
-//! The task of a client is ahead of its application by the events in the queue between them. A position that an application
-//! saves must not be ahead, so it is derived from the events that it has received.
+//! The task of a client is ahead of its application by the events in the queue between them. A
+//! position that an application saves must not be ahead, so it is derived from the events that it
+//! has received.
 //!
-//! Invariant: a tracker lives as long as its subscription. A later subscription to the channel may start at an earlier position.
+//! Invariant: a tracker lives as long as its subscription. A later subscription to the channel may
+//! start at an earlier position.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -70,8 +72,8 @@ impl Positions {
         }
     }
 
-    /// Returns the position of the subscription to a channel, or the last position of one that has ended. `None`: it has not
-    /// started, or its snapshot is incomplete.
+    /// Returns the position of the subscription to a channel, or the last position of one that has
+    /// ended. `None`: it has not started, or its snapshot is incomplete.
     #[must_use]
     pub fn of(&self, channel: &Channel) -> Option<&Position> {
         match self.trackers.get(channel) {
@@ -146,8 +148,8 @@ mod tests {
 
     #[test]
     fn a_new_subscription_may_start_at_an_earlier_position() {
-        // The tracker of the ended subscription was reused and kept its larger offset: resuming from that position skipped the
-        // records before it.
+        // The tracker of the ended subscription was reused and kept its larger offset: resuming
+        // from that position skipped the records before it.
         let end = unsubscribed("quotes/A");
         check(&[subscribed("quotes/A", "0:5"), moved("quotes/A", 50), end], "quotes/A", Some("0:50"));
         let end = unsubscribed("quotes/A");

@@ -1,11 +1,11 @@
 //! All subscriptions of a client: the commands for a node, and the effect of its frames.
 //!
-//! Aliases of channels and ids of commands are valid on one connection. They are in a [`link`], which [`Resume::connect`]
-//! replaces; positions stay. Two connections may serve the client for some time, so that the next one is ready before the current
-//! one is closed: see [`handover`].
+//! Aliases of channels and ids of commands are valid on one connection. They are in a [`link`],
+//! which [`Resume::connect`] replaces; positions stay. Two connections may serve the client for
+//! some time, so that the next one is ready before the current one is closed: see [`handover`].
 //!
-//! Without IO, tasks or clocks. Invariant: an entry's number is never reused, so that a late reply cannot be applied to another
-//! subscription.
+//! Without IO, tasks or clocks. Invariant: an entry's number is never reused, so that a late reply
+//! cannot be applied to another subscription.
 
 mod fault;
 
@@ -63,10 +63,12 @@ impl Resume {
         Ok(())
     }
 
-    /// Starts a connection: returns the messages to send, first `connect` with the subscriptions at their positions. Subscriptions
-    /// that were being ended must be removed before, by [`Resume::take_unsubscribing`].
+    /// Starts a connection: returns the messages to send, first `connect` with the subscriptions at
+    /// their positions. Subscriptions that were being ended must be removed before, by
+    /// [`Resume::take_unsubscribing`].
     ///
-    /// Subscriptions that do not fit into one message of `message_bytes_max` follow in `Subscribe` commands.
+    /// Subscriptions that do not fit into one message of `message_bytes_max` follow in `Subscribe`
+    /// commands.
     pub fn connect(&mut self, connect: v1::Connect, message_bytes_max: usize) -> Vec<ClientMessage> {
         let numbers = self.entries.iter().filter(|(_, entry)| !entry.unsubscribing).map(|(number, _)| number);
         let numbers = numbers.collect();
@@ -76,12 +78,13 @@ impl Resume {
         messages
     }
 
-    /// Applies a frame of the current connection: advances positions, and returns an event for the application. `Connected`,
-    /// `Goaway`, `Refreshed` and unknown frames are ignored.
+    /// Applies a frame of the current connection: advances positions, and returns an event for the
+    /// application. `Connected`, `Goaway`, `Refreshed` and unknown frames are ignored.
     ///
     /// # Errors
     ///
-    /// When the frame violates the protocol. No position has changed; the client should reconnect and resume.
+    /// When the frame violates the protocol. No position has changed; the client should reconnect
+    /// and resume.
     pub fn observe(&mut self, frame: Frame, now: Instant) -> Result<Option<Event>, Fault> {
         let truncated = matches!(&frame.frame, Some(frame::Frame::Skipped(skipped))
             if skipped.reason() == SkipReason::Truncated);
@@ -94,7 +97,8 @@ impl Resume {
         Ok(event)
     }
 
-    /// Returns the commands that are due on the current connection: new and ended subscriptions, and retries.
+    /// Returns the commands that are due on the current connection: new and ended subscriptions,
+    /// and retries.
     pub fn due(&mut self, now: Instant) -> Vec<ClientMessage> {
         self.link.due(&self.entries, now)
     }
@@ -105,8 +109,8 @@ impl Resume {
         self.link.retries.first().map(|(at, _)| *at)
     }
 
-    /// Ends the subscription to a channel, if there is one: by a command of the next [`Resume::due`], or without a command if the
-    /// connection is lost before.
+    /// Ends the subscription to a channel, if there is one: by a command of the next
+    /// [`Resume::due`], or without a command if the connection is lost before.
     pub fn unsubscribe(&mut self, channel: &Channel) {
         let Some(number) = self.entries.number(channel) else { return };
         if let Some(entry) = self.entries.get_mut(number).filter(|entry| !entry.unsubscribing) {

@@ -49,7 +49,8 @@ pub enum Start {
     Earliest,
     /// At this position.
     Position(Position),
-    /// At the first record with this timestamp or a later one, in milliseconds since the Unix epoch.
+    /// At the first record with this timestamp or a later one, in milliseconds since the Unix
+    /// epoch.
     Timestamp(i64),
     /// With the latest record of each key, then live.
     Snapshot,

@@ -1,9 +1,10 @@
 //! The position of one subscription.
 //!
-//! Deliveries, progress and skips advance the position, from which a reconnect resumes. A delivery below the position is a
-//! repetition or out of order, and is an error.
+//! Deliveries, progress and skips advance the position, from which a reconnect resumes. A delivery
+//! below the position is a repetition or out of order, and is an error.
 //!
-//! Invariant: the offsets of a partition only grow, except after a truncated log, whose offsets are assigned again.
+//! Invariant: the offsets of a partition only grow, except after a truncated log, whose offsets are
+//! assigned again.
 
 use std::{collections::BTreeMap, mem};
 
@@ -49,8 +50,8 @@ impl Tracker {
         Self { stage: Stage::New, position: Position::default(), spans: channel.spans_keys() }
     }
 
-    /// Returns the position to resume from. `None` before the subscription has started, and while a snapshot is
-    /// incomplete.
+    /// Returns the position to resume from. `None` before the subscription has started, and while a
+    /// snapshot is incomplete.
     #[must_use]
     pub fn position(&self) -> Option<&Position> {
         (self.stage == Stage::Tracking).then_some(&self.position)
@@ -58,8 +59,9 @@ impl Tracker {
 
     /// Applies the start of the subscription at a node.
     ///
-    /// After a resume the larger offset counts, so that a repetition by a node that starts too early is detected. The start of a
-    /// node that returns `LOST`, or has another epoch, replaces the position.
+    /// After a resume the larger offset counts, so that a repetition by a node that starts too
+    /// early is detected. The start of a node that returns `LOST`, or has another epoch, replaces
+    /// the position.
     pub fn subscribed(&mut self, start: Position, outcome: Outcome) {
         if outcome == Outcome::Snapshot {
             self.stage = Stage::Snapshot;
@@ -74,7 +76,8 @@ impl Tracker {
         }
     }
 
-    /// Returns whether a node that starts the subscription at `start` delivers everything after this position.
+    /// Returns whether a node that starts the subscription at `start` delivers everything after
+    /// this position.
     #[must_use]
     pub fn continues_from(&self, start: &Position, outcome: Outcome) -> bool {
         let Some(position) = self.position() else { return false };
@@ -85,7 +88,8 @@ impl Tracker {
         resumed && position.epoch == start.epoch && covered
     }
 
-    /// Takes over the position of another connection, which serves the subscription from now on. The larger offset counts.
+    /// Takes over the position of another connection, which serves the subscription from now on.
+    /// The larger offset counts.
     pub fn merge(&mut self, other: &Self) {
         let before = mem::replace(self, other.clone());
         if before.stage == Stage::Tracking && self.stage == Stage::Tracking {
@@ -114,7 +118,8 @@ impl Tracker {
         }
     }
 
-    /// Applies a heartbeat, which reports that everything before `next` was delivered. Returns whether the position advanced.
+    /// Applies a heartbeat, which reports that everything before `next` was delivered. Returns
+    /// whether the position advanced.
     pub fn progressed(&mut self, partition: PartitionId, next: Offset) -> bool {
         let belongs = self.spans || self.position.offsets.contains_key(&partition);
         self.stage == Stage::Tracking && belongs && self.advance(partition, next)
@@ -122,7 +127,8 @@ impl Tracker {
 
     /// Applies a range that will not be delivered.
     ///
-    /// A truncated range was delivered and no longer exists, and its offsets will be assigned again: the position goes back.
+    /// A truncated range was delivered and no longer exists, and its offsets will be assigned
+    /// again: the position goes back.
     pub fn skipped(&mut self, partition: PartitionId, first: Offset, next: Offset, reason: SkipReason) {
         if reason == SkipReason::Truncated {
             self.position.offsets.insert(partition, first);
@@ -131,9 +137,10 @@ impl Tracker {
         }
     }
 
-    /// Applies that the channel's only key is in another partition than the position, because the topic got more partitions. The
-    /// position then only has the epoch and the former number of partitions, so that a node starts a new partition at its first
-    /// record. Returns whether a retry can succeed therefore.
+    /// Applies that the channel's only key is in another partition than the position, because the
+    /// topic got more partitions. The position then only has the epoch and the former number of
+    /// partitions, so that a node starts a new partition at its first record. Returns whether a
+    /// retry can succeed therefore.
     pub fn key_moved(&mut self) -> bool {
         let knows = self.stage == Stage::Tracking && self.position.partition_count.is_some();
         let moved = knows && !self.spans && !self.position.offsets.is_empty();
@@ -152,7 +159,8 @@ impl Tracker {
         }
     }
 
-    /// Applies the position that a node sends before it closes: everything before it was delivered or skipped.
+    /// Applies the position that a node sends before it closes: everything before it was delivered
+    /// or skipped.
     pub fn closing(&mut self, position: &Position) {
         if self.stage == Stage::Tracking && self.position.epoch == position.epoch {
             for (partition, next) in &position.offsets {
@@ -167,7 +175,8 @@ impl Tracker {
             return;
         }
         for (partition, next) in before.offsets {
-            // A channel of one key may have moved to another partition, which is in the node's position.
+            // A channel of one key may have moved to another partition, which is in the node's
+            // position.
             if self.spans || self.position.offsets.contains_key(&partition) {
                 self.advance(partition, next);
             }
@@ -270,8 +279,8 @@ mod tests {
     }
 
     proptest! {
-        /// A log of one partition, some records of which belong to the channel; a node that delivers from the position, sometimes
-        /// reports progress, and is disconnected at any time.
+        /// A log of one partition, some records of which belong to the channel; a node that
+        /// delivers from the position, sometimes reports progress, and is disconnected at any time.
         #[test]
         fn every_record_is_delivered_once_across_disconnects(
             log in proptest::collection::vec(any::<bool>(), 0..200),

@@ -1,9 +1,10 @@
 //! The lines of standard input, as messages.
 //!
-//! A dedicated thread reads, because a read from a terminal or a pipe cannot be cancelled. It reads at most `LINES_MAX`
-//! lines and `AHEAD_BYTES_MAX` bytes ahead.
+//! A dedicated thread reads, because a read from a terminal or a pipe cannot be cancelled. It reads
+//! at most `LINES_MAX` lines and `AHEAD_BYTES_MAX` bytes ahead.
 //!
-//! Invariant: each returned batch fits one request, and a line that fits no request is never returned.
+//! Invariant: each returned batch fits one request, and a line that fits no request is never
+//! returned.
 
 mod parser;
 
@@ -25,8 +26,9 @@ const LINES_MAX: usize = 1_000;
 /// Maximum number of bytes read ahead: eight full requests, or two of the largest lines.
 const AHEAD_BYTES_MAX: usize = 8 << 20;
 
-/// Maximum size of a request of several lines: a quarter of `ingest.request_bytes_max`, so that over a slow network the first
-/// acknowledgement comes before the deadline. A longer line is sent alone.
+/// Maximum size of a request of several lines: a quarter of `ingest.request_bytes_max`, so that
+/// over a slow network the first acknowledgement comes before the deadline. A longer line is sent
+/// alone.
 const BATCH_BYTES_MAX: usize = 1 << 20;
 
 /// The lines of standard input, as messages.
@@ -47,7 +49,8 @@ struct Line {
 }
 
 impl Lines {
-    /// Starts to read standard input: each line is the value of a message like `template`, or its key and value.
+    /// Starts to read standard input: each line is the value of a message like `template`, or its
+    /// key and value.
     ///
     /// Must be called within a runtime.
     pub(super) fn of_standard_input(template: Message, key_separator: Option<String>) -> io::Result<Self> {
@@ -78,7 +81,8 @@ impl Lines {
         Self { lines, leftover: None }
     }
 
-    /// Waits for lines, and returns those that fit into one request, at most `most`; none at the end of the input.
+    /// Waits for lines, and returns those that fit into one request, at most `most`; none at the
+    /// end of the input.
     ///
     /// Cancel safe.
     pub(super) async fn next(&mut self, most: usize) -> Vec<Result<Message, LineError>> {

@@ -67,7 +67,8 @@ impl Tally {
         offset: i64,
         output: &mut Output<impl Write>,
     ) -> Result<(), Failure> {
-        // Without a reader the messages are still published, and their positions are no longer printed.
+        // Without a reader the messages are still published, and their positions are no longer
+        // printed.
         if !self.reader_gone {
             let written = output.line(format!("{topic}/{partition}/{offset}").as_bytes())?;
             self.reader_gone = written == Reader::Gone;
@@ -108,7 +109,8 @@ impl Tally {
 }
 
 impl Fate {
-    /// Returns the fate of a call's messages: from ingest's error details, and unknown without these.
+    /// Returns the fate of a call's messages: from ingest's error details, and unknown without
+    /// these.
     pub(super) fn of(status: &Status) -> Self {
         let info = status.get_details_error_info().filter(|info| info.domain == "tailcast");
         match info.as_ref().and_then(|info| info.metadata.get("outcome")).map(String::as_str) {
@@ -151,7 +153,8 @@ fn not_grpc(status: &Status) -> Option<&str> {
     is_other.then(|| status.message())
 }
 
-/// Returns the status as text, without ingest's advice on retrying: the fate of the message follows, and decides that.
+/// Returns the status as text, without ingest's advice on retrying: the fate of the message
+/// follows, and decides that.
 fn answer(status: &Status) -> String {
     let mut message = status.message();
     for advice in ["; nothing was published, try again", "; try again"] {

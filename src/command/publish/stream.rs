@@ -1,8 +1,8 @@
 //! Publishes lines over one `PublishStream`.
 //!
-//! Sequence numbers are line numbers. At most `UNSETTLED_MAX` lines are without an outcome at any time; ingest throttles the
-//! stream earlier if its own limit is lower. A request has at most `BATCH_MAX` lines, and at most `lines::BATCH_BYTES_MAX`
-//! bytes unless it is a single line.
+//! Sequence numbers are line numbers. At most `UNSETTLED_MAX` lines are without an outcome at any
+//! time; ingest throttles the stream earlier if its own limit is lower. A request has at most
+//! `BATCH_MAX` lines, and at most `lines::BATCH_BYTES_MAX` bytes unless it is a single line.
 
 mod ledger;
 
@@ -31,7 +31,8 @@ use crate::{
 /// Maximum number of lines in a request: the limit of ingest.
 const BATCH_MAX: usize = 500;
 
-/// Maximum number of lines without an outcome: enough to keep Kafka's batches full at a round trip of 50 ms.
+/// Maximum number of lines without an outcome: enough to keep Kafka's batches full at a round trip
+/// of 50 ms.
 const UNSETTLED_MAX: u64 = 5_000;
 
 /// Maximum time to wait for outcomes after an interruption.
@@ -67,7 +68,8 @@ pub(super) async fn publish(
     loop {
         let not_before = ledger.not_before();
         let event = tokio::select! {
-            // The interruption first, so that a flood cannot delay it. Then outcomes, so that unsettled lines become fewer.
+            // The interruption first, so that a flood cannot delay it. Then outcomes, so that
+            // unsettled lines become fewer.
             biased;
             () = &mut interrupted, if deadline.is_none() => Event::Interrupted,
             () = until(deadline) => Event::Late,
@@ -139,7 +141,8 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn many_long_lines_are_published_over_one_stream() {
-        // Requests were limited by lines alone: 500 of 20 kB are 10 MB, at which ingest ended the stream.
+        // Requests were limited by lines alone: 500 of 20 kB are 10 MB, at which ingest ended the
+        // stream.
         let broker = InProcess::start(1).expect("the broker starts");
         let topic = TopicName::parse("logs").expect("it is a name");
         broker.create_topic(&topic, 1).expect("the broker creates a topic");

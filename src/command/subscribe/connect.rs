@@ -30,7 +30,8 @@ pub(super) async fn connect(urls: &[String]) -> Result<Client, Failure> {
     Err(Failure::message(Exit::Usage, "--url is empty; a URL is ws://HOST:PORT/v1/connect"))
 }
 
-/// Returns the failure with its exit code; if another kind of server answered, with the form of a push node's URL.
+/// Returns the failure with its exit code; if another kind of server answered, with the form of a
+/// push node's URL.
 fn connect_failure(error: ConnectError) -> Failure {
     let exit = match &error {
         ConnectError::Endpoint(_) => Exit::Usage,
@@ -41,7 +42,8 @@ fn connect_failure(error: ConnectError) -> Failure {
         ConnectError::Open(OpenError::Handshake { endpoint, .. }) => {
             format!("{endpoint} does not speak WebSocket")
         }
-        // No server of WebSockets resets the connection of an upgrade; one of another protocol does.
+        // No server of WebSockets resets the connection of an upgrade; one of another protocol
+        // does.
         ConnectError::Open(OpenError::Unreachable { endpoint, source })
             if source.kind() == ConnectionReset =>
         {

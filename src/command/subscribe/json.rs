@@ -1,7 +1,8 @@
 //! A record as one line of JSON.
 //!
-//! Text is a string; bytes that are not UTF-8 are base64 under another name (`keyBase64`, `valueBase64`). With `--parse` a value
-//! that is JSON is copied digit by digit, without the white space between its tokens.
+//! Text is a string; bytes that are not UTF-8 are base64 under another name (`keyBase64`,
+//! `valueBase64`). With `--parse` a value that is JSON is copied digit by digit, without the white
+//! space between its tokens.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;

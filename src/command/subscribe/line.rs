@@ -1,9 +1,10 @@
 //! A record as one line.
 //!
-//! Text: `channel<TAB>partition<TAB>offset<TAB>value`. The channel is the record's own (`quotes/AAPL`, also under a
-//! subscription to `quotes/*`), so that its key is visible. A record stays on one line: line breaks in a value are written `\n` and
-//! `\r`, a value that is not UTF-8 as `base64:…`, and a tombstone has no fourth column. Terminals interpret
-//! control characters, so all of them are escaped there. The JSON form is exact.
+//! Text: `channel<TAB>partition<TAB>offset<TAB>value`. The channel is the record's own
+//! (`quotes/AAPL`, also under a subscription to `quotes/*`), so that its key is visible. A record
+//! stays on one line: line breaks in a value are written `\n` and `\r`, a value that is not UTF-8
+//! as `base64:…`, and a tombstone has no fourth column. Terminals interpret control characters, so
+//! all of them are escaped there. The JSON form is exact.
 
 use std::time::{Duration, UNIX_EPOCH};
 

@@ -55,7 +55,8 @@ mod tests {
 
     #[test]
     fn a_position_of_a_log_that_is_gone_is_not_offered() {
-        // The command that continues named the position of the deleted topic, at which no subscription can start.
+        // The command that continues named the position of the deleted topic, at which no
+        // subscription can start.
         assert!(is_of_another_log(UnsubscribeReason::TopicRecreated));
         assert!(is_of_another_log(UnsubscribeReason::TopicDeleted));
         assert!(!is_of_another_log(UnsubscribeReason::Closing));

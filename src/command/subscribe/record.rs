@@ -38,7 +38,8 @@ impl<'a> From<&'a Delivery> for Record<'a> {
 }
 
 impl Record<'_> {
-    /// Returns the channel of this record's key; the subscription's channel if the record has no key.
+    /// Returns the channel of this record's key; the subscription's channel if the record has no
+    /// key.
     pub(super) fn own_channel(&self) -> Channel {
         let exact = self.key.and_then(|key| Key::new(key.clone()).ok()).map(Keys::Exact);
         let keys = exact.unwrap_or_else(|| self.channel.keys.clone());

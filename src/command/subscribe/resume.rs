@@ -17,7 +17,8 @@ pub(super) struct Resume {
 }
 
 impl Resume {
-    /// Takes the position of each channel. `None`: no subscription has started, so there is nothing to continue.
+    /// Takes the position of each channel. `None`: no subscription has started, so there is nothing
+    /// to continue.
     pub(super) fn new<'a>(
         channels: &[Channel],
         urls: &[String],

@@ -1,7 +1,8 @@
 //! Only the page itself may publish to the chat, and no page of another origin.
 //!
-//! Every page in a browser can send requests to loopback, so `Origin` must be the origin of this page. A site whose name resolves
-//! to loopback (DNS rebinding) has an `Origin` that matches its `Host`, so `Host` must be a name of loopback.
+//! Every page in a browser can send requests to loopback, so `Origin` must be the origin of this
+//! page. A site whose name resolves to loopback (DNS rebinding) has an `Origin` that matches its
+//! `Host`, so `Host` must be a name of loopback.
 
 use http::{
     HeaderMap, HeaderName,

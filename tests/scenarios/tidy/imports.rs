@@ -1,7 +1,9 @@
-//! Imports between the modules of a crate: no circles, and in `push` only from a room to those below it.
+//! Imports between the modules of a crate: no circles, and in `push` only from a room to those
+//! below it.
 //!
-//! Found in the text of the sources: `use` trees and paths that begin with `crate`, `self` or `super`. Two modules of the same parent
-//! are compared including their children, so a parent and its child may import each other. Test modules may import anything.
+//! Found in the text of the sources: `use` trees and paths that begin with `crate`, `self` or
+//! `super`. Two modules of the same parent are compared including their children, so a parent and
+//! its child may import each other. Test modules may import anything.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -21,7 +23,8 @@ const CRATES: [&str; 8] = [
     "tests/src",
 ];
 
-/// The rooms of `push`, each above those that it may import from. Modules outside of them are above all.
+/// The rooms of `push`, each above those that it may import from. Modules outside of them are above
+/// all.
 const ROOMS: [&str; 9] = ["edge", "session", "cursor", "node", "kafka", "partition", "log", "wake", "record"];
 
 /// Above all rooms: modules for benchmarks, which drive sessions without sockets.
@@ -51,7 +54,8 @@ fn rooms_of_push_import_from_below_only() {
         .iter()
         .filter(|(from, to)| match (floor(from), floor(to)) {
             (Some(from), Some(to)) => to < from,
-            // Configuration, metrics and the clock are below every room; the modules that connect the rooms are above.
+            // Configuration, metrics and the clock are below every room; the modules that connect
+            // the rooms are above.
             (Some(_), None) => to.first().is_some_and(|first| first == "push" || first == "benchmarks"),
             (None, _) => false,
         })

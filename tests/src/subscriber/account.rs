@@ -1,7 +1,8 @@
 //! The state of a client's subscriptions: alias, channel and position of each.
 //!
-//! Plain code, which checks the promises about one connection: an alias has one channel, the offsets of a partition only grow, skips
-//! are consistent with deliveries, and a snapshot has the reported number of values.
+//! Plain code, which checks the promises about one connection: an alias has one channel, the
+//! offsets of a partition only grow, skips are consistent with deliveries, and a snapshot has the
+//! reported number of values.
 
 mod received;
 

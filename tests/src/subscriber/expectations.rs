@@ -59,7 +59,8 @@ impl Subscriber {
         }
     }
 
-    /// Waits until a heartbeat reports that `channel` is at least at `offset` in `partition`. Only heartbeats may arrive before.
+    /// Waits until a heartbeat reports that `channel` is at least at `offset` in `partition`. Only
+    /// heartbeats may arrive before.
     ///
     /// # Panics
     ///

@@ -1,11 +1,12 @@
 //! The task of a client: it owns the connection, and calls the plain code that has the rules.
 //!
-//! It is always in one of three states: in a session, waiting before the next attempt, or connecting. In all three it receives
-//! commands and delivers events, so that neither a dead node nor an idle application can block the other side. A session whose
-//! node drains opens the next connection itself, and hands it over when it ends.
+//! It is always in one of three states: in a session, waiting before the next attempt, or
+//! connecting. In all three it receives commands and delivers events, so that neither a dead node
+//! nor an idle application can block the other side. A session whose node drains opens the next
+//! connection itself, and hands it over when it ends.
 //!
-//! Invariant: nothing is read from a connection while events wait for room in the queue, so the outbox has at most the events
-//! of one message.
+//! Invariant: nothing is read from a connection while events wait for room in the queue, so the
+//! outbox has at most the events of one message.
 
 mod application;
 
@@ -155,8 +156,8 @@ impl Driver {
         Session::new(self, established).run().await
     }
 
-    /// Continues after a session: with the connection that takes over, with the one that is being opened, or after a wait, for
-    /// which it returns `None`.
+    /// Continues after a session: with the connection that takes over, with the one that is being
+    /// opened, or after a wait, for which it returns `None`.
     async fn after_session(&mut self, end: SessionEnd) -> Result<Option<(Via, Established)>, Ended> {
         let SessionEnd { reason, next, mut wait } = end;
         let (cause, hint) = match (reason.decide(), next) {
@@ -188,8 +189,8 @@ impl Driver {
         Ok(None)
     }
 
-    /// Waits before the next attempt, and until the application has taken all events, so that events about attempts cannot
-    /// accumulate.
+    /// Waits before the next attempt, and until the application has taken all events, so that
+    /// events about attempts cannot accumulate.
     async fn pause(&mut self, cause: Cause, after: Duration) -> Result<(), CloseRequested> {
         let attempt = self.backoff.attempt();
         tracing::debug!(%cause, attempt, ?after, "reconnecting");

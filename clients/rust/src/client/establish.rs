@@ -87,7 +87,8 @@ async fn connect(
     messages: Vec<ClientMessage>,
 ) -> Result<(Connected, VecDeque<Frame>), ConnectError> {
     for message in &messages {
-        // A node that refuses closes while messages are being sent; its close frame is more informative than the failed write.
+        // A node that refuses closes while messages are being sent; its close frame is more
+        // informative than the failed write.
         if let Err(error) = connection.send(message).await {
             return Err(connection
                 .receive()

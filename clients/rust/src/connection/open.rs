@@ -101,7 +101,8 @@ impl Default for ConnectionOptions {
             token: None,
             source: None,
             read_buffer_bytes: 16 * 1024,
-            // Kafka's default `message.max.bytes` is 1 MiB; a node batches several records into a message.
+            // Kafka's default `message.max.bytes` is 1 MiB; a node batches several records into a
+            // message.
             message_bytes_max: 64 << 20,
             timeout: Duration::from_secs(10),
         }

@@ -21,7 +21,8 @@ use crate::{Event, Refused, Subscribed, Tracker, Unsubscribed, backoff::HINT_MAX
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 
 impl Link {
-    /// Applies the start of a subscription to this connection. Returns its number, its start, and the requested start.
+    /// Applies the start of a subscription to this connection. Returns its number, its start, and
+    /// the requested start.
     pub(super) fn begun(
         &mut self,
         entries: &Entries,
@@ -60,7 +61,8 @@ impl Link {
         if requested.position() == entry.tracker.position() {
             entry.tracker = served.tracker.clone();
         } else {
-            // The previous connection delivered more records after this one was prepared. These are not lost.
+            // The previous connection delivered more records after this one was prepared. These are
+            // not lost.
             for lost in &mut subscribed.lost {
                 let partition = PartitionId::try_from(lost.partition).ok();
                 let seen = partition.and_then(|partition| entry.tracker.next(partition));
@@ -164,7 +166,8 @@ pub(super) fn retry_delay(code: ErrorCode, retry_after_ms: u32) -> Option<Durati
     }
 }
 
-/// Returns the partition of deliveries without one: from the node, or the only partition of the position.
+/// Returns the partition of deliveries without one: from the node, or the only partition of the
+/// position.
 fn home(partition: Option<u32>, position: &Position) -> Option<PartitionId> {
     let mut partitions = position.offsets.keys().copied();
     let only = partitions.next().filter(|_| partitions.next().is_none());

@@ -31,8 +31,9 @@ pub(super) struct Entries {
 }
 
 impl Entry {
-    /// Returns whether two connections can serve the subscription at once, so that repetitions are recognised by offset. Conflation
-    /// skips different records on each connection, and an incomplete snapshot has no position for the second one.
+    /// Returns whether two connections can serve the subscription at once, so that repetitions are
+    /// recognised by offset. Conflation skips different records on each connection, and an
+    /// incomplete snapshot has no position for the second one.
     pub(super) fn can_overlap(&self) -> bool {
         !self.unsubscribing && self.subscription.mode == Mode::Lossless && self.tracker.position().is_some()
     }

@@ -6,8 +6,8 @@ use tailcast_proto::{Channel, PositionError};
 
 use crate::OrderError;
 
-/// A violation of the protocol by a node. The client reconnects and resumes from its positions, which the violation has not
-/// changed.
+/// A violation of the protocol by a node. The client reconnects and resumes from its positions,
+/// which the violation has not changed.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Fault {
     /// A frame has an alias that this connection does not know.
@@ -29,7 +29,8 @@ pub enum Fault {
         /// The violation.
         source: OrderError,
     },
-    /// A partition or an offset is invalid, or a delivery has no partition although there are several.
+    /// A partition or an offset is invalid, or a delivery has no partition although there are
+    /// several.
     #[error("{channel}: partition {partition:?} with offset {offset} is not a valid place")]
     Place {
         /// The channel.

@@ -1,7 +1,8 @@
 //! The effect of a node's frames on the subscriptions: they advance positions and become events.
 //!
-//! Invariant: a delivery becomes an event only if the subscription's tracker accepts it. If only the connection's tracker accepts
-//! it, another connection has delivered it before, and it is dropped. If the connection's tracker refuses it, it is a fault.
+//! Invariant: a delivery becomes an event only if the subscription's tracker accepts it. If only
+//! the connection's tracker accepts it, another connection has delivered it before, and it is
+//! dropped. If the connection's tracker refuses it, it is a fault.
 
 use std::{
     sync::Arc,
@@ -50,7 +51,8 @@ impl Link {
             .delivered(partition, offset)
             .map_err(|source| Fault::Order { channel: Arc::clone(&entry.channel), source })?;
         let repeated = entry.tracker.delivered(partition, offset).is_err();
-        // Either another connection has delivered it, or it was in flight when the application unsubscribed.
+        // Either another connection has delivered it, or it was in flight when the application
+        // unsubscribed.
         if repeated || entry.unsubscribing {
             return Ok(None);
         }

@@ -1,14 +1,15 @@
 //! How another connection takes over while the current one still serves the client.
 //!
-//! Both serve the client for some time, and each delivers everything from its requested start. A subscription's tracker accepts
-//! the first delivery of a record and drops the second, so either connection can be given up at any time, without a gap or a
-//! repetition.
+//! Both serve the client for some time, and each delivers everything from its requested start. A
+//! subscription's tracker accepts the first delivery of a record and drops the second, so either
+//! connection can be given up at any time, without a gap or a repetition.
 //!
-//! Subscriptions that two connections cannot serve at once are requested after the old connection is closed: see
-//! [`Entry::can_overlap`](super::entry::Entry::can_overlap).
+//! Subscriptions that two connections cannot serve at once are requested after the old connection
+//! is closed: see [`Entry::can_overlap`](super::entry::Entry::can_overlap).
 //!
-//! Invariant: no frame of the next connection ends a subscription, or advances one past a record that the current connection can
-//! still deliver. A node that sends such a frame cannot take over; the same frame is applied when it is the only connection.
+//! Invariant: no frame of the next connection ends a subscription, or advances one past a record
+//! that the current connection can still deliver. A node that sends such a frame cannot take over;
+//! the same frame is applied when it is the only connection.
 
 use std::{sync::Arc, time::Instant};
 
@@ -39,8 +40,8 @@ pub enum TakeoverError {
 }
 
 impl Resume {
-    /// Starts the connection that takes over: returns the messages to send, as [`Resume::connect`] does. The current connection
-    /// stays in use.
+    /// Starts the connection that takes over: returns the messages to send, as [`Resume::connect`]
+    /// does. The current connection stays in use.
     pub fn prepare(&mut self, connect: v1::Connect, message_bytes_max: usize) -> Vec<ClientMessage> {
         let live = |number| self.link.served.get(&number).is_some_and(|served| served.state == State::Live);
         let served = self.entries.iter().filter(|(number, entry)| entry.can_overlap() && live(*number));
@@ -69,7 +70,8 @@ impl Resume {
                 }
             }
             Some(frame::Frame::Error(error)) => {
-                // The current connection still serves it; it is requested again when that is closed.
+                // The current connection still serves it; it is requested again when that is
+                // closed.
                 if let Some(number) = next.answered(id, error.index) {
                     match retry_delay(error.code(), error.retry_after_ms) {
                         Some(after) => next.retry_at(number, now + after),
@@ -113,9 +115,11 @@ impl Resume {
         self.next = None;
     }
 
-    /// Makes the next connection the current one; the old one must not be read any more. Returns events for the application.
+    /// Makes the next connection the current one; the old one must not be read any more. Returns
+    /// events for the application.
     ///
-    /// Also called before the next connection is ready, if the old one is lost: its replies are then applied later.
+    /// Also called before the next connection is ready, if the old one is lost: its replies are
+    /// then applied later.
     pub fn take_over(&mut self) -> Vec<Event> {
         let Some(next) = self.next.take() else { return Vec::new() };
         self.link = next;

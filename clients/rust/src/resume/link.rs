@@ -23,7 +23,8 @@ use crate::Tracker;
 /// The state of one connection.
 #[derive(Debug, Default)]
 pub(super) struct Link {
-    /// By the subscription's number. Absent: it is not requested on this connection, or has ended there.
+    /// By the subscription's number. Absent: it is not requested on this connection, or has ended
+    /// there.
     pub(super) served: BTreeMap<u64, Served>,
     pub(super) by_alias: HashMap<u32, u64>,
     /// The subscriptions of each pending command, in the order of its indexes. `None`: answered.
@@ -43,7 +44,8 @@ pub(super) struct Served {
     pub(super) alias: Option<u32>,
     /// The partition of deliveries without one.
     pub(super) home: Option<PartitionId>,
-    /// The position of this connection. It is behind the subscription's tracker while the connection repeats records.
+    /// The position of this connection. It is behind the subscription's tracker while the
+    /// connection repeats records.
     pub(super) tracker: Tracker,
 }
 
@@ -59,8 +61,8 @@ pub(super) enum State {
 }
 
 impl Link {
-    /// Starts a connection: returns the messages to send, `connect` with all subscriptions that fit into `message_bytes_max`, and
-    /// commands for the others.
+    /// Starts a connection: returns the messages to send, `connect` with all subscriptions that fit
+    /// into `message_bytes_max`, and commands for the others.
     pub(super) fn open(
         entries: &Entries,
         numbers: Vec<u64>,

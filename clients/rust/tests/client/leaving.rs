@@ -12,7 +12,8 @@ use crate::node::{Node, PATIENCE, Session, delivery};
 /// A deadline that no test reaches.
 const FAR: u32 = 60_000;
 
-/// Back-off beyond the timeout of a test: a client that reconnects earlier follows a hint of its node.
+/// Back-off beyond the timeout of a test: a client that reconnects earlier follows a hint of its
+/// node.
 fn slow() -> Options {
     let slow = Duration::from_secs(3600);
     Options { backoff_first: slow, backoff_max: slow, ..Options::default() }
@@ -63,7 +64,8 @@ async fn a_client_goes_over_to_the_next_node_before_it_leaves_its_own() {
 async fn a_client_whose_next_node_is_not_there_stays_and_tries_again() {
     let (first, second, mut client, mut old) = pair(hasty()).await;
     go_away(&mut old, 1, FAR).await;
-    // The second node disconnects, once before `Connected` and once after it, and then accepts the client.
+    // The second node disconnects, once before `Connected` and once after it, and then accepts the
+    // client.
     drop(second.accept().await);
     go_on(&mut old, &mut client, 5).await;
     // The endpoints take turns, including the node that drains.

@@ -8,8 +8,9 @@ use bytes::Bytes;
 use prost::Message as _;
 use tailcast_proto::ingest::v1::Message;
 
-/// Maximum size of a message: a request of 4 MiB, the default limit of ingest, less its own fields, which take at most 19
-/// bytes. Ingest applies its own limit to a message (`ingest.message_bytes_max`), which is smaller by default.
+/// Maximum size of a message: a request of 4 MiB, the default limit of ingest, less its own fields,
+/// which take at most 19 bytes. Ingest applies its own limit to a message
+/// (`ingest.message_bytes_max`), which is smaller by default.
 pub(in crate::command::publish) const MESSAGE_BYTES_MAX: usize = (4 << 20) - 32;
 
 /// Why a line is not a message. Reading stops there.
@@ -59,7 +60,8 @@ pub(super) struct Parser {
 }
 
 impl Parser {
-    /// Parses lines into messages like `template`: a line is a value, or a key and a value around `key_separator`.
+    /// Parses lines into messages like `template`: a line is a value, or a key and a value around
+    /// `key_separator`.
     pub(super) fn new(template: Message, key_separator: Option<String>) -> Self {
         Self { template, key_separator, number: 0 }
     }
@@ -166,7 +168,8 @@ mod tests {
 
     #[test]
     fn a_line_fits_into_a_request_or_is_refused() {
-        // Lines were refused at 16 MiB and requests at 4 MiB: a line of a size between these ended the stream.
+        // Lines were refused at 16 MiB and requests at 4 MiB: a line of a size between these ended
+        // the stream.
         let template = Message { topic: "t".repeat(249), key: Some("k".into()), ..Message::default() };
         let parse = |bytes: usize| {
             let mut parser = Parser::new(template.clone(), None);

@@ -133,8 +133,8 @@ impl<'a, W: Write> Ledger<'a, W> {
         self.tally.flush(self.output)
     }
 
-    /// Ends the run after the stream has ended with `ended`. Lines without an outcome have the fate in `ended`, or an unknown
-    /// one.
+    /// Ends the run after the stream has ended with `ended`. Lines without an outcome have the fate
+    /// in `ended`, or an unknown one.
     pub(super) fn finish(mut self, ended: Result<(), Status>) -> Result<Exit, Failure> {
         let sent = self.sent();
         let unsettled = self.unsettled();

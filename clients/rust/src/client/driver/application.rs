@@ -1,4 +1,5 @@
-//! The application's side of the task: commands are received and events delivered while something else is awaited.
+//! The application's side of the task: commands are received and events delivered while something
+//! else is awaited.
 
 use std::{collections::VecDeque, future, future::Future};
 
@@ -57,7 +58,8 @@ impl Driver {
         Ok(())
     }
 
-    /// Applies a command. [`Resume`](crate::Resume) turns it into commands for the node when there is a connection.
+    /// Applies a command. [`Resume`](crate::Resume) turns it into commands for the node when there
+    /// is a connection.
     pub(super) fn take(&mut self, command: Option<Command>) -> Result<(), CloseRequested> {
         match command {
             Some(Command::Subscribe(subscription, answer)) => {

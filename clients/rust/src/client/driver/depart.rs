@@ -1,6 +1,7 @@
 //! A session whose node drains: the next connection is opened before this one is closed.
 //!
-//! [`Departure`] decides on the time of each step, and [`Resume`](crate::Resume) on the effect of each frame.
+//! [`Departure`] decides on the time of each step, and [`Resume`](crate::Resume) on the effect of
+//! each frame.
 
 use std::{mem, time::Duration};
 
@@ -50,7 +51,8 @@ impl Session<'_> {
         }
     }
 
-    /// Applies an event of the next connection; ends this session when the next connection is ready.
+    /// Applies an event of the next connection; ends this session when the next connection is
+    /// ready.
     pub(super) fn next_event(&mut self, event: NextEvent) -> Result<(), EndReason> {
         match event {
             NextEvent::Opened(Ok(established)) => self.join(*established),
@@ -72,7 +74,8 @@ impl Session<'_> {
         }
     }
 
-    /// Gives up the next connection if the subscriptions have changed since it was prepared, or its node is silent.
+    /// Gives up the next connection if the subscriptions have changed since it was prepared, or its
+    /// node is silent.
     pub(super) fn check_next(&mut self, listening: bool) {
         match &self.next {
             Next::Live(_) | Next::Opening(_) if !self.driver.resume.is_prepared() => {

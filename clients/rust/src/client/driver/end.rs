@@ -36,7 +36,8 @@ pub(super) struct SessionEnd {
 }
 
 impl EndReason {
-    /// Decides whether the client reconnects (with the cause, and the wait that the node requested) or ends.
+    /// Decides whether the client reconnects (with the cause, and the wait that the node requested)
+    /// or ends.
     pub(super) fn decide(self) -> Result<(Cause, Option<Duration>), Ended> {
         match self {
             Self::CloseRequested => Err(Ended::Requested),

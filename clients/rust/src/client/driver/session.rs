@@ -76,7 +76,8 @@ impl<'a> Session<'a> {
         SessionEnd { reason, next, wait }
     }
 
-    /// Applies the frames that arrived with `Connected`, and sends the commands that became due meanwhile.
+    /// Applies the frames that arrived with `Connected`, and sends the commands that became due
+    /// meanwhile.
     async fn begin(&mut self) -> Result<(), EndReason> {
         for frame in mem::take(&mut self.current.established.early) {
             self.frame(frame)?;
@@ -98,7 +99,8 @@ impl<'a> Session<'a> {
                     }
                 }
                 () = close_finished(&mut self.driver.closing) => Step::PreviousClosed,
-                // The next connection has priority: it also delivers the records of the current one.
+                // The next connection has priority: it also delivers the records of the current
+                // one.
                 event = self.next.event(free) => Step::Next(event),
                 received = self.current.established.connection.receive(), if free => Step::Received(received),
                 () = sleep_until(deadline) => Step::Tick,

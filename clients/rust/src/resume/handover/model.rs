@@ -258,7 +258,8 @@ impl World {
         self.wire.hear(due);
     }
 
-    /// Lets the current node deliver everything, and compares the application's events with the log.
+    /// Lets the current node deliver everything, and compares the application's events with the
+    /// log.
     pub(super) fn settle(mut self) {
         while !self.wire.pending.is_empty() {
             self.step(Step::Answer { next: false });

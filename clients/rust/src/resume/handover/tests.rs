@@ -39,7 +39,8 @@ proptest! {
     }
 }
 
-/// Returns a client with these subscriptions on the current connection, and its commands for the next one.
+/// Returns a client with these subscriptions on the current connection, and its commands for the
+/// next one.
 fn prepared(names: &[&str]) -> (Resume, String) {
     let mut resume = tests::subscribed_to(names);
     let commands = tests::commands_text(&resume.prepare(v1::Connect::default(), usize::MAX));
