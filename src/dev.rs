@@ -44,8 +44,7 @@ const CHAT: &str = "chat";
 /// The key of the chat's only room.
 const LOBBY: &str = "lobby";
 
-/// Partitions of the topics: several for the topic with many keys, so that the demonstration is the
-/// general case.
+/// Partitions of the topics: several for the one with many keys, to demonstrate the general case.
 const PARTITIONS: [(&str, u16); 2] = [(QUOTES, 4), (CHAT, 1)];
 
 /// Timeout of a publish by the market or the page.

@@ -11,8 +11,8 @@ use tailcast_services::{
 
 use super::Config;
 
-/// Time that a process needs beside the drain of its parts: to send the last outcomes, and to
-/// close.
+/// Time that a process needs in addition to the drain of its parts: to send the last outcomes, and
+/// to close.
 const DRAIN_MARGIN: Duration = Duration::from_secs(2);
 
 /// Why a configuration cannot be used, although each of its values is valid.

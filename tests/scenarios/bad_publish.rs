@@ -19,7 +19,7 @@ tailcast_tests::scenarios! {
         a_request_larger_than_the_limit_is_refused_with_the_limit
         a_null_value_is_a_tombstone
         a_stream_that_jumps_ends_with_the_reason
-        a_request_that_is_not_protobuf_is_refused_and_the_connection_goes_on
+        a_request_that_is_not_protobuf_is_refused_and_the_connection_continues
     }
 }
 
@@ -106,7 +106,7 @@ async fn a_stream_that_jumps_ends_with_the_reason(broker: Broker) {
     assert_violation(&status, "first_sequence", "2");
 }
 
-async fn a_request_that_is_not_protobuf_is_refused_and_the_connection_goes_on(broker: Broker) {
+async fn a_request_that_is_not_protobuf_is_refused_and_the_connection_continues(broker: Broker) {
     let cluster = Cluster::on(&broker).push(0).start().await;
     let quotes = broker.create_topic("quotes", 1).await;
     let channel = cluster.publisher().channel();

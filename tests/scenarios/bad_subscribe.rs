@@ -15,8 +15,8 @@ tailcast_tests::scenarios! {
         a_position_that_is_none_is_answered_with_the_field
         a_rate_limit_goes_with_conflation_only
         a_snapshot_of_a_topic_without_last_values_is_an_error
-        the_same_channel_twice_is_an_error_and_the_first_goes_on
-        what_was_not_subscribed_cannot_be_unsubscribed
+        subscribing_twice_is_an_error_and_the_first_subscription_continues
+        unsubscribing_an_unknown_channel_is_an_error
         more_subscriptions_than_allowed_are_refused
     }
 }
@@ -148,7 +148,7 @@ async fn a_snapshot_of_a_topic_without_last_values_is_an_error(broker: Broker) {
     subscriber.subscribe(&quotes.channel("AAPL"), live()).await;
 }
 
-async fn the_same_channel_twice_is_an_error_and_the_first_goes_on(broker: Broker) {
+async fn subscribing_twice_is_an_error_and_the_first_subscription_continues(broker: Broker) {
     let cluster = Cluster::on(&broker).start().await;
     let quotes = broker.create_topic("quotes", 1).await;
     let mut subscriber = cluster.subscriber(0).await;
@@ -162,7 +162,7 @@ async fn the_same_channel_twice_is_an_error_and_the_first_goes_on(broker: Broker
     subscriber.expect(1..=3).await;
 }
 
-async fn what_was_not_subscribed_cannot_be_unsubscribed(broker: Broker) {
+async fn unsubscribing_an_unknown_channel_is_an_error(broker: Broker) {
     let cluster = Cluster::on(&broker).start().await;
     let quotes = broker.create_topic("quotes", 1).await;
     let mut subscriber = cluster.subscriber(0).await;

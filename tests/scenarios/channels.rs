@@ -20,7 +20,7 @@ tailcast_tests::scenarios! {
         both_subprotocols_deliver_the_same
         a_tombstone_is_delivered_without_a_value
         bytes_that_are_not_text_arrive_unchanged
-        headers_come_when_they_are_asked_for
+        headers_are_delivered_on_request
         an_unsubscribed_channel_is_quiet
     }
 }
@@ -163,7 +163,7 @@ async fn bytes_that_are_not_text_arrive_unchanged(broker: Broker) {
     }
 }
 
-async fn headers_come_when_they_are_asked_for(broker: Broker) {
+async fn headers_are_delivered_on_request(broker: Broker) {
     let cluster = Cluster::on(&broker).start().await;
     let quotes = broker.create_topic("quotes", 1).await;
     let channel = quotes.channel("AAPL");

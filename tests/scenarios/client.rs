@@ -10,13 +10,13 @@ use tailcast_tests::topic::Topic;
 
 tailcast_tests::scenarios! {
     everywhere {
-        the_client_goes_on_at_another_node_when_its_own_dies
-        the_client_goes_on_at_another_node_when_its_own_drains
+        the_client_continues_at_another_node_after_its_node_dies
+        the_client_continues_at_another_node_when_its_node_drains
         the_client_speaks_both_subprotocols
     }
 }
 
-async fn the_client_goes_on_at_another_node_when_its_own_dies(broker: Broker) {
+async fn the_client_continues_at_another_node_after_its_node_dies(broker: Broker) {
     let mut cluster = Cluster::on(&broker).push(2).start().await;
     let quotes = broker.create_topic("quotes", 3).await;
     let mut client = subscribe(&cluster, &quotes, Subprotocol::Proto).await;
@@ -30,7 +30,7 @@ async fn the_client_goes_on_at_another_node_when_its_own_dies(broker: Broker) {
     client.close().await;
 }
 
-async fn the_client_goes_on_at_another_node_when_its_own_drains(broker: Broker) {
+async fn the_client_continues_at_another_node_when_its_node_drains(broker: Broker) {
     let cluster = Cluster::on(&broker).push(2).set("push.drain.spread", "200ms").start().await;
     let quotes = broker.create_topic("quotes", 3).await;
     let mut client = subscribe(&cluster, &quotes, Subprotocol::Proto).await;

@@ -10,14 +10,14 @@ tailcast_tests::scenarios! {
     everywhere {
         a_node_is_ready_once_the_last_values_of_its_topics_are_loaded
         a_topic_that_does_not_exist_yet_keeps_no_node_from_being_ready
-        a_topic_with_too_many_last_values_keeps_none_and_the_others_go_on
+        a_topic_with_too_many_last_values_keeps_none_and_others_keep_theirs
     }
     apache_kafka {
         // The in-process broker neither deletes topics nor adds partitions.
         the_last_values_of_a_recreated_topic_are_those_of_the_new_one
         the_last_values_of_added_partitions_are_kept
         // The in-process broker deletes records by size only.
-        what_retention_has_passed_is_not_waited_for
+        loading_does_not_wait_for_records_that_retention_removed
     }
 }
 
@@ -46,7 +46,7 @@ async fn a_topic_that_does_not_exist_yet_keeps_no_node_from_being_ready(broker: 
     assert!(cluster.push[0].state().is_ready());
 }
 
-async fn a_topic_with_too_many_last_values_keeps_none_and_the_others_go_on(broker: Broker) {
+async fn a_topic_with_too_many_last_values_keeps_none_and_others_keep_theirs(broker: Broker) {
     let few = broker.create_topic("few", 2).await;
     let many = broker.create_topic("many", 4).await;
     few.append((0..10).map(|value| (format!("K{value}"), value))).await;
@@ -97,7 +97,7 @@ async fn the_last_values_of_added_partitions_are_kept(broker: Broker) {
     wait_for_keys(&cluster.push[0], &quotes, 50.0).await;
 }
 
-async fn what_retention_has_passed_is_not_waited_for(broker: Broker) {
+async fn loading_does_not_wait_for_records_that_retention_removed(broker: Broker) {
     let quotes = broker.create_topic("quotes", 1).await;
     quotes.append((0..100).map(|value| (format!("K{value}"), value))).await;
     quotes.delete_records_before(quotes.partition_of("K0"), 60).await;

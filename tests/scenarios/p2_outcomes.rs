@@ -12,7 +12,7 @@ use tonic_types::StatusExt as _;
 tailcast_tests::scenarios! {
     everywhere {
         each_message_of_a_batch_has_its_own_outcome
-        a_publish_while_kafka_is_gone_says_whether_its_outcome_is_known
+        a_publish_without_kafka_returns_whether_its_outcome_is_known
         a_stream_acknowledges_every_message_once_and_in_order
     }
     apache_kafka {
@@ -52,7 +52,7 @@ async fn a_message_larger_than_its_topic_takes_is_refused_and_never_appears(brok
     assert_eq!(quotes.records(), []);
 }
 
-async fn a_publish_while_kafka_is_gone_says_whether_its_outcome_is_known(broker: Broker) {
+async fn a_publish_without_kafka_returns_whether_its_outcome_is_known(broker: Broker) {
     let broker = broker.of_its_own();
     let cluster = Cluster::on(&broker).push(0).set("ingest.deadline", "3s").start().await;
     let quotes = broker.create_topic("quotes", 1).await;

@@ -24,7 +24,7 @@ tailcast_tests::scenarios! {
         the_end_as_a_position_starts_with_the_next_record
         a_reply_carries_the_position_of_its_subscription
         a_quiet_channel_resumes_from_the_progress_that_heartbeats_tell
-        a_heartbeat_that_goes_with_a_delivery_tells_the_progress_of_a_quiet_channel
+        a_heartbeat_sent_with_a_delivery_has_the_progress_of_a_quiet_channel
         a_timestamp_starts_with_the_first_record_at_or_after_it
         resumed_records_do_not_count_as_latency
     }
@@ -268,7 +268,7 @@ async fn a_quiet_channel_resumes_from_the_progress_that_heartbeats_tell(broker: 
     subscriber.expect(["at last"]).await;
 }
 
-async fn a_heartbeat_that_goes_with_a_delivery_tells_the_progress_of_a_quiet_channel(broker: Broker) {
+async fn a_heartbeat_sent_with_a_delivery_has_the_progress_of_a_quiet_channel(broker: Broker) {
     let interval = Duration::from_secs(2);
     let cluster = Cluster::on(&broker).set("push.sessions.heartbeat_interval", "2s").start().await;
     let quotes = broker.create_topic("quotes", 1).await;

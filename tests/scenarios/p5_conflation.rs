@@ -26,7 +26,7 @@ tailcast_tests::scenarios! {
     }
     apache_kafka {
         // The in-process broker cannot delete records.
-        what_retention_removes_while_a_conflated_subscriber_is_behind_is_said
+        records_that_retention_removes_behind_a_conflated_subscriber_are_reported
     }
 }
 
@@ -149,7 +149,7 @@ async fn a_conflated_subscriber_that_falls_out_of_the_window_gets_the_latest_fro
     subscriber.until(records.len() + 1).await;
 }
 
-async fn what_retention_removes_while_a_conflated_subscriber_is_behind_is_said(broker: Broker) {
+async fn records_that_retention_removes_behind_a_conflated_subscriber_are_reported(broker: Broker) {
     let (_cluster, quotes, mut subscriber, records) = fallen_out_of_the_window(&broker).await;
 
     quotes.delete_records_before(PartitionId::new(0), 29_000).await;

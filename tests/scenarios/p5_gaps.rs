@@ -32,7 +32,7 @@ tailcast_tests::scenarios! {
         a_key_that_moves_is_followed_and_nothing_in_its_old_partition_is_missed
         a_position_names_only_partitions_that_the_key_can_have_been_in
         // The in-process broker deletes records asynchronously.
-        what_retention_removes_while_a_subscriber_is_behind_is_said_once_and_the_rest_comes
+        records_that_retention_removes_behind_a_subscriber_are_reported_once_and_later_ones_delivered
     }
 }
 
@@ -223,7 +223,9 @@ async fn resume(subscriber: &mut Subscriber, ended: &Unsubscribed) -> Subscribed
     eventually("the new partitions are known", again, known).await.expect("the topic has them")
 }
 
-async fn what_retention_removes_while_a_subscriber_is_behind_is_said_once_and_the_rest_comes(broker: Broker) {
+async fn records_that_retention_removes_behind_a_subscriber_are_reported_once_and_later_ones_delivered(
+    broker: Broker,
+) {
     let plan = Cluster::on(&broker).set("push.windows.bytes_max", 100_000);
     let cluster = plan.set("push.catch_up.pages_bytes_max", 100_000).start().await;
     let (quotes, only) = (broker.create_topic("quotes", 1).await, PartitionId::new(0));

@@ -15,8 +15,8 @@ tailcast_tests::scenarios! {
     everywhere {
         a_client_that_does_not_read_holds_nobody_up_and_misses_nothing
         a_client_that_falls_out_of_the_window_catches_up_from_kafka
-        a_client_that_takes_nothing_for_too_long_is_closed_as_slow
-        at_the_bound_of_what_waits_slow_clients_are_closed_and_the_others_go_on
+        a_client_that_reads_nothing_for_too_long_is_closed_as_slow
+        at_the_limit_of_buffered_bytes_slow_clients_are_closed_and_others_continue
         a_client_that_falls_too_far_behind_is_closed_with_its_position
         a_resume_that_starts_far_behind_is_not_slow
         catching_up_keeps_to_its_rate
@@ -59,7 +59,7 @@ async fn a_client_that_falls_out_of_the_window_catches_up_from_kafka(broker: Bro
     stalled.expect(&values).await;
 }
 
-async fn a_client_that_takes_nothing_for_too_long_is_closed_as_slow(broker: Broker) {
+async fn a_client_that_reads_nothing_for_too_long_is_closed_as_slow(broker: Broker) {
     let cluster = Cluster::on(&broker).set("push.sessions.write_deadline", "500ms").start().await;
     let quotes = broker.create_topic("quotes", 1).await;
     let mut stalled = cluster.subscriber(0).await;
@@ -73,7 +73,7 @@ async fn a_client_that_takes_nothing_for_too_long_is_closed_as_slow(broker: Brok
     let _closes = eventually("the session is closed as slow", closes, |closes| *closes >= 1.0).await;
 }
 
-async fn at_the_bound_of_what_waits_slow_clients_are_closed_and_the_others_go_on(broker: Broker) {
+async fn at_the_limit_of_buffered_bytes_slow_clients_are_closed_and_others_continue(broker: Broker) {
     let bytes_max = 200_000;
     let plan = Cluster::on(&broker).set("push.sessions.waiting_bytes_max", bytes_max);
     let plan =

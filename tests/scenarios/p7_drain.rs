@@ -19,13 +19,13 @@ use tonic::Code;
 
 tailcast_tests::scenarios! {
     everywhere {
-        a_draining_push_node_tells_its_clients_when_to_reconnect_and_closes
+        a_draining_push_node_sends_each_client_a_time_to_reconnect_and_closes
         a_draining_push_node_closes_with_the_position_of_each_subscription
         a_draining_push_node_accepts_nobody
         a_rolling_restart_loses_and_repeats_nothing
-        clients_that_neither_leave_nor_read_nor_finish_what_they_began_hold_no_drain_up
+        stuck_clients_and_unfinished_requests_do_not_delay_a_drain
         an_upgrade_that_began_before_a_drain_is_refused_with_when_to_retry
-        a_draining_ingest_node_answers_what_it_accepted_and_takes_no_more
+        a_draining_ingest_node_answers_accepted_calls_and_refuses_new_ones
     }
     in_process {}
     apache_kafka {
@@ -34,7 +34,7 @@ tailcast_tests::scenarios! {
     }
 }
 
-async fn a_draining_push_node_tells_its_clients_when_to_reconnect_and_closes(broker: Broker) {
+async fn a_draining_push_node_sends_each_client_a_time_to_reconnect_and_closes(broker: Broker) {
     let cluster = Cluster::on(&broker).set("push.drain.spread", "200ms").start().await;
     let quotes = broker.create_topic("quotes", 1).await;
     let mut subscriber = cluster.subscriber(0).await;
@@ -119,7 +119,7 @@ async fn a_rolling_restart_loses_and_repeats_nothing(broker: Broker) {
     }
 }
 
-async fn clients_that_neither_leave_nor_read_nor_finish_what_they_began_hold_no_drain_up(broker: Broker) {
+async fn stuck_clients_and_unfinished_requests_do_not_delay_a_drain(broker: Broker) {
     let plan = Cluster::on(&broker).set("push.drain.spread", "500ms");
     let cluster = plan.set("push.sessions.write_deadline", "5m").start().await;
     let (node, quotes) = (&cluster.push[0], broker.create_topic("quotes", 1).await);
@@ -194,7 +194,7 @@ async fn a_topic_recreated_during_a_drain_is_not_delivered_as_the_old_one(broker
     assert_eq!(unsubscribed.reason(), UnsubscribeReason::TopicRecreated);
 }
 
-async fn a_draining_ingest_node_answers_what_it_accepted_and_takes_no_more(broker: Broker) {
+async fn a_draining_ingest_node_answers_accepted_calls_and_refuses_new_ones(broker: Broker) {
     let broker = broker.of_its_own();
     let cluster = Cluster::on(&broker).push(0).start().await;
     let quotes = broker.create_topic("quotes", 1).await;

@@ -11,11 +11,11 @@ use tonic_types::StatusExt as _;
 
 tailcast_tests::scenarios! {
     everywhere {
-        a_draining_ingest_node_tells_the_outcome_of_what_kafka_does_not_answer
+        a_draining_ingest_node_returns_outcomes_while_kafka_does_not_answer
     }
 }
 
-async fn a_draining_ingest_node_tells_the_outcome_of_what_kafka_does_not_answer(broker: Broker) {
+async fn a_draining_ingest_node_returns_outcomes_while_kafka_does_not_answer(broker: Broker) {
     let broker = broker.of_its_own();
     let cluster = Cluster::on(&broker).push(0).set("ingest.drain_within", "1s").start().await;
     let quotes = broker.create_topic("quotes", 1).await;

@@ -26,7 +26,7 @@ tailcast_tests::scenarios! {
         // The listener before the first byte does not depend on Kafka.
         at_the_bound_of_handshakes_the_oldest_silent_connection_makes_room
         // The memory limit does not depend on Kafka, and this takes a lot of memory.
-        above_the_bound_of_memory_nobody_is_taken_in_and_those_who_are_here_are_served
+        above_the_memory_limit_new_sessions_are_refused_and_existing_ones_are_served
     }
 }
 
@@ -97,7 +97,7 @@ async fn at_the_bound_of_handshakes_the_oldest_silent_connection_makes_room(brok
     assert_eq!(still.kind(), std::io::ErrorKind::WouldBlock);
 }
 
-async fn above_the_bound_of_memory_nobody_is_taken_in_and_those_who_are_here_are_served(broker: Broker) {
+async fn above_the_memory_limit_new_sessions_are_refused_and_existing_ones_are_served(broker: Broker) {
     // Other scenarios run in this process, so the limit is far above their memory, and the ballast
     // far above the limit.
     let bytes_max = resident_bytes().expect("the kernel reports it") + (1 << 29);

@@ -15,7 +15,7 @@ use tonic::{Code, Streaming};
 
 tailcast_tests::scenarios! {
     everywhere {
-        publishers_that_outrun_kafka_are_told_to_wait_and_nothing_grows
+        publishers_faster_than_kafka_are_throttled_and_memory_is_bounded
     }
 }
 
@@ -27,7 +27,7 @@ const REQUESTS: u64 = 40;
 /// each message.
 const BATCH: u64 = 100;
 
-async fn publishers_that_outrun_kafka_are_told_to_wait_and_nothing_grows(broker: Broker) {
+async fn publishers_faster_than_kafka_are_throttled_and_memory_is_bounded(broker: Broker) {
     let broker = broker.of_its_own();
     let plan = Cluster::on(&broker).push(0).set("ingest.in_flight_bytes_max", BOUND);
     let cluster = plan.set("ingest.deadline", "5s").start().await;

@@ -15,10 +15,10 @@ use tailcast_tests::subscriber::{Subscriber, request};
 tailcast_tests::scenarios! {
     everywhere {
         connect_carries_subscriptions_and_each_is_answered
-        a_heartbeat_tells_time_and_lag
+        a_heartbeat_has_time_and_lag
         a_ping_is_answered
         an_upgrade_chooses_the_first_subprotocol_that_the_node_speaks
-        a_session_says_what_the_node_allows
+        a_session_starts_with_the_limits_of_the_node
         a_close_is_answered_with_its_code
     }
 }
@@ -58,7 +58,7 @@ async fn connect_carries_subscriptions_and_each_is_answered(broker: Broker) {
     }
 }
 
-async fn a_heartbeat_tells_time_and_lag(broker: Broker) {
+async fn a_heartbeat_has_time_and_lag(broker: Broker) {
     let cluster = Cluster::on(&broker).set("push.sessions.heartbeat_interval", "200ms").start().await;
     let quotes = broker.create_topic("quotes", 1).await;
     let mut subscriber = cluster.subscriber(0).await;
@@ -98,7 +98,7 @@ async fn an_upgrade_chooses_the_first_subprotocol_that_the_node_speaks(broker: B
     }
 }
 
-async fn a_session_says_what_the_node_allows(broker: Broker) {
+async fn a_session_starts_with_the_limits_of_the_node(broker: Broker) {
     let cluster = Cluster::on(&broker).set("push.sessions.heartbeat_interval", "7s").start().await;
 
     let (_, connected) = Subscriber::connect_with(cluster.push[0].address(), Wire::Proto, Vec::new()).await;

@@ -20,10 +20,10 @@ use tailcast_tests::topic::Topic;
 tailcast_tests::scenarios! {
     everywhere {
         a_snapshot_has_the_latest_of_each_key_that_has_one
-        after_a_snapshot_comes_what_is_published_meanwhile_without_gap_or_repetition
+        records_published_during_a_snapshot_follow_it_without_gap_or_repetition
         a_conflated_snapshot_ends_with_the_latest_of_each_key
         a_subscription_resumes_from_where_its_snapshot_ended
-        a_topic_with_too_many_last_values_says_so_and_the_others_go_on
+        a_topic_with_too_many_last_values_refuses_snapshots_and_others_do_not
     }
 }
 
@@ -63,7 +63,7 @@ async fn a_snapshot_has_the_latest_of_each_key_that_has_one(broker: Broker) {
     }
 }
 
-async fn after_a_snapshot_comes_what_is_published_meanwhile_without_gap_or_repetition(broker: Broker) {
+async fn records_published_during_a_snapshot_follow_it_without_gap_or_repetition(broker: Broker) {
     let quotes = broker.create_topic("quotes", 3).await;
     let cluster = keeping(&broker, &[&quotes]).start().await;
     fill(&cluster, &quotes).await;
@@ -166,7 +166,7 @@ async fn a_subscription_resumes_from_where_its_snapshot_ended(broker: Broker) {
     }
 }
 
-async fn a_topic_with_too_many_last_values_says_so_and_the_others_go_on(broker: Broker) {
+async fn a_topic_with_too_many_last_values_refuses_snapshots_and_others_do_not(broker: Broker) {
     let few = broker.create_topic("few", 1).await;
     let many = broker.create_topic("many", 1).await;
     few.append([("AAPL", 1), ("AAPL", 2)]).await;

@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tombstone_and_an_empty_value_are_told_apart() {
+    fn a_tombstone_and_an_empty_value_are_different() {
         let json = |value| {
             format!(
                 r#"{{"channel":"t/k","topic":"t","partition":3,"offset":42,"timestampMs":5,"key":"k","value":{value}}}"#

@@ -67,14 +67,14 @@ async fn a_client_whose_next_node_is_not_there_stays_and_tries_again() {
     // The second node disconnects, once before `Connected` and once after it, and then accepts the
     // client.
     drop(second.accept().await);
-    go_on(&mut old, &mut client, 5).await;
+    deliver_over(&mut old, &mut client, 5).await;
     // The endpoints take turns, including the node that drains.
     drop(first.accept().await);
-    go_on(&mut old, &mut client, 6).await;
+    deliver_over(&mut old, &mut client, 6).await;
     let new = second.welcome().await;
     assert_eq!(new.positions(), ["0:7"]);
     drop(new);
-    go_on(&mut old, &mut client, 7).await;
+    deliver_over(&mut old, &mut client, 7).await;
     let mut new = first.welcome().await;
     assert_eq!(new.positions(), ["0:8"]);
     new.subscribed(new.id, 0, 4, "0:8").await;
@@ -83,7 +83,7 @@ async fn a_client_whose_next_node_is_not_there_stays_and_tries_again() {
 }
 
 /// Delivers over the old connection, which the client still reads.
-async fn go_on(old: &mut Session, client: &mut Client, at: i64) {
+async fn deliver_over(old: &mut Session, client: &mut Client, at: i64) {
     old.deliver(1, at).await;
     assert_eq!(offset(&next(client).await), at);
 }
@@ -95,9 +95,9 @@ async fn a_client_with_one_endpoint_asks_it_again_until_another_node_answers_the
     go_away(&mut old, 0, FAR).await;
     // The node that drains accepts no connection.
     node.refuse(503, Some(0)).await;
-    go_on(&mut old, &mut client, 5).await;
+    deliver_over(&mut old, &mut client, 5).await;
     node.refuse(503, None).await;
-    go_on(&mut old, &mut client, 6).await;
+    deliver_over(&mut old, &mut client, 6).await;
     let mut new = node.welcome().await;
     assert_eq!(new.positions(), ["0:7"]);
     new.subscribed(new.id, 0, 1, "0:7").await;
@@ -108,7 +108,7 @@ async fn a_client_with_one_endpoint_asks_it_again_until_another_node_answers_the
 }
 
 #[tokio::test]
-async fn a_refusal_that_says_when_to_come_is_believed() {
+async fn a_requested_wait_of_a_refusal_is_followed() {
     // The client's own back-off is longer than the timeout of the test.
     let options = Options { backoff_first: Duration::from_millis(900), ..slow() };
     let node = Node::start().await;
@@ -162,7 +162,7 @@ async fn a_client_whose_attempt_fails_after_its_node_closed_backs_off() {
 }
 
 #[tokio::test]
-async fn a_client_leaves_at_the_deadline_and_comes_back_when_it_was_told_to() {
+async fn a_client_leaves_at_the_deadline_and_reconnects_after_the_requested_wait() {
     let node = Node::start().await;
     let (mut client, mut old) = subscribed(&node, slow()).await;
     go_away(&mut old, 60, 30).await;
@@ -174,19 +174,19 @@ async fn a_client_leaves_at_the_deadline_and_comes_back_when_it_was_told_to() {
 }
 
 #[tokio::test]
-async fn a_node_that_has_lost_what_the_client_still_gets_does_not_take_over() {
+async fn a_node_that_has_lost_records_of_the_old_connection_does_not_take_over() {
     let (first, second, mut client, mut old) = pair(hasty()).await;
     go_away(&mut old, 0, FAR).await;
     let mut new = second.welcome().await;
     let start = crate::node::subscribed(new.id, 0, 4, "0:9", v1::Outcome::Lost);
     new.send_frames([start]).await;
     assert_eq!(new.left().await, Some(1000));
-    go_on(&mut old, &mut client, 5).await;
+    deliver_over(&mut old, &mut client, 5).await;
     assert_eq!(first.welcome().await.positions(), ["0:6"]);
 }
 
 #[tokio::test]
-async fn a_conflated_subscription_is_asked_for_when_the_old_connection_is_left() {
+async fn a_conflated_subscription_is_requested_when_the_old_connection_is_closed() {
     let (_first, second, mut client, mut old) = pair(slow()).await;
     client.subscribe(Subscription::to(channel("quotes/B")).conflated()).await.expect("it is the first");
     old.subscribe(2, "0:5").await;

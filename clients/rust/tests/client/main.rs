@@ -113,7 +113,7 @@ async fn a_client_leaves_a_node_that_falls_silent() {
 }
 
 #[tokio::test]
-async fn a_client_ends_when_its_node_says_not_to_come_back() {
+async fn a_client_ends_when_its_node_rejects_it_for_good() {
     let node = Node::start().await;
     let (mut client, session) = subscribed(&node, hasty()).await;
     session.close(4403, "not yours").await;
@@ -161,7 +161,7 @@ async fn a_client_answers_pings() {
 }
 
 #[tokio::test]
-async fn a_client_tells_its_application_that_nobody_is_there() {
+async fn connecting_fails_without_a_node() {
     let node = Node::start().await;
     let url = node.url();
     drop(node);
@@ -171,7 +171,7 @@ async fn a_client_tells_its_application_that_nobody_is_there() {
 }
 
 #[tokio::test]
-async fn a_client_tells_its_application_that_it_may_not_connect() {
+async fn connecting_fails_when_the_node_refuses() {
     let node = Node::start().await;
     let url = node.url();
     let refuse = async { node.accept().await.close(4401, "no token").await };
@@ -239,7 +239,7 @@ async fn a_client_that_was_late_comes_back() {
 }
 
 #[tokio::test]
-async fn closing_a_client_says_so_to_the_node() {
+async fn closing_a_client_closes_the_connection() {
     let node = Node::start().await;
     let (client, session) = subscribed(&node, hasty()).await;
     let ((), code) = tokio::join!(client.close(), session.left());

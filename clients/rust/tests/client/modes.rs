@@ -12,7 +12,7 @@ fn plain_frame(frame: frame::Frame) -> Frame {
 }
 
 #[tokio::test]
-async fn a_conflated_subscription_tells_what_it_skipped_and_stays_conflated() {
+async fn a_conflated_subscription_reports_skips_and_stays_conflated() {
     let node = Node::start().await;
     let (mut client, mut session) = connect(&node, hasty()).await;
     let rate = MaxRate::per_second(10.0).expect("a rate");
@@ -77,7 +77,7 @@ async fn a_snapshot_is_begun_anew_until_it_was_complete() {
 }
 
 #[tokio::test]
-async fn a_mode_that_the_node_does_not_offer_is_refused_and_the_client_goes_on() {
+async fn an_unsupported_mode_is_refused_and_the_client_continues() {
     let node = Node::start().await;
     let (mut client, mut session) = connect(&node, hasty()).await;
     let subscription = Subscription::to(channel("quotes/A")).conflated().from(Start::Earliest);
