@@ -56,8 +56,8 @@ Examples:
 ///
 /// A line has channel, partition, offset and value, separated by tabs. The channel contains the
 /// record's own key, also in a subscription to many keys. On a terminal, control characters are
-/// escaped. Ends after --count records, at Ctrl-C, or when the output is closed; the last line on
-/// standard error is then the command that continues from there.
+/// escaped. Ends after --count records, at Ctrl-C, or when the output is closed. In the first two
+/// cases the last line on standard error is the command that continues from there.
 #[derive(Debug, clap::Args)]
 #[command(after_help = format!("{EXAMPLES}\n\n{}", crate::exit::HELP))]
 pub(super) struct Subscribe {

@@ -12,8 +12,8 @@ use super::{Layers, LoadError, layers::tree_of_defaults};
 #[derive(Debug, Clone)]
 pub(crate) struct Shown {
     result: Map<String, Value>,
-    /// For each layer, from the top, the values without it: a value that is equal there comes from
-    /// a lower layer.
+    /// The values below each layer, from the top: a layer has set every value that differs from the
+    /// one below.
     below: Vec<(&'static str, Value)>,
 }
 

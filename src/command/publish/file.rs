@@ -63,7 +63,7 @@ impl FromStr for ValueFile {
     }
 }
 
-/// Reads at most one byte more than a message may have.
+/// Reads at most one byte more than the limit of a message.
 fn read(input: impl Read) -> io::Result<Vec<u8>> {
     let mut value = Vec::new();
     input.take(MESSAGE_BYTES_MAX as u64 + 1).read_to_end(&mut value)?;
