@@ -140,7 +140,7 @@ async fn records_of_added_partitions_are_not_missed(broker: Broker) {
     // The node learns of the new partitions later than the publisher.
     quotes.append((0..100).map(|value| (format!("key-{value}"), value))).await;
     let (mut received, unsubscribed) = subscriber.until_unsubscribed().await;
-    go_on(&mut subscriber, &unsubscribed).await;
+    resubscribe(&mut subscriber, &unsubscribed).await;
     while received.len() < 100 {
         received.push(subscriber.receive().await);
     }
@@ -169,7 +169,7 @@ async fn a_key_that_moves_is_followed_and_nothing_in_its_old_partition_is_missed
     quotes.append_to(old, (10..50).map(|value| (MOVING, value))).await;
     let (before, unsubscribed) = subscriber.until_unsubscribed().await;
     received.extend(before);
-    let subscribed = go_on(&mut subscriber, &unsubscribed).await;
+    let subscribed = resubscribe(&mut subscriber, &unsubscribed).await;
     assert_eq!(subscribed.home_partition, Some(new.get()), "{subscribed:?}");
     quotes.append_to(old, (50..60).map(|value| (MOVING, value))).await;
     quotes.append_to(new, (1_050..1_060).map(|value| (MOVING, value))).await;
@@ -211,7 +211,7 @@ async fn a_position_names_only_partitions_that_the_key_can_have_been_in(broker: 
 }
 
 /// Subscribes again after partitions were added, like a client, from the last position.
-async fn resume(subscriber: &mut Subscriber, ended: &Unsubscribed) -> Subscribed {
+async fn resubscribe(subscriber: &mut Subscriber, ended: &Unsubscribed) -> Subscribed {
     assert_eq!(ended.reason(), UnsubscribeReason::PartitionsAdded, "{ended:?}");
     let left_at = ended.position.clone().expect("Unsubscribed carries the position");
     let left_at = Position::try_from(left_at).expect("a node sends valid positions");
