@@ -57,9 +57,9 @@ async fn a_topic_with_too_many_last_values_keeps_none_and_others_keep_theirs(bro
     let cluster = plan.start().await;
 
     let node = &cluster.push[0];
-    let said = node.in_trouble().await.to_string();
-    let expected = format!("push.last_values: degraded: the last values of {} are not kept", many.name());
-    assert!(said.starts_with("ready\n") && said.contains(&expected), "{said}");
+    let report = node.in_trouble().await.to_string();
+    let expected = format!("push.last_values: degraded: last values of {} are not kept", many.name());
+    assert!(report.starts_with("ready\n") && report.contains(&expected), "{report}");
     assert_eq!(node.metric("tailcast_push_last_values_topics_too_large"), 1.0);
     assert_eq!((keys(node, &few), keys(node, &many)), (10.0, 0.0));
     let bytes = node.metric("tailcast_push_last_values_bytes");
