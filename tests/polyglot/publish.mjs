@@ -24,7 +24,7 @@ function publish(address, topic, key, value) {
 
 const seconds = ({ seconds, nanos }) => Number(seconds) + nanos / 1e9;
 
-// The code of an error, its reason, whether the messages were refused or are unknown, and the wrong fields.
+// The code of an error, its reason, whether the messages were refused or are unknown, and the invalid fields.
 function explain(error) {
     const google = new protobuf.Root();
     google.resolvePath = (_, path) => (path.startsWith('google/') ? getProtoPath('..', path) : path);

@@ -22,7 +22,7 @@ def publish(address, topic, key, value):
 
 
 def explain(error):
-    """The code of an error, its reason, whether the messages were refused or are unknown, and the wrong fields."""
+    """The code of an error, its reason, whether the messages were refused or are unknown, and the invalid fields."""
     words = [error.code().name]
     status = rpc_status.from_call(error)
     for detail in status.details if status else ():

@@ -41,7 +41,7 @@ func publish(address, topic, key, value string) error {
 	return nil
 }
 
-// explain returns the code of an error, its reason, whether the messages were refused or are unknown, and the wrong fields.
+// explain returns the code of an error, its reason, whether the messages were refused or are unknown, and the invalid fields.
 func explain(err error) string {
 	failure := status.Convert(err)
 	text := failure.Code().String()

@@ -34,7 +34,7 @@ class Publish {
         }
     }
 
-    /** The code of an error, its reason, whether the messages were refused or are unknown, and the wrong fields. */
+    /** The code of an error, its reason, whether the messages were refused or are unknown, and the invalid fields. */
     static String explain(StatusRuntimeException error) throws InvalidProtocolBufferException {
         var text = new StringBuilder(error.getStatus().getCode().name());
         for (Any detail : StatusProto.fromThrowable(error).getDetailsList()) {
