@@ -125,7 +125,7 @@ mod tests {
     #[test]
     fn anything_else_is_refused_with_the_reason() {
         check("", "is empty");
-        check(&"x".repeat(250), "has 250 bytes; at most 249");
+        check(&"x".repeat(250), "has 250 bytes; the limit is 249");
         check("a/b", "'/' at byte 1");
         check("naïve", "'ï' at byte 2");
         check("a b", "' ' at byte 1");
