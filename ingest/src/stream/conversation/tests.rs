@@ -88,7 +88,7 @@ fn a_jump_in_the_sequence_is_an_error_that_says_what_was_expected() {
     take(&mut conversation, 5, 2);
     for found in [0, 6, 8] {
         let error = conversation.check_request(&request(found, 1)).expect_err("a jump");
-        assert!(error.to_string().contains("has to be 7"), "{error}");
+        assert!(error.to_string().contains("must be 7"), "{error}");
     }
     conversation.check_request(&request(0, 0)).expect("an empty request has no sequence");
     conversation.check_request(&request(7, 1)).expect("it continues");
