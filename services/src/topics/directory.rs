@@ -76,11 +76,15 @@ impl Directory {
             if refresh || !waiting.is_empty() {
                 self.round(waiting, refresh);
             }
-            // Writes librdkafka's log. Errors are events here too, and the context has logged them.
-            while self.client.poll(Duration::ZERO).is_some() {}
+            self.poll();
         }
         self.shared.queue.close();
         Ok(())
+    }
+
+    /// Writes librdkafka's log. Errors are events here too, and the context has logged them.
+    fn poll(&self) {
+        while self.client.poll(Duration::ZERO).is_some() {}
     }
 
     fn round(&mut self, mut waiting: PendingLookups, refresh: bool) {
@@ -91,7 +95,7 @@ impl Directory {
             names.extend(cache.names().cloned());
         }
         self.shared.rounds.inc();
-        let sent_at = Instant::now();
+        let (sent_at, began) = (Instant::now(), SystemTime::now());
         match self.ask_kafka(&names) {
             Ok(answers) => {
                 let request = Request { sent_at, answered_at: Instant::now() };
@@ -106,7 +110,10 @@ impl Directory {
             Err(code) => {
                 self.shared.rounds_failed.inc();
                 self.refresh_at = Instant::now() + jittered(RETRY);
-                self.report_outage(code);
+                // librdkafka logs why a connection failed, so the reason is known only after a
+                // poll.
+                self.poll();
+                self.report_outage(began, code);
                 for (topic, callers) in waiting {
                     send(
                         Some(callers),
@@ -204,8 +211,9 @@ impl Directory {
         answer
     }
 
-    fn report_outage(&mut self, code: RDKafkaErrorCode) {
-        let since = self.outage.as_ref().map_or_else(SystemTime::now, |outage| outage.since);
+    /// Reports that a request sent at `began` has failed.
+    fn report_outage(&mut self, began: SystemTime, code: RDKafkaErrorCode) {
+        let since = self.outage.as_ref().map_or(began, |outage| outage.since);
         let failure = self.client.context().last_failure();
         if self.outage.as_ref().is_none_or(|outage| !outage.has_address && failure.is_some()) {
             let reason = outage_reason(since, failure.as_ref(), code);

@@ -1,7 +1,7 @@
 //! Against the in-process broker, and against nobody. What only real Kafka does (ids, growth,
 //! deletion) is tested end to end.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use prometheus_client::registry::Registry;
 use tailcast_proto::TopicName;
@@ -24,13 +24,17 @@ fn node(kafka: &Settings, epochs: Epochs) -> Node {
     node_until(Phase::Draining, kafka, epochs)
 }
 
-/// Makes a node that asks for its topics until this phase of its end.
+/// A node that looks up topics until this phase of its end.
 fn node_until(until: Phase, kafka: &Settings, epochs: Epochs) -> Node {
+    node_with(until, Duration::from_millis(500), kafka, epochs)
+}
+
+fn node_with(until: Phase, answer_within: Duration, kafka: &Settings, epochs: Epochs) -> Node {
     let (lifecycle, readiness) = (Lifecycle::new(), Readiness::new());
     let config = TopicsConfig {
         refresh: Duration::from_millis(200),
         unknown_for: Duration::from_secs(60),
-        answer_within: Duration::from_millis(500),
+        answer_within,
     };
     let condition = readiness.condition("kafka", "waiting for metadata");
     let client = kafka.directory().expect("the settings are right");
@@ -131,6 +135,25 @@ async fn without_kafka_a_node_waits_and_lookups_say_so() {
     };
     node.until("reporting why", |state| !state.is_ready() && says_why(state)).await;
     assert!(!node.lifecycle.is_draining(), "an absent Kafka is no reason to end");
+    node.ends().await;
+}
+
+#[tokio::test]
+async fn the_first_report_of_an_outage_has_its_beginning_and_the_broker_with_its_error() {
+    // The broker and its error came only with the second failed request, seconds later, and the
+    // time was that of the first timeout.
+    let began = SystemTime::now();
+    let timeout = Duration::from_millis(1_500);
+    let node = node_with(Phase::Draining, timeout, &Settings::at("127.0.0.1:1"), Epochs::Kafka);
+    let mut watch = node.readiness.watch();
+    let reported = watch.wait_for(|state| state.to_string().contains("has not answered since"));
+    let reported = tokio::time::timeout(DEADLINE, reported).await.expect("it is reported in time");
+    let reported = reported.expect("the sender lives").to_string();
+    assert!(reported.contains("Z: 127.0.0.1:1: "), "{reported}");
+    assert!(reported.contains("Connection refused"), "{reported}");
+    let since = reported.split_once("since ").and_then(|(_, rest)| rest.split_once("Z")).expect("a time").0;
+    let since = humantime::parse_rfc3339(&format!("{since}Z")).expect("a time");
+    assert!(since <= began + Duration::from_millis(500), "{reported}, began {began:?}");
     node.ends().await;
 }
 
