@@ -181,7 +181,7 @@ mod tests {
 
     use super::*;
 
-    /// A delivery as owned values, so that it can be made by chance and compared.
+    /// A delivery with owned values, so that it can be generated and compared.
     #[derive(Debug, Clone)]
     struct Owned {
         alias: u32,

@@ -38,7 +38,7 @@ async fn a_request_that_never_arrives_gives_its_place_to_the_next() {
 async fn a_request_that_never_arrives_does_not_hold_up_the_end() {
     let drain_within = Duration::from_millis(300);
     let node = Node::with(Config { arriving_max: 1, drain_within, ..config() }, &[]).await;
-    // There is one place: that one of the two is refused says that the other one has it.
+    // There is one place: one of the two is rejected because the other one has it.
     let (first, second) = (Box::pin(half_send(&node)), Box::pin(half_send(&node)));
     let (refused, other) = select(first, second).await.factor_first();
     check(&refused.expect_err("it is one too many"), Code::ResourceExhausted, "ARRIVING_BOUND", "refused");

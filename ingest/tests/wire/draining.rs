@@ -45,7 +45,7 @@ async fn a_call_that_kafka_does_not_answer_ends_when_draining_has_taken_too_long
         node.drain();
     };
     let (answer, ()) = tokio::join!(call, draining);
-    // The messages never left the node, and the node knows.
+    // The messages never left the node, so they are refused.
     check(&answer.expect_err("Kafka is gone"), Code::Unavailable, "KAFKA_UNAVAILABLE", "refused");
     let ending = node.finish().await;
     assert!(ending.is_clean(), "{ending}");

@@ -1,4 +1,4 @@
-//! One node to publish to, and what its answers look like.
+//! One node to publish to, and helpers for its answers.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -24,7 +24,7 @@ use tonic::{
 };
 use tonic_types::StatusExt;
 
-/// How long anything here may take before a test gives up on it.
+/// The timeout of every wait in these tests.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A node with a broker of its own, which ends with it.
@@ -93,7 +93,7 @@ impl Node {
 }
 
 impl<K> Node<K> {
-    /// A node on whatever broker the settings lead to.
+    /// A node on the broker of these settings.
     pub(crate) async fn at(
         kafka: K,
         mut settings: Settings,
@@ -185,7 +185,7 @@ pub(crate) fn quote(key: &str, value: &str) -> Message {
     }
 }
 
-/// So many messages for `quotes`, all with one key.
+/// Messages for `quotes`, all with one key.
 pub(crate) fn quotes(count: usize) -> Vec<Message> {
     (0..count).map(|at| quote("AAPL", &at.to_string())).collect()
 }
@@ -199,9 +199,9 @@ pub(crate) fn acknowledged(outcome: &Outcome) -> &Acknowledged {
     }
 }
 
-/// What an error tells programs: the reason, and what became of the messages.
+/// The machine-readable part of an error: code, reason and outcome.
 #[track_caller]
-pub(crate) fn told(status: &Status) -> (tonic::Code, String, String) {
+pub(crate) fn details(status: &Status) -> (tonic::Code, String, String) {
     let details = status.get_error_details();
     let Some(info) = details.error_info() else { panic!("no ErrorInfo in {status:?}") };
     assert_eq!(info.domain, "tailcast");
@@ -209,13 +209,13 @@ pub(crate) fn told(status: &Status) -> (tonic::Code, String, String) {
     (status.code(), info.reason.clone(), outcome)
 }
 
-/// Asserts what an error tells programs.
+/// Asserts the machine-readable part of an error.
 #[track_caller]
 pub(crate) fn check(status: &Status, code: tonic::Code, reason: &str, outcome: &str) {
-    assert_eq!(told(status), (code, reason.to_owned(), outcome.to_owned()), "{status:?}");
+    assert_eq!(details(status), (code, reason.to_owned(), outcome.to_owned()), "{status:?}");
 }
 
-/// The fields that an error names.
+/// The invalid fields in an error.
 pub(crate) fn fields(status: &Status) -> Vec<String> {
     let details = status.get_error_details();
     let named = details.bad_request().map(|request| request.field_violations.clone()).unwrap_or_default();

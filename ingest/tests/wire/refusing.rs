@@ -149,7 +149,7 @@ async fn a_deadline_answers_unknown_and_does_not_take_the_messages_back() {
     check(&answer.expect_err("Kafka is gone"), Code::DeadlineExceeded, "DEADLINE", "unknown");
 
     node.kafka.broker_up(None).expect("the broker lives");
-    // The two went their way; the next message is behind them.
+    // The two messages stayed in flight; the next one follows them.
     assert_eq!(acknowledged(&node.publish(quotes(1)).await.expect("Kafka is back")[0]).offset, 3);
 }
 
@@ -166,7 +166,7 @@ async fn at_the_bound_a_call_is_refused_at_once_and_callers_that_gave_up_still_c
         async move { publisher.publish(with_timeout(quotes(500), "2000m")).await }
     });
     for answer in join_all(calls).await {
-        assert_eq!(told(&answer.expect_err("Kafka is gone")).2, "unknown");
+        assert_eq!(details(&answer.expect_err("Kafka is gone")).2, "unknown");
     }
     assert_eq!(node.metric("tailcast_ingest_in_flight_messages").as_deref(), Some("2000"));
 

@@ -85,7 +85,7 @@ async fn an_open_address_and_a_port_in_use_are_refused_with_what_to_do() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bound_of_librdkafkas_queue_is_refused_with_the_bound_to_set() {
-    // What the operator set was overwritten without a word.
+    // The operator's value was overwritten silently.
     let kafka = InProcess::start(1).expect("the in-process broker starts");
     for (name, instead) in [
         ("queue.buffering.max.messages", "ingest.in_flight_messages_max"),

@@ -36,7 +36,7 @@ impl Caller {
         tokio::time::timeout(PATIENCE, self.responses.message()).await.expect("the stream goes on")
     }
 
-    /// What was told of each sequence number until the stream ended, and how it ended.
+    /// The outcome of each sequence number until the stream ended, and the end.
     async fn rest(&mut self) -> (BTreeMap<u64, Told>, Result<(), Status>) {
         let mut all = BTreeMap::new();
         let mut last = None;
@@ -47,7 +47,7 @@ impl Caller {
                 Err(status) => return (all, Err(status)),
             };
             for (sequence, told) in told(&response) {
-                assert!(all.insert(sequence, told).is_none(), "{sequence} was told twice");
+                assert!(all.insert(sequence, told).is_none(), "{sequence} was reported twice");
             }
             let first = response.acks.first().map(|range| range.first_sequence);
             assert!(first.is_none() || first > last, "{first:?} came after {last:?}");

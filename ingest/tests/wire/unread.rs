@@ -53,7 +53,7 @@ impl Unread {
     }
 }
 
-/// A publisher who takes one byte before it reads.
+/// A publisher with a flow-control window of one byte.
 async fn narrow(node: &Node) -> IngestServiceClient<tonic::transport::Channel> {
     let endpoint = Endpoint::from_shared(format!("http://{}", node.address)).expect("an address");
     let channel = endpoint.initial_stream_window_size(1).connect().await.expect("the node listens");

@@ -132,7 +132,7 @@ async fn clients_that_send_nothing_do_not_fail_a_probe() {
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }
 
-// The clock jumps to the next deadline whenever everybody waits.
+// The clock jumps to the next deadline whenever all tasks wait.
 #[tokio::test(start_paused = true)]
 async fn a_client_that_says_nothing_is_cut_off() {
     let process = start().await;

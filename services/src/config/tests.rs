@@ -1,4 +1,4 @@
-//! Layers as data: what is laid over the defaults, what comes out.
+//! Layers as data: the layers above the defaults, and the result.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -23,7 +23,7 @@ brokers = ["127.0.0.1:9092"]
 [kafka.properties]
 "#;
 
-/// What is expected of `push.window_bytes_max`.
+/// The expected form of `push.window_bytes_max`.
 const BYTES: &str =
     "a number of bytes, or a size such as \"256MiB\" (B, kB, MB, GB, KiB, MiB, GiB); the default is 1024";
 
@@ -193,7 +193,7 @@ fn names_with_dots_may_be_written_as_each_layer_likes() {
 }
 
 #[test]
-fn a_wrong_value_in_a_file_is_told_with_its_line() {
+fn a_wrong_value_in_a_file_is_reported_with_its_line() {
     given()
         .file("[push]\n\nwindow_bytes_max = \"much\"")
         .fails(&format!("tailcast.toml:3: push.window_bytes_max: \"much\": expected {BYTES}"));
@@ -209,7 +209,7 @@ fn a_wrong_value_in_a_file_is_told_with_its_line() {
 }
 
 #[test]
-fn a_wrong_value_in_the_environment_or_a_flag_is_told_with_its_name() {
+fn a_wrong_value_in_the_environment_or_a_flag_is_reported_with_its_name() {
     given()
         .variable("TAILCAST__PUSH__WINDOW_BYTES_MAX", "much")
         .fails("TAILCAST__PUSH__WINDOW_BYTES_MAX: push.window_bytes_max: \"much\": expected an integer");
@@ -278,7 +278,7 @@ fn variables_that_are_not_ours_are_left_alone() {
 }
 
 #[test]
-fn a_file_that_is_not_toml_is_told_with_its_line_and_without_its_text() {
+fn a_file_that_is_not_toml_is_reported_with_its_line_and_without_its_text() {
     let error =
         given().file("[kafka.properties]\nsasl.password = hunter2").load().expect_err("it is not TOML");
     let error = error.to_string();
@@ -287,7 +287,7 @@ fn a_file_that_is_not_toml_is_told_with_its_line_and_without_its_text() {
 }
 
 #[test]
-fn a_file_that_is_not_there_is_told_by_its_name() {
+fn a_missing_file_is_reported_with_its_name() {
     let error = load::<Config>(DEFAULTS, Some(Path::new("/nonexistent/tailcast.toml")), [], &[])
         .expect_err("there is no such file");
     assert_eq!(error.to_string(), "/nonexistent/tailcast.toml: No such file or directory (os error 2)");
@@ -304,7 +304,7 @@ fn a_secret_is_not_repeated_in_an_error() {
 }
 
 #[test]
-fn who_sets_a_key_is_known_even_where_the_value_is_its_default() {
+fn the_source_of_a_key_is_known_even_if_the_value_is_its_default() {
     let same = "[kafka]\nbrokers = ['127.0.0.1:9092']";
     let file = given().file(same);
     assert!(matches!(file.source_of("kafka.brokers"), Source::File(_)));

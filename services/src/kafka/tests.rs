@@ -1,4 +1,4 @@
-//! Settings as data: what goes in, what comes out.
+//! Settings as data: input and result.
 
 use super::{Role, Settings, Standing, properties};
 
@@ -21,7 +21,7 @@ fn every_role_gets_properties_that_librdkafka_takes() {
     assert_eq!(producer.get("acks"), Some("all"));
     assert_eq!(producer.get("partitioner"), Some("murmur2_random"));
     assert_eq!(producer.get("group.id"), None);
-    // Only consumers had it, and librdkafka's producers create topics unless told otherwise.
+    // Only consumers had it, and librdkafka's producers create topics unless configured otherwise.
     assert_eq!(producer.get("allow.auto.create.topics"), Some("false"));
     let tail = settings.tail().expect("it is taken");
     assert_eq!(tail.get("auto.offset.reset"), Some("error"));
@@ -79,7 +79,7 @@ fn librdkafka_says_what_is_wrong_with_a_property_that_it_does_not_take() {
 }
 
 #[test]
-fn what_is_wrong_is_said_without_what_may_be_a_secret() {
+fn errors_do_not_repeat_values_that_may_be_secrets() {
     // The value was repeated under every name that did not look like a secret's.
     refused(
         &[("sasl.pasword", "hunter2")],
@@ -122,7 +122,7 @@ fn brokers_have_to_be_addresses() {
     let error = settings.tail().expect_err("there is no port");
     assert_eq!(error.to_string(), "kafka.brokers: \"kafka-2\": expected HOST:PORT");
     settings.brokers.clear();
-    let error = settings.tail().expect_err("there is nobody");
+    let error = settings.tail().expect_err("no broker is configured");
     assert!(error.to_string().starts_with("kafka.brokers is empty"), "{error}");
 }
 

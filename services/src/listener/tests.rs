@@ -6,7 +6,7 @@ use super::*;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A service that answers with the first byte it gets, and keeps its place until then.
+/// A service that answers the first byte, and keeps its place until then.
 fn serve(places_max: usize, at_bound: AtBound) -> (SocketAddr, AcceptMetrics, tokio::task::JoinSet<()>) {
     let socket = bind(([127, 0, 0, 1], 0).into()).expect("a port is free");
     let address = socket.local_addr().expect("it is bound");

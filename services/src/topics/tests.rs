@@ -1,4 +1,4 @@
-//! Against the in-process broker, and against nobody. What only real Kafka does (ids, growth,
+//! Against the in-process broker, and without a broker. What only real Kafka does (ids, growth,
 //! deletion) is tested end to end.
 
 use std::time::{Duration, SystemTime};
@@ -124,9 +124,9 @@ async fn lookups_at_once_share_one_request() {
 
 #[tokio::test]
 async fn without_kafka_a_node_waits_and_lookups_say_so() {
-    // Port 1 of loopback: nobody listens there.
+    // Port 1 of loopback has no listener.
     let node = node(&Settings::at("127.0.0.1:1"), Epochs::Kafka);
-    let error = node.topics.lookup(&name("quotes")).await.expect_err("nobody can answer");
+    let error = node.topics.lookup(&name("quotes")).await.expect_err("no broker can answer");
     assert!(matches!(error, LookupError::Unavailable { reason: LookupFailure::Kafka(_), .. }), "{error}");
     let says_why = |state: &State| {
         let text = state.to_string();

@@ -10,7 +10,7 @@ use rdkafka::types::RDKafkaErrorCode;
 use super::{DescribeError, describe_topics};
 
 fn unreachable_client() -> BaseConsumer {
-    // Port 1 of loopback: nobody listens there.
+    // Port 1 of loopback: it has no listener.
     ClientConfig::new().set("bootstrap.servers", "127.0.0.1:1").create().expect("a client needs no broker")
 }
 
@@ -18,7 +18,7 @@ fn unreachable_client() -> BaseConsumer {
 fn a_silent_kafka_is_an_error_at_the_timeout() {
     let (client, begin) = (unreachable_client(), Instant::now());
     let error = describe_topics(client.client(), &["quotes"], Duration::from_millis(200))
-        .expect_err("nobody can answer");
+        .expect_err("no broker can answer");
     assert_eq!(error.code(), RDKafkaErrorCode::OperationTimedOut, "{error}");
     assert!(begin.elapsed() >= Duration::from_millis(190), "{:?}", begin.elapsed());
     assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
