@@ -228,7 +228,8 @@ impl Server {
             }
             None => refuse_subprotocol(reader, writer).await,
         };
-        // Only if the close frame was written: otherwise there is nothing that a reset could destroy.
+        // Only if the close frame was written: otherwise there is nothing that a reset could
+        // destroy.
         if let Some(reader) = reader {
             discard_until_end(reader).await;
         }
