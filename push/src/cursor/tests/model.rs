@@ -130,7 +130,7 @@ pub(super) struct CursorOutput {
     pub(super) lost: Vec<LostRange>,
     pub(super) conflated: Vec<ConflatedRange>,
     pub(super) asked: Option<Offset>,
-    pub(super) shelf: Vec<Arc<Page>>,
+    pub(super) cached: Vec<Arc<Page>>,
 }
 
 /// A cursor, its partition, and Kafka behind them.
@@ -170,7 +170,7 @@ impl CursorOutput {
                 .extend(cursor.take_page(page.as_ref().map_err(|error| *error)).expect("the topic is there"));
             // Some pages stay in the page cache; others are dropped before the cursor reads them.
             if length.is_multiple_of(2) {
-                self.shelf.extend(page);
+                self.cached.extend(page);
             }
         }
     }

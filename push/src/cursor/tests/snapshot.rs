@@ -157,7 +157,7 @@ proptest! {
         for _ in 0..1_000 {
             if let Some(from) = outcome.asked.take() {
                 let page = log.page(from, 4);
-                outcome.shelf.push(Arc::clone(&page));
+                outcome.cached.push(Arc::clone(&page));
                 cursor.take_page(Ok(&page)).expect("the topic is there");
             }
             if gather(&mut cursor, &mut outcome, (50, false), &mut ended_at) == FollowUp::Idle && outcome.asked.is_none() {
