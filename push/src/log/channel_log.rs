@@ -137,7 +137,7 @@ impl Chunks {
             budget = budget.saturating_sub(slice.bytes.len());
             read = (read.0 + slice.deliveries, slice.next, Some(chunk.newest()));
             out.push(slice.bytes);
-            // Continuing could add a smaller delivery of a later chunk and leave a gap.
+            // A delivery of a later chunk may still fit, but adding it would leave a gap.
             if budget == 0 || slice.next <= chunk.last_offset() {
                 break;
             }
