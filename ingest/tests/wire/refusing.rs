@@ -20,7 +20,7 @@ use tonic::{Code, Request};
 use tonic_prost::ProstCodec;
 use tonic_types::StatusExt;
 
-use crate::node::{Node, acknowledged, check, config, fields, quote, quotes, told};
+use crate::node::{Node, acknowledged, check, config, details, fields, quote, quotes};
 
 /// Long enough for the mock broker, short enough to wait for; and a broker that is back is noticed
 /// well within it.
