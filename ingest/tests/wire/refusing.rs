@@ -130,8 +130,8 @@ async fn what_was_sent_and_never_answered_is_unknown() {
 async fn a_producer_that_failed_for_good_ends_the_process() {
     let node = Node::start().await;
     node.publish(quotes(1)).await.expect("Kafka is there");
-    // The one request in flight cannot be out of order, so librdkafka knows that it and the broker
-    // disagree.
+    // A single request in flight cannot be out of order, so librdkafka concludes that it disagrees
+    // with the broker.
     let error = RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER;
     node.kafka.request_errors(RDKafkaApiKey::Produce, vec![error]).expect("the broker lives");
     let status = node.publish(quotes(1)).await.expect_err("the producer fails");

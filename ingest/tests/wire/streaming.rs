@@ -37,7 +37,7 @@ impl Caller {
     }
 
     /// The outcome of each sequence number until the stream ended, and the end.
-    async fn rest(&mut self) -> (BTreeMap<u64, Told>, Result<(), Status>) {
+    async fn rest(&mut self) -> (BTreeMap<u64, Reported>, Result<(), Status>) {
         let mut all = BTreeMap::new();
         let mut last = None;
         loop {
@@ -46,8 +46,8 @@ impl Caller {
                 Ok(None) => return (all, Ok(())),
                 Err(status) => return (all, Err(status)),
             };
-            for (sequence, told) in told(&response) {
-                assert!(all.insert(sequence, told).is_none(), "{sequence} was reported twice");
+            for (sequence, reported) in reported(&response) {
+                assert!(all.insert(sequence, reported).is_none(), "{sequence} was reported twice");
             }
             let first = response.acks.first().map(|range| range.first_sequence);
             assert!(first.is_none() || first > last, "{first:?} came after {last:?}");
@@ -57,23 +57,25 @@ impl Caller {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Told {
+enum Reported {
     At(u32, i64),
     Failed(Reason),
 }
 
-fn told(response: &PublishStreamResponse) -> Vec<(u64, Told)> {
+fn reported(response: &PublishStreamResponse) -> Vec<(u64, Reported)> {
     let mut all = Vec::new();
     for range in &response.acks {
         let positions = range.partitions.iter().zip(&range.offsets);
         assert_eq!(positions.len() as u64, range.last_sequence - range.first_sequence + 1, "a position each");
         let numbered = (range.first_sequence..).zip(positions);
-        all.extend(numbered.map(|(sequence, (partition, offset))| (sequence, Told::At(*partition, *offset))));
+        all.extend(
+            numbered.map(|(sequence, (partition, offset))| (sequence, Reported::At(*partition, *offset))),
+        );
     }
     for failure in &response.failures {
         match failure.outcome.as_ref().and_then(|outcome| outcome.result.as_ref()) {
             Some(outcome::Result::Refused(refused)) => {
-                all.push((failure.sequence, Told::Failed(refused.reason())));
+                all.push((failure.sequence, Reported::Failed(refused.reason())));
             }
             other => panic!("{other:?}"),
         }
@@ -93,7 +95,7 @@ async fn a_stream_begins_with_credits_and_ends_after_the_last_acknowledgement() 
     let (all, end) = caller.rest().await;
     assert!(end.is_ok(), "{end:?}");
     let partition = tailcast_proto::partition_of_key(b"AAPL", 3).get();
-    let expected = (100..105).zip((0..5).map(|offset| Told::At(partition, offset)));
+    let expected = (100..105).zip((0..5).map(|offset| Reported::At(partition, offset)));
     assert_eq!(all, expected.collect());
 }
 
@@ -114,9 +116,9 @@ async fn a_caller_that_ignores_its_credits_loses_nothing() {
     assert!(end.is_ok(), "{end:?}");
     let offsets: Vec<_> = all
         .values()
-        .map(|told| match told {
-            Told::At(_, offset) => *offset,
-            Told::Failed(_) => -1,
+        .map(|reported| match reported {
+            Reported::At(_, offset) => *offset,
+            Reported::Failed(_) => -1,
         })
         .collect();
     assert_eq!(offsets, (0..20_000).collect::<Vec<_>>());
@@ -133,9 +135,9 @@ async fn a_message_that_is_not_valid_or_has_no_topic_fails_alone() {
     let (all, end) = caller.rest().await;
     assert!(end.is_ok(), "{end:?}");
     assert_eq!(all.len(), 4);
-    assert_eq!(all[&101], Told::Failed(Reason::InvalidArgument));
-    assert_eq!(all[&102], Told::Failed(Reason::UnknownTopic));
-    assert!(matches!((&all[&100], &all[&103]), (Told::At(_, 0), Told::At(_, 1))), "{all:?}");
+    assert_eq!(all[&101], Reported::Failed(Reason::InvalidArgument));
+    assert_eq!(all[&102], Reported::Failed(Reason::UnknownTopic));
+    assert!(matches!((&all[&100], &all[&103]), (Reported::At(_, 0), Reported::At(_, 1))), "{all:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -196,5 +198,5 @@ async fn a_stream_waits_for_kafka_and_goes_on_when_it_is_back() {
     let (all, end) = caller.rest().await;
     assert!(end.is_ok(), "{end:?}");
     assert_eq!(all.len(), 501);
-    assert!(all.values().all(|told| matches!(told, Told::At(..))), "{all:?}");
+    assert!(all.values().all(|reported| matches!(reported, Reported::At(..))), "{all:?}");
 }

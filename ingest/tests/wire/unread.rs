@@ -74,13 +74,14 @@ async fn a_stream_that_nobody_reads_does_not_hold_up_the_end() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_nobody_reads_gives_its_place_back_at_its_deadline_and_its_end_is_still_told() {
-    // The place was kept until the caller read or went away. And an end without room for it must
-    // not become OK: the caller would take what it was not told for the fault of nobody.
+    // The stream kept its place until the caller read or disconnected. And if there is no room for
+    // the final status, the stream must not end with OK: the caller would miss the unreported
+    // messages.
     let node = Node::with(Config { streams_max: 1, ..config() }, &[]).await;
     let unread = Unread::open(&node, Duration::from_secs(3)).await;
     node.until_metric("tailcast_ingest_streams", "0").await;
     let (last, end) = unread.read().await;
-    assert!(last < Some(7), "everything was told, so nothing was stuck");
+    assert!(last < Some(7), "everything was reported, so nothing was stuck");
     check(&end.expect_err("the deadline passed"), Code::DeadlineExceeded, "DEADLINE", "unknown");
 }
 

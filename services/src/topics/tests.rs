@@ -1,5 +1,5 @@
-//! Against the in-process broker, and without a broker. What only real Kafka does (ids, growth,
-//! deletion) is tested end to end.
+//! Tests with the in-process broker, and without a broker. Ids, growth and deletion of topics need
+//! a real Kafka and are tested end to end.
 
 use std::time::{Duration, SystemTime};
 
