@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn orders_are_lines_of_json() {
+    fn commands_are_lines_of_json() {
         for command in [
             WorkerCommand::Start(Duration::from_millis(1500)),
             WorkerCommand::Reconnect(7),

@@ -19,8 +19,7 @@ use crate::{
     report::{Report, Verdict as LoadVerdict},
 };
 
-/// The exit code when no bound was missed but one was not judged; loadgen's own when it gives no
-/// verdict.
+/// The exit code when no bound was missed but one was not judged: as loadgen without a verdict.
 const NOT_JUDGED: u8 = 98;
 
 /// All results.
