@@ -107,6 +107,12 @@ fn check(cli: &Cli) -> Result<()> {
         Benchmark::IngestCost(flags) => ingest_cost::check(flags),
         #[cfg(feature = "feed-rate")]
         Benchmark::FeedRate(_) => Ok(()),
+        #[cfg(not(feature = "feed-rate"))]
+        Benchmark::FeedRate { flags } => anyhow::bail!(
+            "built without feed-rate; use cargo run --profile dist -p loadgen --features feed-rate --bin bench \
+             -- feed-rate {}",
+            flags.join(" ")
+        ),
         #[cfg(feature = "feed-rate")]
         Benchmark::Read(_) => Ok(()),
         Benchmark::Receive(_) | Benchmark::Produce(_) | Benchmark::Publish(_) => Ok(()),
@@ -138,6 +144,8 @@ fn run(cli: &Cli) -> Result<ExitCode> {
             let report = feed_rate::measure(&cli.kafka, flags)?;
             crate::output::write(&report, json).map(|()| code(report.is_kept()))
         }
+        #[cfg(not(feature = "feed-rate"))]
+        Benchmark::FeedRate { .. } => check(cli).map(|()| ExitCode::SUCCESS),
         #[cfg(feature = "feed-rate")]
         Benchmark::Read(read) => companion::answer(&feed_rate::read(&cli.kafka, read)?),
         Benchmark::Receive(receive) => companion::answer(&floor::receive(&runtime()?, receive)?),

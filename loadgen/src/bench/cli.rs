@@ -83,9 +83,15 @@ pub(crate) enum Benchmark {
     },
     /// Compare ingest's events per CPU-second with a bare producer of the same bytes.
     IngestCost(ingest_cost::Flags),
-    /// Compare a feed's records per second with a bare consumer of the same records.
+    /// Compare a feed's records per second with a bare consumer of the same records (needs a build
+    /// with the feature `feed-rate`).
     #[cfg(feature = "feed-rate")]
     FeedRate(super::feed_rate::Flags),
+    #[cfg(not(feature = "feed-rate"))]
+    FeedRate {
+        #[arg(hide = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        flags: Vec<String>,
+    },
     /// Measure the CPU that no node can avoid: one `send()` per delivery, and reading the records
     /// from Kafka.
     Floor(floor::Flags),
@@ -178,5 +184,7 @@ mod tests {
         check("floor --sends-only --topic quotes", "--topic");
         check("ingest-cost --ingest h:1", "--ingest-pid");
         check("ingest-cost --method sideways", "stream");
+        #[cfg(not(feature = "feed-rate"))]
+        check("feed-rate --rounds 1", "--features feed-rate --bin bench -- feed-rate --rounds 1");
     }
 }
