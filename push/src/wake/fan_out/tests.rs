@@ -244,10 +244,12 @@ async fn under_load_a_session_is_left_alone_and_not_forgotten() {
 #[tokio::test]
 async fn when_nothing_comes_any_more_the_pause_ends() {
     // It stayed what it was, and the metric with it, until there was work again.
-    let running = Running::new(1, Duration::from_millis(16));
+    let running = Running::idle(1, Duration::from_millis(16));
     running.fan_out.queue.lock().pace.worked(Instant::now() + Duration::from_millis(20), PATIENCE);
     let pause = || running.fan_out.queue.lock().pace.pause();
     assert_eq!(pause(), Duration::from_millis(8));
+    // Started last: a thread that goes to sleep while there is no pause sets itself no alarm.
+    running.start();
     until("it is much shorter", || pause() < Duration::from_millis(2)).await;
     assert!(running.fan_out.metrics.pause.get() < 0.002);
     running.stop().await;
