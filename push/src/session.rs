@@ -55,7 +55,7 @@ pub(crate) use self::{
 use self::{
     command::{Refusal, Request},
     inbound::{Inbound, InboundReader, Violation},
-    liveness::Liveness,
+    liveness::{Liveness, Phase},
     outbox::{Outbox, WriteError},
     start::Started,
     subscriptions::{Event as SubscriptionEvent, Subscriptions},
@@ -97,14 +97,8 @@ pub(crate) struct Session<W> {
     starting: HashMap<Channel, Option<u32>>,
     starts: FuturesUnordered<BoxFuture<'static, (Request, Result<Started, Refusal>)>>,
     pages: FuturesUnordered<BoxFuture<'static, PageAnswer>>,
-    is_connected: bool,
-    is_draining: bool,
-    /// A heartbeat is due, and waits until the message that has begun is written.
-    heartbeat_due: bool,
     /// When the task wakes up by itself.
     alarm: Instant,
-    /// The close frame is the last that is written.
-    is_closing: bool,
     /// The fan-out is attending to it; still so afterwards where that panicked.
     is_attended: bool,
 }
@@ -139,10 +133,6 @@ impl<W: Writer> Session<W> {
             starting: HashMap::new(),
             starts: FuturesUnordered::new(),
             pages: FuturesUnordered::new(),
-            is_connected: false,
-            is_draining: false,
-            heartbeat_due: false,
-            is_closing: false,
             is_attended: false,
             shared,
         }
@@ -197,7 +187,7 @@ impl<W: Writer> Session<W> {
         self.check_whole();
         self.fill_outbox(Instant::now());
         self.alarm = self.next_tick();
-        (self.alarm, self.outbox.has_room(), !self.is_draining)
+        (self.alarm, self.outbox.has_room(), !matches!(self.liveness.phase(), Phase::Leaving { .. }))
     }
 
     /// Goes on with what has begun: starts, pages, and the message that is being written.
@@ -218,10 +208,10 @@ impl<W: Writer> Session<W> {
     fn apply(&mut self, event: Event) -> Result<(), CloseReason> {
         match event {
             // Nothing is lost that this client had, and it should not begin here.
-            Event::Drain if !self.is_connected => return Err(CloseReason::Draining),
+            Event::Drain if self.is_greeting() => return Err(CloseReason::Draining),
             Event::Drain => self.drain(),
             // It has nothing here yet that it would lose.
-            Event::Inbound(Ok(_)) if !self.is_connected && self.shared.admission.is_closed() => {
+            Event::Inbound(Ok(_)) if self.is_greeting() && self.shared.admission.is_closed() => {
                 return Err(CloseReason::NodeFull);
             }
             Event::Inbound(Ok(message)) => return self.take_message(message),
@@ -242,6 +232,11 @@ impl<W: Writer> Session<W> {
             }
         }
         Ok(())
+    }
+
+    /// Whether the client has not connected yet.
+    fn is_greeting(&self) -> bool {
+        matches!(self.liveness.phase(), Phase::Greeting { .. })
     }
 
     /// When there is something to do without being told.

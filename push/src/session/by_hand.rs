@@ -11,7 +11,7 @@ use std::{
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Context, Poll, Wake, Waker},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use prometheus_client::registry::Registry;
@@ -118,7 +118,8 @@ impl Crowd {
             .map(|id| {
                 let writer = Drain(Arc::clone(&written));
                 let mut session = Session::new(Arc::clone(&shared), id, Format::Proto, writer);
-                session.is_connected = true;
+                // Its heartbeats are not what is measured.
+                session.liveness.connected(Instant::now() + Duration::from_hours(24));
                 subscribe(&mut session.subscriptions, watched, watching);
                 Member::new(Box::new(session))
             })

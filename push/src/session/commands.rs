@@ -38,15 +38,15 @@ impl<W: Writer> Session<W> {
     fn take_command(&mut self, message: v1::ClientMessage) -> Result<(), CloseReason> {
         let id = message.id;
         let Some(command) = message.command else {
-            if !self.is_connected {
+            if self.is_greeting() {
                 return Err(CloseReason::State("the first command has to be connect"));
             }
             self.refuse(id, 0, Refusal::unsupported("command", "this node knows no such command"));
             return Ok(());
         };
-        match (self.is_connected, command::is_connect(&command)) {
-            (false, false) => return Err(CloseReason::State("the first command has to be connect")),
-            (true, true) => return Err(CloseReason::State("this session is connected already")),
+        match (self.is_greeting(), command::is_connect(&command)) {
+            (true, false) => return Err(CloseReason::State("the first command has to be connect")),
+            (false, true) => return Err(CloseReason::State("this session is connected already")),
             _ => {}
         }
         match command {
@@ -64,7 +64,6 @@ impl<W: Writer> Session<W> {
         if let Err(refusal) = command::check_connect(&connect, most) {
             return self.refuse(id, 0, refusal);
         }
-        self.is_connected = true;
         self.liveness.connected(Instant::now());
         tracing::debug!(
             session = self.id,

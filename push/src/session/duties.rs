@@ -32,8 +32,9 @@ impl<W: Writer> Session<W> {
         while let Some(due) = self.liveness.due(now, fastrand::f64()) {
             match due {
                 Due::Ping => self.ping(now),
+                // Before a heartbeat everything that is there: then its progress says the most.
                 Due::Heartbeat if self.is_too_far_behind() => return Err(CloseReason::Behind),
-                Due::Heartbeat => self.begin_heartbeat(),
+                Due::Heartbeat => self.subscriptions.look_at_all(),
                 Due::NotConnected => return Err(CloseReason::NotConnected),
                 Due::NoPong => return Err(CloseReason::NoPong),
                 Due::SlowConsumer => return Err(CloseReason::SlowConsumer),
@@ -54,7 +55,7 @@ impl<W: Writer> Session<W> {
         while let Some(due) = self.liveness.due(now, fastrand::f64()) {
             match due {
                 Due::Ping => self.ping(now),
-                Due::Heartbeat => self.begin_heartbeat(),
+                Due::Heartbeat => self.subscriptions.look_at_all(),
                 Due::NotConnected | Due::NoPong | Due::SlowConsumer | Due::Leave => return false,
             }
         }
@@ -63,19 +64,13 @@ impl<W: Writer> Session<W> {
 
     fn ping(&mut self, now: Instant) {
         let ping = websocket::frame(OpCode::Ping, &[]);
-        if self.heartbeat_due && self.outbox.wants_message() {
+        if self.liveness.is_heartbeat_due() && self.outbox.wants_message() {
             self.gather(now);
             self.heartbeat();
             self.outbox.push_behind(ping);
         } else {
             self.outbox.push_control(ping);
         }
-    }
-
-    fn begin_heartbeat(&mut self) {
-        // First everything that is there: then the progress says the most.
-        self.subscriptions.look_at_all();
-        self.heartbeat_due = true;
     }
 
     fn is_too_far_behind(&self) -> bool {
@@ -85,7 +80,7 @@ impl<W: Writer> Session<W> {
 
     /// Puts a heartbeat behind the message that was just gathered, so what it says of progress is true when it arrives.
     pub(super) fn heartbeat(&mut self) {
-        self.heartbeat_due = false;
+        self.liveness.heartbeat_written();
         let now_ms = wall_clock_ms();
         let lag = self.subscriptions.lag(now_ms);
         let heartbeat = v1::Heartbeat {
@@ -100,7 +95,6 @@ impl<W: Writer> Session<W> {
 
     /// Asks the client to leave, at a moment of its own within the spread.
     pub(super) fn drain(&mut self) {
-        self.is_draining = true;
         let spread = self.shared.config.drain.spread;
         let retry_after = spread.mul_f64(fastrand::f64());
         // Some time to leave by itself after it was told to; and not all at the same moment.
@@ -131,7 +125,7 @@ impl<W: Writer> Session<W> {
     /// everything before that is written. Returns whether there is somebody to tell.
     fn begin_close(&mut self, reason: &CloseReason) -> bool {
         self.check_whole();
-        self.is_closing = true;
+        self.liveness.closed();
         self.shared.metrics.subscriptions.dec_by(i64::try_from(self.subscriptions.len()).unwrap_or(i64::MAX));
         if *reason == CloseReason::Lost {
             return false;

@@ -10,17 +10,17 @@ use std::{
 use parking_lot::Mutex;
 use tailcast_proto::delivery::Format;
 
-use super::{Session, Writer, subscriptions::Batch};
+use super::{Session, Writer, liveness::Phase, subscriptions::Batch};
 use crate::{clock::wall_clock_ms, cursor::GatherRequest, wake::doorbell::Attend};
 
 impl<W: Writer> Session<W> {
     /// Hands out what is new without the task, and returns whether that was all there is to do.
     fn attend(&mut self) -> bool {
-        if self.is_closing {
+        if self.liveness.phase() == Phase::Closed {
             return true;
         }
         // What was ready before is what did not fit, or a backlog: its task is at it, and others wait for this thread.
-        if !self.outbox.is_empty() || self.heartbeat_due || self.subscriptions.is_ready() {
+        if !self.outbox.is_empty() || self.liveness.is_heartbeat_due() || self.subscriptions.is_ready() {
             return false;
         }
         let (now, pages) = (Instant::now(), self.pages.len());
@@ -45,7 +45,7 @@ impl<W: Writer> Session<W> {
     pub(super) fn fill_outbox(&mut self, now: Instant) {
         if self.outbox.wants_message() {
             self.gather(now);
-            if self.heartbeat_due {
+            if self.liveness.is_heartbeat_due() {
                 self.heartbeat();
             }
         }

@@ -4,23 +4,48 @@ use std::time::{Duration, Instant};
 
 use crate::config::SessionsConfig;
 
-/// What a session has to do by when.
+/// How far a session is, and what it has to do by when.
 #[derive(Debug)]
 pub(crate) struct Liveness {
     timing: Timing,
-    connect_by: Option<Instant>,
+    phase: Phase,
     ping_at: Instant,
-    /// A ping waits to be written.
-    ping_waits: bool,
-    pong_by: Option<Instant>,
-    /// `None` until the session is connected.
-    heartbeat_at: Option<Instant>,
-    /// How long before that it may go with something else. Drawn anew for each: otherwise one event for many sessions would have
-    /// the heartbeats of all of them from then on, and the pings, and the pongs.
+    pong: Pong,
+    /// How long before its time a heartbeat may go with something else. Drawn anew for each: otherwise one event for many
+    /// sessions would have the heartbeats of all of them from then on, and the pings, and the pongs.
     early: Duration,
     /// Since when the socket has taken nothing of what waits.
     blocked_since: Option<Instant>,
-    leave_by: Option<Instant>,
+}
+
+/// How far a session is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// `Connect` has not come yet.
+    Greeting { connect_by: Instant },
+    /// The client is connected.
+    Serving(Heartbeat),
+    /// The client is connected, and was asked to leave a draining node.
+    Leaving { heartbeat: Heartbeat, leave_by: Instant },
+    /// The close frame is the last that is written.
+    Closed,
+}
+
+/// The heartbeats of a client that is connected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Heartbeat {
+    at: Instant,
+    /// One is due, and is written once the message that has begun is.
+    is_due: bool,
+}
+
+/// Whether a pong is awaited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pong {
+    NotAwaited,
+    /// Its ping has not been written yet.
+    Pinged,
+    By(Instant),
 }
 
 /// How long things take.
@@ -95,32 +120,46 @@ impl Liveness {
     pub(crate) fn new(timing: Timing, now: Instant, jitter: f64) -> Self {
         Self {
             timing,
-            connect_by: Some(now + timing.connect_deadline),
+            phase: Phase::Greeting { connect_by: now + timing.connect_deadline },
             ping_at: now + timing.ping_interval.mul_f64(0.9 + jitter * 0.2),
-            ping_waits: false,
-            pong_by: None,
-            heartbeat_at: None,
+            pong: Pong::NotAwaited,
             early: timing.early(jitter),
             blocked_since: None,
-            leave_by: None,
         }
     }
 
+    pub(crate) fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// The client has sent `Connect`.
     pub(crate) fn connected(&mut self, now: Instant) {
-        self.connect_by = None;
-        self.heartbeat_at = Some(now + self.timing.heartbeat_interval);
+        self.phase = Phase::Serving(Heartbeat { at: now + self.timing.heartbeat_interval, is_due: false });
+    }
+
+    /// The client was asked to leave by a time.
+    pub(crate) fn leave_by(&mut self, leave_by: Instant) {
+        if let Phase::Serving(heartbeat) = self.phase {
+            self.phase = Phase::Leaving { heartbeat, leave_by };
+        }
+    }
+
+    /// The close frame is about to be written.
+    pub(crate) fn closed(&mut self) {
+        self.phase = Phase::Closed;
     }
 
     /// Something came from the client: it lives.
     pub(crate) fn heard(&mut self) {
-        self.pong_by = None;
-        self.ping_waits = false;
+        self.pong = Pong::NotAwaited;
     }
 
     /// The client made room for something: it lives, however slowly it takes.
     pub(crate) fn progressed(&mut self, now: Instant) {
         self.blocked_since = self.blocked_since.map(|_| now);
-        self.pong_by = self.pong_by.map(|_| now + self.timing.pong_deadline);
+        if let Pong::By(by) = &mut self.pong {
+            *by = now + self.timing.pong_deadline;
+        }
     }
 
     /// Something waits to be written, and the socket takes nothing.
@@ -132,63 +171,95 @@ impl Liveness {
     /// socket does not take cannot, and the write deadline judges that.
     pub(crate) fn written(&mut self, now: Instant) {
         self.blocked_since = None;
-        if std::mem::take(&mut self.ping_waits) {
-            self.pong_by.get_or_insert(now + self.timing.pong_deadline);
+        if self.pong == Pong::Pinged {
+            self.pong = Pong::By(now + self.timing.pong_deadline);
         }
     }
 
-    pub(crate) fn leave_by(&mut self, by: Instant) {
-        self.leave_by = Some(by);
+    /// Whether a heartbeat is to be written.
+    pub(crate) fn is_heartbeat_due(&self) -> bool {
+        match &self.phase {
+            Phase::Serving(heartbeat) | Phase::Leaving { heartbeat, .. } => heartbeat.is_due,
+            Phase::Greeting { .. } | Phase::Closed => false,
+        }
+    }
+
+    /// The heartbeat that was due is about to be written.
+    pub(crate) fn heartbeat_written(&mut self) {
+        if let Some(heartbeat) = self.heartbeat_mut() {
+            heartbeat.is_due = false;
+        }
     }
 
     /// Returns when to call [`Liveness::due`] next.
     pub(crate) fn next(&self) -> Instant {
+        let (at, leave_by) = match self.phase {
+            Phase::Greeting { connect_by } => (Some(connect_by), None),
+            Phase::Serving(heartbeat) => (Some(heartbeat.at), None),
+            Phase::Leaving { heartbeat, leave_by } => (Some(heartbeat.at), Some(leave_by)),
+            Phase::Closed => (None, None),
+        };
         let write_by = self.blocked_since.map(|since| since + self.timing.write_deadline);
-        let others = [self.connect_by, self.pong_by, self.heartbeat_at, write_by, self.leave_by];
-        others.into_iter().flatten().fold(self.ping_at, Instant::min)
+        [at, leave_by, write_by, self.pong_by()].into_iter().flatten().fold(self.ping_at, Instant::min)
     }
 
     /// Something is about to be written: makes a heartbeat due that soon would be, since with that it costs no write of its own.
     /// Returns whether there is one.
     pub(crate) fn hurry(&mut self, now: Instant) -> bool {
-        let is_soon = self.heartbeat_at.is_some_and(|at| at <= now + self.early);
-        if is_soon {
-            self.heartbeat_at = self.heartbeat_at.min(Some(now));
-        }
-        is_soon
+        let soon = now + self.early;
+        let Some(heartbeat) = self.heartbeat_mut().filter(|heartbeat| heartbeat.at <= soon) else {
+            return false;
+        };
+        heartbeat.at = heartbeat.at.min(now);
+        true
     }
 
     /// Returns what is due, the worst first. Called until it returns `None`.
     pub(crate) fn due(&mut self, now: Instant, jitter: f64) -> Option<Due> {
         let is_over = |by: Option<Instant>| by.is_some_and(|by| by <= now);
-        if is_over(self.connect_by) {
-            return Some(Due::NotConnected);
+        match self.phase {
+            Phase::Closed => return None,
+            Phase::Greeting { connect_by } if connect_by <= now => return Some(Due::NotConnected),
+            Phase::Greeting { .. } | Phase::Serving(_) | Phase::Leaving { .. } => {}
         }
         if is_over(self.blocked_since.map(|since| since + self.timing.write_deadline)) {
             return Some(Due::SlowConsumer);
         }
-        if is_over(self.leave_by) {
+        if let Phase::Leaving { leave_by, .. } = self.phase
+            && leave_by <= now
+        {
             return Some(Due::Leave);
         }
-        if is_over(self.pong_by) {
+        if is_over(self.pong_by()) {
             return Some(Due::NoPong);
         }
         if self.ping_at <= now {
             self.ping_at = now + self.timing.ping_interval.mul_f64(0.9 + jitter * 0.2);
-            self.ping_waits = true;
+            if self.pong == Pong::NotAwaited {
+                self.pong = Pong::Pinged;
+            }
             return Some(Due::Ping);
         }
-        if is_over(self.heartbeat_at) {
-            let next = now + self.timing.heartbeat_interval;
-            self.heartbeat_at = Some(next);
-            self.early = self.timing.early(jitter);
-            // With the heartbeat it costs no write of its own.
-            if self.ping_at < next {
-                self.ping_at = now;
-            }
-            return Some(Due::Heartbeat);
+        let next = now + self.timing.heartbeat_interval;
+        let heartbeat = self.heartbeat_mut().filter(|heartbeat| heartbeat.at <= now)?;
+        *heartbeat = Heartbeat { at: next, is_due: true };
+        self.early = self.timing.early(jitter);
+        // With the heartbeat it costs no write of its own.
+        if self.ping_at < next {
+            self.ping_at = now;
         }
-        None
+        Some(Due::Heartbeat)
+    }
+
+    fn heartbeat_mut(&mut self) -> Option<&mut Heartbeat> {
+        match &mut self.phase {
+            Phase::Serving(heartbeat) | Phase::Leaving { heartbeat, .. } => Some(heartbeat),
+            Phase::Greeting { .. } | Phase::Closed => None,
+        }
+    }
+
+    fn pong_by(&self) -> Option<Instant> {
+        if let Pong::By(by) = self.pong { Some(by) } else { None }
     }
 }
 
