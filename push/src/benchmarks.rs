@@ -19,7 +19,7 @@ pub use self::{
     watched::Watched,
 };
 use crate::config::Config;
-pub use crate::session::by_hand::{Crowd, Gatherer, Message};
+pub use crate::session::benchmarks::{Crowd, Gatherer, Message};
 
 /// The part of `default.toml` for this crate.
 #[derive(Deserialize)]

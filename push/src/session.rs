@@ -12,22 +12,21 @@
 
 pub(crate) mod admission;
 mod close;
-mod command;
 mod commands;
 mod duties;
 mod handing_out;
 mod inbound;
-mod liveness;
 mod outbox;
 mod reply;
+mod request;
+mod rules;
 mod start;
-mod subscriptions;
 mod waiting;
 pub(crate) mod websocket;
 mod writer;
 
 #[cfg(feature = "benchmarks")]
-pub(crate) mod by_hand;
+pub(crate) mod benchmarks;
 
 use std::{
     collections::HashMap,
@@ -47,18 +46,20 @@ use tokio::io::AsyncRead;
 
 pub(crate) use self::{
     close::CloseReason,
-    liveness::{Clock, Timing},
+    rules::liveness::{Clock, Timing},
     start::Starter,
     waiting::WaitingBudget,
     writer::Writer,
 };
 use self::{
-    command::{Refusal, Request},
     inbound::{Inbound, InboundReader, Violation},
-    liveness::{Liveness, Phase},
     outbox::{Outbox, WriteError},
+    request::{Refusal, Request},
+    rules::{
+        liveness::{Liveness, Phase},
+        subscriptions::{Event as SubscriptionEvent, Subscriptions},
+    },
     start::Started,
-    subscriptions::{Event as SubscriptionEvent, Subscriptions},
     websocket::OpCode,
 };
 use crate::{

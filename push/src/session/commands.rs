@@ -9,9 +9,9 @@ use tailcast_proto::{
 
 use super::{
     CloseReason, Session, Writer,
-    command::{self, Refusal, Request, Target},
     inbound::Inbound,
     reply,
+    request::{self, Refusal, Request, Target},
     start::Started,
 };
 use crate::record::channel::Encoding;
@@ -31,7 +31,7 @@ impl<W: Writer> Session<W> {
             (Inbound::Text(_), Format::Proto) => return Err(CloseReason::WrongType { expected: "binary" }),
             (Inbound::Binary(_), Format::Json) => return Err(CloseReason::WrongType { expected: "text" }),
         };
-        let commands = command::decode(self.format, &bytes).map_err(CloseReason::NotAMessage)?;
+        let commands = request::decode(self.format, &bytes).map_err(CloseReason::NotAMessage)?;
         commands.into_iter().try_for_each(|command| self.take_command(command))
     }
 
@@ -44,7 +44,7 @@ impl<W: Writer> Session<W> {
             self.refuse(id, 0, Refusal::unsupported("command", "this node knows no such command"));
             return Ok(());
         };
-        match (self.is_greeting(), command::is_connect(&command)) {
+        match (self.is_greeting(), request::is_connect(&command)) {
             (true, false) => return Err(CloseReason::State("the first command has to be connect")),
             (false, true) => return Err(CloseReason::State("this session is connected already")),
             _ => {}
@@ -61,7 +61,7 @@ impl<W: Writer> Session<W> {
 
     fn connect(&mut self, id: u32, connect: v1::Connect) {
         let most = self.shared.config.sessions.subscriptions_max;
-        if let Err(refusal) = command::check_connect(&connect, most) {
+        if let Err(refusal) = request::check_connect(&connect, most) {
             return self.refuse(id, 0, refusal);
         }
         self.liveness.connected(Instant::now());
@@ -79,7 +79,7 @@ impl<W: Writer> Session<W> {
     }
 
     fn subscribe(&mut self, id: u32, index: u32, subscribe: v1::Subscribe) {
-        let request = match command::parse_subscribe(id, index, subscribe) {
+        let request = match request::parse_subscribe(id, index, subscribe) {
             Ok(request) => request,
             Err(refusal) => return self.refuse(id, index, refusal),
         };
@@ -139,7 +139,7 @@ impl<W: Writer> Session<W> {
     }
 
     fn unsubscribe(&mut self, id: u32, unsubscribe: v1::Unsubscribe) {
-        let alias = match command::parse_unsubscribe(unsubscribe) {
+        let alias = match request::parse_unsubscribe(unsubscribe) {
             Err(refusal) => return self.refuse(id, 0, refusal),
             Ok(Target::Alias(alias)) => Some(alias),
             Ok(Target::Channel(channel)) => {

@@ -12,9 +12,8 @@ use parking_lot::Mutex;
 use tailcast_proto::push::v1;
 
 use super::{
-    CloseReason, Session, Writer,
-    liveness::Due,
-    reply,
+    CloseReason, Session, Writer, reply,
+    rules::liveness::Due,
     websocket::{self, OpCode},
 };
 use crate::clock::wall_clock_ms;

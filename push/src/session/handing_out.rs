@@ -10,7 +10,10 @@ use std::{
 use parking_lot::Mutex;
 use tailcast_proto::delivery::Format;
 
-use super::{Session, Writer, liveness::Phase, subscriptions::Batch};
+use super::{
+    Session, Writer,
+    rules::{liveness::Phase, subscriptions::Batch},
+};
 use crate::{clock::wall_clock_ms, cursor::GatherRequest, wake::doorbell::Attend};
 
 impl<W: Writer> Session<W> {

@@ -9,10 +9,8 @@ use tailcast_proto::{
     push::v1::{self, Outcome},
 };
 
-use super::command::{Refusal, Request};
-use crate::{
-    clock::wall_clock_ms, config::SessionsConfig, cursor::DeliveryMode, record::channel::NodeChannel,
-};
+use super::request::{Refusal, Request};
+use crate::{clock::wall_clock_ms, config::SessionsConfig, cursor::DeliveryMode, record::channel::NodeChannel};
 
 /// Encodes a frame as a message of its own.
 pub(crate) fn encode(id: u32, frame: v1::frame::Frame, format: Format) -> BytesMut {

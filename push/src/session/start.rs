@@ -12,7 +12,7 @@ use tailcast_services::topics::{Topic, Topics};
 use tokio::time::sleep;
 
 use self::checks::{check_epoch, check_partitions, last_values, not_found};
-use super::command::{Refusal, Request, Start};
+use super::request::{Refusal, Request, Start};
 use crate::{
     cursor::StartAt,
     kafka::offsets::{OffsetsError, confirmed_watermarks},

@@ -14,8 +14,8 @@
 //! Invariant: whoever waits is taken out by a thread that is awake, or by one that was called and woke up for it. `awake`
 //! is never more than there are threads that will look at the queue before they sleep.
 
+mod delay_queue;
 mod pace;
-mod put_off;
 
 use std::{
     collections::VecDeque,
@@ -34,7 +34,7 @@ use prometheus_client::{
 };
 use tailcast_services::lifecycle::Lifecycle;
 
-use self::{pace::Pace, put_off::PutOff};
+use self::{delay_queue::DelayQueue, pace::Pace};
 use crate::{config, wake::doorbell::Doorbell};
 
 /// The queue of sessions that have news, and the threads that attend to them.
@@ -54,7 +54,7 @@ pub(crate) struct FanOut {
 struct Queue {
     waiting: VecDeque<Arc<Doorbell>>,
     /// Those that were attended to a moment ago.
-    put_off: PutOff<Arc<Doorbell>>,
+    put_off: DelayQueue<Arc<Doorbell>>,
     pace: Pace,
     /// How many threads attend to sessions, or were called to.
     awake: usize,
@@ -88,7 +88,7 @@ impl FanOut {
         let (cores, start) = (available_parallelism().map_or(1, NonZero::get), Instant::now());
         let queue = Queue {
             waiting: VecDeque::new(),
-            put_off: PutOff::default(),
+            put_off: DelayQueue::default(),
             pace: Pace::new(config.pause_max, cores, start),
             awake: 0,
             alarm_us: None,

@@ -28,7 +28,7 @@ const CRATES: [&str; 8] = [
 const ROOMS: [&str; 9] = ["edge", "session", "cursor", "node", "kafka", "partition", "log", "wake", "record"];
 
 /// Above all rooms: modules for benchmarks, which drive sessions without sockets.
-const BENCHMARKS: [&str; 2] = ["benchmarks", "session::by_hand"];
+const BENCHMARKS: [&str; 2] = ["benchmarks", "session::benchmarks"];
 
 type Module = Vec<String>;
 

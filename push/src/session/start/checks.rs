@@ -5,7 +5,7 @@ use std::time::Duration;
 use tailcast_proto::{PartitionId, Position, TopicName, push::v1::ErrorCode};
 use tailcast_services::topics::{LookupError, Topic};
 
-use super::super::command::{Refusal, Request, Start};
+use super::super::request::{Refusal, Request, Start};
 use crate::{log::last_values::LastValuesError, node::hub::Lease};
 
 /// How long a start waits for last values that are being loaded.

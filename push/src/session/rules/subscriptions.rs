@@ -3,8 +3,8 @@
 //!
 //! No IO. The session asks for pages and brings them; the feed rings; time is an argument.
 
-mod gathering;
-mod standing;
+mod batch;
+mod progress;
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
@@ -20,15 +20,15 @@ use tailcast_proto::{
     push::v1::{self, UnsubscribeReason},
 };
 
-pub(crate) use self::gathering::Batch;
-use self::gathering::skipped;
-use super::start::Started;
+pub(crate) use self::batch::Batch;
+use self::batch::skipped;
 use crate::{
     cursor::{Cursor, DeliveryMode},
     kafka::catch_up::PageError,
     log::page::Page,
     partition::Partition,
     record::channel::{Encoding, NodeChannel},
+    session::start::Started,
     wake::doorbell::{CursorId, Doorbell, Ringer},
 };
 

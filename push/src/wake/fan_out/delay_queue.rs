@@ -4,19 +4,19 @@ use std::collections::VecDeque;
 
 /// What is put off until a time of its own.
 #[derive(Debug)]
-pub(super) struct PutOff<T> {
+pub(super) struct DelayQueue<T> {
     /// What is due in the millisecond `first` and in those after it.
     slots: VecDeque<Vec<T>>,
     first: u64,
 }
 
-impl<T> Default for PutOff<T> {
+impl<T> Default for DelayQueue<T> {
     fn default() -> Self {
         Self { slots: VecDeque::new(), first: 0 }
     }
 }
 
-impl<T> PutOff<T> {
+impl<T> DelayQueue<T> {
     /// Puts something off until the millisecond that begins at `due_us` or next after it.
     pub(super) fn until(&mut self, due_us: u64, what: T) {
         let due = due_us.div_ceil(1_000);
@@ -76,7 +76,7 @@ mod tests {
                 1..100,
             ),
         ) {
-            let (mut put_off, mut now, mut model) = (PutOff::default(), 123_456, Vec::new());
+            let (mut put_off, mut now, mut model) = (DelayQueue::default(), 123_456, Vec::new());
             for step in steps {
                 match step {
                     Step::Pass(us) => now += us,

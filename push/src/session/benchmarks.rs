@@ -24,8 +24,8 @@ use tokio::{
 
 use super::{
     Session, Shared, Writer,
+    rules::subscriptions::{Batch, Subscriptions},
     start::Started,
-    subscriptions::{Batch, Subscriptions},
 };
 use crate::{
     benchmarks::{ENCODING, Watched, Watching, channels, defaults},
