@@ -48,16 +48,18 @@ use self::{
     upgrade::{UpgradeError, check_upgrade},
 };
 use crate::{
+    config::Config,
     metrics::GaugeGuard,
-    session::{CloseReason, Session, Shared, Writer, websocket},
+    session::{CloseReason, Sessions, Writer, websocket},
 };
 
 /// The listener and the state that its connections share.
 #[derive(Clone)]
 pub(crate) struct Server {
-    shared: Arc<Shared>,
+    config: Arc<Config>,
+    sessions: Arc<Sessions>,
     fallback: Option<Arc<dyn HttpFallback>>,
-    sessions: Arc<Semaphore>,
+    session_places: Arc<Semaphore>,
     next_session: Arc<AtomicU64>,
     refused_origins: Arc<RefusedOrigins>,
 }
@@ -74,37 +76,42 @@ const HEAD_BYTES_MAX: usize = 16 * 1024;
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl Server {
-    pub(crate) fn new(shared: Arc<Shared>, fallback: Option<Arc<dyn HttpFallback>>) -> Self {
-        let limits = &shared.config.sessions;
+    pub(crate) fn new(
+        config: Arc<Config>,
+        sessions: Arc<Sessions>,
+        fallback: Option<Arc<dyn HttpFallback>>,
+    ) -> Self {
+        let limits = &config.sessions;
         Self {
-            sessions: Arc::new(Semaphore::new(limits.count_max.min(Semaphore::MAX_PERMITS))),
+            session_places: Arc::new(Semaphore::new(limits.count_max.min(Semaphore::MAX_PERMITS))),
             next_session: Arc::new(AtomicU64::new(1)),
             refused_origins: Arc::default(),
-            shared,
+            config,
+            sessions,
             fallback,
         }
     }
 
     /// Accepts connections until the process drains.
     pub(crate) async fn run(self, socket: TcpListener) -> Result<(), Infallible> {
-        let refused = |reason| self.shared.metrics.refused.get_or_create(&[("reason", reason)]).clone();
+        let refused = |reason| self.sessions.metrics.refused.get_or_create(&[("reason", reason)]).clone();
         let metrics = AcceptMetrics {
             failed: refused("accept"),
             evicted: refused("silent"),
             ..AcceptMetrics::default()
         };
-        let places_max = self.shared.config.sessions.handshakes_max;
+        let places_max = self.config.sessions.handshakes_max;
         let limits = Limits { places_max, at_bound: AtBound::Evict };
         let mut listener = Listener::new("push", socket, limits, metrics);
         loop {
             let accepted = tokio::select! {
                 biased;
-                () = self.shared.lifecycle.draining() => return Ok(()),
+                () = self.sessions.lifecycle.draining() => return Ok(()),
                 accepted = listener.accept() => accepted,
             };
-            match kernel_queue::shorten(&accepted.stream, &self.shared.config.sessions) {
+            match kernel_queue::shorten(&accepted.stream, &self.config.sessions) {
                 Ok(()) => {
-                    self.shared.lifecycle.spawn("connection", self.clone().serve_http(accepted));
+                    self.sessions.lifecycle.spawn("connection", self.clone().serve_http(accepted));
                 }
                 // The client has disconnected, or is about to.
                 Err(error) => tracing::debug!(%error, "cannot set the socket options of a connection"),
@@ -113,7 +120,7 @@ impl Server {
     }
 
     async fn serve_http(self, accepted: Accepted) {
-        let lifecycle = self.shared.lifecycle.clone();
+        let lifecycle = self.sessions.lifecycle.clone();
         let Accepted { stream, mut place, .. } = accepted;
         let connection = async {
             match place.first_byte(&stream, HTTP_TIMEOUT).await {
@@ -160,10 +167,10 @@ impl Server {
                 None => text(StatusCode::NOT_FOUND, format!("WebSocket clients connect to {PATH}\n")),
             });
         }
-        if self.shared.lifecycle.is_draining() {
+        if self.sessions.lifecycle.is_draining() {
             return Ok(self.refuse(UpgradeError::Draining));
         }
-        let format = match check_upgrade(&request, &self.shared.config.origins) {
+        let format = match check_upgrade(&request, &self.config.origins) {
             Ok(format) => format,
             Err(error) => {
                 let origin = request.headers().get(header::ORIGIN);
@@ -173,10 +180,10 @@ impl Server {
                 return Ok(self.refuse(error));
             }
         };
-        if self.shared.admission.is_closed() {
+        if self.sessions.admission.is_closed() {
             return Ok(self.refuse(UpgradeError::Memory));
         }
-        let Ok(session) = Arc::clone(&self.sessions).try_acquire_owned() else {
+        let Ok(session) = Arc::clone(&self.session_places).try_acquire_owned() else {
             return Ok(self.refuse(UpgradeError::Full));
         };
         let Ok((switching, upgraded)) = fastwebsockets::upgrade::upgrade(&mut request) else {
@@ -184,11 +191,11 @@ impl Server {
         };
         let id = self.next_session.fetch_add(1, Ordering::Relaxed);
         // From here on, the feed and the fan-out keep running until this session ends.
-        let hold = self.shared.lifecycle.hold();
-        let counted = GaugeGuard::new(&self.shared.metrics.sessions);
+        let hold = self.sessions.lifecycle.hold();
+        let counted = GaugeGuard::new(&self.sessions.metrics.sessions);
         let session = self.clone().serve_session::<T>(id, format, upgraded, (session, counted, hold));
         // Boxed, because a task stores its future twice: as passed and as polled.
-        self.shared.lifecycle.spawn("session", Box::pin(session));
+        self.sessions.lifecycle.spawn("session", Box::pin(session));
 
         let mut response = switching.map(|_| Full::default());
         if let Some(format) = format {
@@ -220,11 +227,11 @@ impl Server {
         let (reader, writer) = stream.split();
         let reader = prefix.chain(reader);
 
-        let metrics = &self.shared.metrics;
+        let metrics = &self.sessions.metrics;
         let (reason, reader) = match format {
             Some(format) => {
-                let session = Session::new(Arc::clone(&self.shared), id, format, writer);
-                Box::new(session).run(reader).await
+                let session = self.sessions.open(id, format, writer);
+                Box::new(session).run(reader, &self.sessions).await
             }
             None => refuse_subprotocol(reader, writer).await,
         };
@@ -239,7 +246,7 @@ impl Server {
     }
 
     fn refuse(&self, error: UpgradeError) -> Response<Full<Bytes>> {
-        self.shared.metrics.refused.get_or_create(&[("reason", error.label())]).inc();
+        self.sessions.metrics.refused.get_or_create(&[("reason", error.label())]).inc();
         error.response()
     }
 }

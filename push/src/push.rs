@@ -29,7 +29,7 @@ use crate::{
         last_values_loader, upkeep,
     },
     partition::WindowBudget,
-    session::{Clock, Shared, Starter, WaitingBudget, admission::Admission},
+    session::{Clock, SessionPolicy, Sessions, Sources, Starter, WaitingBudget, admission::Admission},
     wake::fan_out::FanOut,
 };
 
@@ -37,7 +37,8 @@ use crate::{
 pub struct Push {
     listener: TcpListener,
     local_addr: SocketAddr,
-    shared: Arc<Shared>,
+    config: Arc<Config>,
+    sessions: Arc<Sessions>,
     fallback: Option<Arc<dyn HttpFallback>>,
 }
 
@@ -91,7 +92,7 @@ impl Push {
         let listener = listener::bind(listen).map_err(|source| BindError::Listen { listen, source })?;
         let local_addr = listener.local_addr()?;
 
-        let metrics = SessionMetrics::register(registry);
+        let metrics = Arc::new(SessionMetrics::register(registry));
         let condition = readiness.condition("push.kafka", "Kafka has not answered yet");
         let topic_registry = registry.sub_registry_with_prefix("tailcast_push");
         let topics = Topics::start(
@@ -111,25 +112,21 @@ impl Push {
         let hub = Self::start_hub(&config, &kafka, &topics, (&last_values, time_scan), lifecycle, registry)?;
         last_values_loader::start(&last_values, &hub, &topics, &catch_up, lifecycle, readiness, registry);
 
-        let node = config.node_name();
         let starter = Starter { hub, topics };
         let lifecycle = lifecycle.clone();
         let waiting = WaitingBudget::new(metrics.waiting.clone(), config.sessions.waiting_bytes_max);
         let admission = Admission::new(config.memory_bytes_max);
         metrics.memory_max.set(i64::try_from(admission.bytes_max()).unwrap_or(i64::MAX));
-        let clock = Clock::new(Instant::now());
-        let shared = Arc::new(Shared {
-            config,
-            node,
-            starter,
-            catch_up,
+        let sessions = Arc::new(Sessions {
+            policy: Arc::new(SessionPolicy::new(&config)),
+            sources: Sources::new(starter, catch_up),
             metrics,
             waiting,
             admission,
             lifecycle,
-            clock,
+            clock: Clock::new(Instant::now()),
         });
-        Ok(Self { listener, local_addr, shared, fallback: None })
+        Ok(Self { listener, local_addr, config: Arc::new(config), sessions, fallback: None })
     }
 
     /// Passes HTTP requests that do not open a WebSocket to `fallback`.
@@ -148,16 +145,16 @@ impl Push {
 
     /// Accepts clients until the process drains. Sessions are then asked to leave.
     pub fn serve(self) {
-        let lifecycle = self.shared.lifecycle.clone();
-        lifecycle.spawn("memory", self.shared.admission.clone().watch(lifecycle.clone()));
-        let server = Server::new(self.shared, self.fallback);
+        let lifecycle = self.sessions.lifecycle.clone();
+        lifecycle.spawn("memory", self.sessions.admission.clone().watch(lifecycle.clone()));
+        let server = Server::new(self.config, self.sessions, self.fallback);
         lifecycle.supervise("push-listener", server.run(self.listener));
     }
 
-    /// Returns the state shared by all sessions, for sessions that no listener accepts.
+    /// Returns the configuration and the state that opens sessions, for sessions that no listener accepts.
     #[cfg(any(test, feature = "benchmarks"))]
-    pub(crate) fn shared(self) -> Arc<Shared> {
-        self.shared
+    pub(crate) fn into_parts(self) -> (Arc<Config>, Arc<Sessions>) {
+        (self.config, self.sessions)
     }
 
     /// Starts reading the tail of Kafka. Its tasks and threads end when the process closes.

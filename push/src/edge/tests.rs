@@ -227,8 +227,9 @@ async fn server() -> (Server, Lifecycle) {
     let (lifecycle, readiness, mut registry) = (Lifecycle::new(), Readiness::new(), Registry::default());
     let nowhere = Settings::at("127.0.0.1:1");
     let push = Push::bind(config, nowhere, Epochs::Kafka, &lifecycle, &readiness, &mut registry);
-    let shared = push.await.expect("loopback has a port and the system has threads").shared();
-    (Server::new(shared, None), lifecycle)
+    let push = push.await.expect("loopback has a port and the system has threads");
+    let (config, sessions) = push.into_parts();
+    (Server::new(config, sessions, None), lifecycle)
 }
 
 /// Returns the size of a function's result.

@@ -49,7 +49,7 @@ impl Partition {
                 FenceDecision::Overflow => AppendOutcome::Overflow,
             }
         };
-        self.fan_out.attend(rung);
+        self.fan_out.serve(rung);
         arrived
     }
 
@@ -77,7 +77,7 @@ impl Partition {
             }
             fence.needs()
         };
-        self.fan_out.attend(rung);
+        self.fan_out.serve(rung);
         needs
     }
 
@@ -96,7 +96,7 @@ impl Partition {
     pub(crate) fn append(&self, batch: RecordBatch) {
         let mut rung = Vec::new();
         self.append_trusted(batch, &mut rung);
-        self.fan_out.attend(rung);
+        self.fan_out.serve(rung);
     }
 
     /// Appends records after the head. Adds the doorbells that the fan-out has to serve to `rung`,

@@ -1,7 +1,7 @@
 //! Whether the node has memory for more sessions.
 //!
-//! Each bound of the node is one of many, and their sum is what nobody can reckon; what the kernel counts is the sum. Above
-//! its bound those who are here are served, and nobody else is taken in.
+//! Each limit of the node is one of many, and their sum cannot be computed in advance; the kernel's count is that sum. Above
+//! the memory limit, existing sessions are served and new ones are rejected.
 
 use std::{
     sync::{
@@ -21,15 +21,15 @@ pub(crate) struct Admission {
     bytes_max: u64,
 }
 
-/// How often the kernel is asked.
+/// Interval at which the kernel's count is read.
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
-/// Which part of the memory that the process may have is its own without `push.memory_bytes_max`, in percent. The rest is for
-/// what comes of those who are here already, and for the kernel, which counts sockets to the same limit.
+/// Default limit without `push.memory_bytes_max`, in percent of the memory limit of the process. The rest is for the growth
+/// of existing sessions, and for the kernel, which counts sockets to the same limit.
 const SHARE_PERCENT: u64 = 85;
 
 impl Admission {
-    /// Bounds the memory at `bytes_max`; 0: at 85 % of what the process may have. Without a limit that can be read, everybody
-    /// is taken in.
+    /// Limits the memory to `bytes_max`; 0: to 85 % of the limit of the process. Without a readable limit, every session is
+    /// accepted.
     pub(crate) fn new(bytes_max: u64) -> Self {
         let bytes_max = match (bytes_max, memory::limit_bytes()) {
             (0, Some(limit)) => limit / 100 * SHARE_PERCENT,
@@ -41,17 +41,17 @@ impl Admission {
         admission
     }
 
-    /// The bound, in bytes.
+    /// The limit, in bytes.
     pub(crate) fn bytes_max(&self) -> u64 {
         self.bytes_max
     }
 
-    /// Whether nobody is taken in.
+    /// Whether new sessions are rejected.
     pub(crate) fn is_closed(&self) -> bool {
         self.is_closed.load(Ordering::Relaxed)
     }
 
-    /// Looks once a second until the process drains.
+    /// Samples once a second until the process drains.
     pub(crate) async fn watch(self, lifecycle: Lifecycle) {
         let mut ticks = tokio::time::interval(SAMPLE_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -63,15 +63,19 @@ impl Admission {
         }
     }
 
-    /// Takes how much memory the process has. What cannot be read closes nothing.
+    /// Applies a sample. An unreadable sample rejects nothing.
     fn sample(&self, resident: Option<u64>) {
         let is_closed = resident.is_some_and(|resident| resident > self.bytes_max);
         if self.is_closed.swap(is_closed, Ordering::Relaxed) != is_closed {
             let bytes_max = self.bytes_max;
             if is_closed {
-                tracing::warn!(resident, bytes_max, "no memory for more sessions: upgrades are refused");
+                tracing::warn!(resident, bytes_max, "memory limit reached: new sessions are rejected");
             } else {
-                tracing::info!(resident, bytes_max, "memory for more sessions again");
+                tracing::info!(
+                    resident,
+                    bytes_max,
+                    "below the memory limit: new sessions are accepted again"
+                );
             }
         }
     }
@@ -82,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_is_taken_in_above_the_bound() {
+    fn sessions_are_rejected_above_the_limit() {
         let admission = Admission { is_closed: Arc::default(), bytes_max: 100 };
         for (resident, is_closed) in [(Some(100), false), (Some(101), true), (Some(99), false), (None, false)]
         {
@@ -92,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_figure_the_bound_is_below_what_the_process_may_have() {
+    fn the_default_limit_is_below_that_of_the_process() {
         let limit = memory::limit_bytes().expect("this machine has memory");
         let bytes_max = Admission::new(0).bytes_max();
         assert!(bytes_max < limit && bytes_max > limit / 2, "{bytes_max} of {limit}");

@@ -23,7 +23,7 @@ use tokio::{
 };
 
 use super::{
-    Session, Shared, Writer,
+    Session, Sessions, Writer,
     rules::subscriptions::{Batch, Subscriptions},
     start::Started,
 };
@@ -111,17 +111,17 @@ impl Crowd {
     pub fn new(watched: &Watched, watching: Watching, sessions: usize) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.expect("a runtime can be made");
-        let shared = runtime.block_on(shared());
+        let sessions_of_node = runtime.block_on(sessions_of_node());
         let written = Arc::new(AtomicUsize::new(0));
         let members = (1..)
             .take(sessions)
             .map(|id| {
                 let writer = Drain(Arc::clone(&written));
-                let mut session = Session::new(Arc::clone(&shared), id, Format::Proto, writer);
+                let mut session = sessions_of_node.open(id, Format::Proto, writer);
                 // Its heartbeats are not what is measured.
-                session.liveness.connected(Instant::now() + Duration::from_hours(24));
-                subscribe(&mut session.subscriptions, watched, watching);
-                Member::new(Box::new(session))
+                let connected = Instant::now() + Duration::from_hours(24);
+                subscribe(session.rules.connect_for_benchmark(connected), watched, watching);
+                Member::new(session, Arc::clone(&sessions_of_node))
             })
             .collect();
         let fan_out = Arc::clone(&watched.fan_out);
@@ -133,7 +133,7 @@ impl Crowd {
     /// Attends to every session that was rung for, and serves those that were woken until none is. Returns how many bytes were
     /// written.
     pub fn serve(&mut self) -> usize {
-        self.fan_out.attend_here();
+        self.fan_out.serve_here();
         while self.members.iter_mut().map(Member::serve).fold(false, |any, served| any | served) {}
         self.written.swap(0, Ordering::Relaxed)
     }
@@ -146,10 +146,10 @@ impl Crowd {
 }
 
 impl Member {
-    fn new(session: Box<Session<Drain>>) -> Self {
+    fn new(session: Session<Drain>, sessions: Arc<Sessions>) -> Self {
         let flag = Arc::new(Flag(AtomicBool::new(true)));
         let serving = Box::pin(async move {
-            let (reason, _) = session.run(Silence).await;
+            let (reason, _) = Box::new(session).run(Silence, &sessions).await;
             panic!("a session ended: {reason:?}");
         });
         Self { serving, waker: Waker::from(Arc::clone(&flag)), flag }
@@ -241,12 +241,12 @@ fn started(partition: &Arc<Partition>, channel: Arc<NodeChannel>) -> Started {
     }
 }
 
-/// What the sessions of a node share that looks for Kafka where there is none.
-async fn shared() -> Arc<Shared> {
+/// The sessions of a node that looks for Kafka where there is none.
+async fn sessions_of_node() -> Arc<Sessions> {
     let mut config = defaults();
     config.listen.set_port(0);
     let (lifecycle, readiness, mut registry) = (Lifecycle::new(), Readiness::new(), Registry::default());
     let nowhere = Settings::at("127.0.0.1:1");
     let push = Push::bind(config, nowhere, Epochs::Kafka, &lifecycle, &readiness, &mut registry);
-    push.await.expect("loopback has a port and the system has threads").shared()
+    push.await.expect("loopback has a port and the system has threads").into_parts().1
 }

@@ -1,7 +1,7 @@
-//! Why a session ends, and what the client is told.
+//! Why a session ends, and the close frame that reports it.
 //!
-//! Codes below 4000 are RFC 6455's. 44xx mean "do not reconnect before changing something", 45xx "reconnect with back-off
-//! and resume".
+//! Codes below 4000 are RFC 6455's. 44xx mean "change something before reconnecting", 45xx "reconnect with back-off and
+//! resume".
 
 use std::borrow::Cow;
 
@@ -14,27 +14,27 @@ pub(crate) enum CloseReason {
     Lost,
     /// The client broke the WebSocket protocol: an RFC 6455 code.
     WebSocket { code: u16, why: &'static str },
-    /// What the client sent is not a message of the subprotocol.
+    /// The client sent a message that is not one of the subprotocol.
     NotAMessage(String),
     /// A frame of the other type than the subprotocol's.
     WrongType { expected: &'static str },
-    /// No subprotocol of ours was offered.
+    /// The client offered none of our subprotocols.
     Subprotocol,
-    /// No `Connect` in time.
+    /// The client did not send `Connect` in time.
     NotConnected,
     /// A command that does not belong here, such as a second `Connect`.
     State(&'static str),
     /// The node drains.
     Draining,
-    /// The client takes nothing.
+    /// The client's socket took nothing for too long.
     SlowConsumer,
-    /// More waits for clients that take nothing than may, and this one has taken nothing for longest.
+    /// The slow-client buffer limit is exceeded, and this client's socket has taken nothing for longest.
     NoRoom,
-    /// A lossless subscription is further behind than may be.
+    /// A lossless subscription exceeds the lag limit.
     Behind,
-    /// The node's memory was used up between the upgrade and `Connect`.
+    /// The node reached its memory limit between the upgrade and `Connect`.
     NodeFull,
-    /// No pong in time.
+    /// The client did not answer a ping in time.
     NoPong,
 }
 
@@ -59,11 +59,11 @@ impl CloseReason {
 
     /// Whether the client is to reconnect and go on where it was: the codes 45xx.
     pub(crate) fn asks_to_resume(&self) -> bool {
-        // A client that closed with such a code is told nothing more.
+        // A client that closed with such a code itself gets nothing more.
         !matches!(self, Self::Client(_)) && self.code().is_some_and(|code| (4500..4600).contains(&code))
     }
 
-    /// What the client is told, for people.
+    /// The reason in the close frame, for people.
     pub(crate) fn text(&self) -> Cow<'static, str> {
         Cow::Borrowed(match self {
             Self::Client(_) | Self::Lost => "",
@@ -76,19 +76,17 @@ impl CloseReason {
                 "tailcast.v1.json takes text messages; offer tailcast.v1.proto for binary"
             }
             Self::Subprotocol => "offer the subprotocol tailcast.v1.proto or tailcast.v1.json",
-            Self::NotConnected => "no connect command came in time",
+            Self::NotConnected => "connect timeout exceeded",
             Self::Draining => "this node is draining; reconnect and resume",
-            Self::SlowConsumer => "the client takes nothing; reconnect and resume",
-            Self::NoRoom => {
-                "the node holds more for slow clients than it may, and this one was slow for longest; reconnect and resume"
-            }
-            Self::Behind => "a subscription is further behind than this node allows; reconnect and resume",
-            Self::NodeFull => "this node has no memory for more sessions; reconnect elsewhere",
-            Self::NoPong => "no pong came in time; reconnect and resume",
+            Self::SlowConsumer => "write timeout exceeded: the client takes no data; reconnect and resume",
+            Self::NoRoom => "slow-client buffer limit exceeded on this node; reconnect and resume",
+            Self::Behind => "subscription lag limit exceeded; reconnect and resume",
+            Self::NodeFull => "memory limit reached on this node; reconnect elsewhere",
+            Self::NoPong => "pong timeout exceeded; reconnect and resume",
         })
     }
 
-    /// What metrics call it: the code, or what there was instead of one.
+    /// The label in metrics: the code, or the code for a missing one.
     pub(crate) fn label(&self) -> String {
         match (self, self.code()) {
             (Self::Lost, _) => "1006".to_owned(),

@@ -1,8 +1,8 @@
-//! What comes from the client: RFC 6455, with memory for what comes only once it comes.
+//! Messages from the client: RFC 6455, with memory for a message only once it arrives.
 //!
 //! Clients mask, control frames are short and whole, fragments follow one another, messages are bounded as a whole and not
-//! only frame by frame, text is UTF-8 over all its fragments, and each violation has its close code. What can be refused by the
-//! head of a frame is not waited for.
+//! only frame by frame, text is UTF-8 over all its fragments, and each violation has its close code. A frame whose header
+//! is invalid is rejected before its payload arrives.
 //!
 //! fastwebsockets has a reader too. It is not cancel safe, takes 8 KiB before there is anything to read and keeps them, and leaves
 //! half of these rules to its user; so only its unmasking is used.
@@ -23,7 +23,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, ReadBuf};
 
 use self::head::Head;
 
-/// What comes from the client.
+/// A message or control frame from the client.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Inbound {
     Text(Bytes),
@@ -35,7 +35,7 @@ pub(crate) enum Inbound {
     End,
 }
 
-/// How the client broke the protocol.
+/// How the client violated the protocol.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Violation {
     pub(crate) code: u16,
@@ -46,23 +46,23 @@ pub(crate) struct Violation {
 pub(crate) struct InboundReader<S> {
     stream: S,
     bytes_max: usize,
-    /// What was read and is not parsed yet: the beginning of a frame, or some that came at once.
+    /// Bytes that were read and not parsed yet: the beginning of a frame, or several frames that arrived together.
     ahead: BytesMut,
-    /// The message of which some fragments have come.
+    /// The message of which some fragments have arrived.
     begun: Option<Message>,
 }
 
-/// A message, as far as it has come.
+/// A message, as far as it has arrived.
 struct Message {
     is_text: bool,
     bytes: BytesMut,
-    /// How many fragments that is.
+    /// Number of fragments so far.
     count: u32,
 }
 
-/// More fragments than this serve nobody: a message is bounded, and senders fragment by kilobytes.
+/// Maximum number of fragments of a message. Messages are bounded, and senders fragment by kilobytes.
 const FRAGMENTS_MAX: u32 = 128;
-/// How much of a frame is read before its length is known. Commands are shorter.
+/// Bytes read of a frame before its length is known. Commands are shorter.
 const READ_BYTES: usize = 4096;
 
 impl<S: AsyncRead + Unpin> InboundReader<S> {
@@ -71,12 +71,12 @@ impl<S: AsyncRead + Unpin> InboundReader<S> {
         Self { stream, bytes_max, ahead: BytesMut::new(), begun: None }
     }
 
-    /// Gives back what it reads from. What was read ahead is lost.
+    /// Returns the stream. Bytes that were read ahead are lost.
     pub(crate) fn into_stream(self) -> S {
         self.stream
     }
 
-    /// Reads the next message or control frame. Cancel safe: what was read stays.
+    /// Reads the next message or control frame. Cancel safe: bytes that were read are kept.
     pub(crate) async fn next(&mut self) -> Result<Inbound, Violation> {
         loop {
             while let Some((head, payload)) = self.take_frame()? {
@@ -97,7 +97,7 @@ impl<S: AsyncRead + Unpin> InboundReader<S> {
         poll_fn(|context| self.poll_first(context)).await
     }
 
-    /// Reads without having memory for it while there is nothing.
+    /// Reads without holding a buffer while there is nothing to read.
     fn poll_first(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let mut space = [MaybeUninit::uninit(); READ_BYTES];
         let mut read = ReadBuf::uninit(&mut space);
@@ -106,7 +106,7 @@ impl<S: AsyncRead + Unpin> InboundReader<S> {
         Poll::Ready(Ok(read.filled().len()))
     }
 
-    /// Takes the next frame out of what was read; `None` until it is whole.
+    /// Takes the next frame; `None` until all of it was read.
     fn take_frame(&mut self) -> Result<Option<(Head, BytesMut)>, Violation> {
         let Some(head) = Head::parse(&self.ahead)? else { return Ok(None) };
         self.check(&head)?;
@@ -127,19 +127,19 @@ impl<S: AsyncRead + Unpin> InboundReader<S> {
         match head.opcode {
             control if head::is_control(control) => return Ok(()),
             OpCode::Continuation if self.begun.is_none() => {
-                return Err(protocol_error("a continuation of nothing"));
+                return Err(protocol_error("continuation frame without a message"));
             }
             OpCode::Text | OpCode::Binary if self.begun.is_some() => {
-                return Err(protocol_error("a new message inside a fragmented one"));
+                return Err(protocol_error("new message inside a fragmented one"));
             }
             _ => {}
         }
         let (bytes, count) = self.begun.as_ref().map_or((0, 0), |begun| (begun.bytes.len(), begun.count));
         if head.payload_bytes > self.bytes_max - bytes {
-            return Err(Violation { code: 1009, why: "a message is larger than this node takes" });
+            return Err(Violation { code: 1009, why: "message size limit exceeded" });
         }
         if count >= FRAGMENTS_MAX {
-            return Err(Violation { code: 1008, why: "too many fragments" });
+            return Err(Violation { code: 1008, why: "fragment limit exceeded" });
         }
         Ok(())
     }
@@ -172,7 +172,7 @@ impl Message {
             return Ok(Inbound::Binary(self.bytes.freeze()));
         }
         if str::from_utf8(&self.bytes).is_err() {
-            return Err(Violation { code: 1007, why: "a text message is not UTF-8" });
+            return Err(Violation { code: 1007, why: "text message is not valid UTF-8" });
         }
         Ok(Inbound::Text(self.bytes.freeze()))
     }
@@ -180,19 +180,15 @@ impl Message {
 
 fn close_code(payload: &[u8]) -> Result<Option<u16>, Violation> {
     let Some((code, reason)) = payload.split_first_chunk::<2>() else {
-        return if payload.is_empty() {
-            Ok(None)
-        } else {
-            Err(protocol_error("a close frame has half a code"))
-        };
+        return if payload.is_empty() { Ok(None) } else { Err(protocol_error("truncated close code")) };
     };
     let code = u16::from_be_bytes(*code);
     // RFC 6455, section 7.4, and IANA's registry: 1004 to 1006 and 1015 are never sent.
     if !matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999) {
-        return Err(protocol_error("a close code that may not be sent"));
+        return Err(protocol_error("invalid close code"));
     }
     if str::from_utf8(reason).is_err() {
-        return Err(Violation { code: 1007, why: "a close reason is not UTF-8" });
+        return Err(Violation { code: 1007, why: "close reason is not valid UTF-8" });
     }
     Ok(Some(code))
 }

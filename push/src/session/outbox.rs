@@ -19,6 +19,7 @@ use bytes::{Buf as _, Bytes, BytesMut};
 
 use super::{
     Writer,
+    rules::Room,
     waiting::{NoRoom, Waiting},
     websocket::{self, OpCode},
 };
@@ -59,7 +60,7 @@ pub(crate) enum WriteError {
     /// The connection is broken.
     #[error(transparent)]
     Lost(#[from] io::Error),
-    /// More waits on this node than may, and this client has taken nothing for longest.
+    /// The slow-client buffer limit is exceeded, and this client's socket has taken nothing for longest.
     #[error(transparent)]
     NoRoom(#[from] NoRoom),
 }
@@ -137,15 +138,11 @@ impl Outbox {
         self.wire.is_empty() && self.control.is_empty() && self.pong.is_none() && !self.is_unflushed
     }
 
-    /// Whether nothing has begun, so that a message may be gathered once the replies are written. What the writer still
-    /// holds of the last message has begun: gathering beside it would take from the client what is newest later.
-    pub(crate) fn wants_message(&self) -> bool {
-        self.wire.is_empty() && self.control.is_empty() && !self.is_unflushed
-    }
-
-    /// Whether the client had no room for all of the last message at once: it is behind.
-    pub(crate) fn was_blocked(&self) -> bool {
-        self.was_blocked
+    /// Returns room for a message, unless one has begun or replies are to be written first. What the writer still holds of
+    /// the last message has begun: a message gathered beside it would not have what is newest by the time it is written.
+    pub(crate) fn room(&self) -> Option<Room> {
+        let has_room = self.wire.is_empty() && self.control.is_empty() && !self.is_unflushed;
+        has_room.then(|| Room { bytes: self.message_budget(), is_behind: self.was_blocked })
     }
 
     /// Nothing waits for the client any more: it has caught up.
@@ -155,8 +152,8 @@ impl Outbox {
 
     /// Returns how large the next message may be, in bytes: less while the client is behind, or the node's memory for such
     /// clients is used up.
-    pub(crate) fn message_budget(&self) -> usize {
-        let share = match (self.waiting.is_full(), self.was_blocked()) {
+    fn message_budget(&self) -> usize {
+        let share = match (self.waiting.is_full(), self.was_blocked) {
             (true, _) => FULL_SHARE,
             (false, true) => BEHIND_SHARE,
             (false, false) => 1,

@@ -9,8 +9,8 @@ use tailcast_proto::{
     push::v1::{self, Outcome},
 };
 
-use super::request::{Refusal, Request};
-use crate::{clock::wall_clock_ms, config::SessionsConfig, cursor::DeliveryMode, record::channel::NodeChannel};
+use super::request::{CommandError, Request};
+use crate::{config::SessionsConfig, cursor::DeliveryMode, record::channel::NodeChannel};
 
 /// Encodes a frame as a message of its own.
 pub(crate) fn encode(id: u32, frame: v1::frame::Frame, format: Format) -> BytesMut {
@@ -24,12 +24,12 @@ pub(crate) fn encode(id: u32, frame: v1::frame::Frame, format: Format) -> BytesM
     payload
 }
 
-pub(crate) fn connected(node: &str, session: u64, sessions: &SessionsConfig) -> v1::Connected {
+pub(crate) fn connected(node: &str, session: u64, sessions: &SessionsConfig, wall_ms: i64) -> v1::Connected {
     let whole = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
     v1::Connected {
         node: node.to_owned(),
         session: session.to_string(),
-        server_time_ms: wall_clock_ms(),
+        server_time_ms: wall_ms,
         heartbeat_interval_ms: millis(sessions.heartbeat_interval),
         limits: Some(v1::Limits {
             message_bytes_max: whole(sessions.message_bytes_max),
@@ -76,13 +76,13 @@ pub(crate) fn goaway(retry_after: Duration, deadline: Duration) -> v1::Goaway {
     }
 }
 
-pub(crate) fn error(index: u32, refusal: Refusal) -> v1::Error {
+pub(crate) fn error(index: u32, error: CommandError) -> v1::Error {
     v1::Error {
-        code: refusal.code.into(),
-        detail: refusal.detail,
+        code: error.code.into(),
+        detail: error.detail,
         index,
-        field: refusal.field,
-        retry_after_ms: refusal.retry_after_ms,
+        field: error.field,
+        retry_after_ms: error.retry_after_ms,
     }
 }
 

@@ -1,7 +1,7 @@
-//! What a client asks for, parsed into values that cannot be wrong.
+//! Commands of a client, parsed into values that cannot be wrong.
 //!
-//! A command that is malformed as a message ends the session: nothing that follows can be trusted. A command whose fields
-//! are wrong is answered with an error, and the session goes on.
+//! A malformed message ends the session: nothing after it can be trusted. A command with an invalid field is answered with
+//! an error, and the session continues.
 
 use std::{ops::RangeInclusive, time::Duration};
 
@@ -15,7 +15,7 @@ use tailcast_proto::{
 
 use crate::cursor::DeliveryMode;
 
-/// A subscription as a client asks for it.
+/// A subscription that a client requests.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Request {
     /// The id of the command.
@@ -45,37 +45,37 @@ pub(crate) enum Start {
     Snapshot,
 }
 
-/// What an `Unsubscribe` names.
+/// The target of an `Unsubscribe`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Target {
     Alias(u32),
     Channel(Channel),
 }
 
-/// A command that is answered with an error.
+/// The error that answers a command.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Refusal {
+pub(crate) struct CommandError {
     pub(crate) code: ErrorCode,
     pub(crate) detail: String,
     pub(crate) field: String,
-    /// When it may be worth trying again, in milliseconds; 0: not without a change.
+    /// When to retry, in milliseconds; 0: not without a change.
     pub(crate) retry_after_ms: u32,
 }
 
-/// The most commands in one message, each of which may be answered at more length than it was asked.
+/// Maximum number of commands in one message. A reply may be longer than its command.
 const LINES_MAX: usize = 128;
-/// The rates that a conflated subscription may be limited to, in deliveries per key and second. Above a thousand there is
-/// nothing to be limited. Below one in ten seconds what waits for its round would leave the window of a busy partition, and
-/// would have to be read from Kafka again for a client that keeps up.
+/// Allowed rate limits of a conflated subscription, in deliveries per key and second. Above a thousand a limit has no
+/// effect. Below one in ten seconds a delayed record would leave the window of a busy partition, and would have to be read
+/// from Kafka again for a client that keeps up.
 const MAX_RATES: RangeInclusive<f64> = 0.1..=1_000.0;
-/// The longest name and version of a client, in bytes.
+/// Maximum length of a client's name and version, in bytes.
 const CLIENT_TEXT_BYTES_MAX: usize = 128;
 
-/// Decodes what a WebSocket message of the subprotocol holds.
+/// Decodes the commands in a WebSocket message of the subprotocol.
 ///
 /// # Errors
 ///
-/// When it holds something else; the text is for the client.
+/// When the message is malformed; the text is for the client.
 pub(crate) fn decode(format: Format, message: &Bytes) -> Result<Vec<v1::ClientMessage>, String> {
     match format {
         Format::Proto => {
@@ -95,23 +95,25 @@ pub(crate) fn decode(format: Format, message: &Bytes) -> Result<Vec<v1::ClientMe
     }
 }
 
-/// Checks what `Connect` says beside its subscriptions.
+/// Checks the fields of `Connect` other than its subscriptions.
 ///
 /// # Errors
 ///
-/// When a field is wrong.
-pub(crate) fn check_connect(connect: &v1::Connect, subscriptions_max: usize) -> Result<(), Refusal> {
+/// When a field is invalid.
+pub(crate) fn check_connect(connect: &v1::Connect, subscriptions_max: usize) -> Result<(), CommandError> {
     if connect.subscriptions.len() > subscriptions_max {
         // One answer, not one for each: they would be many times as long as the question.
-        let detail = format!("a session has at most {subscriptions_max} subscriptions here; open several");
-        let refusal = Refusal::new(ErrorCode::TooManySubscriptions, detail);
-        return Err(Refusal { field: "subscriptions".to_owned(), ..refusal });
+        let detail =
+            format!("subscription limit exceeded ({subscriptions_max} per session); open several sessions");
+        let refusal = CommandError::new(ErrorCode::TooManySubscriptions, detail);
+        return Err(CommandError { field: "subscriptions".to_owned(), ..refusal });
     }
     let fields = [("client_name", &connect.client_name), ("client_version", &connect.client_version)];
     match fields.iter().find(|(_, text)| text.len() > CLIENT_TEXT_BYTES_MAX) {
         Some((field, text)) => {
-            let detail = format!("has {} bytes; at most {CLIENT_TEXT_BYTES_MAX} are allowed", text.len());
-            Err(Refusal::invalid(*field, detail))
+            let detail =
+                format!("length limit exceeded: {} bytes, limit {CLIENT_TEXT_BYTES_MAX}", text.len());
+            Err(CommandError::invalid(*field, detail))
         }
         None => Ok(()),
     }
@@ -121,11 +123,15 @@ pub(crate) fn check_connect(connect: &v1::Connect, subscriptions_max: usize) -> 
 ///
 /// # Errors
 ///
-/// When a field is wrong, or asks for what this node does not offer.
-pub(crate) fn parse_subscribe(id: u32, index: u32, subscribe: v1::Subscribe) -> Result<Request, Refusal> {
+/// When a field is invalid, or requests something that this node does not offer.
+pub(crate) fn parse_subscribe(
+    id: u32,
+    index: u32,
+    subscribe: v1::Subscribe,
+) -> Result<Request, CommandError> {
     let mode = parse_mode(&subscribe)?;
     let (channel, topic_field) = match subscribe.target {
-        None => return Err(Refusal::invalid("channel", ChannelError::Missing.to_string())),
+        None => return Err(CommandError::invalid("channel", ChannelError::Missing.to_string())),
         Some(v1::subscribe::Target::Channel(channel)) => (parse_channel(channel)?, "channel.topic"),
         Some(v1::subscribe::Target::Name(name)) => (parse_name(&name)?, "name"),
     };
@@ -141,25 +147,25 @@ pub(crate) fn parse_subscribe(id: u32, index: u32, subscribe: v1::Subscribe) -> 
         Some(v1::start::At::TimestampMs(timestamp)) => {
             let detail =
                 format!("{timestamp} is not a time; it is milliseconds since the Unix epoch, 0 or more");
-            return Err(Refusal::invalid("start.timestamp_ms", detail));
+            return Err(CommandError::invalid("start.timestamp_ms", detail));
         }
         Some(v1::start::At::Snapshot(v1::Snapshot {})) => Start::Snapshot,
     };
     Ok(Request { id, index, channel, topic_field, start, mode, named, headers: subscribe.headers })
 }
 
-/// Parses what is to happen when the subscription is behind, and how often it may be delivered to.
-fn parse_mode(subscribe: &v1::Subscribe) -> Result<DeliveryMode, Refusal> {
+/// Parses the delivery mode and the rate limit.
+fn parse_mode(subscribe: &v1::Subscribe) -> Result<DeliveryMode, CommandError> {
     let mode = v1::DeliveryMode::try_from(subscribe.mode)
-        .map_err(|_| Refusal::invalid("mode", format!("{} is not a delivery mode", subscribe.mode)))?;
+        .map_err(|_| CommandError::invalid("mode", format!("{} is not a delivery mode", subscribe.mode)))?;
     let rate = subscribe.max_rate;
     match mode {
         v1::DeliveryMode::Unspecified | v1::DeliveryMode::Lossless if rate == 0.0 => {
             Ok(DeliveryMode::Lossless)
         }
         v1::DeliveryMode::Unspecified | v1::DeliveryMode::Lossless => {
-            let detail = "a rate limit leaves records out: it goes with mode CONFLATED only";
-            Err(Refusal::invalid("max_rate", detail))
+            let detail = "max_rate requires mode CONFLATED, because it skips records";
+            Err(CommandError::invalid("max_rate", detail))
         }
         v1::DeliveryMode::Conflated if rate == 0.0 => Ok(DeliveryMode::Conflated { interval: None }),
         v1::DeliveryMode::Conflated if MAX_RATES.contains(&rate) => {
@@ -168,22 +174,25 @@ fn parse_mode(subscribe: &v1::Subscribe) -> Result<DeliveryMode, Refusal> {
         v1::DeliveryMode::Conflated => {
             let (least, most) = MAX_RATES.into_inner();
             let detail = format!(
-                "{rate} is not a rate; it is {least} to {most} deliveries per key and second, or 0 for no limit"
+                "invalid rate {rate}; expected {least} to {most} deliveries per key and second, or 0 for no limit"
             );
-            Err(Refusal::invalid("max_rate", detail))
+            Err(CommandError::invalid("max_rate", detail))
         }
     }
 }
 
-/// Parses what an `Unsubscribe` names.
+/// Parses the target of an `Unsubscribe`.
 ///
 /// # Errors
 ///
-/// When it names nothing, or something that is not a channel.
-pub(crate) fn parse_unsubscribe(unsubscribe: v1::Unsubscribe) -> Result<Target, Refusal> {
+/// When the target is missing or is not a channel.
+pub(crate) fn parse_unsubscribe(unsubscribe: v1::Unsubscribe) -> Result<Target, CommandError> {
     Ok(match unsubscribe.target {
         None => {
-            return Err(Refusal::invalid("target", "say which subscription: `alias`, `name` or `channel`"));
+            return Err(CommandError::invalid(
+                "target",
+                "missing target; expected `alias`, `name` or `channel`",
+            ));
         }
         Some(v1::unsubscribe::Target::Alias(alias)) => Target::Alias(alias),
         Some(v1::unsubscribe::Target::Name(name)) => Target::Channel(parse_name(&name)?),
@@ -191,12 +200,12 @@ pub(crate) fn parse_unsubscribe(unsubscribe: v1::Unsubscribe) -> Result<Target, 
     })
 }
 
-/// Whether a command is the one that has to come first.
+/// Whether a command is `Connect`, which must come first.
 pub(crate) fn is_connect(command: &client_message::Command) -> bool {
     matches!(command, client_message::Command::Connect(_))
 }
 
-impl Refusal {
+impl CommandError {
     pub(crate) fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
         Self { code, detail: detail.into(), field: String::new(), retry_after_ms: 0 }
     }
@@ -209,19 +218,19 @@ impl Refusal {
         Self { field: field.into(), ..Self::new(ErrorCode::Unsupported, detail) }
     }
 
-    /// Kafka cannot be asked now.
+    /// Kafka cannot be reached at the moment.
     pub(crate) fn unavailable(detail: impl Into<String>) -> Self {
         Self { retry_after_ms: 1_000, ..Self::new(ErrorCode::Unavailable, detail) }
     }
 }
 
 /// Parses a channel in text.
-fn parse_name(name: &str) -> Result<Channel, Refusal> {
-    name.parse().map_err(|error: ChannelError| Refusal::invalid("name", error.to_string()))
+fn parse_name(name: &str) -> Result<Channel, CommandError> {
+    name.parse().map_err(|error: ChannelError| CommandError::invalid("name", error.to_string()))
 }
 
 /// Parses a channel in parts.
-fn parse_channel(channel: v1::Channel) -> Result<Channel, Refusal> {
+fn parse_channel(channel: v1::Channel) -> Result<Channel, CommandError> {
     let is_prefix = matches!(channel.keys, Some(v1::channel::Keys::Prefix(_)));
     Channel::try_from(channel).map_err(|error| {
         let field = match &error {
@@ -231,11 +240,11 @@ fn parse_channel(channel: v1::Channel) -> Result<Channel, Refusal> {
             ChannelError::NoKeys => "channel.keys",
             ChannelError::Missing | ChannelError::NoKey { .. } | ChannelError::Escape { .. } => "channel",
         };
-        Refusal::invalid(field, error.to_string())
+        CommandError::invalid(field, error.to_string())
     })
 }
 
-impl From<PositionError> for Refusal {
+impl From<PositionError> for CommandError {
     fn from(error: PositionError) -> Self {
         let field = match &error {
             PositionError::Epoch(_) => "start.position.epoch".to_owned(),
@@ -262,7 +271,7 @@ mod tests {
         assert!(found.contains(expected), "{json}\nexpected {expected:?}\n   found {found:?}");
     }
 
-    fn parse(message: v1::ClientMessage) -> Result<String, Refusal> {
+    fn parse(message: v1::ClientMessage) -> Result<String, CommandError> {
         match message.command {
             Some(client_message::Command::Subscribe(subscribe)) => parse_subscribe(message.id, 0, subscribe)
                 .map(|request| format!("{} {:?} {:?}", request.channel, request.start, request.mode)),

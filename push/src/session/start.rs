@@ -1,4 +1,4 @@
-//! How a subscription finds where it starts: what has to be asked of Kafka before its first record.
+//! Finds where a subscription starts, asking Kafka where necessary.
 
 mod checks;
 
@@ -12,7 +12,7 @@ use tailcast_services::topics::{Topic, Topics};
 use tokio::time::sleep;
 
 use self::checks::{check_epoch, check_partitions, last_values, not_found};
-use super::request::{Refusal, Request, Start};
+use super::request::{CommandError, Request, Start};
 use crate::{
     cursor::StartAt,
     kafka::offsets::{OffsetsError, confirmed_watermarks},
@@ -50,7 +50,7 @@ struct PartitionStart {
 
 /// Why a start was not found.
 enum Obstacle {
-    Refused(Refusal),
+    Refused(CommandError),
     /// This node tails the topic as another incarnation.
     OtherEpoch {
         found: Epoch,
@@ -61,7 +61,7 @@ enum Obstacle {
     },
 }
 
-/// How often a start is looked for while the topic changes.
+/// Maximum number of attempts while the topic changes.
 const TRIES_MAX: u32 = 3;
 
 impl Starter {
@@ -70,12 +70,7 @@ impl Starter {
     /// # Errors
     ///
     /// The error that answers the command.
-    pub(crate) async fn start(self, request: Request) -> (Request, Result<Started, Refusal>) {
-        let started = self.find(&request).await;
-        (request, started)
-    }
-
-    async fn find(&self, request: &Request) -> Result<Started, Refusal> {
+    pub(super) async fn start(&self, request: &Request) -> Result<Started, CommandError> {
         let mut topic = self.topic(request).await?;
         for _ in 0..TRIES_MAX {
             let found = self.find_in(&topic, request).await;
@@ -98,7 +93,7 @@ impl Starter {
             }
             topic = check_epoch(now, request)?;
         }
-        Err(Refusal::unavailable(format!("topic {} is changing", topic.name)))
+        Err(CommandError::unavailable(format!("topic {} is changing", topic.name)))
     }
 
     async fn find_in(&self, topic: &Topic, request: &Request) -> Result<Started, Obstacle> {
@@ -139,7 +134,7 @@ impl Starter {
 
     /// Looks the topic up, and asks Kafka when the position is of another incarnation: the client may know of a recreation
     /// that this node has not heard of yet.
-    async fn topic(&self, request: &Request) -> Result<Topic, Refusal> {
+    async fn topic(&self, request: &Request) -> Result<Topic, CommandError> {
         let found = self.topics.lookup(&request.channel.topic).await;
         let topic = found.map_err(|error| not_found(&error, request.topic_field))?;
         match check_epoch(topic, request) {
@@ -148,7 +143,7 @@ impl Starter {
         }
     }
 
-    async fn ask(&self, request: &Request) -> Result<Topic, Refusal> {
+    async fn ask(&self, request: &Request) -> Result<Topic, CommandError> {
         let answer = self.topics.ask(&request.channel.topic).await;
         answer.map_err(|error| not_found(&error, request.topic_field))
     }
@@ -206,9 +201,13 @@ impl Starter {
             let high = confirmed_watermarks(next, || self.hub.watermarks(&lease, true), sleep).await?.high;
             if next > high {
                 let id = partition.id;
-                let detail = format!("offset {next} of partition {id} is beyond its end, which is {high}");
+                let detail = format!("offset {next} is beyond the end of partition {id}, offset {high}");
                 let field = "start.position.offsets".to_owned();
-                return Err(Refusal { field, ..Refusal::new(ErrorCode::PositionBeyondEnd, detail) }.into());
+                return Err(CommandError {
+                    field,
+                    ..CommandError::new(ErrorCode::PositionBeyondEnd, detail)
+                }
+                .into());
             }
         } else if next < partition.tail() {
             let low = self.hub.watermarks(&lease, false).await?.low;
@@ -254,21 +253,21 @@ fn severity(outcome: Outcome) -> u8 {
     }
 }
 
-impl From<Refusal> for Obstacle {
-    fn from(refusal: Refusal) -> Self {
+impl From<CommandError> for Obstacle {
+    fn from(refusal: CommandError) -> Self {
         Self::Refused(refusal)
     }
 }
 
 impl From<OffsetsError> for Obstacle {
     fn from(error: OffsetsError) -> Self {
-        Self::Refused(Refusal::unavailable(error.to_string()))
+        Self::Refused(CommandError::unavailable(error.to_string()))
     }
 }
 
 impl From<TimeLookupError> for Obstacle {
     fn from(error: TimeLookupError) -> Self {
-        Self::Refused(Refusal::unavailable(error.to_string()))
+        Self::Refused(CommandError::unavailable(error.to_string()))
     }
 }
 
@@ -278,7 +277,7 @@ impl From<LeaseError> for Obstacle {
             LeaseError::OtherEpoch { found } => Self::OtherEpoch { found },
             LeaseError::OtherCount { found } => Self::OtherCount { found },
             LeaseError::Offsets(_) | LeaseError::Assign(_) => {
-                Self::Refused(Refusal::unavailable(error.to_string()))
+                Self::Refused(CommandError::unavailable(error.to_string()))
             }
         }
     }

@@ -53,9 +53,9 @@ struct Seat {
 /// and a retransmission.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// More waits for slow sockets than may, and this one has taken nothing for longest.
+/// The limit is exceeded, and this session's socket has taken nothing for longest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("more waits for slow sockets than may")]
+#[error("slow-client buffer limit exceeded")]
 pub(crate) struct NoRoom;
 
 impl WaitingBudget {

@@ -1,254 +1,201 @@
-//! Fan-out: the threads that attend to sessions whose channels have something new.
+//! Fan-out: the queue of sessions that have something new, and how threads take from it.
 //!
-//! The feed rings doorbells and gives them to a queue; a thread takes them out and lets each session write to its socket
-//! there and then. So an event wakes one thread, and not a task for each of its subscribers, and while there is more than a
-//! thread can do at once, others come to help. Who rings for a few, while all of them sleep, attends to those itself.
+//! The feed rings doorbells and hands them to the queue. A thread takes a batch and lets each session write to its socket
+//! on the spot. So an event wakes one thread instead of a task for each subscriber, and more threads help while there is
+//! more than one can do. A feed that rang only a few sessions, while all threads sleep, serves those inline.
 //!
-//! Under load a client is attended to less often ([`Pace`]): what comes meanwhile goes out in one message.
+//! Under load a session is served less often ([`Pace`]): the records of the meantime go out in one message.
 //!
-//! What is deliberately absent: waiting. A session whose socket takes nothing is left to its task.
+//! What is deliberately absent: waiting. A session whose socket is blocked is left to its task.
 //!
-//! Bounds: a doorbell waits, is put off or is with a thread, and in no two of them; while its session is attended to it may
-//! wait once more. So there are at most as many in the queue as sessions.
+//! Bounds: a doorbell is in the queue, delayed, or with a thread, and never in two of these; while its session is being
+//! served it may be queued once more. So the queue has at most one entry per session.
 //!
-//! Invariant: whoever waits is taken out by a thread that is awake, or by one that was called and woke up for it. `awake`
-//! is never more than there are threads that will look at the queue before they sleep.
-
-mod delay_queue;
-mod pace;
+//! Invariant: every queued session is taken by a thread that is awake, or by one that was woken for it. `awake` is never
+//! more than the number of threads that will look at the queue before they sleep.
 
 use std::{
     collections::VecDeque,
-    convert::Infallible,
-    io,
-    num::NonZero,
-    sync::{Arc, atomic::AtomicU64},
-    thread::available_parallelism,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
-use prometheus_client::{
-    metrics::gauge::Gauge,
-    registry::{Registry, Unit},
+use prometheus_client::metrics::gauge::Gauge;
+
+use super::{
+    delay_queue::DelayQueue,
+    doorbell::Doorbell,
+    pace::Pace,
+    sync::{Condvar, Mutex, MutexGuard, now},
 };
-use tailcast_services::lifecycle::Lifecycle;
 
-use self::{delay_queue::DelayQueue, pace::Pace};
-use crate::{config, wake::doorbell::Doorbell};
-
-/// The queue of sessions that have news, and the threads that attend to them.
+/// The queue of sessions that have something new.
 #[derive(Debug)]
 pub(crate) struct FanOut {
-    queue: Mutex<Queue>,
-    called: Condvar,
+    pub(super) queue: Mutex<Queue>,
+    pub(super) wake_up: Condvar,
     /// What the clock of all this counts from.
     start: Instant,
-    threads: usize,
-    /// How many sessions whoever rings attends to itself while no thread is awake.
-    few: usize,
-    metrics: Metrics,
+    pub(super) limits: Limits,
+    pub(super) metrics: Metrics,
+}
+
+/// How many sessions are served by whom.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    pub(super) threads: usize,
+    /// How many sessions a thread takes at once. As many may be queued for each thread that is awake before another one is
+    /// woken: waking one costs as much as serving some sessions.
+    pub(super) batch_max: usize,
+    /// How many sessions the ringing thread serves inline while no thread is awake.
+    pub(super) inline_max: usize,
 }
 
 #[derive(Debug)]
-struct Queue {
-    waiting: VecDeque<Arc<Doorbell>>,
-    /// Those that were attended to a moment ago.
-    put_off: DelayQueue<Arc<Doorbell>>,
-    pace: Pace,
-    /// How many threads attend to sessions, or were called to.
-    awake: usize,
-    /// For when one of those that sleep has set its alarm, because of those that were put off.
+pub(super) struct Queue {
+    pub(super) ready: VecDeque<Arc<Doorbell>>,
+    /// Sessions that have something new, and were served a moment ago.
+    pub(super) delayed: DelayQueue<Arc<Doorbell>>,
+    pub(super) pace: Pace,
+    /// How many threads serve sessions, or were woken to.
+    pub(super) awake: usize,
+    /// The earliest alarm of a sleeping thread for delayed sessions.
     alarm_us: Option<u64>,
 }
 
 #[derive(Debug, Default)]
-struct Metrics {
-    waiting: Gauge,
-    pause: Gauge<f64, AtomicU64>,
+pub(super) struct Metrics {
+    pub(super) waiting: Gauge,
+    pub(super) pause: Gauge<f64, std::sync::atomic::AtomicU64>,
 }
 
-/// How many sessions a thread takes at once. As many may wait for each that is awake before another one is called: to be woken
-/// costs as much as some sessions.
-const SHARE: usize = 64;
-/// At most so many are attended to by who rings: a fraction of a millisecond.
-const FEW: usize = 16;
 /// Maximum sleep of a thread while there is a pause: a node that has come to rest shortens it without work.
 const PACE_INTERVAL: Duration = Duration::from_millis(100);
 
 impl FanOut {
     /// Makes a queue that no thread serves yet.
-    pub(crate) fn new(config: &config::FanOutConfig, registry: &mut Registry) -> Arc<Self> {
-        let metrics = Metrics::default();
-        let registry = registry.sub_registry_with_prefix("tailcast_push_fan_out");
-        let help = "Sessions with something new that no thread has taken yet, without those that are put off";
-        registry.register("waiting", help, metrics.waiting.clone());
-        let help = "How long a session is left alone after it was attended to";
-        registry.register_with_unit("pause", help, Unit::Seconds, metrics.pause.clone());
-        let (cores, start) = (available_parallelism().map_or(1, NonZero::get), Instant::now());
-        let queue = Queue {
-            waiting: VecDeque::new(),
-            put_off: DelayQueue::default(),
-            pace: Pace::new(config.pause_max, cores, start),
-            awake: 0,
-            alarm_us: None,
-        };
-        Arc::new(Self {
-            queue: Mutex::new(queue),
-            called: Condvar::new(),
-            start,
-            threads: if config.threads == 0 { cores } else { config.threads },
-            few: FEW,
-            metrics,
-        })
+    pub(super) fn with_limits(limits: Limits, pace: Pace, start: Instant, metrics: Metrics) -> Arc<Self> {
+        let queue =
+            Queue { ready: VecDeque::new(), delayed: DelayQueue::default(), pace, awake: 0, alarm_us: None };
+        Arc::new(Self { queue: Mutex::new(queue), wake_up: Condvar::new(), start, limits, metrics })
     }
 
-    /// Makes a queue that nobody ever serves.
-    #[cfg(any(test, feature = "benchmarks"))]
-    pub(crate) fn idle() -> Arc<Self> {
-        Self::for_threads_alone(&config::FanOutConfig { threads: 1, pause_max: Duration::ZERO })
-    }
-
-    /// Makes a queue for threads: who rings attends to nobody.
-    #[cfg(any(test, feature = "benchmarks"))]
-    fn for_threads_alone(config: &config::FanOutConfig) -> Arc<Self> {
-        let mut fan_out = Self::new(config, &mut Registry::default());
-        Arc::get_mut(&mut fan_out).expect("nobody else has it yet").few = 0;
-        fan_out
-    }
-
-    /// Attends to everybody who waits, on this thread.
+    /// Serves everything in the queue, on this thread.
     #[cfg(feature = "benchmarks")]
-    pub(crate) fn attend_here(&self) {
-        let waiting = std::mem::take(&mut self.queue.lock().waiting);
-        waiting.iter().for_each(|doorbell| doorbell.attend(0));
+    pub(crate) fn serve_here(&self) {
+        let ready = std::mem::take(&mut self.queue.lock().ready);
+        ready.iter().for_each(|doorbell| doorbell.serve(0));
     }
 
-    /// Starts the threads; they end when the process closes.
-    ///
-    /// # Errors
-    ///
-    /// When the operating system refuses a thread.
-    pub(crate) fn start(self: &Arc<Self>, lifecycle: &Lifecycle) -> io::Result<()> {
-        for _ in 0..self.threads {
-            let (fan_out, phases) = (Arc::clone(self), lifecycle.clone());
-            lifecycle.supervise_thread("fan-out", move || {
-                fan_out.run(&phases);
-                Ok::<_, Infallible>(())
-            })?;
-        }
-        let fan_out = Arc::clone(self);
-        lifecycle.on_closing("fan-out-end", move || fan_out.wake_all());
-        Ok(())
-    }
-
-    /// Wakes every thread that sleeps, so that it sees that the process closes.
-    fn wake_all(&self) {
+    /// Wakes every sleeping thread, so that it sees that the process closes.
+    pub(super) fn wake_all(&self) {
         let mut queue = self.queue.lock();
-        // The waker counts a thread as awake.
-        queue.awake += self.called.notify_all();
+        // A thread that is woken counts as awake from here on.
+        queue.awake += self.wake_up.notify_all();
     }
 
-    /// Has sessions attended to. The caller does it itself when they are few and no thread is at work, since to wake one takes
+    /// Has sessions served. The caller serves them itself when they are few and no thread is awake, since waking one takes
     /// as long; otherwise it does not wait for it. Called without any lock.
-    pub(crate) fn attend(&self, mut rung: Vec<Arc<Doorbell>>) {
+    pub(crate) fn serve(&self, mut rung: Vec<Arc<Doorbell>>) {
         if rung.is_empty() {
             return;
         }
         let mut queue = self.queue.lock();
-        if rung.len() <= self.few && queue.awake == 0 && queue.waiting.is_empty() {
+        if rung.len() <= self.limits.inline_max && queue.awake == 0 && queue.ready.is_empty() {
             let pause_us = micros(queue.pace.pause());
             drop(queue);
-            let began = Instant::now();
-            self.attend_due(&mut rung, began, pause_us);
+            let began = now();
+            self.serve_due(&mut rung, began, pause_us);
             queue = self.queue.lock();
-            let ended = Instant::now();
-            self.worked(&mut queue, ended, ended - began);
+            let ended = now();
+            self.record_work(&mut queue, ended, ended - began);
             if rung.is_empty() {
                 return;
             }
         }
-        queue.waiting.extend(rung);
-        self.call(&mut queue);
+        queue.ready.extend(rung);
+        self.wake_thread(&mut queue);
     }
 
-    /// Shows how many wait, and calls a thread if those that are awake have more than enough to do.
-    fn call(&self, queue: &mut Queue) {
-        self.metrics.waiting.set(i64::try_from(queue.waiting.len()).unwrap_or(i64::MAX));
-        let is_wanted = queue.awake < self.threads && queue.waiting.len() > queue.awake * SHARE;
-        // Nobody hears it where those who sleep are about to wake up by themselves, or have not begun. They look before
-        // they sleep, and count themselves.
-        if is_wanted && self.called.notify_one() {
+    /// Updates the metric, and wakes a thread if those that are awake have more than enough to do.
+    fn wake_thread(&self, queue: &mut Queue) {
+        self.metrics.waiting.set(i64::try_from(queue.ready.len()).unwrap_or(i64::MAX));
+        let Limits { threads, batch_max, .. } = self.limits;
+        let is_wanted = queue.awake < threads && queue.ready.len() > queue.awake * batch_max;
+        // Nobody is notified where the sleeping threads are about to wake up by themselves, or have not started. They look
+        // before they sleep, and count themselves.
+        if is_wanted && self.wake_up.notify_one() {
             queue.awake += 1;
         }
     }
 
-    fn run(&self, lifecycle: &Lifecycle) {
-        let mut hand = Vec::with_capacity(SHARE);
+    /// Serves sessions until the process closes.
+    pub(super) fn run(&self, is_closing: impl Fn() -> bool) {
+        let mut batch = Vec::with_capacity(self.limits.batch_max);
         self.queue.lock().awake += 1;
-        while let Some(pause_us) = self.take(&mut hand, lifecycle) {
-            let began = Instant::now();
-            self.attend_due(&mut hand, began, pause_us);
+        while let Some(pause_us) = self.take(&mut batch, &is_closing) {
+            let began = now();
+            self.serve_due(&mut batch, began, pause_us);
             let mut queue = self.queue.lock();
-            for early in hand.drain(..) {
-                queue.put_off.until(early.attended_us() + pause_us, early);
+            for early in batch.drain(..) {
+                queue.delayed.until(early.served_us() + pause_us, early);
             }
-            let ended = Instant::now();
-            self.worked(&mut queue, ended, ended - began);
+            let ended = now();
+            self.record_work(&mut queue, ended, ended - began);
         }
         self.queue.lock().awake -= 1;
     }
 
-    /// Attends to sessions, but for those that were attended to a moment ago: they are left.
-    fn attend_due(&self, rung: &mut Vec<Arc<Doorbell>>, now: Instant, pause_us: u64) {
+    /// Serves sessions, except those that were served a moment ago: they are left in `rung`.
+    fn serve_due(&self, rung: &mut Vec<Arc<Doorbell>>, now: Instant, pause_us: u64) {
         let now_us = self.clock_us(now);
-        let is_early = |doorbell: &Doorbell| doorbell.attended_us() + pause_us > now_us;
-        // Thousands of sessions are in no cache. Looked at one after the other, without a lock between, the processor fetches
-        // them side by side; attended to unseen, each is waited for.
+        let is_early = |doorbell: &Doorbell| doorbell.served_us() + pause_us > now_us;
+        // Thousands of sessions are in no cache. Read one after the other, without a lock between, the processor fetches them
+        // side by side; served unread, each is waited for.
         let seen = rung.iter().filter(|doorbell| !is_early(doorbell) && doorbell.is_served()).count();
         std::hint::black_box(seen);
         rung.retain(|doorbell| {
             let is_left = is_early(doorbell);
             if !is_left {
-                doorbell.attend(now_us);
+                doorbell.serve(now_us);
             }
             is_left
         });
     }
 
-    fn worked(&self, queue: &mut Queue, now: Instant, busy: Duration) {
+    fn record_work(&self, queue: &mut Queue, now: Instant, busy: Duration) {
         if queue.pace.worked(now, busy) {
             self.metrics.pause.set(queue.pace.pause().as_secs_f64());
         }
     }
 
-    /// Waits for sessions that have news. Returns how long after the last time they are to be attended to, in microseconds; `None`
-    /// once the process closes.
-    fn take(&self, hand: &mut Vec<Arc<Doorbell>>, lifecycle: &Lifecycle) -> Option<u64> {
+    /// Waits for sessions that have something new. Returns the shortest time between two services of a session, in
+    /// microseconds; `None` once the process closes.
+    fn take(&self, batch: &mut Vec<Arc<Doorbell>>, is_closing: impl Fn() -> bool) -> Option<u64> {
         let mut queue = self.queue.lock();
         loop {
-            let Queue { waiting, put_off, .. } = &mut *queue;
-            put_off.take_due(self.clock_us(Instant::now()), |doorbell| waiting.push_back(doorbell));
-            if !waiting.is_empty() {
+            let Queue { ready, delayed, .. } = &mut *queue;
+            delayed.take_due(self.clock_us(now()), |doorbell| ready.push_back(doorbell));
+            if !ready.is_empty() {
                 break;
             }
-            if lifecycle.is_closing() {
+            if is_closing() {
                 return None;
             }
             self.sleep(&mut queue);
-            // A node that has come to rest has time again, though there is no work to tell it.
-            self.worked(&mut queue, Instant::now(), Duration::ZERO);
+            // The pause of a node that has come to rest gets shorter, though no work reports it.
+            self.record_work(&mut queue, now(), Duration::ZERO);
         }
-        let share = queue.waiting.len().min(SHARE);
-        hand.extend(queue.waiting.drain(..share));
-        self.call(&mut queue);
+        let count = queue.ready.len().min(self.limits.batch_max);
+        batch.extend(queue.ready.drain(..count));
+        self.wake_thread(&mut queue);
         Some(micros(queue.pace.pause()))
     }
 
-    /// Sleeps until called, or until somebody is due who was put off: one thread is enough to watch the clock.
+    /// Sleeps until woken, or until a delayed session is due: one thread is enough to watch the clock.
     fn sleep(&self, queue: &mut MutexGuard<'_, Queue>) {
-        let mut until = (!queue.pace.pause().is_zero()).then(|| Instant::now() + PACE_INTERVAL);
-        let due_us = queue.put_off.next_us();
+        let mut until = (!queue.pace.pause().is_zero()).then(|| now() + PACE_INTERVAL);
+        let due_us = queue.delayed.next_us();
         let alarm_us = due_us.filter(|due_us| queue.alarm_us.is_none_or(|alarm_us| *due_us < alarm_us));
         if let Some(alarm_us) = alarm_us {
             queue.alarm_us = Some(alarm_us);
@@ -257,14 +204,14 @@ impl FanOut {
         }
         queue.awake -= 1;
         let has_timed_out = match until {
-            Some(until) => self.called.wait_until(queue, until).timed_out(),
+            Some(until) => self.wake_up.wait_until(queue, until).timed_out(),
             None => {
-                self.called.wait(queue);
+                self.wake_up.wait(queue);
                 false
             }
         };
         if has_timed_out {
-            // Who calls has counted already.
+            // A thread that is notified was counted by the notifier.
             queue.awake += 1;
         }
         if alarm_us.is_some() && queue.alarm_us == alarm_us {
@@ -280,6 +227,3 @@ impl FanOut {
 fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,49 +1,49 @@
-//! The head of a frame from a client. RFC 6455, section 5.2.
+//! The header of a frame from a client. RFC 6455, section 5.2.
 
 use bytes::{Buf as _, BytesMut};
 use fastwebsockets::{OpCode, unmask};
 
 use super::{Violation, protocol_error};
 
-/// The head of a frame from a client: what can be known before its payload comes.
+/// The header of a frame from a client.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Head {
     pub(super) opcode: OpCode,
     pub(super) is_final: bool,
-    /// How long the payload is.
+    /// Length of the payload.
     pub(super) payload_bytes: usize,
     mask: [u8; 4],
     head_bytes: usize,
 }
 
-/// The most that a control frame may carry, in bytes.
+/// Maximum payload of a control frame, in bytes.
 const CONTROL_BYTES_MAX: u8 = 125;
 
 impl Head {
-    /// Reads the head of the frame that begins here; `None` until it is whole. What is against the rules is told by the first
-    /// byte that is.
+    /// Parses the header of the frame that begins here; `None` until all of it was read. A violation is reported from the
+    /// first byte that shows it.
     pub(super) fn parse(bytes: &[u8]) -> Result<Option<Self>, Violation> {
         let Some((&first, rest)) = bytes.split_first() else { return Ok(None) };
         if first & 0x70 != 0 {
-            return Err(protocol_error("a reserved bit is set"));
+            return Err(protocol_error("reserved bit set"));
         }
-        let opcode = OpCode::try_from(first & 0x0f).map_err(|_| protocol_error("a reserved opcode"))?;
+        let opcode = OpCode::try_from(first & 0x0f).map_err(|_| protocol_error("reserved opcode"))?;
         let is_final = first & 0x80 != 0;
         if is_control(opcode) && !is_final {
-            return Err(protocol_error("a control frame is fragmented"));
+            return Err(protocol_error("fragmented control frame"));
         }
         let Some((&second, rest)) = rest.split_first() else { return Ok(None) };
         if second & 0x80 == 0 {
-            return Err(protocol_error("a frame from a client is not masked"));
+            return Err(protocol_error("client frame is not masked"));
         }
         let code = second & 0x7f;
         if is_control(opcode) && code > CONTROL_BYTES_MAX {
-            return Err(protocol_error("a control frame has more than 125 bytes"));
+            return Err(protocol_error("control frame exceeds 125 bytes"));
         }
         let Some((payload, rest)) = length(code, rest) else { return Ok(None) };
         let least = [0, 126, 1 << 16][usize::from(code.saturating_sub(125))];
         if payload < least {
-            return Err(protocol_error("a length is not in its shortest form"));
+            return Err(protocol_error("length is not in its shortest form"));
         }
         let Some(mask) = rest.first_chunk() else { return Ok(None) };
         Ok(Some(Self {
@@ -55,12 +55,12 @@ impl Head {
         }))
     }
 
-    /// Returns how long the frame is. Its payload is known to be bounded.
+    /// Returns the length of the frame. Its payload is known to be bounded.
     pub(super) fn frame_bytes(&self) -> usize {
         self.head_bytes + self.payload_bytes
     }
 
-    /// Returns the payload of a whole frame, as its sender had it.
+    /// Returns the unmasked payload of a whole frame.
     pub(super) fn payload(&self, mut frame: BytesMut) -> BytesMut {
         frame.advance(self.head_bytes);
         unmask(&mut frame, self.mask);
@@ -68,12 +68,12 @@ impl Head {
     }
 }
 
-/// Whether such a frame is no part of a message, and may come inside one.
+/// Whether the frame is a control frame, which may arrive inside a fragmented message.
 pub(super) fn is_control(opcode: OpCode) -> bool {
     matches!(opcode, OpCode::Close | OpCode::Ping | OpCode::Pong)
 }
 
-/// Returns the length of a payload, and what is behind it.
+/// Returns the length of a payload, and the bytes after the length.
 fn length(code: u8, bytes: &[u8]) -> Option<(u64, &[u8])> {
     match code {
         126 => bytes.split_first_chunk().map(|(length, rest)| (u16::from_be_bytes(*length).into(), rest)),

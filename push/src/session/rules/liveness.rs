@@ -76,7 +76,7 @@ pub(crate) enum Due {
 
 /// The ticks at which all sessions of a node look at their deadlines. Thousands of sessions with a clock each would wake the
 /// node at every millisecond, for one of them.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Clock {
     start: Instant,
 }

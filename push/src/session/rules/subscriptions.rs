@@ -25,10 +25,9 @@ use self::batch::skipped;
 use crate::{
     cursor::{Cursor, DeliveryMode},
     kafka::catch_up::PageError,
-    log::page::Page,
     partition::Partition,
     record::channel::{Encoding, NodeChannel},
-    session::start::Started,
+    session::{rules::PageAnswer, start::Started},
     wake::doorbell::{CursorId, Doorbell, Ringer},
 };
 
@@ -37,7 +36,7 @@ use crate::{
 pub(crate) struct Subscriptions {
     doorbell: Arc<Doorbell>,
     by_alias: HashMap<u32, Subscription>,
-    cursors: Slab<Held>,
+    cursors: Slab<OpenCursor>,
     next_serial: u64,
     /// Empty: memory for the news.
     news: Vec<CursorId>,
@@ -46,9 +45,9 @@ pub(crate) struct Subscriptions {
     /// The cursors that may not deliver again before a time.
     delayed: BTreeSet<(Instant, CursorId)>,
     /// The cursors that wait for a page to be asked for.
-    wishing: VecDeque<CursorId>,
+    awaiting_page: VecDeque<CursorId>,
     /// The cursors that a page was asked for, or that have one.
-    paging: usize,
+    pages_open: usize,
 }
 
 #[derive(Debug)]
@@ -71,7 +70,7 @@ struct Snapshot {
 }
 
 #[derive(Debug)]
-struct Held {
+struct OpenCursor {
     cursor: Cursor,
     alias: u32,
     /// Tells this cursor from an earlier one with the same id.
@@ -86,7 +85,7 @@ struct Held {
 
 /// A page that a cursor needs.
 #[derive(Debug)]
-pub(crate) struct Wish {
+pub(crate) struct PageRequest {
     pub(crate) cursor: CursorId,
     pub(crate) serial: u64,
     pub(crate) partition: Arc<Partition>,
@@ -95,13 +94,13 @@ pub(crate) struct Wish {
 
 /// Something that happened to a subscription and that the client is told.
 #[derive(Debug)]
-pub(crate) enum Event {
+pub(crate) enum Notice {
     Skipped(v1::Skipped),
     Ended(v1::Unsubscribed),
 }
 
 /// How many pages a session may hold or wait for: what it holds counts towards nobody else's bound.
-const PAGING_MAX: usize = 4;
+const PAGES_OPEN_MAX: usize = 4;
 
 impl Subscriptions {
     pub(crate) fn new(doorbell: Arc<Doorbell>) -> Self {
@@ -113,9 +112,13 @@ impl Subscriptions {
             news: Vec::new(),
             ready: VecDeque::new(),
             delayed: BTreeSet::new(),
-            wishing: VecDeque::new(),
-            paging: 0,
+            awaiting_page: VecDeque::new(),
+            pages_open: 0,
         }
+    }
+
+    pub(crate) fn doorbell(&self) -> &Arc<Doorbell> {
+        &self.doorbell
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -152,7 +155,7 @@ impl Subscriptions {
             let ringer = Ringer::new(Arc::clone(&self.doorbell), id);
             let cursor = Cursor::new(lease, &channel, encoding, (from, mode), ringer);
             self.next_serial += 1;
-            entry.insert(Held {
+            entry.insert(OpenCursor {
                 cursor,
                 alias,
                 serial: self.next_serial,
@@ -180,13 +183,13 @@ impl Subscriptions {
         let position = self.position(&subscription);
         for id in &subscription.cursors {
             let held = self.cursors.remove(id.0);
-            self.paging -= usize::from(held.is_paging);
+            self.pages_open -= usize::from(held.is_paging);
             if let Some(until) = held.delayed_until {
                 self.delayed.remove(&(until, *id));
             }
         }
         self.ready.retain(|id| !subscription.cursors.contains(id));
-        self.wishing.retain(|id| !subscription.cursors.contains(id));
+        self.awaiting_page.retain(|id| !subscription.cursors.contains(id));
         Some(v1::Unsubscribed {
             alias,
             reason: reason.into(),
@@ -199,7 +202,7 @@ impl Subscriptions {
     /// in the middle of its snapshot has none.
     pub(crate) fn close(&mut self) -> Vec<v1::Unsubscribed> {
         self.ready.clear();
-        self.wishing.clear();
+        self.awaiting_page.clear();
         let has_position = |(_, subscription): &(&u32, &Subscription)| subscription.snapshot.is_none();
         let mut aliases: Vec<_> =
             self.by_alias.iter().filter(has_position).map(|(alias, _)| *alias).collect();
@@ -216,7 +219,7 @@ impl Subscriptions {
     }
 
     /// Takes the news that rang. Returns the subscriptions that ended, because their topic did.
-    pub(crate) fn take_news(&mut self) -> Vec<Event> {
+    pub(crate) fn take_news(&mut self) -> Vec<Notice> {
         // Who may not deliver yet need not hear of more: it looks when its time has come.
         let ringer_of = |id: CursorId| {
             let held = self.cursors.get(id.0).filter(|held| held.delayed_until.is_none());
@@ -229,7 +232,7 @@ impl Subscriptions {
             let Some(held) = self.cursors.get(id.0) else { continue };
             match held.cursor.partition().closed() {
                 None => self.make_ready(id),
-                Some(reason) => ended.extend(self.remove(held.alias, reason).map(Event::Ended)),
+                Some(reason) => ended.extend(self.remove(held.alias, reason).map(Notice::Ended)),
             }
         }
         self.news = news;
@@ -260,36 +263,34 @@ impl Subscriptions {
     }
 
     /// Takes a page that is to be asked for, if the session may hold another one.
-    pub(crate) fn next_wish(&mut self) -> Option<Wish> {
-        if self.paging >= PAGING_MAX {
+    pub(crate) fn next_page_request(&mut self) -> Option<PageRequest> {
+        if self.pages_open >= PAGES_OPEN_MAX {
             return None;
         }
-        let id = self.wishing.pop_front()?;
+        let id = self.awaiting_page.pop_front()?;
         let held = &mut self.cursors[id.0];
         held.is_paging = true;
-        self.paging += 1;
+        self.pages_open += 1;
         let partition = Arc::clone(held.cursor.partition());
-        Some(Wish { cursor: id, serial: held.serial, partition, offset: held.cursor.page_offset() })
+        Some(PageRequest { cursor: id, serial: held.serial, partition, offset: held.cursor.page_offset() })
     }
 
     /// Takes a page that was asked for, or why there is none.
     pub(crate) fn take_page(
         &mut self,
-        id: CursorId,
-        serial: u64,
-        page: Result<&Arc<Page>, PageError>,
-    ) -> Option<Event> {
+        PageAnswer { cursor: id, serial, page }: PageAnswer,
+    ) -> Option<Notice> {
         let held = self.cursors.get_mut(id.0).filter(|held| held.serial == serial)?;
         let alias = held.alias;
-        match held.cursor.take_page(page) {
+        match held.cursor.take_page(page.as_ref().map_err(|error| *error)) {
             Ok(lost) => {
                 let partition = held.cursor.partition().id;
                 if !held.cursor.is_paging() {
                     held.is_paging = false;
-                    self.paging -= 1;
+                    self.pages_open -= 1;
                 }
                 self.make_ready(id);
-                lost.map(|lost| Event::Skipped(skipped(alias, partition, lost)))
+                lost.map(|lost| Notice::Skipped(skipped(alias, partition, lost)))
             }
             Err(gone) => {
                 let found = match gone {
@@ -298,13 +299,13 @@ impl Subscriptions {
                     PageError::Closed | PageError::Expired { .. } => UnsubscribeReason::TopicDeleted,
                 };
                 let reason = held.cursor.partition().closed().unwrap_or(found);
-                self.remove(alias, reason).map(Event::Ended)
+                self.remove(alias, reason).map(Notice::Ended)
             }
         }
     }
 
     /// Looks at every cursor again, also at those that nothing rang for: their partition may have moved on.
-    pub(crate) fn look_at_all(&mut self) {
+    pub(crate) fn recheck_all(&mut self) {
         let all: Vec<_> = self.cursors.iter().map(|(id, _)| CursorId(id)).collect();
         all.into_iter().for_each(|id| self.make_ready(id));
     }

@@ -1,21 +1,25 @@
-//! What has to hold before a subscription can start, and what the client is told when it does not.
+//! Checks before a subscription starts, and the errors of those that fail.
 
 use std::time::Duration;
 
 use tailcast_proto::{PartitionId, Position, TopicName, push::v1::ErrorCode};
 use tailcast_services::topics::{LookupError, Topic};
 
-use super::super::request::{Refusal, Request, Start};
+use super::super::request::{CommandError, Request, Start};
 use crate::{log::last_values::LastValuesError, node::hub::Lease};
 
 /// How long a start waits for last values that are being loaded.
 const LAST_VALUES_WITHIN: Duration = Duration::from_secs(10);
 
 /// Checks a position against the partitions that there are.
-pub(super) fn check_partitions(position: &Position, topic: &Topic, request: &Request) -> Result<(), Refusal> {
+pub(super) fn check_partitions(
+    position: &Position,
+    topic: &Topic,
+    request: &Request,
+) -> Result<(), CommandError> {
     let refuse = |index: usize, detail: String| {
         let field = format!("start.position.offsets[{index}].partition");
-        Err(Refusal { field, ..Refusal::new(ErrorCode::UnknownPartition, detail) })
+        Err(CommandError { field, ..CommandError::new(ErrorCode::UnknownPartition, detail) })
     };
     let own = request.channel.partition(topic.partitions);
     for (index, partition) in request.named.iter().enumerate() {
@@ -44,46 +48,48 @@ pub(super) fn check_partitions(position: &Position, topic: &Topic, request: &Req
     match missing {
         Some(missing) => {
             let detail = format!("the position has no offset for partition {missing} of {count}");
-            Err(Refusal::invalid("start.position.offsets", detail))
+            Err(CommandError::invalid("start.position.offsets", detail))
         }
         None => Ok(()),
     }
 }
 
 /// Waits until a partition's last values are there.
-pub(super) async fn last_values(lease: &Lease, topic: &TopicName) -> Result<(), Refusal> {
+pub(super) async fn last_values(lease: &Lease, topic: &TopicName) -> Result<(), CommandError> {
     let field = "start.snapshot".to_owned();
-    let refuse = |detail| Refusal { field, ..Refusal::new(ErrorCode::NoLastValues, detail) };
+    let refuse = |detail| CommandError { field, ..CommandError::new(ErrorCode::NoLastValues, detail) };
     let Some(kept) = lease.partition.last_values() else {
         return Err(refuse(format!(
-            "this node keeps no last values of topic {topic}; push.topic.{topic}.last_values = true makes it"
+            "this node keeps no last values of topic {topic}; set push.topic.{topic}.last_values = true"
         )));
     };
     match tokio::time::timeout(LAST_VALUES_WITHIN, kept.loaded()).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(LastValuesError::TooLarge)) => Err(refuse(format!(
-            "the last values of topic {topic} are larger than this node may keep, which push.last_values.bytes_max says"
+            "the last values of topic {topic} exceed the limit push.last_values.bytes_max"
         ))),
-        Ok(Err(LastValuesError::Closed)) => Err(Refusal::unavailable(format!("topic {topic} is changing"))),
+        Ok(Err(LastValuesError::Closed)) => {
+            Err(CommandError::unavailable(format!("topic {topic} is changing")))
+        }
         Err(_) => {
-            Err(Refusal::unavailable(format!("the last values of topic {topic} are still being loaded")))
+            Err(CommandError::unavailable(format!("the last values of topic {topic} are still being loaded")))
         }
     }
 }
 
 /// The answer when a topic was not found; `field` named it.
-pub(super) fn not_found(error: &LookupError, field: &str) -> Refusal {
+pub(super) fn not_found(error: &LookupError, field: &str) -> CommandError {
     match error {
         LookupError::Unknown { .. } => {
             let detail = format!("{error}; a topic that was just created is known within a second");
-            Refusal { field: field.to_owned(), ..Refusal::new(ErrorCode::UnknownTopic, detail) }
+            CommandError { field: field.to_owned(), ..CommandError::new(ErrorCode::UnknownTopic, detail) }
         }
-        LookupError::Unavailable { .. } => Refusal::unavailable(error.to_string()),
+        LookupError::Unavailable { .. } => CommandError::unavailable(error.to_string()),
     }
 }
 
 /// Takes a topic if it is the incarnation that a position is of.
-pub(super) fn check_epoch(topic: Topic, request: &Request) -> Result<Topic, Refusal> {
+pub(super) fn check_epoch(topic: Topic, request: &Request) -> Result<Topic, CommandError> {
     let Start::Position(Position { epoch: Some(epoch), .. }) = &request.start else { return Ok(topic) };
     if *epoch == topic.epoch {
         return Ok(topic);
@@ -92,5 +98,8 @@ pub(super) fn check_epoch(topic: Topic, request: &Request) -> Result<Topic, Refu
         "the position is of topic id {epoch}; topic {} has id {} now: it was deleted and created again",
         topic.name, topic.epoch
     );
-    Err(Refusal { field: "start.position.epoch".to_owned(), ..Refusal::new(ErrorCode::OtherEpoch, detail) })
+    Err(CommandError {
+        field: "start.position.epoch".to_owned(),
+        ..CommandError::new(ErrorCode::OtherEpoch, detail)
+    })
 }

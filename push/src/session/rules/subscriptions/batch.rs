@@ -27,6 +27,18 @@ pub(crate) struct Batch {
     pub(crate) resumed_ms: Option<i64>,
 }
 
+impl Batch {
+    /// Leaves the last line end out: the lines of a JSON message are separated, not ended.
+    pub(in crate::session::rules) fn trim_last_line_end(&mut self) {
+        if let Some(last) = self.parts.last_mut()
+            && last.ends_with(b"\n")
+        {
+            last.truncate(last.len() - 1);
+            self.bytes -= 1;
+        }
+    }
+}
+
 /// After so many turns in which cursors looked at much and found nothing to deliver, the session lets others go first.
 const FRUITLESS_MAX: usize = 8;
 
@@ -60,7 +72,7 @@ impl Subscriptions {
         let (alias, partition) = (held.alias, held.cursor.partition().id);
         if held.is_paging && (!held.cursor.is_paging() || matches!(gathered.follow_up, FollowUp::Page(_))) {
             held.is_paging = false;
-            self.paging -= 1;
+            self.pages_open -= 1;
         }
         match gathered.follow_up {
             // Who waits for a page rests too.
@@ -70,7 +82,7 @@ impl Subscriptions {
                 self.cursors[id.0].delayed_until = Some(due);
                 self.delayed.insert((due, id));
             }
-            FollowUp::Page(_) => self.wishing.push_back(id),
+            FollowUp::Page(_) => self.awaiting_page.push_back(id),
         }
         // Behind the deliveries that they speak of, in the same message.
         if let Some(conflated) = gathered.conflated {

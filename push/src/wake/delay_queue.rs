@@ -1,11 +1,11 @@
-//! What is put off for some milliseconds, by the millisecond: plain data, time is an argument.
+//! A queue of entries that are due some milliseconds later, by the millisecond: plain data, time is an argument.
 
 use std::collections::VecDeque;
 
-/// What is put off until a time of its own.
+/// A queue of entries that are due at a time of their own.
 #[derive(Debug)]
-pub(super) struct DelayQueue<T> {
-    /// What is due in the millisecond `first` and in those after it.
+pub(crate) struct DelayQueue<T> {
+    /// The entries that are due in the millisecond `first` and in those after it.
     slots: VecDeque<Vec<T>>,
     first: u64,
 }
@@ -17,7 +17,7 @@ impl<T> Default for DelayQueue<T> {
 }
 
 impl<T> DelayQueue<T> {
-    /// Puts something off until the millisecond that begins at `due_us` or next after it.
+    /// Adds an entry, due in the millisecond that begins at `due_us` or next after it.
     pub(super) fn until(&mut self, due_us: u64, what: T) {
         let due = due_us.div_ceil(1_000);
         if self.slots.is_empty() {
@@ -34,13 +34,13 @@ impl<T> DelayQueue<T> {
         self.slots[slot].push(what);
     }
 
-    /// When something is due next; `None` when nothing is put off.
+    /// When the next entry is due; `None` when the queue is empty.
     pub(super) fn next_us(&self) -> Option<u64> {
         let empty = self.slots.iter().take_while(|slot| slot.is_empty()).count();
         (empty < self.slots.len()).then(|| (self.first + empty as u64) * 1_000)
     }
 
-    /// Takes out what is due, in the order of its time.
+    /// Takes the entries that are due, in the order of their times.
     pub(super) fn take_due(&mut self, now_us: u64, mut take: impl FnMut(T)) {
         while self.first * 1_000 <= now_us
             && let Some(due) = self.slots.pop_front()

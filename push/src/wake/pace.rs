@@ -1,8 +1,8 @@
-//! How long a session is left alone after it was attended to, so that what comes meanwhile goes out in one message.
+//! The minimum time between two services of a session, so that the records of that time go out in one message.
 //!
-//! Not at all while the node has time: then every delivery goes out at once. The more of the machine fan-out takes, the longer:
-//! a write costs some microseconds however much is in it, so fewer and larger ones are what a busy node can do about its
-//! load. It takes from nobody else: a session that gets something once in a while is never put off.
+//! Zero while the node has time: then every delivery goes out at once. The larger the share of the machine that fan-out
+//! uses, the longer the pause: a write costs some microseconds whatever its size, so a busy node reduces its load by fewer
+//! and larger writes. A session that gets a record once in a while is never delayed.
 //!
 //! Interrupt moderation of network cards is the precedent (Mogul and Ramakrishnan, "Eliminating receive livelock in an
 //! interrupt-driven kernel", 1997; Linux calls it DIM).
@@ -11,9 +11,9 @@
 
 use std::time::{Duration, Instant};
 
-/// How long a session is left alone.
+/// The minimum time between two services of a session.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(crate) struct Pace {
     max: Duration,
     cores: f64,
     pause: Duration,
@@ -62,7 +62,7 @@ mod tests {
 
     const MAX: Duration = Duration::from_millis(16);
 
-    /// Lets a node whose fan-out costs `cost` each time that everybody is attended to run, as often as it may and events come.
+    /// Runs a node whose fan-out costs `cost` each time that it serves all sessions, as often as pause and events allow.
     fn settled(cost: Duration, between_events: Duration) -> Duration {
         let mut now = Instant::now();
         let mut pace = Pace::new(MAX, 2, now);
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_has_time_leaves_nobody_alone() {
+    fn a_node_that_has_time_has_no_pause() {
         assert_eq!(settled(Duration::from_micros(90), Duration::from_millis(1)), Duration::ZERO);
     }
 

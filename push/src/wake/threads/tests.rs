@@ -1,11 +1,15 @@
 //! The queue with its threads, and sessions that stand for real ones: what is appended for them is a number.
 
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::{
+    sync::atomic::{AtomicUsize, Ordering::SeqCst},
+    time::Duration,
+};
 
+use parking_lot::Mutex;
 use tailcast_services::lifecycle::Ending;
 
 use super::*;
-use crate::wake::doorbell::{Attend, CursorId, Ringer};
+use crate::wake::doorbell::{CursorId, Doorbell, Ringer, Serve};
 
 /// How long anything may take that is waited for: much longer than it does.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -16,7 +20,7 @@ struct Running {
     lifecycle: Lifecycle,
 }
 
-/// A session with a few cursors.
+/// A session with a inline_max cursors.
 struct Session {
     doorbell: Arc<Doorbell>,
     ringers: Vec<Arc<Ringer>>,
@@ -30,7 +34,7 @@ struct Session {
 #[derive(Default)]
 struct Taken {
     of: Vec<usize>,
-    attended: usize,
+    served: usize,
 }
 
 /// A session that meets a bug.
@@ -44,7 +48,7 @@ impl Running {
     }
 
     fn idle(threads: usize, pause_max: Duration) -> Self {
-        let fan_out = FanOut::for_threads_alone(&config::FanOutConfig { threads, pause_max });
+        let fan_out = FanOut::without_inline(&config::FanOutConfig { threads, pause_max });
         Self { fan_out, lifecycle: Lifecycle::new() }
     }
 
@@ -63,14 +67,14 @@ impl Running {
     }
 
     fn ring(&self, ringer: &Ringer) {
-        self.fan_out.attend(ringer.ring().into_iter().cloned().collect());
+        self.fan_out.serve(ringer.ring().into_iter().cloned().collect());
     }
 
     /// Waits until no thread counts as awake: at rest each of them sleeps, but for a look now and then.
     async fn rest(&self) {
         until("all threads sleep", || {
             let queue = self.fan_out.queue.lock();
-            queue.awake == 0 && queue.waiting.is_empty() && queue.put_off.next_us().is_none()
+            queue.awake == 0 && queue.ready.is_empty() && queue.delayed.next_us().is_none()
         })
         .await;
     }
@@ -94,7 +98,7 @@ impl Session {
             leaves_every,
         });
         let weak = Arc::downgrade(&session);
-        session.doorbell.lead_to(weak);
+        session.doorbell.set_session(weak);
         session
     }
 
@@ -134,11 +138,11 @@ impl Session {
     }
 }
 
-impl Attend for Session {
-    fn attend(&self) -> bool {
+impl Serve for Session {
+    fn serve(&self) -> bool {
         let Some(mut taken) = self.taken.try_lock() else { return false };
-        taken.attended += 1;
-        if taken.attended.checked_rem(self.leaves_every) == Some(0) {
+        taken.served += 1;
+        if taken.served.checked_rem(self.leaves_every) == Some(0) {
             return false;
         }
         self.take(&mut taken);
@@ -146,8 +150,8 @@ impl Attend for Session {
     }
 }
 
-impl Attend for Broken {
-    fn attend(&self) -> bool {
+impl Serve for Broken {
+    fn serve(&self) -> bool {
         panic!("this session met a bug");
     }
 }
@@ -162,8 +166,8 @@ async fn until(what: &str, is_so: impl Fn() -> bool) {
 }
 
 #[tokio::test]
-async fn who_rings_before_there_are_threads_is_attended_to_and_calls_nobody() {
-    // A thread that was called and was not there counted as awake for ever: the others were called too late, or never.
+async fn a_ring_before_the_threads_start_is_served_and_counts_none_as_awake() {
+    // A thread that was woken before it had started counted as awake for ever: the others were woken too late, or never.
     let running = Running::idle(2, Duration::ZERO);
     let session = Session::new(1, 0);
     session.start(&running.lifecycle);
@@ -175,7 +179,7 @@ async fn who_rings_before_there_are_threads_is_attended_to_and_calls_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whatever_many_threads_append_is_taken_in_the_end() {
+async fn every_append_of_many_threads_is_taken_in_the_end() {
     for (threads, pause_max) in [(1, 0), (2, 0), (2, 1), (4, 3)] {
         let running = Arc::new(Running::new(threads, Duration::from_millis(pause_max)).under_load());
         let sessions: Arc<Vec<_>> = Arc::new((0..100).map(|id| Session::new(1 + id % 3, id % 5)).collect());
@@ -202,13 +206,13 @@ async fn whatever_many_threads_append_is_taken_in_the_end() {
 }
 
 #[tokio::test]
-async fn a_session_that_panics_takes_nobody_with_it() {
+async fn a_session_that_panics_ends_no_other_session() {
     // The thread ended, so the process drained, and those whose turn was next heard of nothing any more.
     let running = Running::idle(1, Duration::ZERO);
     let (broken, session) = (Arc::new(Broken), Session::new(1, 0));
     let doorbell = Arc::new(Doorbell::default());
     let weak = Arc::downgrade(&broken);
-    doorbell.lead_to(weak);
+    doorbell.set_session(weak);
     session.start(&running.lifecycle);
     running.ring(&Ringer::new(doorbell, CursorId(0)));
     session.append(0, &running);
@@ -219,21 +223,21 @@ async fn a_session_that_panics_takes_nobody_with_it() {
 }
 
 #[tokio::test]
-async fn under_load_a_session_is_left_alone_and_not_forgotten() {
+async fn under_load_a_session_is_served_less_often_and_not_forgotten() {
     let running = Running::new(2, Duration::from_millis(5)).under_load();
     let session = Session::new(1, 0);
     session.start(&running.lifecycle);
     session.append(0, &running);
-    until("it is attended to", || session.doorbell.attended_us() > 0).await;
+    until("it is served", || session.doorbell.served_us() > 0).await;
     for _ in 0..20 {
-        let before_us = session.doorbell.attended_us();
-        until("it is attended to again", || {
-            // Each time, because what comes while it is attended to may be taken with the rest.
+        let before_us = session.doorbell.served_us();
+        until("it is served again", || {
+            // Each time, because a record that comes while it is served may be taken with the rest.
             session.append(0, &running);
-            session.doorbell.attended_us() > before_us
+            session.doorbell.served_us() > before_us
         })
         .await;
-        let pause_us = session.doorbell.attended_us() - before_us;
+        let pause_us = session.doorbell.served_us() - before_us;
         assert!(pause_us >= 4_900, "{pause_us} us");
     }
     until("all records are taken", || session.has_all()).await;
@@ -242,7 +246,7 @@ async fn under_load_a_session_is_left_alone_and_not_forgotten() {
 }
 
 #[tokio::test]
-async fn when_nothing_comes_any_more_the_pause_ends() {
+async fn the_pause_ends_when_the_node_comes_to_rest() {
     // It stayed what it was, and the metric with it, until there was work again.
     let running = Running::idle(1, Duration::from_millis(16));
     running.fan_out.queue.lock().pace.worked(Instant::now() + Duration::from_millis(20), PATIENCE);
