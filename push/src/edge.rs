@@ -34,6 +34,7 @@ use tailcast_proto::delivery::Format;
 use tailcast_services::{
     lifecycle::Hold,
     listener::{AcceptMetrics, Accepted, AtBound, Limits, Listener},
+    principal::Principal,
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, ReadBuf},
@@ -193,7 +194,9 @@ impl Server {
         // From here on, the feed and the fan-out keep running until this session ends.
         let hold = self.sessions.lifecycle.hold();
         let counted = GaugeGuard::new(&self.sessions.metrics.sessions);
-        let session = self.clone().serve_session::<T>(id, format, upgraded, (session, counted, hold));
+        // Clients are not authenticated yet.
+        let client = (id, Principal::Anonymous);
+        let session = self.clone().serve_session::<T>(client, format, upgraded, (session, counted, hold));
         // Boxed, because a task stores its future twice: as passed and as polled.
         self.sessions.lifecycle.spawn("session", Box::pin(session));
 
@@ -207,7 +210,7 @@ impl Server {
 
     async fn serve_session<T: Transport>(
         self,
-        id: u64,
+        (id, principal): (u64, Principal),
         format: Option<Format>,
         upgraded: UpgradeFut,
         held: (OwnedSemaphorePermit, GaugeGuard, Hold),
@@ -230,7 +233,7 @@ impl Server {
         let metrics = &self.sessions.metrics;
         let (reason, reader) = match format {
             Some(format) => {
-                let session = self.sessions.open(id, format, writer);
+                let session = self.sessions.open((id, principal), format, writer);
                 Box::new(session).run(reader, &self.sessions).await
             }
             None => refuse_subprotocol(reader, writer).await,

@@ -8,6 +8,7 @@ use tailcast_services::{
     kafka::{Context, PropertyError, Settings},
     lifecycle::{Lifecycle, Phase},
     listener,
+    permission::Permissions,
     readiness::Readiness,
     topics::{self, Epochs, Topics},
 };
@@ -119,7 +120,7 @@ impl Push {
         metrics.memory_max.set(i64::try_from(admission.bytes_max()).unwrap_or(i64::MAX));
         let sessions = Arc::new(Sessions {
             policy: Arc::new(SessionPolicy::new(&config)),
-            sources: Sources::new(starter, catch_up),
+            sources: Sources::new(starter, catch_up, Permissions::unrestricted()),
             metrics,
             waiting,
             admission,

@@ -1,12 +1,16 @@
-//! One client's stay on this node: one WebSocket, its subscriptions, and the executors that serve them.
+//! One client's stay on this node: one WebSocket, its subscriptions, and the executors that serve
+//! them.
 //!
-//! A session has no queue of deliveries. When its socket has taken the last message, it gathers what its cursors have not
-//! delivered yet and writes that as one message. While the socket takes nothing, its cursors fall behind, and nothing grows.
+//! A session has no queue of deliveries. When its socket has taken the last message, it gathers
+//! what its cursors have not delivered yet and writes that as one message. While the socket takes
+//! nothing, its cursors fall behind, and nothing grows.
 //!
-//! All decisions are in [`rules`]: plain data, without IO. Two executors feed it events and carry out the actions that it
-//! returns, under the session's lock, and neither waits for the client or for Kafka while it has the lock. The [task](task)
-//! does what takes time: it reads from the client, and waits for starts, pages, deadlines and a blocked socket. When there
-//! is something new and the socket takes it, a thread of the [fan-out](crate::wake::fan_out) writes it without the task.
+//! All decisions are in [`rules`]: plain data, without IO. Two executors feed it events and carry
+//! out the actions that it returns, under the session's lock, and neither waits for the client or
+//! for Kafka while it has the lock. The [task](task) does what takes time: it reads from the
+//! client, and waits for starts, pages, deadlines and a blocked socket. When there is something new
+//! and the socket takes it, a thread of the [fan-out](crate::wake::fan_out) writes it without the
+//! task.
 
 pub(crate) mod admission;
 mod close;
@@ -30,7 +34,7 @@ use std::{sync::Arc, time::Instant};
 
 use futures_util::{future::BoxFuture, stream::FuturesUnordered};
 use tailcast_proto::delivery::Format;
-use tailcast_services::lifecycle::Lifecycle;
+use tailcast_services::{lifecycle::Lifecycle, principal::Principal};
 
 use self::{
     admission::Admission,
@@ -63,6 +67,8 @@ pub(crate) struct Sessions {
 
 /// One client's stay on this node.
 pub(crate) struct Session<W> {
+    /// The client's identity, for every start and every page.
+    principal: Principal,
     rules: Rules,
     outbox: Outbox,
     writer: W,
@@ -78,10 +84,16 @@ pub(crate) struct Session<W> {
 
 impl Sessions {
     /// Opens a session after its upgrade.
-    pub(crate) fn open<W: Writer>(&self, id: u64, format: Format, writer: W) -> Session<W> {
+    pub(crate) fn open<W: Writer>(
+        &self,
+        (id, principal): (u64, Principal),
+        format: Format,
+        writer: W,
+    ) -> Session<W> {
         let rules =
             Rules::new(Arc::clone(&self.policy), id, format, Arc::new(Doorbell::default()), Moment::now());
         Session {
+            principal,
             outbox: Outbox::new(self.policy.sessions(), self.waiting.waiting()),
             writer,
             format,

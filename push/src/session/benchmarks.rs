@@ -1,6 +1,8 @@
-//! Sessions without sockets, polled by hand and not by a runtime: what the benchmarks measure of them is always the same.
+//! Sessions without sockets, polled by the benchmarks and not by a runtime, so that measurements
+//! repeat exactly.
 //!
-//! Each is a whole [`Session`], of a node that has no Kafka; its client says nothing and takes everything at once.
+//! Each is a whole [`Session`] of a node without Kafka; its client sends nothing and accepts
+//! everything at once.
 
 use std::{
     future::Future,
@@ -16,7 +18,9 @@ use std::{
 
 use prometheus_client::registry::Registry;
 use tailcast_proto::{delivery::Format, push::v1::Outcome};
-use tailcast_services::{kafka::Settings, lifecycle::Lifecycle, readiness::Readiness, topics::Epochs};
+use tailcast_services::{
+    kafka::Settings, lifecycle::Lifecycle, principal::Principal, readiness::Readiness, topics::Epochs,
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     runtime::Runtime,
@@ -44,11 +48,11 @@ pub struct Gatherer {
     budget: usize,
 }
 
-/// What was gathered for one WebSocket message.
+/// The message that was gathered.
 #[derive(Debug)]
 pub struct Message(Batch);
 
-/// Sessions that are polled by hand.
+/// Sessions that are polled by a benchmark.
 pub struct Crowd {
     members: Vec<Member>,
     fan_out: Arc<FanOut>,
@@ -66,10 +70,10 @@ struct Member {
 
 struct Flag(AtomicBool);
 
-/// A client that says nothing.
+/// A client that sends nothing.
 struct Silence;
 
-/// A client that takes everything.
+/// A client that accepts everything.
 struct Drain(Arc<AtomicUsize>);
 
 impl Gatherer {
@@ -94,7 +98,7 @@ impl Gatherer {
 }
 
 impl Message {
-    /// How many deliveries it has.
+    /// Returns the number of deliveries.
     #[must_use]
     pub fn deliveries(&self) -> u64 {
         self.0.deliveries
@@ -102,7 +106,7 @@ impl Message {
 }
 
 impl Crowd {
-    /// Starts so many sessions, each with a subscription to each of some channels, from the partition's end on.
+    /// Starts sessions, each subscribed to each of some channels from the partition's end on.
     ///
     /// # Panics
     ///
@@ -117,8 +121,8 @@ impl Crowd {
             .take(sessions)
             .map(|id| {
                 let writer = Drain(Arc::clone(&written));
-                let mut session = sessions_of_node.open(id, Format::Proto, writer);
-                // Its heartbeats are not what is measured.
+                let mut session = sessions_of_node.open((id, Principal::Anonymous), Format::Proto, writer);
+                // Heartbeats are not measured.
                 let connected = Instant::now() + Duration::from_hours(24);
                 subscribe(session.rules.connect_for_benchmark(connected), watched, watching);
                 Member::new(session, Arc::clone(&sessions_of_node))
@@ -130,8 +134,8 @@ impl Crowd {
         crowd
     }
 
-    /// Attends to every session that was rung for, and serves those that were woken until none is. Returns how many bytes were
-    /// written.
+    /// Serves every session whose doorbell rang, and polls those that were woken until none is.
+    /// Returns the number of bytes written.
     pub fn serve(&mut self) -> usize {
         self.fan_out.serve_here();
         while self.members.iter_mut().map(Member::serve).fold(false, |any, served| any | served) {}
@@ -139,7 +143,8 @@ impl Crowd {
     }
 
     fn begin(&mut self) {
-        // The first look registers with the runtime's clock, which never moves: nobody drives it from here on.
+        // The first poll registers with the runtime's clock, which never moves: nothing drives it
+        // from here on.
         let _entered = self.runtime.enter();
         while self.members.iter_mut().map(Member::serve).fold(false, |any, served| any | served) {}
     }

@@ -41,20 +41,21 @@ impl<W: Writer> Session<W> {
                 Action::Ping => self.outbox.push_control(websocket::frame(OpCode::Ping, &[])),
                 Action::Write(message) => self.write(message, at.wall_ms),
                 Action::Start(request) => {
-                    self.starts.push(Box::pin(self.sources.clone().start(request)));
+                    self.starts.push(Box::pin(self.sources.clone().start(self.principal.clone(), request)));
                 }
             }
         }
     }
 
-    /// Gathers the next message if the last one is written, and requests the pages that cursors need.
+    /// Gathers the next message if the last one is written, and requests the pages that cursors
+    /// need.
     pub(super) fn fill_outbox(&mut self, at: Moment) {
         if let Some(room) = self.outbox.room() {
             let message = self.rules.message(room, at);
             self.write(message, at.wall_ms);
         }
         while let Some(request) = self.rules.next_page_request() {
-            self.pages.push(Box::pin(self.sources.clone().page(request)));
+            self.pages.push(Box::pin(self.sources.clone().page(self.principal.clone(), request)));
         }
         self.report_progress(at.now);
         if !self.outbox.is_empty() {
@@ -85,8 +86,8 @@ impl<W: Writer> Session<W> {
             Inline::Closed => return true,
         }
         if !self.outbox.is_empty() {
-            // No thread of the fan-out is woken when the socket takes more: the task writes what is left, or meets the same
-            // error.
+            // No thread of the fan-out is woken when the socket takes more: the task writes what is
+            // left, or meets the same error.
             match self.poll_flush(&mut Context::from_waker(Waker::noop())) {
                 Poll::Ready(Ok(())) => self.rules.socket(Socket::Written, at.now),
                 Poll::Ready(Err(_)) | Poll::Pending => return false,

@@ -1,21 +1,21 @@
 //! The rules of a session: events go in, actions come out.
 //!
-//! No IO, tasks, clocks or randomness. What happened, the time and a random number are arguments, and everything to do is
-//! returned: frames to write, starts and pages to request, the time of the next alarm, the close. The session's task and
-//! the threads of the [fan-out](crate::wake::fan_out) call these rules under the session's lock, and carry out what they
-//! return.
+//! No IO, tasks, clocks or randomness. What happened, the time and a random number are arguments,
+//! and everything to do is returned: frames to write, starts and pages to request, the time of the
+//! next alarm, the close. The session's task and the threads of the [fan-out](crate::wake::fan_out)
+//! call these rules under the session's lock, and carry out what they return.
 //!
 //! A session goes through four phases:
 //!
-//! | phase    | entered by                      | left by                                                        |
-//! |----------|---------------------------------|----------------------------------------------------------------|
-//! | greeting | the upgrade                     | `Connect`; a deadline, a drain or a violation closes           |
-//! | serving  | `Connect`                       | a drain of the node, or a close                                |
-//! | leaving  | a drain, announced by `Goaway`  | the client closes, or its own time within the spread is up     |
-//! | closed   | a close reason                  | never: nothing is gathered, started or replied to any more     |
+//! | phase    | entered by                     | left by                                         |
+//! |----------|--------------------------------|-------------------------------------------------|
+//! | greeting | the upgrade                    | `Connect`; a deadline, drain or violation close |
+//! | serving  | `Connect`                      | a drain of the node, or a close                 |
+//! | leaving  | a drain, announced by `Goaway` | a close: of the client, or when its time is up  |
+//! | closed   | a close reason                 | never: nothing is gathered or replied |
 //!
-//! Invariant: a delivery leaves a cursor once. It is in the [`Message`] that the call returned, and the caller has room
-//! for that.
+//! Invariant: a delivery leaves a cursor once. It is in the [`Message`] that the call returned, and
+//! the caller has room for that.
 
 mod commands;
 mod delivery;
@@ -58,7 +58,8 @@ pub(crate) struct Rules {
     format: Format,
     liveness: Liveness,
     subscriptions: Subscriptions,
-    /// Subscriptions whose start was requested; with the id of an `Unsubscribe` that came before the answer.
+    /// Subscriptions whose start was requested; with the id of an `Unsubscribe` that came before
+    /// the answer.
     starting: HashMap<Channel, Option<u32>>,
 }
 
@@ -103,7 +104,8 @@ pub(crate) enum Event {
     WakeUp,
     /// The connection failed.
     Lost,
-    /// The node holds more for blocked sockets than its limit, and this session has been blocked for longest.
+    /// The node holds more for blocked sockets than its limit, and this session has been blocked
+    /// for longest.
     NoRoom,
 }
 
@@ -113,7 +115,16 @@ pub(crate) struct PageAnswer {
     pub(crate) cursor: CursorId,
     /// The serial number of the cursor that requested it: its id may be another cursor's by then.
     pub(crate) serial: u64,
-    pub(crate) page: Result<Arc<Page>, PageError>,
+    pub(crate) page: Result<Arc<Page>, PageRefusal>,
+}
+
+/// Why a page was not read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PageRefusal {
+    /// Kafka does not have it.
+    Unreadable(PageError),
+    /// The client may not read the channel.
+    Forbidden,
 }
 
 /// What became of the outbox.
@@ -235,8 +246,8 @@ impl Rules {
         self.subscriptions.next_page_request()
     }
 
-    /// Returns when the session wants an [`Event::Alarm`]: for a deadline at the next of the node's ticks, for a delayed
-    /// delivery at its time.
+    /// Returns when the session wants an [`Event::Alarm`]: for a deadline at the next of the node's
+    /// ticks, for a delayed delivery at its time.
     pub(crate) fn alarm_at(&self, clock: &liveness::Clock) -> Instant {
         let deadline = clock.tick(self.liveness.next());
         self.subscriptions.next_due().map_or(deadline, |due| due.min(deadline))
@@ -308,4 +319,4 @@ impl From<Notice> for Action {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -1,7 +1,7 @@
-//! A session's subscriptions and their cursors: who has news, who wants a page, who waits for its next turn, and what goes
-//! into the next message.
+//! A session's subscriptions and their cursors: which have news, which need a page, which are
+//! delayed, and what goes into the next message.
 //!
-//! No IO. The session asks for pages and brings them; the feed rings; time is an argument.
+//! No IO. The session requests pages and passes them in; the feed rings; time is an argument.
 
 mod batch;
 mod progress;
@@ -27,7 +27,10 @@ use crate::{
     kafka::catch_up::PageError,
     partition::Partition,
     record::channel::{Encoding, NodeChannel},
-    session::{rules::PageAnswer, start::Started},
+    session::{
+        rules::{PageAnswer, PageRefusal},
+        start::Started,
+    },
     wake::doorbell::{CursorId, Doorbell, Ringer},
 };
 
@@ -38,15 +41,15 @@ pub(crate) struct Subscriptions {
     by_alias: HashMap<u32, Subscription>,
     cursors: Slab<OpenCursor>,
     next_serial: u64,
-    /// Empty: memory for the news.
+    /// Empty: a buffer that is reused for news.
     news: Vec<CursorId>,
-    /// The cursors that have something to hand out, each once.
+    /// Cursors that have something to deliver, each once.
     ready: VecDeque<CursorId>,
-    /// The cursors that may not deliver again before a time.
+    /// Cursors that may not deliver before a time.
     delayed: BTreeSet<(Instant, CursorId)>,
-    /// The cursors that wait for a page to be asked for.
+    /// Cursors that need a page which was not requested yet.
     awaiting_page: VecDeque<CursorId>,
-    /// The cursors that a page was asked for, or that have one.
+    /// How many cursors have a page, or have requested one.
     pages_open: usize,
 }
 
@@ -57,7 +60,7 @@ struct Subscription {
     partition_count: u32,
     cursors: Vec<CursorId>,
     format: Format,
-    /// The snapshot with which it started, until its end was said.
+    /// The snapshot with which it started, until its end was sent.
     snapshot: Option<Snapshot>,
 }
 
@@ -73,12 +76,12 @@ struct Snapshot {
 struct OpenCursor {
     cursor: Cursor,
     alias: u32,
-    /// Tells this cursor from an earlier one with the same id.
+    /// Distinguishes this cursor from an earlier one with the same id.
     serial: u64,
     is_ready: bool,
-    /// Whether it was at the end of its partition once.
+    /// Whether it has ever reached the end of its partition.
     was_live: bool,
-    /// Until when it may not deliver.
+    /// The time before which it may not deliver.
     delayed_until: Option<Instant>,
     is_paging: bool,
 }
@@ -88,18 +91,20 @@ struct OpenCursor {
 pub(crate) struct PageRequest {
     pub(crate) cursor: CursorId,
     pub(crate) serial: u64,
+    pub(crate) channel: Arc<NodeChannel>,
     pub(crate) partition: Arc<Partition>,
     pub(crate) offset: Offset,
 }
 
-/// Something that happened to a subscription and that the client is told.
+/// A change of a subscription that is reported to the client.
 #[derive(Debug)]
 pub(crate) enum Notice {
     Skipped(v1::Skipped),
     Ended(v1::Unsubscribed),
 }
 
-/// How many pages a session may hold or wait for: what it holds counts towards nobody else's bound.
+/// Maximum number of pages that a session may hold or request: held pages count towards no other
+/// limit.
 const PAGES_OPEN_MAX: usize = 4;
 
 impl Subscriptions {
@@ -125,7 +130,7 @@ impl Subscriptions {
         self.by_alias.len()
     }
 
-    /// Returns how many partitions the subscriptions span together.
+    /// Returns the number of partitions of all subscriptions.
     pub(crate) fn cursors(&self) -> usize {
         self.cursors.len()
     }
@@ -146,7 +151,8 @@ impl Subscriptions {
         let alias = channel.alias;
         let mut cursors = Vec::with_capacity(partitions.len());
         if self.cursors.capacity() == 0 {
-            // Most sessions subscribe once: no room for three more cursors, which are large. Later it grows by doubling.
+            // Most sessions subscribe once: no room for three more cursors, which are large. Later
+            // it grows by doubling.
             self.cursors.reserve_exact(partitions.len());
         }
         for (lease, from) in partitions {
@@ -166,7 +172,7 @@ impl Subscriptions {
             });
             cursors.push(id);
         }
-        // What was appended before the cursors joined the log rang nobody.
+        // Records that were appended before the cursors joined the log did not ring.
         cursors.iter().for_each(|id| self.make_ready(*id));
         let in_snapshot = cursors.iter().filter(|id| self.cursors[id.0].cursor.is_in_snapshot()).count();
         let snapshot = (in_snapshot > 0).then_some(Snapshot { partitions_left: in_snapshot, values: 0 });
@@ -198,8 +204,8 @@ impl Subscriptions {
         })
     }
 
-    /// Ends all subscriptions, because the session closes. Returns those from whose position a client can go on: one that is
-    /// in the middle of its snapshot has none.
+    /// Ends all subscriptions, because the session closes. Returns those from whose position a
+    /// client can resume: one that is in the middle of its snapshot has none.
     pub(crate) fn close(&mut self) -> Vec<v1::Unsubscribed> {
         self.ready.clear();
         self.awaiting_page.clear();
@@ -218,9 +224,10 @@ impl Subscriptions {
             .map(|(alias, _)| *alias)
     }
 
-    /// Takes the news that rang. Returns the subscriptions that ended, because their topic did.
+    /// Takes the news of the doorbell. Returns the subscriptions that ended because their topic
+    /// did.
     pub(crate) fn take_news(&mut self) -> Vec<Notice> {
-        // Who may not deliver yet need not hear of more: it looks when its time has come.
+        // A delayed cursor need not listen: it is checked when its time has come.
         let ringer_of = |id: CursorId| {
             let held = self.cursors.get(id.0).filter(|held| held.delayed_until.is_none());
             held.map(|held| held.cursor.ringer())
@@ -239,17 +246,17 @@ impl Subscriptions {
         ended
     }
 
-    /// Whether a cursor has something to hand out, as far as is known.
+    /// Whether a cursor is known to have something to deliver.
     pub(crate) fn is_ready(&self) -> bool {
         !self.ready.is_empty()
     }
 
-    /// Returns when a cursor may deliver again that waits for it.
+    /// Returns when the next delayed cursor may deliver.
     pub(crate) fn next_due(&self) -> Option<Instant> {
         self.delayed.first().map(|(due, _)| *due)
     }
 
-    /// Lets the cursors deliver whose time has come.
+    /// Ends the delay of the cursors whose time has come.
     pub(crate) fn wake_due(&mut self, now: Instant) {
         while let Some((due, id)) = self.delayed.first().copied()
             && due <= now
@@ -262,7 +269,7 @@ impl Subscriptions {
         }
     }
 
-    /// Takes a page that is to be asked for, if the session may hold another one.
+    /// Returns the next page to request, if the session may hold another one.
     pub(crate) fn next_page_request(&mut self) -> Option<PageRequest> {
         if self.pages_open >= PAGES_OPEN_MAX {
             return None;
@@ -272,17 +279,26 @@ impl Subscriptions {
         held.is_paging = true;
         self.pages_open += 1;
         let partition = Arc::clone(held.cursor.partition());
-        Some(PageRequest { cursor: id, serial: held.serial, partition, offset: held.cursor.page_offset() })
+        let channel = Arc::clone(&self.by_alias[&held.alias].channel);
+        let (serial, offset) = (held.serial, held.cursor.page_offset());
+        Some(PageRequest { cursor: id, serial, channel, partition, offset })
     }
 
-    /// Takes a page that was asked for, or why there is none.
+    /// Takes a requested page, or the reason why there is none.
     pub(crate) fn take_page(
         &mut self,
         PageAnswer { cursor: id, serial, page }: PageAnswer,
     ) -> Option<Notice> {
         let held = self.cursors.get_mut(id.0).filter(|held| held.serial == serial)?;
         let alias = held.alias;
-        match held.cursor.take_page(page.as_ref().map_err(|error| *error)) {
+        let page = match &page {
+            Ok(page) => Ok(page),
+            Err(PageRefusal::Unreadable(error)) => Err(*error),
+            Err(PageRefusal::Forbidden) => {
+                return self.remove(alias, UnsubscribeReason::Forbidden).map(Notice::Ended);
+            }
+        };
+        match held.cursor.take_page(page) {
             Ok(lost) => {
                 let partition = held.cursor.partition().id;
                 if !held.cursor.is_paging() {
@@ -304,7 +320,7 @@ impl Subscriptions {
         }
     }
 
-    /// Looks at every cursor again, also at those that nothing rang for: their partition may have moved on.
+    /// Checks every cursor again, even if it did not ring: its partition may have moved on.
     pub(crate) fn recheck_all(&mut self) {
         let all: Vec<_> = self.cursors.iter().map(|(id, _)| CursorId(id)).collect();
         all.into_iter().for_each(|id| self.make_ready(id));

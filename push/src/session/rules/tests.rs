@@ -3,6 +3,8 @@
 mod model;
 mod world;
 
+pub(in crate::session) use self::world::page_request;
+
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -71,7 +73,15 @@ impl Script {
             ["expired", low] => {
                 let PageRequest { cursor, serial, .. } = self.pages.remove(0);
                 let low = world::offset(low.parse().expect("it is an offset"));
-                Event::Page(PageAnswer { cursor, serial, page: Err(PageError::Expired { low }) })
+                Event::Page(PageAnswer {
+                    cursor,
+                    serial,
+                    page: Err(PageRefusal::Unreadable(PageError::Expired { low })),
+                })
+            }
+            ["forbidden"] => {
+                let PageRequest { cursor, serial, .. } = self.pages.remove(0);
+                Event::Page(PageAnswer { cursor, serial, page: Err(PageRefusal::Forbidden) })
             }
             _ => return self.other_step(&words),
         };
@@ -290,7 +300,8 @@ fn the_fan_out_delivers_unless_the_task_has_work() {
     steps(&[("append t a a", ""), ("wake-up", ""), ("message small", "0"), ("inline", "LeaveToTask")]);
     steps(&[("close lost", "silent"), ("append t a", ""), ("inline", "Closed")]);
     steps(&[("delete t", ""), ("inline", "0 unsubscribed t/a@0 TOPIC_DELETED, Deliver"), ("message", "")]);
-    // A heartbeat that is due is the task's, one that is due soon goes with the delivery, and with it the ping.
+    // A heartbeat that is due is the task's, one that is due soon goes with the delivery, and with
+    // it the ping.
     steps(&[("wait 7000", ""), ("alarm", ""), ("append t a", ""), ("inline", "LeaveToTask")]);
     steps(&[("wait 6200", ""), ("append t a", ""), ("inline", "Deliver"), ("message", "0 heartbeat t=1")]);
     steps(&[
@@ -402,5 +413,19 @@ fn pages_are_requested_for_what_the_window_has_lost() {
         ("unsubscribe t/*", "3 unsubscribed t/*@2 REQUESTED"),
         ("page 5", ""),
         ("message", ""),
+    ]);
+}
+
+#[test]
+fn a_page_that_is_forbidden_ends_the_subscription() {
+    check(&[
+        ("append t a b a", ""),
+        ("evict t", ""),
+        ("connect t/*", "1 connected, start t/*"),
+        ("found 0", "1 subscribed t/*@0"),
+        ("message", ""),
+        ("pages", "page 0"),
+        ("forbidden", "0 unsubscribed t/*@0 FORBIDDEN"),
+        ("subscribe t/*", "start t/*"),
     ]);
 }

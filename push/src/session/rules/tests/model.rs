@@ -1,8 +1,10 @@
-//! Commands, records, slow sockets, drains, starts and pages in any order, against the plainest model of a session.
+//! Commands, records, slow sockets, drains, starts and pages in any order, against the plainest
+//! model of a session.
 //!
-//! The executors are played by a few lines that do what they are told. The model knows which reply each command gets, that a
-//! subscription delivers every record of its channel from its start on, once and in order, that the position with which it
-//! ends is where the client is, and for what a session may be closed, and when it has to be.
+//! The executors are played by a few lines that do what they are told. The model knows which reply
+//! each command gets, that a subscription delivers every record of its channel from its start on,
+//! once and in order, that the position with which it ends is where the client is, and for what a
+//! session may be closed, and when it has to be.
 
 use std::{
     collections::{BTreeMap, VecDeque},

@@ -1,4 +1,5 @@
-//! What surrounds the rules in their tests: two topics of one partition each, with Kafka behind their windows.
+//! What surrounds the rules in their tests: two topics of one partition each, with Kafka behind
+//! their windows.
 
 use std::{
     sync::Arc,
@@ -25,7 +26,10 @@ use crate::{
         channel::NodeChannel,
     },
     session::{inbound::Inbound, start::Started},
-    wake::{doorbell::Doorbell, fan_out::FanOut},
+    wake::{
+        doorbell::{CursorId, Doorbell},
+        fan_out::FanOut,
+    },
 };
 
 /// A topic with one partition, as Kafka has it and as the node tails it.
@@ -159,4 +163,16 @@ pub(super) fn unsubscribe(name: &str) -> Command {
 pub(super) fn frames(parts: &[Bytes]) -> Vec<v1::frame::Frame> {
     let message = v1::ServerMessage::decode(parts.concat().as_slice()).expect("parts make a message");
     message.frames.into_iter().filter_map(|frame| frame.frame).collect()
+}
+
+/// A request for the first page of a channel.
+pub(in crate::session) fn page_request(topic: &str) -> PageRequest {
+    let channel = format!("{topic}/a").parse().expect("tests name channels");
+    PageRequest {
+        cursor: CursorId(0),
+        serial: 1,
+        channel: Arc::new(NodeChannel { channel, alias: 1, home: None }),
+        partition: Topic::new(topic).partition,
+        offset: Offset::ZERO,
+    }
 }
