@@ -1,7 +1,8 @@
 //! Whether the node has memory for more sessions.
 //!
-//! Each limit of the node is one of many, and their sum cannot be computed in advance; the kernel's count is that sum. Above
-//! the memory limit, existing sessions are served and new ones are rejected.
+//! Each limit of the node is one of many, and their sum cannot be computed in advance; the kernel's
+//! count is that sum. Above the memory limit, existing sessions are served and new ones are
+//! rejected.
 
 use std::{
     sync::{
@@ -23,13 +24,14 @@ pub(crate) struct Admission {
 
 /// Interval at which the kernel's count is read.
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
-/// Default limit without `push.memory_bytes_max`, in percent of the memory limit of the process. The rest is for the growth
-/// of existing sessions, and for the kernel, which counts sockets to the same limit.
+/// Default limit without `push.memory_bytes_max`, in percent of the memory limit of the process.
+/// The rest is for the growth of existing sessions, and for the kernel, which counts sockets to the
+/// same limit.
 const SHARE_PERCENT: u64 = 85;
 
 impl Admission {
-    /// Limits the memory to `bytes_max`; 0: to 85 % of the limit of the process. Without a readable limit, every session is
-    /// accepted.
+    /// Limits the memory to `bytes_max`; 0: to 85 % of the limit of the process. Without a readable
+    /// limit, every session is accepted.
     pub(crate) fn new(bytes_max: u64) -> Self {
         let bytes_max = match (bytes_max, memory::limit_bytes()) {
             (0, Some(limit)) => limit / 100 * SHARE_PERCENT,

@@ -1,7 +1,7 @@
 //! Why a session ends, and the close frame that reports it.
 //!
-//! Codes below 4000 are RFC 6455's. 44xx mean "change something before reconnecting", 45xx "reconnect with back-off and
-//! resume".
+//! Codes below 4000 are RFC 6455's. 44xx mean "change something before reconnecting", 45xx
+//! "reconnect with back-off and resume".
 
 use std::borrow::Cow;
 
@@ -28,7 +28,8 @@ pub(crate) enum CloseReason {
     Draining,
     /// The client's socket took nothing for too long.
     SlowConsumer,
-    /// The slow-client buffer limit is exceeded, and this client's socket has taken nothing for longest.
+    /// The slow-client buffer limit is exceeded, and this client's socket has taken nothing for
+    /// longest.
     NoRoom,
     /// A lossless subscription exceeds the lag limit.
     Behind,
@@ -91,7 +92,8 @@ impl CloseReason {
         match (self, self.code()) {
             (Self::Lost, _) => "1006".to_owned(),
             (_, None) => "1005".to_owned(),
-            // A client may send any code; only those that RFC 6455 or this protocol name become labels.
+            // A client may send any code; only those that RFC 6455 or this protocol name become
+            // labels.
             (Self::Client(_), Some(code)) if !matches!(code, 1000..=1015 | 4400..=4599) => "other".to_owned(),
             (_, Some(code)) => code.to_string(),
         }

@@ -1,11 +1,12 @@
 //! Messages from the client: RFC 6455, with memory for a message only once it arrives.
 //!
-//! Clients mask, control frames are short and whole, fragments follow one another, messages are bounded as a whole and not
-//! only frame by frame, text is UTF-8 over all its fragments, and each violation has its close code. A frame whose header
-//! is invalid is rejected before its payload arrives.
+//! Clients mask, control frames are short and whole, fragments follow one another, messages are
+//! bounded as a whole and not only frame by frame, text is UTF-8 over all its fragments, and each
+//! violation has its close code. A frame whose header is invalid is rejected before its payload
+//! arrives.
 //!
-//! fastwebsockets has a reader too. It is not cancel safe, takes 8 KiB before there is anything to read and keeps them, and leaves
-//! half of these rules to its user; so only its unmasking is used.
+//! fastwebsockets has a reader too. It is not cancel safe, takes 8 KiB before there is anything to
+//! read and keeps them, and leaves half of these rules to its user; so only its unmasking is used.
 
 mod head;
 
@@ -46,7 +47,8 @@ pub(crate) struct Violation {
 pub(crate) struct InboundReader<S> {
     stream: S,
     bytes_max: usize,
-    /// Bytes that were read and not parsed yet: the beginning of a frame, or several frames that arrived together.
+    /// Bytes that were read and not parsed yet: the beginning of a frame, or several frames that
+    /// arrived together.
     ahead: BytesMut,
     /// The message of which some fragments have arrived.
     begun: Option<Message>,
@@ -60,7 +62,8 @@ struct Message {
     count: u32,
 }
 
-/// Maximum number of fragments of a message. Messages are bounded, and senders fragment by kilobytes.
+/// Maximum number of fragments of a message. Messages are bounded, and senders fragment by
+/// kilobytes.
 const FRAGMENTS_MAX: u32 = 128;
 /// Bytes read of a frame before its length is known. Commands are shorter.
 const READ_BYTES: usize = 4096;

@@ -1,12 +1,13 @@
-//! What waits to be written to one client, in two lanes.
+//! The bytes to write to one client, in two lanes.
 //!
-//! Replies, pings, errors and the drain notice are written before data that waits, but never inside a WebSocket message
-//! that has begun. Data does not wait here: a message is gathered when the one before it is written, so that a client
-//! that is slow finds in it what is newest then.
+//! Replies, pings, errors and the drain notice are written before data, but never inside a
+//! WebSocket message that has begun. Data is not queued: a message is gathered when the last one is
+//! written, so a slow client gets the newest records at that time.
 //!
-//! Bounded: one message of data, and replies up to a bound at which the session stops reading from the client. What is left
-//! of a message that the socket did not take is copied, so that a slow client holds its own bytes and nobody's log, and is
-//! counted in what the whole node may hold for slow clients.
+//! Bounded: one message of data, and replies up to a limit at which the session stops reading from
+//! the client. The unwritten rest of a message is copied when the socket blocks, so that a slow
+//! client holds its own bytes and no chunk of a log, and is counted in the node's slow-client
+//! buffer.
 
 use std::{
     collections::VecDeque,
@@ -25,31 +26,31 @@ use super::{
 };
 use crate::config::SessionsConfig;
 
-/// What waits to be written to one client.
+/// The bytes to write to one client.
 #[derive(Debug)]
 pub(crate) struct Outbox {
-    /// What has begun, or is next.
+    /// Frames that are being written, or are next.
     wire: VecDeque<Bytes>,
-    /// What that holds, in bytes: all of it, until the last of it is written.
+    /// Size of `wire` in bytes, until the last of it is written.
     wire_bytes: usize,
-    /// Whether it is slices of memory that others share.
+    /// Whether `wire` consists of slices of shared memory.
     is_shared: bool,
-    /// Whole frames that go before the next message.
+    /// Frames to write before the next message.
     control: VecDeque<Bytes>,
     control_bytes: usize,
     control_bytes_max: usize,
     message_bytes_max: usize,
-    /// The answer to the last ping. RFC 6455 lets a pong answer the most recent of several pings.
+    /// The answer to the last ping. RFC 6455 allows a pong for the most recent of several pings.
     pong: Option<Bytes>,
-    /// The socket took nothing at the last try.
+    /// The socket accepted nothing at the last attempt.
     is_blocked: bool,
-    /// The socket did not take the last message at once.
+    /// The socket did not accept all of the last message at once.
     was_blocked: bool,
-    /// The socket took something after it had taken nothing.
+    /// The socket accepted something after it had been blocked.
     has_progressed: bool,
-    /// Something was written that the writer may still hold.
+    /// The writer may hold bytes that are not flushed.
     is_unflushed: bool,
-    /// How much the writer holds, in bytes, after the last try.
+    /// Bytes held by the writer after the last attempt.
     buffered: usize,
     waiting: Waiting,
 }
@@ -60,24 +61,29 @@ pub(crate) enum WriteError {
     /// The connection is broken.
     #[error(transparent)]
     Lost(#[from] io::Error),
-    /// The slow-client buffer limit is exceeded, and this client's socket has taken nothing for longest.
+    /// The slow-client buffer limit is exceeded, and this client's socket has taken nothing for
+    /// longest.
     #[error(transparent)]
     NoRoom(#[from] NoRoom),
 }
 
-/// How many parts go to the kernel in one call. Linux takes 1,024; beyond some dozens nothing is gained.
+/// Maximum number of parts in one call to the kernel. Linux accepts 1,024; more than some dozens
+/// gain nothing.
 const PARTS_MAX: usize = 64;
-/// Messages of more parts than this are copied into one: beyond it the kernel's work per part costs more than the copy.
+/// Maximum number of parts that are not copied into one: with more, the kernel's work per part
+/// costs more than the copy.
 const PARTS_SHARED_MAX: usize = 8;
-/// And smaller messages: one buffer is written with less ado than two, which is more than the copy costs.
+/// Maximum size of a message that is always copied into one buffer, in bytes: writing one buffer
+/// instead of several saves more than the copy costs.
 const COPY_BYTES_MAX: usize = 8 * 1024;
-/// Which part of a full message a client gets while it is behind: what waits for it then is what it costs.
+/// Divisor of the message size for a client that is behind: its unwritten bytes are what it costs.
 const BEHIND_SHARE: usize = 4;
-/// And while the node holds as much for slow clients as it may. Most sockets take as little as that at once.
+/// Divisor of the message size while the slow-client buffer is full. Most sockets accept that much
+/// at once.
 const FULL_SHARE: usize = 16;
 
 impl Outbox {
-    /// Makes an empty one, whose bytes are counted in `waiting` while they wait.
+    /// Makes an empty outbox, whose unwritten bytes are counted in `waiting`.
     pub(crate) fn new(limits: &SessionsConfig, waiting: Waiting) -> Self {
         Self {
             wire: VecDeque::new(),
@@ -97,26 +103,27 @@ impl Outbox {
         }
     }
 
-    /// Adds a whole frame that goes before data.
+    /// Adds a frame to write before data.
     pub(crate) fn push_control(&mut self, frame: Bytes) {
         self.control_bytes += frame.len();
         self.control.push_back(frame);
     }
 
-    /// Adds a whole frame behind the message that was gathered last, to be written with it. Nothing of that may have been
-    /// written.
+    /// Adds a frame behind the message that was gathered last, to be written with it. Nothing of
+    /// that message may have been written.
     pub(crate) fn push_behind(&mut self, frame: Bytes) {
         debug_assert!(self.control.is_empty(), "replies that wait go first");
         self.wire_bytes += frame.len();
         self.wire.push_back(frame);
     }
 
-    /// Answers a ping. An answer that still waits is replaced.
+    /// Answers a ping. An unwritten answer to an earlier ping is replaced.
     pub(crate) fn push_pong(&mut self, payload: &[u8]) {
         self.pong = Some(websocket::frame(OpCode::Pong, payload));
     }
 
-    /// Begins a message of data, made of shared parts that are together `bytes` long. Nothing may be on the wire.
+    /// Adds a message of data, made of shared parts of `bytes` bytes in total. Nothing may be on
+    /// the wire.
     pub(crate) fn push_message(&mut self, opcode: OpCode, bytes: usize, parts: Vec<Bytes>) {
         debug_assert!(self.wire.is_empty(), "messages are gathered one at a time");
         self.was_blocked = false;
@@ -138,20 +145,21 @@ impl Outbox {
         self.wire.is_empty() && self.control.is_empty() && self.pong.is_none() && !self.is_unflushed
     }
 
-    /// Returns room for a message, unless one has begun or replies are to be written first. What the writer still holds of
-    /// the last message has begun: a message gathered beside it would not have what is newest by the time it is written.
+    /// Returns room for a message, unless a message has begun or replies are to be written first. A
+    /// message that the writer still holds has begun: a second one would not have the newest
+    /// records by the time it is written.
     pub(crate) fn room(&self) -> Option<Room> {
         let has_room = self.wire.is_empty() && self.control.is_empty() && !self.is_unflushed;
         has_room.then(|| Room { bytes: self.message_budget(), is_behind: self.was_blocked })
     }
 
-    /// Nothing waits for the client any more: it has caught up.
+    /// The client has caught up: no cursor has anything to deliver.
     pub(crate) fn has_caught_up(&mut self) {
         self.was_blocked = false;
     }
 
-    /// Returns how large the next message may be, in bytes: less while the client is behind, or the node's memory for such
-    /// clients is used up.
+    /// Returns the size limit of the next message, in bytes: less while the client is behind or the
+    /// slow-client buffer is full.
     fn message_budget(&self) -> usize {
         let share = match (self.waiting.is_full(), self.was_blocked) {
             (true, _) => FULL_SHARE,
@@ -161,7 +169,7 @@ impl Outbox {
         (self.message_bytes_max / share).max(1)
     }
 
-    /// Returns what waits for a socket that takes nothing, in bytes; 0 while it takes something.
+    /// Returns the bytes that a blocked socket has not accepted; 0 while it accepts some.
     fn waiting_bytes(&self) -> usize {
         let pong = self.pong.as_ref().map_or(0, Bytes::len);
         if self.is_blocked { self.wire_bytes + self.control_bytes + pong + self.buffered } else { 0 }
@@ -172,22 +180,25 @@ impl Outbox {
         self.control_bytes < self.control_bytes_max
     }
 
-    /// Whether the client has made room for something since this was last asked: it lives, however slowly it takes.
+    /// Returns whether the socket accepted something since the last call, after it had been
+    /// blocked.
     pub(crate) fn take_progress(&mut self) -> bool {
         std::mem::take(&mut self.has_progressed)
     }
 
-    /// Adds the close frame. What waits from here on is not asked to make room any more.
+    /// Adds the close frame. From here on the session is not evicted for its unwritten bytes.
     pub(crate) fn close(&mut self, frame: Bytes) {
         self.push_control(frame);
         self.waiting.last();
     }
 
-    /// Writes until everything is written. What is written is remembered, so it can be asked again and from elsewhere.
+    /// Writes until everything is written. Progress is kept between calls, also from different
+    /// threads.
     ///
     /// # Errors
     ///
-    /// When the connection is broken, or when more waits on this node than may and this client has waited longest.
+    /// When the connection is broken, or when the slow-client buffer limit is exceeded and this
+    /// client has been blocked for longest.
     pub(crate) fn poll_flush(
         &mut self,
         context: &mut Context<'_>,
@@ -198,7 +209,7 @@ impl Outbox {
         self.buffered = writer.buffered();
         let has_moved = self.has_progressed;
         self.has_progressed |= before;
-        // Here and not in the session's loop, which is not woken by a socket that takes nothing.
+        // Counted here and not in the session's loop, which a blocked socket does not wake.
         if let Err(no_room) = self.waiting.count(self.waiting_bytes(), has_moved, context) {
             return Poll::Ready(Err(no_room.into()));
         }
@@ -233,10 +244,11 @@ impl Outbox {
         }
     }
 
-    /// Notes whether the socket took anything at this try. Returns whether it is the first time for this message that it
-    /// took nothing.
+    /// Notes whether the socket accepted anything at this attempt. Returns whether it is the first
+    /// time that it blocked on this message.
     fn note_blocked(&mut self, is_blocked: bool) -> bool {
-        // A socket that takes all at once tells nothing of the client: the kernel does.
+        // A socket that accepts everything at once shows nothing about the client: the kernel
+        // accepts it.
         self.has_progressed |= self.is_blocked && !is_blocked;
         self.is_blocked = is_blocked;
         let is_first = is_blocked && !self.was_blocked;
@@ -258,12 +270,13 @@ impl Outbox {
         Pin::new(writer).poll_write_vectored(context, &slices[..filled])
     }
 
-    /// Lets go of memory that others would otherwise keep for this client's sake, once a message: a slice of a log keeps its
-    /// whole chunk, also when the log has long dropped that, and a buffer is kept whole until its last byte is written.
+    /// Copies the unwritten rest, once per message, so that this client keeps no memory of others:
+    /// a slice of a log keeps its whole chunk, even when the log has dropped that, and a buffer is
+    /// kept until its last byte is written.
     ///
-    /// A record that is larger than two full messages stays shared: copies would cost every slow client what one chunk
-    /// costs all of them. Two, because the last record of a message may go beyond
-    /// its budget.
+    /// A record that is larger than two full messages stays shared: copies would cost every slow
+    /// client what one chunk costs all of them. Two, because the last record of a message may
+    /// exceed its budget.
     fn own_what_waits(&mut self) {
         let left = self.wire.iter().map(Bytes::len).sum();
         if left < 2 * self.message_bytes_max && (self.is_shared || left < self.wire_bytes) {

@@ -1,4 +1,4 @@
-//! What a session says that is not a delivery.
+//! The frames that a session sends, other than deliveries.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! Commands of a client, parsed into values that cannot be wrong.
 //!
-//! A malformed message ends the session: nothing after it can be trusted. A command with an invalid field is answered with
-//! an error, and the session continues.
+//! A malformed message ends the session: nothing after it can be trusted. A command with an invalid
+//! field is answered with an error, and the session continues.
 
 use std::{ops::RangeInclusive, time::Duration};
 
@@ -27,7 +27,8 @@ pub(crate) struct Request {
     pub(crate) topic_field: &'static str,
     pub(crate) start: Start,
     pub(crate) mode: DeliveryMode,
-    /// The partitions that the position names, in the client's order: errors say which of them is wrong.
+    /// The partitions that the position names, in the client's order: errors say which of them is
+    /// wrong.
     pub(crate) named: Vec<PartitionId>,
     /// Whether deliveries carry headers.
     pub(crate) headers: bool,
@@ -64,9 +65,9 @@ pub(crate) struct CommandError {
 
 /// Maximum number of commands in one message. A reply may be longer than its command.
 const LINES_MAX: usize = 128;
-/// Allowed rate limits of a conflated subscription, in deliveries per key and second. Above a thousand a limit has no
-/// effect. Below one in ten seconds a delayed record would leave the window of a busy partition, and would have to be read
-/// from Kafka again for a client that keeps up.
+/// Allowed rate limits of a conflated subscription, in deliveries per key and second. Above a
+/// thousand a limit has no effect. Below one in ten seconds a delayed record would leave the window
+/// of a busy partition, and would have to be read from Kafka again for a client that keeps up.
 const MAX_RATES: RangeInclusive<f64> = 0.1..=1_000.0;
 /// Maximum length of a client's name and version, in bytes.
 const CLIENT_TEXT_BYTES_MAX: usize = 128;
@@ -79,7 +80,8 @@ const CLIENT_TEXT_BYTES_MAX: usize = 128;
 pub(crate) fn decode(format: Format, message: &Bytes) -> Result<Vec<v1::ClientMessage>, String> {
     match format {
         Format::Proto => {
-            // As a slice, so that keys are copied: a part of the message would keep all of it for as long as its channel is known.
+            // As a slice, so that keys are copied: a part of the message would keep all of it for
+            // as long as its channel is known.
             let message = v1::ClientMessage::decode(&**message);
             message.map(|message| vec![message]).map_err(|error| format!("not a ClientMessage: {error}"))
         }
@@ -335,7 +337,8 @@ mod tests {
 
     #[test]
     fn a_channel_keeps_nothing_of_the_message_that_named_it() {
-        // Each key was a part of the buffer that its message was read into: 8 KiB, or as much as a message may have.
+        // Each key was a part of the buffer that its message was read into: 8 KiB, or as much as a
+        // message may have.
         let key = v1::channel::Keys::Key(Bytes::from_static(b"key"));
         let channel = v1::Channel { topic: "quotes".to_owned(), keys: Some(key) };
         let target = Some(v1::unsubscribe::Target::Channel(channel));

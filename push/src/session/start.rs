@@ -40,7 +40,7 @@ pub(crate) struct Started {
     pub(crate) lost: Vec<v1::LostRange>,
 }
 
-/// Where one partition starts, and how it got there.
+/// Where one partition starts, and with which outcome.
 struct PartitionStart {
     lease: Lease,
     from: StartAt,
@@ -74,17 +74,18 @@ impl Starter {
         let mut topic = self.topic(request).await?;
         for _ in 0..TRIES_MAX {
             let found = self.find_in(&topic, request).await;
-            // What Kafka said may have been of a topic that was created in between, under the same name.
+            // Kafka's answer may concern a topic that was created in between, under the same name.
             let is_certain = found.as_ref().is_ok_and(|started| started.lost.is_empty());
             let now = if is_certain { self.topics.cached(&topic.name) } else { self.ask(request).await.ok() };
             let now = now.unwrap_or_else(|| topic.clone());
             match found {
                 Err(Obstacle::OtherEpoch { found }) if found != now.epoch => {
-                    // This node has just learnt that the topic was recreated, and its subscriptions do not know yet.
+                    // This node has just learnt that the topic was recreated, and its subscriptions
+                    // do not know yet.
                     self.hub.close_topic(&topic.name, found, UnsubscribeReason::TopicRecreated);
                 }
                 Err(Obstacle::OtherCount { found }) if found < now.partitions => {
-                    // The same of partitions that were added.
+                    // The same for partitions that were added.
                     self.hub.grow_topic(&Topic { partitions: found, ..now.clone() });
                 }
                 Ok(started) if now == topic => return Ok(started),
@@ -119,21 +120,22 @@ impl Starter {
         })
     }
 
-    /// Returns the partitions that a channel spans. For one key: the one that it belongs to, and those that it belonged to
-    /// before partitions were added, as far as this node has seen that or the position says so. Producers that have not
-    /// heard of the new partitions still write there.
+    /// Returns the partitions that a channel spans. For one key: the one that it belongs to, and
+    /// those that it belonged to before partitions were added, as far as this node has seen that or
+    /// the position says so. Producers that have not heard of the new partitions still write there.
     fn partitions(&self, topic: &Topic, request: &Request, home: Option<PartitionId>) -> Vec<PartitionId> {
         let Some(home) = home else { return (0..topic.partitions).map(PartitionId::new).collect() };
         let seen = self.hub.earlier_counts(topic).into_iter();
         let seen = seen.filter_map(|count| request.channel.partition(count));
         let earlier: BTreeSet<_> =
             seen.chain(request.named.iter().copied()).filter(|id| *id != home).collect();
-        // The one that the key belongs to comes last, so that of two last values the newer one most likely does.
+        // The key's own partition comes last, because of two last values its value is most likely
+        // the newer one.
         earlier.into_iter().chain([home]).collect()
     }
 
-    /// Looks the topic up, and asks Kafka when the position is of another incarnation: the client may know of a recreation
-    /// that this node has not heard of yet.
+    /// Looks the topic up, and asks Kafka when the position is of another incarnation: the client
+    /// may know of a recreation that this node has not heard of yet.
     async fn topic(&self, request: &Request) -> Result<Topic, CommandError> {
         let found = self.topics.lookup(&request.channel.topic).await;
         let topic = found.map_err(|error| not_found(&error, request.topic_field))?;
@@ -155,8 +157,9 @@ impl Starter {
         start: &Start,
     ) -> Result<PartitionStart, Obstacle> {
         let lease = self.hub.lease(topic, id).await?;
-        // The node's head is a few milliseconds behind Kafka's end at most, and a record in between is delivered: a live
-        // subscription may get a record that was appended just before it, and never misses one appended after it.
+        // The node's head is a few milliseconds behind Kafka's end at most, and a record in between
+        // is delivered: a live subscription may get a record that was appended just before it, and
+        // never misses one appended after it.
         let head = lease.partition.head();
         match start {
             Start::Live => Ok(PartitionStart::live(lease, head)),
@@ -179,16 +182,16 @@ impl Starter {
             }
             Start::Position(position) => match position.offsets.get(&id) {
                 Some(next) => self.resume(lease, *next).await,
-                // A partition that is younger than the position has nothing that the client has seen, and neither has one
-                // that the channel's only key moved to since.
+                // A partition that is younger than the position has nothing that the client has
+                // seen, and neither has one that the channel's only key moved to since.
                 None if position.partition_count.is_some_and(|count| count < topic.partitions)
                     && home.is_none_or(|home| home == id) =>
                 {
                     let low = self.hub.watermarks(&lease, false).await?.low;
                     Ok(PartitionStart::at(lease, low))
                 }
-                // The position is complete or was written by a person, which `check_partitions` has seen to; or the key
-                // belonged to this partition before the position was taken.
+                // The position is complete or was written by a person, which `check_partitions` has
+                // seen to; or the key belonged to this partition before the position was taken.
                 None => Ok(PartitionStart::live(lease, head)),
             },
         }
@@ -197,7 +200,7 @@ impl Starter {
     async fn resume(&self, lease: Lease, next: Offset) -> Result<PartitionStart, Obstacle> {
         let partition = &lease.partition;
         if next > partition.head() {
-            // A person would have to decide on a position that is refused.
+            // A refused position needs a person, so Kafka is asked first.
             let high = confirmed_watermarks(next, || self.hub.watermarks(&lease, true), sleep).await?.high;
             if next > high {
                 let id = partition.id;
@@ -242,7 +245,7 @@ impl PartitionStart {
     }
 }
 
-/// Which outcome speaks for a channel whose partitions had different ones: the one that the client must know of.
+/// Orders outcomes, for a channel whose partitions had different ones: the client gets the highest.
 fn severity(outcome: Outcome) -> u8 {
     match outcome {
         Outcome::Unspecified => 0,

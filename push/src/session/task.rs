@@ -1,4 +1,5 @@
-//! A session's task: it waits for events, hands them to the rules, and carries out what those return.
+//! A session's task: it waits for events, hands them to the rules, and carries out what those
+//! return.
 
 use std::{
     future::poll_fn,
@@ -43,8 +44,8 @@ struct Waits {
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl<W: Writer> Session<W> {
-    /// Serves the client until one of the two ends the session, and sends the close frame. Returns the reader if the client
-    /// took the frame: then the connection is still to be read to its end.
+    /// Serves the client until one of the two ends the session, and sends the close frame. Returns
+    /// the reader if the client took the frame: then the connection is still to be read to its end.
     ///
     /// Boxed, because a future has its arguments twice: as they were given, and where it uses them.
     pub(crate) async fn run<R: AsyncRead + Unpin>(
@@ -54,7 +55,8 @@ impl<W: Writer> Session<W> {
     ) -> (CloseReason, Option<R>) {
         let doorbell = Arc::clone(self.rules.doorbell());
         let mut reader = InboundReader::new(reader, sessions.policy.sessions().message_bytes_max);
-        // A lock that remembers a panic: after one in a thread of the fan-out, the session goes no further.
+        // A lock that remembers a panic: after one in a thread of the fan-out, the session goes no
+        // further.
         let session = Arc::new(Mutex::new(*self));
         let served = Arc::downgrade(&session);
         doorbell.set_session(served);
@@ -77,8 +79,8 @@ impl<W: Writer> Session<W> {
                 timer.as_mut().reset(waits.alarm.into());
             }
             let wake = tokio::select! {
-                // Not biased: there may be no end of data, and no end of commands, and neither may hold up the other, the
-                // deadlines or the drain.
+                // Not biased: there may be no end of data, and no end of commands, and neither may
+                // hold up the other, the deadlines or the drain.
                 () = &mut draining, if waits.drains => Wake::Drain,
                 message = reader.next(), if waits.reads => Wake::Inbound(message),
                 () = &mut timer => Wake::Alarm,
@@ -138,7 +140,8 @@ impl<W: Writer> Session<W> {
         self.handle(event, at)
     }
 
-    /// Sends the close frame behind the rest of the outbox, and nothing after it. Returns whether the client took it.
+    /// Sends the close frame behind the rest of the outbox, and nothing after it. Returns whether
+    /// the client took it.
     async fn close(session: &Mutex<Self>, reason: &CloseReason) -> bool {
         if lock(session).begin_close(reason) == Ending::Silent {
             return false;
@@ -176,7 +179,8 @@ impl<W: Writer> Session<W> {
 ///
 /// # Panics
 ///
-/// Where the session panicked in a thread of the fan-out: what left a cursor and was not written would be a gap.
+/// Where the session panicked in a thread of the fan-out: what left a cursor and was not written
+/// would be a gap.
 fn lock<W>(session: &Mutex<Session<W>>) -> MutexGuard<'_, Session<W>> {
     session.lock().expect("the session did not panic in a thread of the fan-out")
 }

@@ -1,12 +1,13 @@
-//! What waits for sockets that take nothing, of all sessions of a node together.
+//! The slow-client buffer: bytes that blocked sockets have not accepted, of all sessions of a node.
 //!
-//! A session counts what its socket did not take, and nothing while that takes all it is given: sessions that keep up never
-//! touch the count that all share.
+//! A session counts the bytes that its socket did not accept. A session that keeps up counts
+//! nothing, and never touches the shared count.
 //!
-//! When more waits than may, messages get small, and those leave whose sockets have taken nothing for longest, if that is
-//! long. Not the one that comes last: when a burst meets a thousand clients, all of them have to wait for a moment.
+//! At the limit, messages get small, and the sessions whose sockets have been blocked for longest
+//! are evicted, if that is long. Not the one that came last: when a burst meets a thousand clients,
+//! all of them are blocked for a moment.
 
-mod line;
+mod blocked_queue;
 
 use std::{
     sync::{
@@ -21,36 +22,36 @@ use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use prometheus_client::metrics::gauge::Gauge;
 
-use self::line::Line;
+use self::blocked_queue::BlockedQueue;
 
-/// How much may wait for slow sockets.
+/// The slow-client buffer of a node, with its limit.
 #[derive(Debug, Clone)]
 pub(crate) struct WaitingBudget {
-    line: Arc<Mutex<Line<Arc<Seat>>>>,
+    queue: Arc<Mutex<BlockedQueue<Arc<Eviction>>>>,
     used: Gauge,
     max: i64,
 }
 
-/// What waits for one session's socket. Counted out when it is dropped.
+/// The unwritten bytes of one session. Dropping it removes them from the count.
 #[derive(Debug)]
 pub(crate) struct Waiting {
     budget: WaitingBudget,
-    seat: Arc<Seat>,
-    /// While something waits: its place in the line, and how much it is.
+    eviction: Arc<Eviction>,
+    /// While there are unwritten bytes: the place in the queue, and how many bytes.
     place: Option<(u64, usize)>,
-    /// What waits is the end of the session, which nobody needs to ask for.
+    /// The session is closed: it ends soon, and need not be evicted.
     is_last: bool,
 }
 
-/// How a session is asked to leave.
+/// How a session is evicted.
 #[derive(Debug, Default)]
-struct Seat {
-    is_asked: AtomicBool,
+struct Eviction {
+    is_evicted: AtomicBool,
     waker: AtomicWaker,
 }
 
-/// How long a socket may take nothing before its session is one of those that make room. Two seconds are several round trips
-/// and a retransmission.
+/// How long a socket is blocked before its session may be evicted. Two seconds are several round
+/// trips and a retransmission.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The limit is exceeded, and this session's socket has taken nothing for longest.
@@ -59,15 +60,15 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub(crate) struct NoRoom;
 
 impl WaitingBudget {
-    /// Makes a budget of `max` bytes; `used` shows what is taken of it.
+    /// Makes a buffer with a limit of `max` bytes; `used` is its gauge.
     pub(crate) fn new(used: Gauge, max: usize) -> Self {
-        let line = Arc::new(Mutex::new(Line::new(max, PATIENCE)));
-        Self { line, used, max: signed(max) }
+        let queue = Arc::new(Mutex::new(BlockedQueue::new(max, PATIENCE)));
+        Self { queue, used, max: signed(max) }
     }
 
-    /// Starts to count for a session.
+    /// Returns the count for a new session.
     pub(crate) fn waiting(&self) -> Waiting {
-        Waiting { budget: self.clone(), seat: Arc::default(), place: None, is_last: false }
+        Waiting { budget: self.clone(), eviction: Arc::default(), place: None, is_last: false }
     }
 
     fn is_full(&self) -> bool {
@@ -76,17 +77,17 @@ impl WaitingBudget {
 }
 
 impl Waiting {
-    /// Whether as much waits for slow sockets as may, so that no more should be given to any.
+    /// Whether the limit is reached, so that every message should be small.
     pub(crate) fn is_full(&self) -> bool {
         self.budget.is_full()
     }
 
-    /// Counts that so many bytes wait for the session's socket; 0 once it took them. `has_moved`: it took some of them since
-    /// the last call.
+    /// Sets the number of bytes that the session's socket has not accepted; 0 once it accepted
+    /// them. `has_moved`: it accepted some of them since the last call.
     ///
     /// # Errors
     ///
-    /// When the session has to leave. It is woken through `context` when that becomes so later.
+    /// When the session is evicted. It is woken through `context` if that happens later.
     pub(crate) fn count(
         &mut self,
         bytes: usize,
@@ -94,55 +95,56 @@ impl Waiting {
         context: &Context<'_>,
     ) -> Result<(), NoRoom> {
         let before = self.place.map_or(0, |(_, before)| before);
-        // Who waits looks also whether others have waited too long: nobody else does.
+        // A blocked session also checks whether others have been blocked for too long: nothing else
+        // does.
         if before != bytes || (bytes > 0 && (has_moved || self.is_full())) {
             self.change(bytes, has_moved);
         }
         if bytes == 0 || self.is_last {
             return Ok(());
         }
-        // Registered before the look, so that being asked between the two is not missed.
-        self.seat.waker.register(context.waker());
-        if self.seat.is_asked.load(Ordering::Acquire) { Err(NoRoom) } else { Ok(()) }
+        // Registered before the flag is read, so that an eviction between the two is not missed.
+        self.eviction.waker.register(context.waker());
+        if self.eviction.is_evicted.load(Ordering::Acquire) { Err(NoRoom) } else { Ok(()) }
     }
 
-    /// Says that the session is closed: it has a few frames to write, and some seconds to do it.
+    /// Marks the session as closed: it has a few frames to write, and some seconds to do it.
     pub(crate) fn last(&mut self) {
         self.is_last = true;
         if let Some((ticket, _)) = self.place {
-            self.budget.line.lock().leaves(ticket);
+            self.budget.queue.lock().mark_closing(ticket);
         }
     }
 
     fn change(&mut self, bytes: usize, has_moved: bool) {
-        let asked = {
-            let mut line = self.budget.line.lock();
+        let evicted = {
+            let mut queue = self.budget.queue.lock();
             let now = Instant::now();
             match self.place {
                 Some((ticket, _)) if bytes == 0 => {
-                    line.rise(ticket);
+                    queue.remove(ticket);
                     self.place = None;
-                    self.seat.is_asked.store(false, Ordering::Release);
+                    self.eviction.is_evicted.store(false, Ordering::Release);
                 }
                 Some((ticket, _)) if !has_moved => {
-                    line.change(ticket, bytes);
+                    queue.change(ticket, bytes);
                     self.place = Some((ticket, bytes));
                 }
                 before => {
-                    before.into_iter().for_each(|(ticket, _)| line.rise(ticket));
-                    let ticket = line.sit(now, bytes, Arc::clone(&self.seat));
+                    before.into_iter().for_each(|(ticket, _)| queue.remove(ticket));
+                    let ticket = queue.insert(now, bytes, Arc::clone(&self.eviction));
                     if self.is_last {
-                        line.leaves(ticket);
+                        queue.mark_closing(ticket);
                     }
                     self.place = Some((ticket, bytes));
                 }
             }
-            self.budget.used.set(signed(line.used()));
-            line.ask(now)
+            self.budget.used.set(signed(queue.used()));
+            queue.evict(now)
         };
-        for seat in asked {
-            seat.is_asked.store(true, Ordering::Release);
-            seat.waker.wake();
+        for eviction in evicted {
+            eviction.is_evicted.store(true, Ordering::Release);
+            eviction.waker.wake();
         }
     }
 }

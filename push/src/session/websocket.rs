@@ -1,9 +1,9 @@
-//! WebSocket frames from server to client: unmasked and never fragmented, so that the payload can be shared by all
-//! subscribers. RFC 6455, section 5.2.
+//! WebSocket frames from server to client: unmasked and never fragmented, so that the payload can
+//! be shared by all subscribers. RFC 6455, section 5.2.
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 
-/// What a frame carries.
+/// The type of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OpCode {
     Text = 0x1,
@@ -13,10 +13,10 @@ pub(crate) enum OpCode {
     Pong = 0xa,
 }
 
-/// The most that a control frame may carry, in bytes.
+/// Maximum payload of a control frame, in bytes.
 const CONTROL_BYTES_MAX: usize = 125;
 
-/// Returns the header of a frame whose payload has so many bytes.
+/// Returns the header of a frame with a payload of this many bytes.
 pub(crate) fn header(opcode: OpCode, payload: usize) -> Bytes {
     let mut header = BytesMut::with_capacity(10);
     put_header(opcode, payload, &mut header);
@@ -31,9 +31,9 @@ pub(crate) fn frame(opcode: OpCode, payload: &[u8]) -> Bytes {
     frame.freeze()
 }
 
-/// Returns a whole frame whose payload is in parts, together so many bytes.
+/// Returns a frame whose payload, of this many bytes in total, is in parts.
 pub(crate) fn message(opcode: OpCode, payload: usize, parts: &[Bytes]) -> Bytes {
-    // Of exactly the size: what is larger is copied or allocated for once more when it is frozen.
+    // Exactly the size: a larger buffer is copied or reallocated when it is frozen.
     let mut frame = BytesMut::with_capacity(header_bytes(payload) + payload);
     put_header(opcode, payload, &mut frame);
     parts.iter().for_each(|part| frame.put_slice(part));

@@ -1,4 +1,5 @@
-//! A queue of entries that are due some milliseconds later, by the millisecond: plain data, time is an argument.
+//! A queue of entries that are due some milliseconds later, by the millisecond: plain data, time is
+//! an argument.
 
 use std::collections::VecDeque;
 

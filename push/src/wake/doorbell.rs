@@ -1,12 +1,14 @@
 //! How the feed wakes a session that has something to deliver, without queueing anything.
 //!
-//! A session has one doorbell. Each of its cursors rings it through a ringer, which also notes *which* cursor has news, so
-//! that a session with many subscriptions looks only at those. Rings before the session looks count as one: the number of
-//! noted cursors is bounded by the number of cursors.
+//! A session has one doorbell. Each of its cursors rings it through a ringer, which also notes
+//! *which* cursor has news, so that a session with many subscriptions looks only at those. Rings
+//! before the session looks count as one: the number of noted cursors is bounded by the number of
+//! cursors.
 //!
-//! A ring returns the doorbell, for the feed to pass on to the [fan-out](crate::wake::fan_out), whose threads serve the
-//! session on the spot: a task would have to be woken, scheduled and polled for a few hundred bytes. Everything but writing
-//! to a socket that takes it is left to the session's task.
+//! A ring returns the doorbell, for the feed to pass on to the [fan-out](crate::wake::fan_out),
+//! whose threads serve the session on the spot: a task would have to be woken, scheduled and polled
+//! for a few hundred bytes. Everything but writing to a socket that takes it is left to the
+//! session's task.
 
 use std::{
     fmt, mem,
@@ -35,8 +37,8 @@ pub(crate) struct Doorbell {
 
 /// A session that can be served by another thread than its task's.
 pub(crate) trait Serve: Send + Sync {
-    /// Delivers what is new to a socket that takes it, without waiting. Returns `false` if something is left for the
-    /// session's task.
+    /// Delivers what is new to a socket that takes it, without waiting. Returns `false` if
+    /// something is left for the session's task.
     fn serve(&self) -> bool;
 }
 
@@ -62,11 +64,11 @@ impl Doorbell {
         debug_assert!(is_first, "a doorbell belongs to one session");
     }
 
-    /// Serves the session, at this time of the fan-out's clock, and wakes its task if something is left for that. Called
-    /// for a doorbell that rang.
+    /// Serves the session, at this time of the fan-out's clock, and wakes its task if something is
+    /// left for that. Called for a doorbell that rang.
     ///
-    /// A panic of the session does not end the thread, which has other sessions to serve. It is left to the task, which
-    /// finds the session's lock poisoned.
+    /// A panic of the session does not end the thread, which has other sessions to serve. It is
+    /// left to the task, which finds the session's lock poisoned.
     pub(crate) fn serve(&self, now_us: u64) {
         self.served_us.store(now_us, Ordering::Relaxed);
         // Before the news is taken: a ring from here on queues the session again.
@@ -93,9 +95,10 @@ impl Doorbell {
         std::future::poll_fn(|context| self.poll_rung(context)).await;
     }
 
-    /// Takes the cursors that have news into `news`, which is empty and whose memory is used for the next ones. Every
-    /// record that is appended from here on rings again, except for cursors without a ringer in `ringer_of`: their ringers
-    /// are silent until they [listen](Ringer::listen).
+    /// Takes the cursors that have news into `news`, which is empty and whose memory is used for
+    /// the next ones. Every record that is appended from here on rings again, except for cursors
+    /// without a ringer in `ringer_of`: their ringers are silent until they
+    /// [listen](Ringer::listen).
     pub(crate) fn take_news<'a>(
         &self,
         news: &mut Vec<CursorId>,
@@ -132,13 +135,13 @@ impl Ringer {
 
     /// Makes the next ring count. Called before the cursor reads.
     pub(crate) fn listen(&self) {
-        // A swap, not a store: what the cursor reads next must not be read before this, and has to include every record
-        // whose ring did not count.
+        // A swap, not a store: what the cursor reads next must not be read before this, and has to
+        // include every record whose ring did not count.
         self.noted.swap(false, Ordering::SeqCst);
     }
 
-    /// Notes that this cursor has news. Returns the session's doorbell if it has to be queued: not when it is queued
-    /// already.
+    /// Notes that this cursor has news. Returns the session's doorbell if it has to be queued: not
+    /// when it is queued already.
     pub(crate) fn ring(&self) -> Option<&Arc<Doorbell>> {
         if self.noted.swap(true, Ordering::SeqCst) {
             return None;

@@ -1,18 +1,22 @@
 //! Fan-out: the queue of sessions that have something new, and how threads take from it.
 //!
-//! The feed rings doorbells and hands them to the queue. A thread takes a batch and lets each session write to its socket
-//! on the spot. So an event wakes one thread instead of a task for each subscriber, and more threads help while there is
-//! more than one can do. A feed that rang only a few sessions, while all threads sleep, serves those inline.
+//! The feed rings doorbells and hands them to the queue. A thread takes a batch and lets each
+//! session write to its socket on the spot. So an event wakes one thread instead of a task for each
+//! subscriber, and more threads help while there is more than one can do. A feed that rang only a
+//! few sessions, while all threads sleep, serves those inline.
 //!
-//! Under load a session is served less often ([`Pace`]): the records of the meantime go out in one message.
+//! Under load a session is served less often ([`Pace`]): the records of the meantime go out in one
+//! message.
 //!
 //! What is deliberately absent: waiting. A session whose socket is blocked is left to its task.
 //!
-//! Bounds: a doorbell is in the queue, delayed, or with a thread, and never in two of these; while its session is being
-//! served it may be queued once more. So the queue has at most one entry per session.
+//! Bounds: a doorbell is in the queue, delayed, or with a thread, and never in two of these; while
+//! its session is being served it may be queued once more. So the queue has at most one entry per
+//! session.
 //!
-//! Invariant: every queued session is taken by a thread that is awake, or by one that was woken for it. `awake` is never
-//! more than the number of threads that will look at the queue before they sleep.
+//! Invariant: every queued session is taken by a thread that is awake, or by one that was woken for
+//! it. `awake` is never more than the number of threads that will look at the queue before they
+//! sleep.
 
 use std::{
     collections::VecDeque,
@@ -44,8 +48,8 @@ pub(crate) struct FanOut {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     pub(super) threads: usize,
-    /// How many sessions a thread takes at once. As many may be queued for each thread that is awake before another one is
-    /// woken: waking one costs as much as serving some sessions.
+    /// How many sessions a thread takes at once. As many may be queued for each thread that is
+    /// awake before another one is woken: waking one costs as much as serving some sessions.
     pub(super) batch_max: usize,
     /// How many sessions the ringing thread serves inline while no thread is awake.
     pub(super) inline_max: usize,
@@ -69,7 +73,8 @@ pub(super) struct Metrics {
     pub(super) pause: Gauge<f64, std::sync::atomic::AtomicU64>,
 }
 
-/// Maximum sleep of a thread while there is a pause: a node that has come to rest shortens it without work.
+/// Maximum sleep of a thread while there is a pause: a node that has come to rest shortens it
+/// without work.
 const PACE_INTERVAL: Duration = Duration::from_millis(100);
 
 impl FanOut {
@@ -94,8 +99,8 @@ impl FanOut {
         queue.awake += self.wake_up.notify_all();
     }
 
-    /// Has sessions served. The caller serves them itself when they are few and no thread is awake, since waking one takes
-    /// as long; otherwise it does not wait for it. Called without any lock.
+    /// Has sessions served. The caller serves them itself when they are few and no thread is awake,
+    /// since waking one takes as long; otherwise it does not wait for it. Called without any lock.
     pub(crate) fn serve(&self, mut rung: Vec<Arc<Doorbell>>) {
         if rung.is_empty() {
             return;
@@ -122,8 +127,8 @@ impl FanOut {
         self.metrics.waiting.set(i64::try_from(queue.ready.len()).unwrap_or(i64::MAX));
         let Limits { threads, batch_max, .. } = self.limits;
         let is_wanted = queue.awake < threads && queue.ready.len() > queue.awake * batch_max;
-        // Nobody is notified where the sleeping threads are about to wake up by themselves, or have not started. They look
-        // before they sleep, and count themselves.
+        // Nobody is notified where the sleeping threads are about to wake up by themselves, or have
+        // not started. They look before they sleep, and count themselves.
         if is_wanted && self.wake_up.notify_one() {
             queue.awake += 1;
         }
@@ -150,8 +155,8 @@ impl FanOut {
     fn serve_due(&self, rung: &mut Vec<Arc<Doorbell>>, now: Instant, pause_us: u64) {
         let now_us = self.clock_us(now);
         let is_early = |doorbell: &Doorbell| doorbell.served_us() + pause_us > now_us;
-        // Thousands of sessions are in no cache. Read one after the other, without a lock between, the processor fetches them
-        // side by side; served unread, each is waited for.
+        // Thousands of sessions are in no cache. Read one after the other, without a lock between,
+        // the processor fetches them side by side; served unread, each is waited for.
         let seen = rung.iter().filter(|doorbell| !is_early(doorbell) && doorbell.is_served()).count();
         std::hint::black_box(seen);
         rung.retain(|doorbell| {
@@ -169,8 +174,8 @@ impl FanOut {
         }
     }
 
-    /// Waits for sessions that have something new. Returns the shortest time between two services of a session, in
-    /// microseconds; `None` once the process closes.
+    /// Waits for sessions that have something new. Returns the shortest time between two services
+    /// of a session, in microseconds; `None` once the process closes.
     fn take(&self, batch: &mut Vec<Arc<Doorbell>>, is_closing: impl Fn() -> bool) -> Option<u64> {
         let mut queue = self.queue.lock();
         loop {
@@ -192,7 +197,8 @@ impl FanOut {
         Some(micros(queue.pace.pause()))
     }
 
-    /// Sleeps until woken, or until a delayed session is due: one thread is enough to watch the clock.
+    /// Sleeps until woken, or until a delayed session is due: one thread is enough to watch the
+    /// clock.
     fn sleep(&self, queue: &mut MutexGuard<'_, Queue>) {
         let mut until = (!queue.pace.pause().is_zero()).then(|| now() + PACE_INTERVAL);
         let due_us = queue.delayed.next_us();

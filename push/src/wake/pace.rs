@@ -1,11 +1,13 @@
-//! The minimum time between two services of a session, so that the records of that time go out in one message.
+//! The minimum time between two services of a session, so that the records of that time go out in
+//! one message.
 //!
-//! Zero while the node has time: then every delivery goes out at once. The larger the share of the machine that fan-out
-//! uses, the longer the pause: a write costs some microseconds whatever its size, so a busy node reduces its load by fewer
-//! and larger writes. A session that gets a record once in a while is never delayed.
+//! Zero while the node has time: then every delivery goes out at once. The larger the share of the
+//! machine that fan-out uses, the longer the pause: a write costs some microseconds whatever its
+//! size, so a busy node reduces its load by fewer and larger writes. A session that gets a record
+//! once in a while is never delayed.
 //!
-//! Interrupt moderation of network cards is the precedent (Mogul and Ramakrishnan, "Eliminating receive livelock in an
-//! interrupt-driven kernel", 1997; Linux calls it DIM).
+//! Interrupt moderation of network cards is the precedent (Mogul and Ramakrishnan, "Eliminating
+//! receive livelock in an interrupt-driven kernel", 1997; Linux calls it DIM).
 //!
 //! Plain rules; time is an argument.
 
@@ -40,7 +42,8 @@ impl Pace {
         self.pause
     }
 
-    /// Takes over that a thread worked for so long until now. Returns whether the pause was looked at again.
+    /// Takes over that a thread worked for so long until now. Returns whether the pause was looked
+    /// at again.
     pub(super) fn worked(&mut self, now: Instant, busy: Duration) -> bool {
         self.busy += busy;
         let span = now.saturating_duration_since(self.since);
@@ -62,7 +65,8 @@ mod tests {
 
     const MAX: Duration = Duration::from_millis(16);
 
-    /// Runs a node whose fan-out costs `cost` each time that it serves all sessions, as often as pause and events allow.
+    /// Runs a node whose fan-out costs `cost` each time that it serves all sessions, as often as
+    /// pause and events allow.
     fn settled(cost: Duration, between_events: Duration) -> Duration {
         let mut now = Instant::now();
         let mut pace = Pace::new(MAX, 2, now);

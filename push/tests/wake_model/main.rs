@@ -190,7 +190,7 @@ fn a_doorbell_loses_no_ring_of_two_feeds() {
 
 #[test]
 fn an_alert_reaches_the_task_of_a_cursor_that_does_not_listen() {
-    explore("an alert", 3, || {
+    explore("an alert", 2, || {
         let session = Session::new(1, 2);
         let feed = {
             let session = Arc::clone(&session);

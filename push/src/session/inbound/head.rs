@@ -20,8 +20,8 @@ pub(super) struct Head {
 const CONTROL_BYTES_MAX: u8 = 125;
 
 impl Head {
-    /// Parses the header of the frame that begins here; `None` until all of it was read. A violation is reported from the
-    /// first byte that shows it.
+    /// Parses the header of the frame that begins here; `None` until all of it was read. A
+    /// violation is reported from the first byte that shows it.
     pub(super) fn parse(bytes: &[u8]) -> Result<Option<Self>, Violation> {
         let Some((&first, rest)) = bytes.split_first() else { return Ok(None) };
         if first & 0x70 != 0 {

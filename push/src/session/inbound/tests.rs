@@ -42,7 +42,8 @@ fn check(name: &str, frames: &[Vec<u8>], expected: impl Into<Expected>) {
     assert_eq!(found.map_err(|violation| violation.code), expected, "{name}");
 }
 
-/// Reads what comes in pieces of these sizes, over and over, and gives up waiting for more after each.
+/// Reads what comes in pieces of these sizes, over and over, and gives up waiting for more after
+/// each.
 fn read_in_pieces(mut bytes: &[u8], cuts: &[usize], bytes_max: usize) -> Vec<Inbound> {
     let (mut client, server) = tokio::io::duplex(1024);
     let mut reader = InboundReader::new(server, bytes_max);
@@ -84,7 +85,8 @@ fn whole_and_fragmented_messages_are_read() {
 
 #[test]
 fn what_comes_in_pieces_is_whole_and_waiting_for_it_can_be_given_up() {
-    // fastwebsockets' reader forgets what it has read of a frame when a wait for the rest of it is dropped.
+    // fastwebsockets' reader forgets what it has read of a frame when a wait for the rest of it is
+    // dropped.
     let frames =
         [frame(0x01, b"h"), frame(0x80, b"i"), frame(0x82, &[7; BYTES_MAX]), frame(0x8a, b"")].concat();
     let largest = Inbound::Binary(Bytes::from_static(&[7; BYTES_MAX]));
@@ -127,7 +129,8 @@ fn a_client_that_breaks_the_protocol_is_told_with_1002() {
 
 #[test]
 fn what_a_head_shows_is_told_before_the_payload_comes() {
-    // The parser was given whole frames, so a client that broke the rules and sent no more was waited for.
+    // The parser was given whole frames, so a client that broke the rules and sent no more was
+    // waited for.
     check("a reserved bit", &[vec![0xc1]], Err(1002));
     check("a reserved opcode", &[vec![0x83]], Err(1002));
     check("a fragmented ping", &[vec![0x09]], Err(1002));

@@ -174,7 +174,8 @@ fn what_is_put_behind_a_message_goes_in_the_same_write() {
 
 #[test]
 fn a_blocked_socket_keeps_nothing_of_a_log() {
-    // The rest of a message kept the chunks that it was cut from, 256 KiB each, for as long as the client did not read.
+    // The rest of a message kept the chunks that it was cut from, 256 KiB each, for as long as the
+    // client did not read.
     let (mut outbox, mut writer) = (roomy_outbox(), narrow(6_000));
     let chunk = Bytes::from(vec![b'x'; 256 * 1024]);
     outbox.push_message(OpCode::Binary, 16_000, vec![chunk.slice(..8_000), chunk.slice(100_000..108_000)]);
@@ -275,7 +276,8 @@ proptest! {
 
 #[test]
 fn what_the_writer_holds_waits_for_the_client_until_it_is_flushed() {
-    // The outbox called itself empty once the writer had everything, and a pending flush was not polled again.
+    // The outbox called itself empty once the writer had everything, and a pending flush was not
+    // polled again.
     let used = Gauge::default();
     let mut outbox = outbox_within(&WaitingBudget::new(used.clone(), usize::MAX), 100);
     let mut writer = Holding { held: 0, is_stuck: true };

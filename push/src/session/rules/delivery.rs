@@ -39,8 +39,8 @@ pub(crate) enum Inline {
 }
 
 impl Rules {
-    /// Takes the news for a thread of the fan-out, which does not wait for the socket. `room` is there if the outbox is
-    /// empty.
+    /// Takes the news for a thread of the fan-out, which does not wait for the socket. `room` is
+    /// there if the outbox is empty.
     pub(crate) fn wake_up_inline(
         &mut self,
         room: Option<Room>,
@@ -50,7 +50,8 @@ impl Rules {
         if self.liveness.phase() == Phase::Closed {
             return Inline::Closed;
         }
-        // What was ready before did not fit, or is a backlog. The task is working on it, and other sessions need this thread.
+        // What was ready before did not fit, or is a backlog. The task is working on it, and other
+        // sessions need this thread.
         if room.is_none() || self.liveness.is_heartbeat_due() || self.subscriptions.is_ready() {
             return Inline::LeaveToTask;
         }
@@ -90,7 +91,8 @@ impl Rules {
         while let Some(due) = self.liveness.due(at.now, at.random) {
             match due {
                 Due::Ping => self.ping(room.take(), at, actions),
-                // Before a heartbeat every cursor is looked at: then the reported progress is the furthest.
+                // Before a heartbeat every cursor is looked at: then the reported progress is the
+                // furthest.
                 Due::Heartbeat if self.is_too_far_behind() => return Err(CloseReason::Behind),
                 Due::Heartbeat => self.subscriptions.recheck_all(),
                 Due::NotConnected => return Err(CloseReason::NotConnected),
@@ -102,8 +104,8 @@ impl Rules {
         Ok(())
     }
 
-    /// Makes a heartbeat that is due soon go with the next message. Returns whether nothing else is due, which stays due
-    /// for the task.
+    /// Makes a heartbeat that is due soon go with the next message. Returns whether nothing else is
+    /// due, which stays due for the task.
     ///
     /// Not where the next message looks like a lag: that is judged at the heartbeat's own time.
     fn advance_heartbeat(&mut self, mut room: Option<Room>, at: Moment, actions: &mut Vec<Action>) -> bool {
@@ -120,7 +122,8 @@ impl Rules {
         true
     }
 
-    /// Pings: behind a heartbeat that is due, if there is room for that, since then it costs no write of its own.
+    /// Pings: behind a heartbeat that is due, if there is room for that, since then it costs no
+    /// write of its own.
     fn ping(&mut self, room: Option<Room>, at: Moment, actions: &mut Vec<Action>) {
         match room.filter(|_| self.liveness.is_heartbeat_due()) {
             Some(room) => {
@@ -136,8 +139,8 @@ impl Rules {
         limit > 0 && self.subscriptions.is_behind(limit)
     }
 
-    /// Returns the heartbeat that is due. It is written behind the message that was just gathered, so the progress in it is
-    /// true when it arrives.
+    /// Returns the heartbeat that is due. It is written behind the message that was just gathered,
+    /// so the progress in it is true when it arrives.
     fn heartbeat(&mut self, wall_ms: i64) -> v1::Heartbeat {
         self.liveness.heartbeat_written();
         let lag = self.subscriptions.lag(wall_ms);

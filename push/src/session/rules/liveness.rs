@@ -11,8 +11,9 @@ pub(crate) struct Liveness {
     phase: Phase,
     ping_at: Instant,
     pong: Pong,
-    /// How long before its time a heartbeat may go with something else. Drawn anew for each: otherwise one event for many
-    /// sessions would have the heartbeats of all of them from then on, and the pings, and the pongs.
+    /// How long before its time a heartbeat may go with something else. Drawn anew for each:
+    /// otherwise one event for many sessions would have the heartbeats of all of them from then on,
+    /// and the pings, and the pongs.
     early: Duration,
     /// Since when the socket has taken nothing of what waits.
     blocked_since: Option<Instant>,
@@ -74,8 +75,8 @@ pub(crate) enum Due {
     Leave,
 }
 
-/// The ticks at which all sessions of a node look at their deadlines. Thousands of sessions with a clock each would wake the
-/// node at every millisecond, for one of them.
+/// The ticks at which all sessions of a node look at their deadlines. Thousands of sessions with a
+/// clock each would wake the node at every millisecond, for one of them.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Clock {
     start: Instant,
@@ -116,7 +117,8 @@ impl Timing {
 }
 
 impl Liveness {
-    /// Starts at the upgrade. `jitter`, 0 to 1, spreads the pings and heartbeats of sessions that began, or get something, at once.
+    /// Starts at the upgrade. `jitter`, 0 to 1, spreads the pings and heartbeats of sessions that
+    /// began, or get something, at once.
     pub(crate) fn new(timing: Timing, now: Instant, jitter: f64) -> Self {
         Self {
             timing,
@@ -167,8 +169,8 @@ impl Liveness {
         self.blocked_since.get_or_insert(now);
     }
 
-    /// The socket took what waited. From here on the ping that was among it can be answered: one behind data that the
-    /// socket does not take cannot, and the write deadline judges that.
+    /// The socket took what waited. From here on the ping that was among it can be answered: one
+    /// behind data that the socket does not take cannot, and the write deadline judges that.
     pub(crate) fn written(&mut self, now: Instant) {
         self.blocked_since = None;
         if self.pong == Pong::Pinged {
@@ -203,8 +205,8 @@ impl Liveness {
         [at, leave_by, write_by, self.pong_by()].into_iter().flatten().fold(self.ping_at, Instant::min)
     }
 
-    /// Something is about to be written: makes a heartbeat due that soon would be, since with that it costs no write of its own.
-    /// Returns whether there is one.
+    /// Something is about to be written: makes a heartbeat due that soon would be, since with that
+    /// it costs no write of its own. Returns whether there is one.
     pub(crate) fn hurry(&mut self, now: Instant) -> bool {
         let soon = now + self.early;
         let Some(heartbeat) = self.heartbeat_mut().filter(|heartbeat| heartbeat.at <= soon) else {
@@ -281,8 +283,8 @@ mod tests {
         (Liveness::new(timing, now, 0.5), now)
     }
 
-    /// Lets time pass up to `until` seconds, calling as the session does, and notes what was due when. The socket takes
-    /// everything at once, unless it is blocked.
+    /// Lets time pass up to `until` seconds, calling as the session does, and notes what was due
+    /// when. The socket takes everything at once, unless it is blocked.
     fn run(liveness: &mut Liveness, start: Instant, until: u32) -> Vec<(u64, Due)> {
         let mut found = Vec::new();
         while liveness.next() <= start + until * SECOND {
@@ -341,7 +343,8 @@ mod tests {
 
     #[test]
     fn one_event_for_many_sessions_does_not_bring_their_heartbeats_together() {
-        // All that were in the last quarter of their interval took the same event, and no later one parted them again.
+        // All that were in the last quarter of their interval took the same event, and no later one
+        // parted them again.
         let (_, start) = started();
         let mut random = fastrand::Rng::with_seed(1);
         let mut sessions: Vec<_> = (0..1_000)

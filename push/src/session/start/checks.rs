@@ -8,10 +8,10 @@ use tailcast_services::topics::{LookupError, Topic};
 use super::super::request::{CommandError, Request, Start};
 use crate::{log::last_values::LastValuesError, node::hub::Lease};
 
-/// How long a start waits for last values that are being loaded.
+/// Timeout for a start while last values are being loaded.
 const LAST_VALUES_WITHIN: Duration = Duration::from_secs(10);
 
-/// Checks a position against the partitions that there are.
+/// Checks a position against the topic's partitions.
 pub(super) fn check_partitions(
     position: &Position,
     topic: &Topic,
@@ -30,7 +30,8 @@ pub(super) fn check_partitions(
                 format!("topic {name} has {count} partitions, and no partition {partition}"),
             );
         }
-        // A key belongs to another partition for every number of partitions that the topic may have had.
+        // The partition of a key depends on the number of partitions, which may have been any lower
+        // number.
         let was_own = |count: u32| request.channel.partition(count) == Some(*partition);
         if let Some(own) = own
             && !(1..=topic.partitions).any(was_own)
@@ -54,7 +55,7 @@ pub(super) fn check_partitions(
     }
 }
 
-/// Waits until a partition's last values are there.
+/// Waits until a partition's last values are loaded.
 pub(super) async fn last_values(lease: &Lease, topic: &TopicName) -> Result<(), CommandError> {
     let field = "start.snapshot".to_owned();
     let refuse = |detail| CommandError { field, ..CommandError::new(ErrorCode::NoLastValues, detail) };
@@ -77,7 +78,7 @@ pub(super) async fn last_values(lease: &Lease, topic: &TopicName) -> Result<(), 
     }
 }
 
-/// The answer when a topic was not found; `field` named it.
+/// The error for a topic that was not found; `field` named it.
 pub(super) fn not_found(error: &LookupError, field: &str) -> CommandError {
     match error {
         LookupError::Unknown { .. } => {
@@ -88,7 +89,7 @@ pub(super) fn not_found(error: &LookupError, field: &str) -> CommandError {
     }
 }
 
-/// Takes a topic if it is the incarnation that a position is of.
+/// Returns the topic if the position belongs to this incarnation of it.
 pub(super) fn check_epoch(topic: Topic, request: &Request) -> Result<Topic, CommandError> {
     let Start::Position(Position { epoch: Some(epoch), .. }) = &request.start else { return Ok(topic) };
     if *epoch == topic.epoch {

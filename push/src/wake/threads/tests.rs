@@ -1,4 +1,5 @@
-//! The queue with its threads, and sessions that stand for real ones: what is appended for them is a number.
+//! The queue with its threads, and sessions that stand for real ones: what is appended for them is
+//! a number.
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering::SeqCst},
@@ -70,7 +71,8 @@ impl Running {
         self.fan_out.serve(ringer.ring().into_iter().cloned().collect());
     }
 
-    /// Waits until no thread counts as awake: at rest each of them sleeps, but for a look now and then.
+    /// Waits until no thread counts as awake: at rest each of them sleeps, but for a look now and
+    /// then.
     async fn rest(&self) {
         until("all threads sleep", || {
             let queue = self.fan_out.queue.lock();
@@ -167,7 +169,8 @@ async fn until(what: &str, is_so: impl Fn() -> bool) {
 
 #[tokio::test]
 async fn a_ring_before_the_threads_start_is_served_and_counts_none_as_awake() {
-    // A thread that was woken before it had started counted as awake for ever: the others were woken too late, or never.
+    // A thread that was woken before it had started counted as awake for ever: the others were
+    // woken too late, or never.
     let running = Running::idle(2, Duration::ZERO);
     let session = Session::new(1, 0);
     session.start(&running.lifecycle);
@@ -207,7 +210,8 @@ async fn every_append_of_many_threads_is_taken_in_the_end() {
 
 #[tokio::test]
 async fn a_session_that_panics_ends_no_other_session() {
-    // The thread ended, so the process drained, and those whose turn was next heard of nothing any more.
+    // The thread ended, so the process drained, and those whose turn was next heard of nothing any
+    // more.
     let running = Running::idle(1, Duration::ZERO);
     let (broken, session) = (Arc::new(Broken), Session::new(1, 0));
     let doorbell = Arc::new(Doorbell::default());

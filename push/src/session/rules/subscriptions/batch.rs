@@ -1,4 +1,4 @@
-//! What goes into the next message: deliveries, and between them what the client has to know of those that are left out.
+//! The next message: deliveries, and between them the notices about records that were skipped.
 
 use bytes::{Bytes, BytesMut};
 use tailcast_proto::{
@@ -13,22 +13,22 @@ use crate::{
     wake::doorbell::CursorId,
 };
 
-/// What goes into one WebSocket message.
+/// The content of one WebSocket message.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     pub(crate) parts: Vec<Bytes>,
     pub(crate) bytes: usize,
     pub(crate) deliveries: u64,
-    /// How many records were left out for newer ones.
+    /// Number of records that were skipped for newer ones.
     pub(crate) conflated: u64,
-    /// When the newest live delivery was written, in milliseconds since the Unix epoch.
+    /// The timestamp of the newest live record, in milliseconds since the Unix epoch.
     pub(crate) live_ms: Option<i64>,
-    /// The same of the newest one that was written before its subscription started.
+    /// The same for records from before the subscription started.
     pub(crate) resumed_ms: Option<i64>,
 }
 
 impl Batch {
-    /// Leaves the last line end out: the lines of a JSON message are separated, not ended.
+    /// Removes the last line end: the lines of a JSON message are separated, not terminated.
     pub(in crate::session::rules) fn trim_last_line_end(&mut self) {
         if let Some(last) = self.parts.last_mut()
             && last.ends_with(b"\n")
@@ -39,11 +39,13 @@ impl Batch {
     }
 }
 
-/// After so many turns in which cursors looked at much and found nothing to deliver, the session lets others go first.
+/// Maximum number of turns in which cursors read much and found nothing to deliver, before the
+/// session yields to others.
 const FRUITLESS_MAX: usize = 8;
 
 impl Subscriptions {
-    /// Hands out what the cursors have not handed out, in turn, up to the turn's budget but at least one delivery.
+    /// Gathers the deliveries of the ready cursors, in turn, up to the budget but at least one
+    /// delivery.
     pub(crate) fn gather(&mut self, turn: GatherRequest) -> Batch {
         let (mut batch, mut fruitless) = (Batch::default(), 0);
         while batch.bytes < turn.budget
@@ -57,7 +59,7 @@ impl Subscriptions {
         if fruitless == FRUITLESS_MAX
             && let Some(id) = self.ready.front()
         {
-            // Others have their turn; this session goes on at once.
+            // Others go first; this session continues at once.
             self.cursors[id.0].cursor.ringer().alert();
         }
         batch
@@ -75,7 +77,7 @@ impl Subscriptions {
             self.pages_open -= 1;
         }
         match gathered.follow_up {
-            // Who waits for a page rests too.
+            // A cursor that waits for a page is idle too.
             FollowUp::Idle => held.was_live |= !held.cursor.is_catching_up(),
             FollowUp::More => self.make_ready(id),
             FollowUp::At(due) => {
@@ -84,7 +86,7 @@ impl Subscriptions {
             }
             FollowUp::Page(_) => self.awaiting_page.push_back(id),
         }
-        // Behind the deliveries that they speak of, in the same message.
+        // Behind the deliveries that they concern, in the same message.
         if let Some(conflated) = gathered.conflated {
             batch.conflated += conflated.records;
             let skipped = v1::frame::Frame::Skipped(skipped(alias, partition, conflated));
@@ -119,7 +121,7 @@ impl Subscriptions {
         Some(v1::SnapshotEnd { alias, position, values })
     }
 
-    /// Encodes a frame that goes between the deliveries of a subscription.
+    /// Encodes a frame between the deliveries of a subscription.
     fn encode(&self, alias: u32, frame: v1::frame::Frame) -> Bytes {
         let mut encoded = BytesMut::new();
         let format = self.by_alias.get(&alias).map_or(Format::Proto, |subscription| subscription.format);
@@ -129,7 +131,7 @@ impl Subscriptions {
     }
 }
 
-/// Records that a subscription does not get.
+/// Records that a subscription does not deliver.
 pub(super) struct NotDelivered {
     first: Offset,
     next: Offset,
@@ -149,7 +151,7 @@ impl From<ConflatedRange> for NotDelivered {
     }
 }
 
-/// What the client is told of records that it does not get.
+/// The notice about records that are not delivered.
 pub(super) fn skipped(alias: u32, partition: PartitionId, what: impl Into<NotDelivered>) -> v1::Skipped {
     let what = what.into();
     v1::Skipped {

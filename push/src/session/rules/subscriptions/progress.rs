@@ -1,4 +1,4 @@
-//! How far a session's subscriptions are, for heartbeats and for the limit of their lag.
+//! The progress and lag of a session's subscriptions, for heartbeats and for the lag limit.
 
 use std::collections::BTreeMap;
 
@@ -8,9 +8,10 @@ use super::Subscriptions;
 use crate::partition::Lag;
 
 impl Subscriptions {
-    /// Returns the partitions that moved since this was last asked, and up to where everything was handed out.
+    /// Returns the partitions that moved since the last call, and up to where everything was
+    /// delivered.
     ///
-    /// True once what was gathered before has arrived: it has to be written behind that.
+    /// True once all messages gathered before have arrived: the heartbeat is written behind them.
     pub(crate) fn progress(&mut self) -> Vec<v1::Progress> {
         struct Partition {
             next: Option<Offset>,
@@ -47,10 +48,12 @@ impl Subscriptions {
             .collect()
     }
 
-    /// Whether a lossless subscription is more than so many offsets behind what this node has read of a partition.
+    /// Whether a lossless subscription is more than `most` offsets behind what this node has read
+    /// of a partition.
     ///
-    /// What counts is what waits for the client. A channel without news is not behind, wherever it was when it was last
-    /// looked at, and neither is a subscription that has not reached the end of its partition since its start.
+    /// Only records that the client has to get count. A channel without news is not behind,
+    /// wherever its cursor is, and neither is a subscription that has not reached the end of its
+    /// partition since its start.
     pub(crate) fn is_behind(&self, most: u64) -> bool {
         self.cursors.iter().any(|(_, held)| {
             let waits = held.is_ready || held.cursor.is_catching_up();
