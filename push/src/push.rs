@@ -152,7 +152,8 @@ impl Push {
         lifecycle.supervise("push-listener", server.run(self.listener));
     }
 
-    /// Returns the configuration and the state that opens sessions, for sessions that no listener accepts.
+    /// Returns the configuration and the state that opens sessions, for sessions that no listener
+    /// accepts.
     #[cfg(any(test, feature = "benchmarks"))]
     pub(crate) fn into_parts(self) -> (Arc<Config>, Arc<Sessions>) {
         (self.config, self.sessions)

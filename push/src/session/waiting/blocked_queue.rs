@@ -3,8 +3,8 @@
 //!
 //! Plain data, time is an argument. `S` identifies a session to evict.
 //!
-//! Invariant: after [`BlockedQueue::evict`], the remaining sessions are within the limit together, or none
-//! of them has been blocked for long.
+//! Invariant: after [`BlockedQueue::evict`], the remaining sessions are within the limit together,
+//! or none of them has been blocked for long.
 
 use std::{
     collections::BTreeMap,
