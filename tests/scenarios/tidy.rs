@@ -16,6 +16,8 @@ use tailcast_tests::start::live;
 const DOCUMENTS: [&str; 5] =
     ["README.md", "ARCHITECTURE.md", "BENCHMARKS.md", "CONTRIBUTING.md", "proto/PROTOCOL.md"];
 
+const COMMENT_COLUMNS_MAX: usize = 100;
+
 /// The folders that each package may depend on, besides those inside its own. `ingest` and `push`
 /// share nothing but Kafka.
 const ARROWS: [(&str, &[&str]); 6] = [
@@ -169,6 +171,11 @@ fn sources_keep_to_the_rules() {
         for (number, line) in text.lines().enumerate() {
             for forbidden in forbidden.iter().filter(|forbidden| line.contains(**forbidden)) {
                 note(format!("line {} has {forbidden}", number + 1));
+            }
+            // rustfmt does not wrap comments.
+            let columns = line.chars().count();
+            if line.trim_start().starts_with("//") && columns > COMMENT_COLUMNS_MAX {
+                note(format!("line {} is a comment of {columns} columns", number + 1));
             }
         }
         if !text.starts_with("//!") {
