@@ -6,6 +6,9 @@
 //! once and in order, that the position with which it ends is where the client is, and for what a
 //! session may be closed, and when it has to be.
 
+mod client;
+mod steps;
+
 use std::{
     collections::{BTreeMap, VecDeque},
     time::{Duration, Instant},
@@ -13,40 +16,19 @@ use std::{
 
 use futures_util::FutureExt as _;
 use proptest::{
-    collection::vec,
-    prelude::{ProptestConfig, Strategy, any, prop_oneof, proptest},
-    sample::{Index, select},
+    prelude::{ProptestConfig, any, proptest},
+    sample::select,
 };
 use tailcast_proto::push::v1::{ErrorCode, client_message::Command};
 
+use self::{
+    client::{CHANNELS, Client, channel_of},
+    steps::{Step, steps},
+};
 use super::{
     super::*,
     world::{World, command, frames, inbound, subscribe, unsubscribe},
 };
-
-#[derive(Debug, Clone)]
-enum Step {
-    Subscribe(usize),
-    Unsubscribe(usize),
-    /// One of the starts is found, so many records before the end.
-    Found(Index, Index),
-    /// One of the starts is refused.
-    Refused(Index),
-    Append(&'static str, Vec<&'static str>),
-    Evict(&'static str),
-    /// One of the pages comes, of so many records.
-    Page(Index, usize),
-    /// Pages that were read and not used are forgotten.
-    ForgetPages,
-    /// A thread of the fan-out comes, if the doorbell rang.
-    Inline,
-    /// The task runs, if it was woken.
-    Task,
-    Block,
-    Unblock,
-    Wait(u64),
-    Drain,
-}
 
 /// A frame or a control frame on its way to the client.
 enum Sent {
@@ -61,24 +43,6 @@ enum State {
     Idle,
     Starting { subscribe: u32, unsubscribe: Option<u32> },
     Live,
-}
-
-/// A subscription as its client sees it.
-#[derive(Debug)]
-struct Subscribed {
-    channel: usize,
-    /// Every record of the channel before this offset was delivered.
-    next: i64,
-}
-
-/// The client, and what it expects.
-#[derive(Default)]
-struct Client {
-    subscriptions: BTreeMap<u32, Subscribed>,
-    replies: BTreeMap<u32, Vec<String>>,
-    goaways: usize,
-    pings: usize,
-    heartbeat_at: Option<Instant>,
 }
 
 /// A session with executors that do what the rules return.
@@ -107,37 +71,9 @@ struct Session {
     client: Client,
 }
 
-const CHANNELS: [&str; 3] = ["t/a", "t/*", "u/*"];
 /// How late a deadline may be noticed, and how early a heartbeat may have gone.
 const TICK: Duration = Duration::from_millis(25);
 const SECOND: Duration = Duration::from_secs(1);
-
-fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let channel = 0..CHANNELS.len();
-    let topic = || select(vec!["t", "u"]);
-    let step = prop_oneof![
-        4 => channel.clone().prop_map(Step::Subscribe),
-        1 => channel.prop_map(Step::Unsubscribe),
-        4 => (any::<Index>(), any::<Index>()).prop_map(|(which, back)| Step::Found(which, back)),
-        1 => any::<Index>().prop_map(Step::Refused),
-        6 => (topic(), vec(select(vec!["a", "b"]), 1..5)).prop_map(|(topic, keys)| Step::Append(topic, keys)),
-        2 => topic().prop_map(Step::Evict),
-        4 => (any::<Index>(), 1..5_usize).prop_map(|(which, length)| Step::Page(which, length)),
-        1 => proptest::strategy::Just(Step::ForgetPages),
-        6 => proptest::strategy::Just(Step::Inline),
-        3 => proptest::strategy::Just(Step::Task),
-        1 => proptest::strategy::Just(Step::Block),
-        2 => proptest::strategy::Just(Step::Unblock),
-        3 => (1..4_000_u64).prop_map(Step::Wait),
-    ];
-    let drain = proptest::option::weighted(0.2, any::<Index>());
-    (vec(step, 1..80), drain).prop_map(|(mut steps, drain)| {
-        if let Some(at) = drain {
-            steps.insert(at.index(steps.len()), Step::Drain);
-        }
-        steps
-    })
-}
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
@@ -520,64 +456,4 @@ impl Session {
     fn room(&self) -> Option<Room> {
         self.is_empty().then_some(Room { bytes: self.budget, is_behind: self.is_behind })
     }
-}
-
-impl Client {
-    fn take(&mut self, id: u32, frame: v1::frame::Frame, world: &World) {
-        let reply = match frame {
-            v1::frame::Frame::Delivery(delivery) => {
-                let subscription = self.subscriptions.get_mut(&delivery.alias).expect("it is subscribed");
-                let expected = world.own(subscription.channel, subscription.next).next();
-                assert_eq!(Some(delivery.offset), expected, "{subscription:?}");
-                subscription.next = delivery.offset + 1;
-                return;
-            }
-            v1::frame::Frame::Subscribed(frame) => {
-                let channel = channel_of(&frame.name);
-                let next = offset_of(frame.position.as_ref());
-                self.subscriptions.insert(frame.alias, Subscribed { channel, next });
-                "subscribed".to_owned()
-            }
-            v1::frame::Frame::Unsubscribed(frame) => {
-                let subscription = self.subscriptions.remove(&frame.alias).expect("it is subscribed");
-                let position = offset_of(frame.position.as_ref());
-                let left = world.own(subscription.channel, subscription.next).next();
-                assert!(position >= subscription.next, "{position} is before {subscription:?}");
-                assert!(left.is_none_or(|left| position <= left), "{position} leaves out {left:?}");
-                "unsubscribed".to_owned()
-            }
-            v1::frame::Frame::Heartbeat(_) => {
-                self.heartbeat_at = Some(world.now);
-                return;
-            }
-            v1::frame::Frame::Goaway(_) => {
-                self.goaways += 1;
-                return;
-            }
-            v1::frame::Frame::Connected(_) => "connected".to_owned(),
-            v1::frame::Frame::Error(error) => error.code().as_str_name().to_owned(),
-            other => panic!("it was sent {other:?}"),
-        };
-        if id > 0 {
-            self.replies.entry(id).or_default().push(reply);
-        }
-    }
-}
-
-impl World {
-    /// Returns the offsets of a channel's records from an offset on.
-    fn own(&self, channel: usize, from: i64) -> impl Iterator<Item = i64> {
-        let name = CHANNELS[channel];
-        let records = &self.topics[usize::from(name.starts_with('u'))].records;
-        let is_own = move |(at, key): &&(i64, &str)| *at >= from && (name.ends_with('*') || *key == "a");
-        records.iter().filter(is_own).map(|(at, _)| *at)
-    }
-}
-
-fn channel_of(name: &str) -> usize {
-    CHANNELS.iter().position(|channel| *channel == name).expect("tests use these channels")
-}
-
-fn offset_of(position: Option<&v1::Position>) -> i64 {
-    position.and_then(|position| position.offsets.first()).expect("there is one partition").offset
 }
