@@ -128,7 +128,7 @@ async fn a_client_that_falls_too_far_behind_is_closed_with_its_position(broker: 
     let (received, ended) = slow.until_unsubscribed().await;
     assert_eq!(ended.reason(), UnsubscribeReason::Closing);
     let closed = slow.closed().await;
-    assert_eq!((closed.code, closed.reason.contains("further behind")), (Some(4508), true), "{closed:?}");
+    assert_eq!((closed.code, closed.reason.contains("lag limit exceeded")), (Some(4508), true), "{closed:?}");
 
     let at = ended.position.and_then(|at| Position::try_from(at).ok()).expect("it has a position");
     let mut resumed = cluster.subscriber(1).await;
