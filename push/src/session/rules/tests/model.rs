@@ -65,6 +65,9 @@ struct Session {
     is_queued: bool,
     is_woken: bool,
     answers_pings: bool,
+    /// A ping was sent since the client was last heard.
+    awaits_pong: bool,
+    /// When that was written.
     ping_written: Option<Instant>,
     drained: Option<Instant>,
     closed: Option<CloseReason>,
@@ -117,6 +120,7 @@ impl Session {
             is_queued: false,
             is_woken: false,
             answers_pings,
+            awaits_pong: false,
             ping_written: None,
             drained: None,
             closed: None,
@@ -254,6 +258,8 @@ impl Session {
 
     /// Lets time pass, with each alarm at its time.
     fn wait(&mut self, time: Duration) {
+        // While time passes, the task runs if it was woken.
+        self.task();
         let until = self.world.now + time;
         while self.closed.is_none() && self.alarm <= until {
             self.world.now = self.world.now.max(self.alarm);
@@ -306,6 +312,10 @@ impl Session {
     }
 
     fn handle(&mut self, event: Event) {
+        if matches!(event, Event::Inbound { .. }) {
+            // Whatever it sends, it lives.
+            self.heard();
+        }
         let (at, mut actions) = (self.world.at(), Vec::new());
         let handled = self.world.rules.handle(event, at, &mut actions);
         self.carry_out(actions);
@@ -315,12 +325,19 @@ impl Session {
         }
     }
 
+    fn heard(&mut self) {
+        (self.awaits_pong, self.ping_written) = (false, None);
+    }
+
     fn carry_out(&mut self, actions: Vec<Action>) {
         for action in actions {
             match action {
                 Action::Reply { id, frame } => self.control.push_back(Sent::Frame(id, frame)),
                 Action::Pong(_) => self.control.push_back(Sent::Pong),
-                Action::Ping => self.control.push_back(Sent::Ping),
+                Action::Ping => {
+                    self.awaits_pong = true;
+                    self.control.push_back(Sent::Ping);
+                }
                 Action::Write(message) => {
                     assert!(self.room().is_some(), "there is room for what is gathered");
                     self.write(message);
@@ -358,6 +375,7 @@ impl Session {
         self.is_behind &= batch.bytes > 0;
         self.wire.extend(frames(&batch.parts).into_iter().map(|frame| Sent::Frame(0, frame)));
         self.wire.extend(heartbeat.map(|heartbeat| Sent::Frame(0, v1::frame::Frame::Heartbeat(heartbeat))));
+        self.awaits_pong |= has_ping;
         self.wire.extend(has_ping.then_some(Sent::Ping));
     }
 
@@ -380,9 +398,11 @@ impl Session {
         self.world.rules.socket(Socket::Written, self.world.now);
         self.pending_since = None;
         if pings > 0 {
-            self.ping_written.get_or_insert(self.world.now);
+            if std::mem::take(&mut self.awaits_pong) {
+                self.ping_written.get_or_insert(self.world.now);
+            }
             if self.answers_pings {
-                self.ping_written = None;
+                self.heard();
                 let at = self.world.at();
                 let heard = self.world.rules.handle(inbound(Inbound::Pong), at, &mut Vec::new());
                 assert_eq!(heard, Ok(()));
@@ -424,7 +444,7 @@ impl Session {
             let at = self.world.at();
             let heard = self.world.rules.handle(inbound(Inbound::Pong), at, &mut Vec::new());
             assert_eq!(heard, Ok(()));
-            self.ping_written = None;
+            self.heard();
             self.step(Step::Unblock);
         }
         for _ in 0..1_000 {
