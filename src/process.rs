@@ -55,7 +55,7 @@ impl Process {
     pub(crate) async fn begin(config: &Config, remedies: Remedies) -> Result<Self, Failure> {
         log::init(&config.log).or_exit(Exit::Usage)?;
         for Misspelt { found, meant } in Layers::of_environment().misspelt_variables() {
-            tracing::warn!(variable = found, "ignored; did you mean {meant}?");
+            tracing::warn!(variable = found, "unknown environment variable ignored; did you mean {meant}?");
         }
         let admin =
             Admin::bind(&config.admin).await.map_err(|error| address_in_use(error, remedies.admin))?;

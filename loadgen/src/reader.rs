@@ -95,8 +95,8 @@ enum SessionEnd {
     /// The node did not open the session in time.
     #[error("the session was not open after {} s", TIMEOUT.as_secs())]
     Unanswered,
-    /// The node has been silent for longer than two heartbeats.
-    #[error("the node was silent for longer than two heartbeats")]
+    /// The node has been silent for two and a half heartbeat intervals.
+    #[error("the node was silent for two and a half heartbeat intervals")]
     Silent,
 }
 

@@ -168,9 +168,10 @@ impl Server {
                 None => text(StatusCode::NOT_FOUND, format!("WebSocket clients connect to {PATH}\n")),
             });
         }
-        if self.sessions.lifecycle.is_draining() {
+        // As long as it is held, the feed and the fan-out keep running: until the session ends.
+        let Some(hold) = self.sessions.lifecycle.hold() else {
             return Ok(self.refuse(UpgradeError::Draining));
-        }
+        };
         let format = match check_upgrade(&request, &self.config.origins) {
             Ok(format) => format,
             Err(error) => {
@@ -191,8 +192,6 @@ impl Server {
             return Ok(self.refuse(UpgradeError::Handshake));
         };
         let id = self.next_session.fetch_add(1, Ordering::Relaxed);
-        // From here on, the feed and the fan-out keep running until this session ends.
-        let hold = self.sessions.lifecycle.hold();
         let counted = GaugeGuard::new(&self.sessions.metrics.sessions);
         // Clients are not authenticated yet.
         let client = (id, Principal::Anonymous);

@@ -18,6 +18,7 @@ mod panics;
 mod roster;
 mod signals;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -71,6 +72,9 @@ struct Inner {
     /// Closed when draining begins; empty when the last [`Hold`] is dropped. Both together are the
     /// second phase.
     holds: TaskTracker,
+    /// Set when the second phase was first observed: a [`Hold`] that is requested too late is
+    /// counted for a moment, and must not undo the phase.
+    closing: AtomicBool,
     tracked: TaskTracker,
     companions: TaskTracker,
     roster: Roster,
@@ -185,22 +189,33 @@ impl Lifecycle {
         self.inner.holds.close();
     }
 
-    /// Keeps the process from closing until the returned guard is dropped. Take it before the work
-    /// is accepted.
+    /// Keeps the process from closing until the returned guard is dropped. Returns `None` once
+    /// draining has begun: then the work must not be accepted.
     #[must_use]
-    pub fn hold(&self) -> Hold {
-        Hold { _token: self.inner.holds.token() }
+    pub fn hold(&self) -> Option<Hold> {
+        let hold = Hold { _token: self.inner.holds.token() };
+        // Checked second. A hold that sees no drain was counted before the drain began, so the
+        // process does not close while it exists.
+        (!self.is_draining()).then_some(hold)
     }
 
     /// Waits until the process closes: it drains, and no [`Hold`] is left. Cancel safe.
     pub async fn closing(&self) {
         self.inner.holds.wait().await;
+        self.inner.closing.store(true, Ordering::Release);
     }
 
-    /// Whether the process is closing. One atomic load, so a thread may ask in each round of its
-    /// loop.
+    /// Whether the process is closing; stays true. Two atomic loads at most, so a thread may ask in
+    /// each round of its loop.
     pub fn is_closing(&self) -> bool {
-        self.inner.holds.is_closed() && self.inner.holds.is_empty()
+        if self.inner.closing.load(Ordering::Acquire) {
+            return true;
+        }
+        let is_closing = self.inner.holds.is_closed() && self.inner.holds.is_empty();
+        if is_closing {
+            self.inner.closing.store(true, Ordering::Release);
+        }
+        is_closing
     }
 
     /// Whether the process has reached this phase.

@@ -8,7 +8,7 @@
 //! process or the system is out of file descriptors or memory, accepting pauses, and at most one
 //! line per period is logged.
 //!
-//! Invariant: a connection is evicted only while nothing has arrived on it.
+//! Invariant: a connection is evicted only while its owner has read nothing from it.
 
 mod places;
 

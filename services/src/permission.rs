@@ -1,9 +1,9 @@
 //! Permissions of principals.
 //!
 //! A service checks [`Permissions`] in one place on each way: ingest for each message before it
-//! looks up the topic, push before it starts a subscription. So a client without permission cannot
-//! find out which topics exist. Nothing restricts clients yet: services run with
-//! [`Permissions::unrestricted`].
+//! looks up the topic, push before it starts a subscription or reads a page for it. So a client
+//! without permission cannot find out which topics exist. Nothing restricts clients yet: services
+//! run with [`Permissions::unrestricted`].
 //!
 //! Invariant: a denial concerns one action. The other actions of the same request are not affected.
 
@@ -40,7 +40,7 @@ pub trait Policy: Send + Sync + 'static {
 pub struct Permissions(Arc<dyn Policy>);
 
 /// The policy does not allow the action. The message names the topic and not the key, so it is
-/// short and has no bytes of the client's choice.
+/// short and contains no bytes but those of a valid topic name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PermissionDenied {
     /// The record must not be published.

@@ -32,7 +32,7 @@ pub enum CheckError {
     Push(#[from] push::config::ConfigError),
     /// The process would be killed, with exit code 70, before one of its parts has drained.
     #[error(
-        "drain.within is {within} and {key} is {value}: drain.within has to be at least {least}, otherwise work in progress \
+        "drain.within is {within} and {key} is {value}; drain.within must be at least {least}, otherwise work in progress \
          is cut off",
         within = humantime::format_duration(*within),
         value = humantime::format_duration(*value),
@@ -185,7 +185,7 @@ mod tests {
         // killed while it drained.
         check("ingest.drain_within", "24s", "drain.within is 25s and ingest.drain_within is 24s");
         check("push.drain.spread", "21s", "drain.within is 25s and push.drain.spread is 21s");
-        check("drain.within", "16999ms", "drain.within has to be at least 17s");
+        check("drain.within", "16999ms", "drain.within must be at least 17s");
         let mut config = defaults();
         config.drain.within = Duration::from_secs(17);
         config.check_ingest().expect("15 s and the margin fit");

@@ -23,7 +23,7 @@ tailcast_tests::scenarios! {
         a_position_starts_with_the_record_at_it
         the_end_as_a_position_starts_with_the_next_record
         a_reply_carries_the_position_of_its_subscription
-        a_quiet_channel_resumes_from_the_progress_that_heartbeats_tell
+        a_quiet_channel_resumes_from_the_progress_in_heartbeats
         a_heartbeat_sent_with_a_delivery_has_the_progress_of_a_quiet_channel
         a_timestamp_starts_with_the_first_record_at_or_after_it
         resumed_records_do_not_count_as_latency
@@ -250,7 +250,7 @@ fn parse(subscribed: &Subscribed) -> Position {
     Position::try_from(position).expect("a node sends valid positions")
 }
 
-async fn a_quiet_channel_resumes_from_the_progress_that_heartbeats_tell(broker: Broker) {
+async fn a_quiet_channel_resumes_from_the_progress_in_heartbeats(broker: Broker) {
     let cluster = Cluster::on(&broker).push(2).set("push.sessions.heartbeat_interval", "200ms").start().await;
     let quotes = broker.create_topic("quotes", 1).await;
     let quiet = quotes.channel("QUIET");

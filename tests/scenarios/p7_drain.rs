@@ -24,7 +24,7 @@ tailcast_tests::scenarios! {
         a_draining_push_node_accepts_nobody
         a_rolling_restart_loses_and_repeats_nothing
         stuck_clients_and_unfinished_requests_do_not_delay_a_drain
-        an_upgrade_that_began_before_a_drain_is_refused_with_when_to_retry
+        an_upgrade_that_began_before_a_drain_is_refused_with_a_retry_time
         a_draining_ingest_node_answers_accepted_calls_and_refuses_new_ones
     }
     in_process {}
@@ -150,7 +150,7 @@ async fn stuck_clients_and_unfinished_requests_do_not_delay_a_drain(broker: Brok
     drop((stays, stalled, half, kept_alive));
 }
 
-async fn an_upgrade_that_began_before_a_drain_is_refused_with_when_to_retry(broker: Broker) {
+async fn an_upgrade_that_began_before_a_drain_is_refused_with_a_retry_time(broker: Broker) {
     let cluster = Cluster::on(&broker).start().await;
     let node = &cluster.push[0];
     let request = upgrade_request("tailcast.v1.proto");

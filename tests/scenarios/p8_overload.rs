@@ -19,8 +19,8 @@ use tonic_types::StatusExt as _;
 
 tailcast_tests::scenarios! {
     everywhere {
-        at_the_bound_of_messages_in_flight_a_call_is_refused_with_when_to_retry
-        at_the_bound_of_sessions_an_upgrade_is_refused_with_when_to_retry
+        at_the_bound_of_messages_in_flight_a_call_is_refused_with_a_retry_time
+        at_the_bound_of_sessions_an_upgrade_is_refused_with_a_retry_time
     }
     in_process {
         // The listener before the first byte does not depend on Kafka.
@@ -30,7 +30,7 @@ tailcast_tests::scenarios! {
     }
 }
 
-async fn at_the_bound_of_messages_in_flight_a_call_is_refused_with_when_to_retry(broker: Broker) {
+async fn at_the_bound_of_messages_in_flight_a_call_is_refused_with_a_retry_time(broker: Broker) {
     let broker = broker.of_its_own();
     let plan =
         Cluster::on(&broker).push(0).set("ingest.in_flight_messages_max", 2_000).set("ingest.deadline", "5s");
@@ -57,7 +57,7 @@ async fn at_the_bound_of_messages_in_flight_a_call_is_refused_with_when_to_retry
     let _outcomes = eventually("there is room again", publish, Result::is_ok).await;
 }
 
-async fn at_the_bound_of_sessions_an_upgrade_is_refused_with_when_to_retry(broker: Broker) {
+async fn at_the_bound_of_sessions_an_upgrade_is_refused_with_a_retry_time(broker: Broker) {
     let cluster = Cluster::on(&broker).set("push.sessions.count_max", 2).start().await;
     let first = cluster.subscriber(0).await;
     let _second = cluster.subscriber(0).await;

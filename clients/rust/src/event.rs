@@ -152,8 +152,8 @@ pub enum Cause {
     /// It broke, or could not be opened.
     #[error("{0}")]
     Lost(String),
-    /// The node has been silent for longer than two heartbeats.
-    #[error("the node was silent for longer than two heartbeats")]
+    /// The node has been silent for two and a half heartbeat intervals.
+    #[error("the node was silent for two and a half heartbeat intervals")]
     Silent,
     /// The node asked to reconnect elsewhere, and its deadline passed before that succeeded.
     #[error("the node asked to reconnect elsewhere: {0}")]

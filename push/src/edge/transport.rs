@@ -26,7 +26,7 @@ pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     /// If the connection is closed.
     fn peer(&self) -> io::Result<SocketAddr>;
 
-    /// Splits the stream, so that reads and writes never wait for each other.
+    /// Splits the stream. Neither half blocks while the other one waits for the client.
     fn split(self) -> (Self::Reader, Self::Writer);
 }
 

@@ -124,7 +124,7 @@ async fn follow_changes(hub: &Hub, topics: &Topics) {
             Ok(TopicChange::Deleted { topic }) => (topic, UnsubscribeReason::TopicDeleted),
             Ok(TopicChange::Recreated { old, .. }) => (old, UnsubscribeReason::TopicRecreated),
             Ok(TopicChange::Grown { from, to }) => {
-                tracing::warn!(topic = %from.name, from = from.partitions, to = to.partitions, "partitions were added; subscribers have to subscribe again");
+                tracing::warn!(topic = %from.name, from = from.partitions, to = to.partitions, "partitions were added; ending the topic's subscriptions, clients must subscribe again");
                 hub.grow_topic(&from);
                 continue;
             }

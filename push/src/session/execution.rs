@@ -73,7 +73,7 @@ impl<W: Writer> Session<W> {
         self.outbox.poll_flush(context, &mut self.writer)
     }
 
-    /// Delivers what is new without the task. Returns whether nothing is left for that.
+    /// Delivers new records without waking the task. Returns `false` if the task must continue.
     fn serve_inline(&mut self) -> bool {
         let (at, pages) = (Moment::now(), self.pages.len());
         let room = if self.outbox.is_empty() { self.outbox.room() } else { None };

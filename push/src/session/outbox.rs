@@ -206,7 +206,10 @@ impl Outbox {
     ) -> Poll<Result<(), WriteError>> {
         let before = std::mem::take(&mut self.has_progressed);
         let polled = self.poll_write(context, writer);
-        self.buffered = writer.buffered();
+        let buffered = writer.buffered();
+        // A transport with a buffer of its own may send from it, and yet accept and flush nothing.
+        self.has_progressed |= self.is_blocked && buffered < self.buffered;
+        self.buffered = buffered;
         let has_moved = self.has_progressed;
         self.has_progressed |= before;
         // Counted here and not in the session's loop, which a blocked socket does not wake.

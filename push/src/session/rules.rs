@@ -1,7 +1,8 @@
 //! The rules of a session: events go in, actions come out.
 //!
-//! No IO, tasks, clocks or randomness. What happened, the time and a random number are arguments,
-//! and everything to do is returned: frames to write, starts and pages to request, the time of the
+//! No IO, tasks, clocks or randomness. What happened, the time and a random number are arguments.
+//! Except for log lines, and for the doorbell that a cursor rings for itself, everything to do is
+//! returned: frames to write, starts and pages to request, the time of the
 //! next alarm, the close. The session's task and the threads of the [fan-out](crate::wake::fan_out)
 //! call these rules under the session's lock, and carry out what they return.
 //!
@@ -11,8 +12,8 @@
 //! |----------|--------------------------------|-------------------------------------------------|
 //! | greeting | the upgrade                    | `Connect`; a deadline, drain or violation close |
 //! | serving  | `Connect`                      | a drain of the node, or a close                 |
-//! | leaving  | a drain, announced by `Goaway` | a close: of the client, or when its time is up  |
-//! | closed   | a close reason                 | never: nothing is gathered or replied |
+//! | leaving  | a drain, announced by `Goaway` | a close, at the latest when its time is up      |
+//! | closed   | a close reason                 | never; after the positions nothing is sent      |
 //!
 //! Invariant: a delivery leaves a cursor once. It is in the [`Message`] that the call returned, and
 //! the caller has room for that.

@@ -77,23 +77,23 @@ mod tests {
                 1..100,
             ),
         ) {
-            let (mut put_off, mut now, mut model) = (DelayQueue::default(), 123_456, Vec::new());
+            let (mut queue, mut now, mut model) = (DelayQueue::default(), 123_456, Vec::new());
             for step in steps {
                 match step {
                     Step::Pass(us) => now += us,
                     Step::Until(us) => {
-                        put_off.until(now + us, now + us);
+                        queue.until(now + us, now + us);
                         model.push(now + us);
                     }
                 }
                 let due = |at: &u64| at.div_ceil(1_000) * 1_000;
                 let mut expected: Vec<u64> = model.extract_if(.., |at| due(at) <= now).collect();
                 let mut found = Vec::new();
-                put_off.take_due(now, |at| found.push(at));
+                queue.take_due(now, |at| found.push(at));
                 expected.sort_unstable();
                 found.sort_unstable();
                 assert_eq!(found, expected);
-                assert_eq!(put_off.next_us(), model.iter().map(due).min());
+                assert_eq!(queue.next_us(), model.iter().map(due).min());
             }
         }
     }

@@ -114,6 +114,11 @@ impl FanOut {
             queue = self.queue.lock();
             let ended = now();
             self.record_work(&mut queue, ended, ended - began);
+            // Threads that went to sleep without a pause have no alarm, and one has to shorten it.
+            let has_begun = pause_us == 0 && !queue.pace.pause().is_zero();
+            if has_begun && queue.awake == 0 && self.wake_up.notify_one() {
+                queue.awake += 1;
+            }
             if rung.is_empty() {
                 return;
             }

@@ -28,7 +28,7 @@ pub(crate) struct Pace {
 const SPAN: Duration = Duration::from_millis(20);
 /// The part of all cores from which on there are pauses.
 const SHARE_LOW: f64 = 0.05;
-/// And at which they are as long as they may be.
+/// The part of all cores from which on the pause is the maximum.
 const SHARE_HIGH: f64 = 0.15;
 
 impl Pace {
@@ -42,8 +42,7 @@ impl Pace {
         self.pause
     }
 
-    /// Takes over that a thread worked for so long until now. Returns whether the pause was looked
-    /// at again.
+    /// Adds the time for which a thread has just worked. Returns whether the pause was set again.
     pub(super) fn worked(&mut self, now: Instant, busy: Duration) -> bool {
         self.busy += busy;
         let span = now.saturating_duration_since(self.since);

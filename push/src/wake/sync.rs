@@ -1,5 +1,5 @@
 //! The primitives that the doorbell and the fan-out synchronize with, and their clock.
-//! `tests/wake_model.rs` has loom's in their place.
+//! `tests/wake_model` has loom's in their place.
 
 pub(super) use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;

@@ -1,4 +1,4 @@
-//! The doorbell, one thread at a time. `tests/wake_model.rs` has the threads.
+//! The doorbell, one thread at a time. `tests/wake_model` has the threads.
 
 use std::sync::{
     Arc,

@@ -43,7 +43,7 @@ impl FanOut {
         let registry = registry.sub_registry_with_prefix("tailcast_push_fan_out");
         let help = "Sessions with something new that no thread has taken yet, not counting delayed ones";
         registry.register("waiting", help, metrics.waiting.clone());
-        let help = "Minimum time between two services of a session";
+        let help = "Pause of a session after a write; 0 while the node is not under load";
         registry.register_with_unit("pause", help, Unit::Seconds, metrics.pause.clone());
         let (cores, start) = (available_parallelism().map_or(1, NonZero::get), Instant::now());
         let threads = if config.threads == 0 { cores } else { config.threads };

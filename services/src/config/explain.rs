@@ -40,7 +40,7 @@ fn problem(kind: &Kind, path: &[String], figment: &Figment, layers: &[Layer]) ->
     let what = match kind {
         Kind::InvalidType(_, expected) | Kind::InvalidValue(_, expected) => format!("expected {expected}"),
         Kind::UnknownVariant(_, names) => format!("expected one of {}", names.join(", ")),
-        Kind::InvalidLength(length, expected) => format!("expected {expected}, and not {length}"),
+        Kind::InvalidLength(length, expected) => format!("expected {expected}, found {length}"),
         Kind::ISizeOutOfRange(_) | Kind::USizeOutOfRange(_) => "the number is out of range".to_owned(),
         // The message of a type's own parser.
         Kind::Message(message) => message.clone(),

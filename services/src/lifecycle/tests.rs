@@ -36,9 +36,9 @@ async fn finishing_waits_for_tasks_that_end_after_draining_began() {
 async fn a_process_closes_when_it_drains_and_the_last_hold_is_dropped() {
     let lifecycle = Lifecycle::new();
     let begin = tokio::time::Instant::now();
-    drop(lifecycle.hold());
+    drop(lifecycle.hold().expect("it does not drain"));
     assert!(!lifecycle.is_closing(), "it does not drain");
-    let (first, second) = (lifecycle.hold(), lifecycle.hold());
+    let [first, second] = [(); 2].map(|()| lifecycle.hold().expect("it does not drain"));
     let waiter = lifecycle.clone();
     lifecycle.supervise("feed", async move {
         waiter.closing().await;
@@ -61,7 +61,7 @@ async fn a_process_closes_when_it_drains_and_the_last_hold_is_dropped() {
 async fn threads_that_sleep_are_woken_when_the_process_closes() {
     let lifecycle = Lifecycle::new();
     let (wake, woken) = std::sync::mpsc::sync_channel::<()>(1);
-    let hold = lifecycle.hold();
+    let hold = lifecycle.hold().expect("it does not drain");
     lifecycle.on_closing("feed-end", move || wake.send(()).expect("the thread sleeps"));
     let thread = lifecycle.clone();
     lifecycle
@@ -75,6 +75,19 @@ async fn threads_that_sleep_are_woken_when_the_process_closes() {
     assert!(!lifecycle.has_reached(Phase::Closing));
     drop(hold);
     assert!(lifecycle.finish(GRACE).await.is_clean());
+}
+
+#[tokio::test]
+async fn a_draining_process_accepts_no_hold_and_closes_once() {
+    // A connection that was accepted while the drain began took a hold after the threads had been
+    // woken to end: they saw a process that did not close, and slept for ever.
+    let lifecycle = Lifecycle::new();
+    lifecycle.drain();
+    assert!(lifecycle.hold().is_none());
+    assert!(lifecycle.is_closing());
+    let late = lifecycle.inner.holds.token();
+    assert!(lifecycle.is_closing(), "a late request for a hold does not undo the phase");
+    drop(late);
 }
 
 #[tokio::test(start_paused = true)]

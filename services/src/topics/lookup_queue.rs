@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_desk_sends_everybody_away() {
+    fn a_closed_queue_rejects_every_lookup() {
         let queue = LookupQueue::default();
         let mut waits = queue.ask(&name("quotes")).expect("it is open");
         queue.close();

@@ -176,7 +176,7 @@ async fn a_part_that_serves_on_while_the_process_drains_is_answered_until_it_sto
     let broker = broker();
     broker.create_topic(&name("quotes"), 3).expect("a new topic");
     let node = node_until(Phase::Closing, &broker.settings(), broker.epochs());
-    let session = node.lifecycle.hold();
+    let session = node.lifecycle.hold().expect("it does not drain");
     node.lifecycle.drain();
     assert!(node.topics.ask(&name("quotes")).await.is_ok(), "it drains, and is not at its end");
     drop(session);

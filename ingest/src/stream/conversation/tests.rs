@@ -50,8 +50,8 @@ fn check(conversation: &mut Conversation, expected: &str) {
             let acks =
                 response.acks.iter().map(|r| format!("ack {}..={}", r.first_sequence, r.last_sequence));
             let failures = response.failures.iter().map(|failure| format!("fail {}", failure.sequence));
-            let told: Vec<_> = acks.chain(failures).collect();
-            format!("{}; credits {}", told.join(", "), response.credits)
+            let reported: Vec<_> = acks.chain(failures).collect();
+            format!("{}; credits {}", reported.join(", "), response.credits)
         }
     };
     assert_eq!(found, expected);
@@ -175,14 +175,14 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// The plain model: every message and what became of it, and what the caller has been told.
+/// The plain model: every message and what became of it, and what was reported to the caller.
 #[derive(Debug, Default)]
 struct Model {
     sent: u64,
     in_flight: Vec<u64>,
     /// In the order of the sequence numbers: whether it was acknowledged.
     truth: Vec<Option<bool>>,
-    told: Vec<bool>,
+    reported: Vec<bool>,
 }
 
 impl Model {
@@ -198,16 +198,16 @@ impl Model {
         for (sequence, acknowledged) in entries {
             assert_eq!(
                 sequence,
-                first + self.told.len() as u64,
+                first + self.reported.len() as u64,
                 "each sequence number is reported once, in order"
             );
-            self.told.push(acknowledged);
+            self.reported.push(acknowledged);
         }
-        let untold = usize::try_from(self.sent).expect("small") - self.told.len();
+        let unreported = usize::try_from(self.sent).expect("small") - self.reported.len();
         assert_eq!(
-            response.credits as usize + untold,
+            response.credits as usize + unreported,
             credits_max,
-            "credits and untold messages make the bound"
+            "credits and unreported messages make the bound"
         );
     }
 }
@@ -216,7 +216,7 @@ proptest! {
     /// Every message is acknowledged or failed exactly once, in order, as it truly ended, and
     /// credits stay in the bound.
     #[test]
-    fn every_message_is_told_once_in_order_and_truthfully(
+    fn every_outcome_is_reported_once_in_order_and_correctly(
         first in 0..1_000_u64,
         steps in vec(step(), 0..300),
     ) {
@@ -245,7 +245,7 @@ proptest! {
                 Step::Request(_) | Step::Complete(..) => {}
             }
         }
-        // Whatever is left in flight ends, and then everything has been told.
+        // Whatever is left in flight ends, and then everything is reported.
         for sequence in std::mem::take(&mut model.in_flight) {
             conversation.complete(acknowledged(sequence));
             model.truth[usize::try_from(sequence - first).expect("small")] = Some(true);
@@ -259,6 +259,6 @@ proptest! {
             }
         }
         prop_assert!(ended);
-        prop_assert_eq!(model.told.iter().copied().map(Some).collect::<Vec<_>>(), model.truth);
+        prop_assert_eq!(model.reported.iter().copied().map(Some).collect::<Vec<_>>(), model.truth);
     }
 }

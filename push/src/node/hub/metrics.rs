@@ -39,7 +39,7 @@ impl Collector for HubCollector {
         let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         gauge("tailcast_push_partitions", "Tailed partitions", None, count(partitions.len()))?;
         let help = "Keys tracked while conflated subscriptions catch up";
-        gauge("tailcast_push_surveyed_keys", help, None, count(hub.offset_map_keys()))?;
+        gauge("tailcast_push_offset_map_keys", help, None, count(hub.offset_map_keys()))?;
         let (used, max) = hub.memory();
         gauge(
             "tailcast_push_windows",

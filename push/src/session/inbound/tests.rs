@@ -1,4 +1,4 @@
-//! RFC 6455 as data: bytes from a client, and what they are taken for.
+//! RFC 6455 as data: bytes from a client, and the expected result.
 
 use futures_util::FutureExt as _;
 use proptest::{arbitrary::any, collection::vec, prelude::proptest};

@@ -295,3 +295,21 @@ fn what_the_writer_holds_waits_for_the_client_until_it_is_flushed() {
     assert!(outbox.take_progress(), "the client lives");
     assert_eq!(used.get(), 0);
 }
+
+#[test]
+fn a_client_that_drains_the_writers_buffer_makes_progress() {
+    // Only a write or a whole flush counted, so a slow client of a transport with a large buffer
+    // was closed as one that accepts nothing.
+    let mut outbox = outbox(100);
+    let mut writer = Holding { held: 0, is_stuck: true };
+    let mut context = Context::from_waker(Waker::noop());
+    outbox.push_message(OpCode::Binary, 4, vec![Bytes::from_static(b"data")]);
+    assert!(outbox.poll_flush(&mut context, &mut writer).is_pending());
+    assert!(!outbox.take_progress(), "the client has accepted nothing");
+    assert!(outbox.poll_flush(&mut context, &mut writer).is_pending());
+    assert!(!outbox.take_progress(), "nor this time");
+    writer.held -= 1;
+    assert!(outbox.poll_flush(&mut context, &mut writer).is_pending());
+    assert!(outbox.take_progress(), "it accepted a byte");
+    assert!(!outbox.take_progress());
+}

@@ -104,8 +104,8 @@ impl Rules {
         Ok(())
     }
 
-    /// Makes a heartbeat that is due soon go with the next message. Returns whether nothing else is
-    /// due, which stays due for the task.
+    /// Makes a heartbeat that is due soon go with the next message. Returns `false` if something
+    /// else is due, which is left to the task.
     ///
     /// Not where the next message looks like a lag: that is judged at the heartbeat's own time.
     fn advance_heartbeat(&mut self, mut room: Option<Room>, at: Moment, actions: &mut Vec<Action>) -> bool {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::SessionsConfig;
 
-/// How far a session is, and what it has to do by when.
+/// The phase of a session and its deadlines.
 #[derive(Debug)]
 pub(crate) struct Liveness {
     timing: Timing,
@@ -15,7 +15,7 @@ pub(crate) struct Liveness {
     /// otherwise one event for many sessions would have the heartbeats of all of them from then on,
     /// and the pings, and the pongs.
     early: Duration,
-    /// Since when the socket has taken nothing of what waits.
+    /// When the socket last stopped accepting buffered bytes.
     blocked_since: Option<Instant>,
 }
 
@@ -59,7 +59,7 @@ pub(crate) struct Timing {
     write_deadline: Duration,
 }
 
-/// A heartbeat comes before its time by at most so much of its interval.
+/// The largest part of its interval by which a heartbeat may come early.
 const EARLY_SHARE: f64 = 0.25;
 
 /// What is due.

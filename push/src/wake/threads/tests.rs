@@ -21,14 +21,14 @@ struct Running {
     lifecycle: Lifecycle,
 }
 
-/// A session with a inline_max cursors.
+/// A session with a few cursors.
 struct Session {
     doorbell: Arc<Doorbell>,
     ringers: Vec<Arc<Ringer>>,
     /// How much was appended for each cursor.
     appended: Vec<AtomicUsize>,
     taken: Mutex<Taken>,
-    /// Every so many times it leaves everything to its task; 0: never.
+    /// At each multiple of this number of services it leaves everything to its task; 0: never.
     leaves_every: usize,
 }
 
@@ -40,6 +40,9 @@ struct Taken {
 
 /// A session that meets a bug.
 struct Broken;
+
+/// A session whose service takes long enough for a pause.
+struct Busy;
 
 impl Running {
     fn new(threads: usize, pause_max: Duration) -> Self {
@@ -57,7 +60,7 @@ impl Running {
         self.fan_out.start(&self.lifecycle).expect("the system has threads");
     }
 
-    /// Has everybody left alone as long as may be, for longer than a test runs.
+    /// Makes the pause the maximum, for longer than a test runs.
     fn under_load(self) -> Self {
         let mut now = Instant::now();
         for _ in 0..30 {
@@ -152,6 +155,16 @@ impl Serve for Session {
     }
 }
 
+impl Serve for Busy {
+    fn serve(&self) -> bool {
+        let until = Instant::now() + Duration::from_millis(30);
+        while Instant::now() < until {
+            std::hint::spin_loop();
+        }
+        true
+    }
+}
+
 impl Serve for Broken {
     fn serve(&self) -> bool {
         panic!("this session met a bug");
@@ -164,7 +177,7 @@ async fn until(what: &str, is_so: impl Fn() -> bool) {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("in vain: {what}"));
+    tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("timeout: {what}"));
 }
 
 #[tokio::test]
@@ -260,5 +273,33 @@ async fn the_pause_ends_when_the_node_comes_to_rest() {
     running.start();
     until("it is much shorter", || pause() < Duration::from_millis(2)).await;
     assert!(running.fan_out.metrics.pause.get() < 0.002);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_pause_that_inline_work_began_ends_when_the_node_comes_to_rest() {
+    // All threads slept without an alarm, since there was no pause when they went to sleep.
+    let config = config::FanOutConfig { threads: 1, pause_max: Duration::from_millis(16) };
+    let fan_out = FanOut::with_inline_max(&config, 1, &mut Registry::default());
+    let running = Running { fan_out, lifecycle: Lifecycle::new() };
+    running.start();
+    // Two at once are more than are served inline: the thread has begun, and sleeps again.
+    let sessions = [Session::new(1, 0), Session::new(1, 0)];
+    let rung = sessions.iter().filter_map(|session| {
+        session.appended[0].fetch_add(1, SeqCst);
+        session.ringers[0].ring().cloned()
+    });
+    running.fan_out.serve(rung.collect());
+    until("all records are taken", || sessions.iter().all(|session| session.has_all())).await;
+    running.rest().await;
+    let pause = || running.fan_out.queue.lock().pace.pause();
+    until("there is no pause", || pause().is_zero()).await;
+
+    let doorbell = Arc::new(Doorbell::default());
+    let busy: Arc<dyn Serve> = Arc::new(Busy);
+    doorbell.set_session(Arc::downgrade(&busy));
+    running.ring(&Ringer::new(doorbell, CursorId(0)));
+    assert!(!pause().is_zero() || running.fan_out.metrics.pause.get() > 0.0);
+    until("it is much shorter", || pause() < Duration::from_millis(2)).await;
     running.stop().await;
 }

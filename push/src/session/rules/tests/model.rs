@@ -1,7 +1,7 @@
 //! Commands, records, slow sockets, drains, starts and pages in any order, against the plainest
 //! model of a session.
 //!
-//! The executors are played by a few lines that do what they are told. The model knows which reply
+//! A few lines stand in for the executors and carry out the actions. The model knows which reply
 //! each command gets, that a subscription delivers every record of its channel from its start on,
 //! once and in order, that the position with which it ends is where the client is, and for what a
 //! session may be closed, and when it has to be.
@@ -37,7 +37,7 @@ enum Sent {
     Pong,
 }
 
-/// What a channel's commands have come to.
+/// The state of a channel's subscription, by its commands and replies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Idle,
@@ -224,7 +224,7 @@ impl Session {
         }
     }
 
-    /// One of the starts is found, so many records before the end.
+    /// A requested start completes, some records before the end.
     fn found(&mut self, which: impl Fn(usize) -> usize, back: impl Fn(usize) -> usize) {
         let Some((request, channel, (subscribe, unsubscribe))) = self.take_start(which) else { return };
         self.expect_for(subscribe, "subscribed");

@@ -71,7 +71,7 @@ impl Topic {
         self.partition.append(batch(&records));
     }
 
-    /// Returns a page from an offset on, of at most so many records.
+    /// Returns a page from an offset on, of at most `length` records.
     pub(super) fn page(&self, from: Offset, length: usize) -> Arc<Page> {
         let mut builder = RecordBatchBuilder::default();
         for (at, key) in self.records.iter().filter(|(at, _)| *at >= from.get()).take(length) {

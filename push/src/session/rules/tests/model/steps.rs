@@ -12,13 +12,13 @@ use super::client::CHANNELS;
 pub(super) enum Step {
     Subscribe(usize),
     Unsubscribe(usize),
-    /// One of the starts is found, so many records before the end.
+    /// A requested start completes, this number of records before the end.
     Found(Index, Index),
     /// One of the starts is refused.
     Refused(Index),
     Append(&'static str, Vec<&'static str>),
     Evict(&'static str),
-    /// One of the pages comes, of so many records.
+    /// A requested page arrives, with this number of records.
     Page(Index, usize),
     /// Pages that were read and not used are forgotten.
     ForgetPages,
