@@ -1,7 +1,7 @@
 //! The command line, with one subcommand per file.
 //!
 //! In every subcommand stdout has the data and stderr the messages. A command ends with one of the
-//! exit codes of [`Exit`].
+//! exit codes of `Exit`.
 
 mod completions;
 
