@@ -285,6 +285,7 @@ async fn a_pause_that_inline_work_began_ends_when_the_node_comes_to_rest() {
     running.start();
     // Two at once are more than are served inline: the thread has begun, and sleeps again.
     let sessions = [Session::new(1, 0), Session::new(1, 0)];
+    sessions.iter().for_each(|session| session.start(&running.lifecycle));
     let rung = sessions.iter().filter_map(|session| {
         session.appended[0].fetch_add(1, SeqCst);
         session.ringers[0].ring().cloned()
