@@ -73,8 +73,9 @@ impl<W: Writer> Session<W> {
     ) -> CloseReason {
         let mut draining = pin!(sessions.lifecycle.draining());
         let mut timer = pin!(tokio::time::sleep_until(lock(session).alarm.into()));
+        let mut at = Moment::now();
         loop {
-            let waits = lock(session).proceed();
+            let waits = lock(session).proceed(at);
             if timer.deadline() != waits.alarm.into() {
                 timer.as_mut().reset(waits.alarm.into());
             }
@@ -87,15 +88,16 @@ impl<W: Writer> Session<W> {
                 wake = poll_fn(|context| lock(session).poll(context)) => wake,
                 () = doorbell.rung() => Wake::Doorbell,
             };
-            if let Err(reason) = lock(session).apply(wake, sessions) {
+            at = Moment::now();
+            if let Err(reason) = lock(session).apply(wake, at, sessions) {
                 return reason;
             }
         }
     }
 
     /// Does what can be done at once. Returns what to wait for.
-    fn proceed(&mut self) -> Waits {
-        self.fill_outbox(Moment::now());
+    fn proceed(&mut self, at: Moment) -> Waits {
+        self.fill_outbox(at);
         self.alarm = self.rules.alarm_at(&self.clock);
         Waits { alarm: self.alarm, reads: self.outbox.has_room(), drains: self.rules.awaits_drain() }
     }
@@ -118,8 +120,7 @@ impl<W: Writer> Session<W> {
         })
     }
 
-    fn apply(&mut self, wake: Wake, sessions: &Sessions) -> Result<(), CloseReason> {
-        let at = Moment::now();
+    fn apply(&mut self, wake: Wake, at: Moment, sessions: &Sessions) -> Result<(), CloseReason> {
         let event = match wake {
             Wake::Drain => Event::Drain,
             Wake::Inbound(Ok(message)) => {

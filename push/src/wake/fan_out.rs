@@ -116,8 +116,8 @@ impl FanOut {
             self.record_work(&mut queue, ended, ended - began);
             // Threads that went to sleep without a pause have no alarm, and one has to shorten it.
             let has_begun = pause_us == 0 && !queue.pace.pause().is_zero();
-            if has_begun && queue.awake == 0 && self.wake_up.notify_one() {
-                queue.awake += 1;
+            if has_begun && queue.awake == 0 {
+                self.notify(&mut queue);
             }
             if rung.is_empty() {
                 return;
@@ -132,9 +132,15 @@ impl FanOut {
         self.metrics.waiting.set(i64::try_from(queue.ready.len()).unwrap_or(i64::MAX));
         let Limits { threads, batch_max, .. } = self.limits;
         let is_wanted = queue.awake < threads && queue.ready.len() > queue.awake * batch_max;
-        // Nobody is notified where the sleeping threads are about to wake up by themselves, or have
-        // not started. They look before they sleep, and count themselves.
-        if is_wanted && self.wake_up.notify_one() {
+        if is_wanted {
+            self.notify(queue);
+        }
+    }
+
+    /// Wakes a sleeping thread. Does nothing where the sleeping threads are about to wake up by
+    /// themselves, or have not started: they look before they sleep, and count themselves.
+    fn notify(&self, queue: &mut Queue) {
+        if self.wake_up.notify_one() {
             queue.awake += 1;
         }
     }
